@@ -1,0 +1,141 @@
+"""What lies on disk: the one table of file names, manifests, and writes that are whole or not there.
+
+An artifact is a directory with a manifest.json, written last. Its fingerprint is a hash over its files, so two runs
+that made the same bytes made the same artifact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+# File names, said once. {dataset} is data.dataset of the config.
+CATALOG = "catalog.parquet"
+SEQUENCES = "sequences.npz"
+SPLITS = "splits.npz"
+REPORT = "report.json"
+EMBEDDINGS = "{dataset}.emb.npy"
+INDEX_JSON = "{dataset}.index.json"
+ITEM_JSON = "{dataset}.item.json"
+CODES = "codes.npy"
+CODEBOOKS = "codebooks.npz"
+QUALITY = "quality.json"
+SID_INDEX = "sid_index.npz"
+RESULTS = "results.json"
+EVAL_RESULTS = "eval_results.jsonl"
+RECOMMENDATIONS = "recommendations.npz"
+
+
+class ArtifactError(RuntimeError):
+    """An artifact that is missing, broken, or belongs to another run; the message is for the user as it stands."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact says of itself."""
+
+    stage: str
+    format_version: int
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    files: dict[str, dict[str, Any]]
+    statistics: dict[str, Any]
+    packages: dict[str, str]
+    git_commit: str
+    seconds: float
+
+
+def read_manifest(directory: Path) -> Manifest | None:
+    """The manifest of a finished artifact, or None where there is none."""
+    path = directory / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); remove {directory} and run its stage again") from None
+    if manifest.format_version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{directory} has format {manifest.format_version}, this code reads {FORMAT_VERSION}; run its stage again with --clean"
+        )
+    return manifest
+
+
+def require(directory: Path, script: str) -> Manifest:
+    """The manifest of an artifact that a stage needs, or an error that names the script to run first."""
+    manifest = read_manifest(directory)
+    if manifest is None:
+        raise ArtifactError(f"{directory} is not there yet; run first: python {script}")
+    missing = [name for name in manifest.files if not (directory / name).exists()]
+    if missing:
+        raise ArtifactError(f"{directory} lacks {missing[0]}, which its manifest lists; run: python {script} --clean")
+    return manifest
+
+
+def describe_files(directory: Path) -> dict[str, dict[str, Any]]:
+    """name -> sha256 and bytes (and shape, dtype of .npy) of every file under a directory, hidden ones and manifest aside."""
+    paths = (p for p in sorted(directory.rglob("*")) if p.is_file() and p.name != MANIFEST)
+    return {
+        str(p.relative_to(directory)): _describe(p)
+        for p in paths
+        if not any(part.startswith(".") for part in p.relative_to(directory).parts)
+    }
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = {"sha256": sha256(path), "bytes": path.stat().st_size}
+    if path.suffix == ".npy":
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        entry |= {"shape": list(array.shape), "dtype": str(array.dtype)}
+    return entry
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def fingerprint_of(files: dict[str, dict[str, Any]]) -> str:
+    """Hash over names and contents of an artifact's files."""
+    text = json.dumps({name: entry["sha256"] for name, entry in sorted(files.items())})
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all: written beside, then renamed."""
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """npz with fixed zip dates (numpy's own), whole or not at all."""
+    beside = path.with_name(path.name + ".tmp")
+    with beside.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(beside, path)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from None

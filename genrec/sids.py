@@ -1,0 +1,122 @@
+"""Semantic IDs: the integer matrix, its tokens, and how items are found by codes.
+
+N items, L levels, K codes a level
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genrec.artifacts import ArtifactError, load_arrays, save_arrays, write_json
+
+NONE = -1  # code of a level that a shorter SID does not have (collisions: extra_level)
+TOKEN = re.compile(r"^<([a-z])_(\d+)>$")
+
+
+@dataclass(frozen=True)
+class SidIndex:
+    """SIDs of all items. Rows are distinct unless collisions were kept."""
+
+    codes: np.ndarray  # (N, L) int16, NONE only at the end of a row
+    sizes: tuple[int, ...]  # (L,) codes a level
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.sizes)
+
+    def tokens(self) -> list[str]:
+        """Every token of the vocabulary, level by level: <a_0> .. <a_255> <b_0> ..."""
+        return [token(level, code) for level, size in enumerate(self.sizes) for code in range(size)]
+
+    def first_token(self) -> np.ndarray:
+        """(L,) where each level begins in `tokens()`."""
+        return np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.int64)
+
+    def text(self, item: int) -> str:
+        """An item's SID as written in prompts: "<a_12><b_3><c_200>"."""
+        return "".join(self.item_tokens(item))
+
+    def item_tokens(self, item: int) -> list[str]:
+        return [token(level, int(code)) for level, code in enumerate(self.codes[item]) if code != NONE]
+
+
+def token(level: int, code: int) -> str:
+    return f"<{string.ascii_lowercase[level]}_{code}>"
+
+
+def parse_token(text: str) -> tuple[int, int]:
+    """ "<b_3>" -> (1, 3)."""
+    found = TOKEN.match(text)
+    if not found:
+        raise ArtifactError(f"'{text}' is not a semantic-ID token such as <a_12>")
+    return string.ascii_lowercase.index(found[1]), int(found[2])
+
+
+def collisions(codes: np.ndarray) -> int:
+    """Items beyond the first of each SID: N minus the number of distinct rows."""
+    return len(codes) - len(np.unique(codes, axis=0))
+
+
+def make_index(codes: np.ndarray, sizes: tuple[int, ...], allow_collisions: bool = False) -> SidIndex:
+    """A checked SidIndex: codes in range, NONE only at the end, rows distinct unless allowed."""
+    codes = np.asarray(codes)
+    if codes.ndim != 2 or codes.shape[1] != len(sizes):
+        raise ArtifactError(f"codes have shape {codes.shape}, expected (items, {len(sizes)})")
+    too_small, too_large = codes.min(initial=0) < NONE, bool((codes >= np.array(sizes)).any())
+    if too_small or too_large:
+        raise ArtifactError(f"codes reach from {codes.min()} to {codes.max()}, but the levels have {sizes} codes")
+    if ((codes[:, :-1] == NONE) & (codes[:, 1:] != NONE)).any() or (codes[:, 0] == NONE).any():
+        raise ArtifactError("a semantic ID has a gap: a level without a code before a level with one")
+    if not allow_collisions and (count := collisions(codes)):
+        raise ArtifactError(
+            f"{count} of {len(codes)} semantic IDs repeat; sids.collisions 'reassign' makes them distinct"
+        )
+    return SidIndex(codes.astype(np.int16), tuple(int(size) for size in sizes))
+
+
+def save_index(index: SidIndex, path: Path) -> None:
+    save_arrays(path, codes=index.codes, sizes=np.array(index.sizes, dtype=np.int32))
+
+
+def load_index(path: Path) -> SidIndex:
+    arrays = load_arrays(path)
+    return SidIndex(arrays["codes"], tuple(int(size) for size in arrays["sizes"]))
+
+
+def write_index_json(index: SidIndex, path: Path) -> None:
+    """MiniOneRec's index.json: {"0": ["<a_236>", "<b_231>", "<c_226>"], ...}."""
+    write_json(path, {str(item): index.item_tokens(item) for item in range(len(index))})
+
+
+def read_index_json(path: Path, sizes: tuple[int, ...] | None = None) -> SidIndex:
+    """An index.json of this project or MiniOneRec's; sizes are taken from the largest codes when not given. Collisions are kept."""
+    rows = _read_rows(path)
+    parsed = [[parse_token(text) for text in rows[str(item)]] for item in range(len(rows))]
+    depth = max(len(row) for row in parsed)
+    codes = np.full((len(parsed), depth), NONE, dtype=np.int64)
+    for item, row in enumerate(parsed):
+        if [level for level, _ in row] != list(range(len(row))):
+            raise ArtifactError(f"{path}: item {item} has levels out of order: {rows[str(item)]}")
+        codes[item, : len(row)] = [code for _, code in row]
+    return make_index(codes, sizes or tuple(int(size) for size in codes.max(axis=0) + 1), allow_collisions=True)
+
+
+def _read_rows(path: Path) -> dict[str, list[str]]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    if not rows or set(rows) != {str(item) for item in range(len(rows))}:
+        raise ArtifactError(
+            f"{path} must map the items '0'..'N-1' to tokens; it has {len(rows)} keys, not in that form"
+        )
+    return rows

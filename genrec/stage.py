@@ -1,0 +1,198 @@
+"""How a stage runs: read artifacts, write one artifact, be killed at any moment and go on.
+
+with nothing there            build into <stage>.partial/, write the manifest last, rename to <stage>/
+same config and inputs        "up to date", nothing is touched
+other config or inputs        refused, naming what differs and the ways on
+<stage>.partial/ of a kill    resumed by the stage itself when config and inputs are the same
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from genrec import artifacts
+from genrec.artifacts import ArtifactError, Manifest, read_manifest
+from genrec.config import ROOT, Command, Config, ConfigError, parse, result_knobs
+
+BEGUN = ".begun.json"  # inside <stage>.partial: what it was begun with
+PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu", "trl")
+
+# stage -> (script, sections its result depends on, stages it reads); the order is the order of the pipeline.
+STAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "data": ("data/prepare.py", ("data",), ()),
+    "embeddings": ("rq/text2emb/amazon_text2emb.py", ("embeddings",), ("data",)),
+    "sids": ("rq/generate_indices.py", ("sids",), ("data", "embeddings")),
+    "convert": ("convert_dataset.py", ("convert",), ("data", "sids")),
+    "sft": ("sft.py", ("sft",), ("data", "sids")),
+    "evaluation": ("evaluate.py", ("evaluate",), ("data", "sids", "sft")),
+}
+
+Build = Callable[[Config, Path], dict[str, Any]]  # (config, partial directory) -> statistics
+Sources = Callable[[Config], dict[str, str]]  # fingerprints of what is read outside the run, by file name
+Identity = dict[str, dict[str, Any]]  # {"config": {knob: value}, "inputs": {name: fingerprint}}
+
+
+def main(stage: str, section: str, doc: str, build: Build, sources: Sources | None = None) -> None:
+    """The `__main__` of a stage script: parse, then `run`; every expected failure ends in one line and exit 1."""
+    command = parse(section=section, doc=doc)
+    try:
+        run(stage, command, build, sources)
+    except (ArtifactError, ConfigError) as error:
+        fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT):
+            raise
+        fail(
+            f"cannot write under {command.config.run.dir}: {error.strerror} ({error.filename or 'disk'}); "
+            "free space there or choose another --run.dir. Nothing finished was touched."
+        )
+    except KeyboardInterrupt:
+        fail("stopped; the same command goes on from here", code=130)
+
+
+def fail(message: str, code: int = 1) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def run(stage: str, command: Command, build: Build, sources: Sources | None = None) -> None:
+    """One stage, from what is there to what should be there. `sources` gives fingerprints of files outside the run."""
+    config, final = command.config, stage_dir(command.config, stage)
+    partial = final.with_name(final.name + ".partial")
+    if command.clean and not command.dry_run:
+        remove(final, partial)
+    wanted = identity(config, stage, sources)
+    state, reason = status(stage, final, wanted)
+    if command.dry_run:
+        note(stage, f"{state}{reason}")
+        return
+    if state == "up to date":
+        note(stage, "up to date")
+        return
+    if state == "stale":
+        raise ArtifactError(refusal(stage, final, reason))
+    for name in STAGES[stage][2]:
+        artifacts.require(stage_dir(config, name), STAGES[name][0])
+    begin(stage, partial, wanted)
+    start = time.perf_counter()
+    statistics = build(config, partial)
+    seconds = time.perf_counter() - start
+    finish(stage, partial, identity(config, stage, sources), statistics, seconds)
+    os.replace(partial, final)
+    note(stage, f"done in {seconds:.1f} s -> {final}")
+
+
+def stage_dir(config: Config, stage: str) -> Path:
+    return config.run.dir / stage
+
+
+def identity(config: Config, stage: str, sources: Sources | None) -> Identity:
+    """What the artifact depends on: its knobs and seed, and the fingerprints of what it reads (where that exists)."""
+    _, sections, reads = STAGES[stage]
+    knobs = {f"{name}.{key}": value for name in sections for key, value in result_knobs(getattr(config, name)).items()}
+    inputs = dict(sources(config)) if sources else {}
+    for name in reads:
+        if manifest := read_manifest(stage_dir(config, name)):
+            inputs[name] = manifest.fingerprint
+    return {"config": {**knobs, "run.seed": config.run.seed}, "inputs": inputs}
+
+
+def status(stage: str, final: Path, wanted: Identity) -> tuple[str, str]:
+    """('to run' | 'up to date' | 'stale', reason) of a stage."""
+    manifest = read_manifest(final)
+    if manifest is None:
+        missing = [name for name in STAGES[stage][2] if name not in wanted["inputs"]]
+        return "to run", f" (after {', '.join(missing)})" if missing else ""
+    differences = differing({"config": manifest.config, "inputs": manifest.inputs}, wanted)
+    return ("stale", f": {'; '.join(differences)}") if differences else ("up to date", "")
+
+
+def differing(have: Identity, want: Identity) -> list[str]:
+    """Sentences for each knob or input that differs; an input that is no longer on disk cannot differ."""
+    found = [
+        f"{key} is {have['config'].get(key)!r} there, {want['config'].get(key)!r} asked"
+        for key in sorted(have["config"].keys() | want["config"].keys())
+        if have["config"].get(key) != want["config"].get(key)
+    ]
+    return found + [
+        f"{key} is now {value}, it was made from {have['inputs'].get(key, 'none')}"
+        for key, value in sorted(want["inputs"].items())
+        if have["inputs"].get(key) != value
+    ]
+
+
+def refusal(stage: str, final: Path, reason: str) -> str:
+    return (
+        f"{final} was made with other settings{reason}. Ways on: --run.dir ANOTHER for a new run beside it, "
+        f"or `python {STAGES[stage][0]} --clean` (with your other flags) to make it anew"
+    )
+
+
+def begin(stage: str, partial: Path, wanted: Identity) -> None:
+    """Make <stage>.partial ready; what a killed run of the same settings left is kept, unfit scraps are removed."""
+    begun = partial / BEGUN
+    if partial.exists():
+        have = json.loads(begun.read_text()) if begun.exists() else None
+        if have and not differing(have, wanted):
+            note(stage, "going on from where it was stopped")
+            return
+        if have and any(partial.glob("checkpoint-*")):
+            raise ArtifactError(refusal(stage, partial, ": " + "; ".join(differing(have, wanted))))
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    artifacts.write_json(begun, wanted)
+
+
+def finish(stage: str, partial: Path, made_from: Identity, statistics: dict[str, Any], seconds: float) -> None:
+    """Write the manifest, last of all; the rename that follows makes the artifact exist."""
+    files = artifacts.describe_files(partial)
+    manifest = Manifest(
+        stage=stage,
+        format_version=artifacts.FORMAT_VERSION,
+        fingerprint=artifacts.fingerprint_of(files),
+        **made_from,
+        files=files,
+        statistics=statistics,
+        packages={name: version for name in PACKAGES if (version := installed(name))},
+        git_commit=git_commit(),
+        seconds=round(seconds, 1),
+    )
+    artifacts.write_json(partial / artifacts.MANIFEST, asdict(manifest))
+    (partial / BEGUN).unlink()
+
+
+def remove(*directories: Path) -> None:
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def installed(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str:
+    try:
+        done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def note(stage: str, text: str) -> None:
+    """One line a phase, on rank 0 only."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(f"{stage}: {text}", flush=True)
