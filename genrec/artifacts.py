@@ -29,10 +29,13 @@ ITEM_JSON = "{dataset}.item.json"
 CODES = "codes.npy"
 CODEBOOKS = "codebooks.npz"
 QUALITY = "quality.json"
+QUALITY_PLOT = "quality.png"
 SID_INDEX = "sid_index.npz"
 RESULTS = "results.json"
 EVAL_RESULTS = "eval_results.jsonl"
 RECOMMENDATIONS = "recommendations.npz"
+PER_EXAMPLE = "per_example.npz"
+SUMMARY = "summary.txt"
 
 
 class ArtifactError(RuntimeError):

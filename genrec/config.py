@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = ROOT / "config" / "0.5b.yaml"
@@ -30,6 +30,11 @@ def knob(default: Any, help: str, *, result: bool = True, **constraints: Any) ->
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
+
+
+def comma_list(value: Any) -> Any:
+    """Lists of names may come as one word, `popular,sasrec`."""
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
 class Run(Section):
@@ -82,19 +87,24 @@ class Embeddings(Section):
     normalize: bool = knob(True, "scale every vector to length 1")
     shard_size: int = knob(4096, "texts between two saves; a killed run goes on from the last", ge=1, result=False)
     num_processes: int = knob(1, "worker processes on CPU; devices are used as found on GPU", ge=1, result=False)
+    root: Path | None = knob(
+        None, "use without a run: read <root>/<dataset>.item.json, write <root>/<dataset>.emb.npy", result=False
+    )
 
 
 class Sids(Section):
     """Vectors -> semantic IDs."""
 
-    method: Literal["rqkmeans", "rqvae", "rqkmeans_constrained", "rqkmeans_plus"] = knob(
-        "rqkmeans_plus", "quantizer; rqkmeans is the quickest, rqkmeans_plus the recommended"
+    method: Literal["rqkmeans", "rqvae", "rqkmeans_constrained", "rqkmeans_plus", "imported"] = knob(
+        "rqkmeans_plus",
+        "quantizer: rqkmeans is quickest, rqkmeans_plus recommended; imported takes the data's own index",
     )
     num_levels: int = knob(3, "codes an item", ge=1, le=8)
     codebook_size: int = knob(256, "codes a level", ge=2, le=32767)
     collisions: Literal["reassign", "extra_level", "keep"] = knob(
         "reassign", "items with equal codes: give some their next best, add a level, or leave them"
     )
+    kmeans_iters: int = knob(50, "rounds of k-means a level", ge=1)
 
 
 class Convert(Section):
@@ -110,6 +120,7 @@ class Scratch(Section):
     num_layers: int = knob(4, "blocks", ge=1)
     num_heads: int = knob(4, "attention heads", ge=1)
     intermediate_size: int = knob(384, "feed-forward width", ge=8)
+    dropout: float = knob(0.1, "dropout of attention", ge=0, lt=1)
     vocab_size: int = knob(2000, "text tokens of the tokenizer trained on the catalogue", ge=300)
 
 
@@ -122,6 +133,14 @@ class Sft(Section):
     tasks: dict[str, float] = knob(
         {"sid_to_sid": 1.0, "title_to_sid": 1.0, "sid_to_title": 1.0, "sid_to_next_title": 1.0},
         "rows of each task per example or item: 1 all, 0.5 every second, 0 none",
+    )
+    pack: Literal["none", "exact", "windows"] = knob(
+        "exact",
+        "sid_to_sid rows of a user as one token tree; exact: as far as histories are not cut by data.max_history; "
+        "windows: always, each target sees between half and all of max_history items",
+    )
+    sid_init: Literal["text", "random"] = knob(
+        "text", "new SID rows: mean title embedding of the code's items, or random"
     )
     batch_size: int = knob(128, "rows an optimizer step", ge=1)
     micro_batch_size: int = knob(16, "rows a forward pass", ge=1)
@@ -141,13 +160,43 @@ class Sft(Section):
 class Evaluate(Section):
     """HR, NDCG and MRR of one or several models on a split, full catalogue."""
 
-    models: list[str] = knob(["popular", "last_item", "sft"], "rows of the table")
+    models: list[Literal["popular", "popular_recent", "last_item", "item_knn", "sasrec", "sasrec_bce", "sft"]] = knob(
+        ["popular", "last_item", "sft"], "rows of the table; also as a,b,c", min_length=1
+    )
     base_model: Path | None = knob(None, "model directory to score as the row 'sft', not the run's own")
     split: Literal["valid", "test"] = knob("test", "which held-out rows")
     num_beams: int = knob(50, "beams of constrained search", ge=1)
     batch_size: int = knob(16, "prompts a batch", ge=1, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
     normalisation: Literal["vocab", "level"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
+    recent_share: float = knob(0.1, "popular_recent counts this latest share of the training events", gt=0, le=1)
+
+    split_models = field_validator("models", mode="before")(comma_list)
+
+
+class Sequential(Section):
+    """SASRec, the baseline that language models must beat: trained on item numbers alone."""
+
+    models: list[Literal["sasrec", "sasrec_bce"]] = knob(
+        ["sasrec"],
+        "what to train: full-softmax SASRec, or the published one with a sampled negative; also as a,b",
+        min_length=1,
+    )
+    hidden: int = knob(128, "width", ge=4)
+    blocks: int = knob(2, "transformer blocks", ge=1)
+    heads: int = knob(2, "attention heads", ge=1)
+    dropout: float = knob(0.5, "share dropped of inputs, attention and feed-forward outputs", ge=0, lt=1)
+    max_length: int = knob(50, "items of a training sequence", ge=1)
+    cosine: bool = knob(False, "score by cosine / temperature instead of the dot product")
+    temperature: float = knob(0.07, "divides the cosine", gt=0)
+    label_smoothing: float = knob(0.0, "share of the target spread over the catalogue; full softmax only", ge=0, lt=1)
+    learning_rate: float = knob(1e-3, "AdamW rate", gt=0)
+    weight_decay: float = knob(0.0, "AdamW decay", ge=0)
+    epochs: int = knob(100, "passes over the training users, at most", ge=1)
+    batch_size: int = knob(128, "users a step", ge=1)
+    early_stop: int = knob(10, "epochs without a better NDCG@10 on valid before stopping; 0 never stops", ge=0)
+
+    split_models = field_validator("models", mode="before")(comma_list)
 
 
 class Config(Section):
@@ -157,6 +206,7 @@ class Config(Section):
     sids: Sids = knob(Sids(), "")
     convert: Convert = knob(Convert(), "")
     sft: Sft = knob(Sft(), "")
+    sequential: Sequential = knob(Sequential(), "")
     evaluate: Evaluate = knob(Evaluate(), "")
 
 
@@ -169,7 +219,7 @@ class Command(NamedTuple):
 
 
 # Spellings of seed commands for keys that live elsewhere under one name.
-ALIASES = {"category": "data.dataset", "root": "run.dir"}
+ALIASES = {"category": "data.dataset", "dataset": "data.dataset", "root": "run.dir"}
 
 
 def parse(argv: list[str] | None = None, section: str | None = None, doc: str = "") -> Command:
@@ -315,7 +365,7 @@ def _explain(item: dict[str, Any]) -> str:
 
 def check_together(config: Config) -> None:
     """Constraints between keys, named with both values."""
-    data, sft = config.data, config.sft
+    data, sft, evaluate = config.data, config.sft, config.evaluate
     if (data.st_year, data.st_month) >= (data.ed_year, data.ed_month):
         raise ConfigError(
             f"data window is empty: starts {data.st_year}-{data.st_month:02d}, ends {data.ed_year}-{data.ed_month:02d}"
@@ -324,6 +374,13 @@ def check_together(config: Config) -> None:
         raise ConfigError(
             f"sft.batch_size {sft.batch_size} is not a multiple of sft.micro_batch_size {sft.micro_batch_size}"
         )
+    if evaluate.base_model and "sft" not in evaluate.models:
+        raise ConfigError(
+            f"evaluate.base_model {evaluate.base_model} is the row 'sft', which evaluate.models {evaluate.models} lacks"
+        )
+    hidden, heads = config.sequential.hidden, config.sequential.heads
+    if hidden % heads:
+        raise ConfigError(f"sequential.hidden {hidden} is not a multiple of sequential.heads {heads}")
 
 
 def all_paths() -> list[str]:
@@ -389,5 +446,16 @@ def _rows(rows: list[tuple[str, str]]) -> list[str]:
     return [f"  {left:<{width}}{right}" for left, right in rows]
 
 
+def value_at(config: Config, path: str) -> Any:
+    """The value of one dotted key, for shell scripts."""
+    value: Any = config
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
 if __name__ == "__main__":
-    print(parse(doc="Check a configuration and print it resolved.").config.model_dump_json(indent=2))
+    # python -m genrec.config [KEY] [flags]: check a configuration; print it resolved, or one key of it
+    asked = [word for word in sys.argv[1:2] if not word.startswith("--")]
+    resolved = parse(sys.argv[1 + len(asked) :]).config
+    print(value_at(resolved, asked[0]) if asked else yaml.safe_dump(resolved.model_dump(mode="json"), sort_keys=False))

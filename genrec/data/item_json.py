@@ -1,0 +1,49 @@
+"""MiniOneRec's item.json: {"0": {"title", "description", "brand", "categories"}, ...}, all strings."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import numpy as np
+
+from genrec.artifacts import ArtifactError, write_json
+from genrec.data.catalog import Catalog
+
+FIELDS = {"title": "title", "description": "text", "brand": "brand", "categories": "categories"}  # theirs -> ours
+
+
+def write_item_json(catalog: Catalog, path: Path) -> None:
+    columns = {theirs: getattr(catalog, ours) for theirs, ours in FIELDS.items()}
+    write_json(path, {str(i): {name: str(c[i]) for name, c in columns.items()} for i in range(len(catalog))})
+
+
+def read_item_json(path: Path) -> Catalog:
+    """The texts of an item.json; the item number stands in for the shop's own id, which the file does not hold."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    keys = [str(item) for item in range(len(rows))]
+    if not isinstance(rows, dict) or not rows or set(rows) != set(keys):
+        raise ArtifactError(f"{path} must map the items '0'..'N-1' to their texts; it has {len(rows)} keys not so")
+    columns = {ours: _column([rows[key].get(theirs) for key in keys]) for theirs, ours in FIELDS.items()}
+    return Catalog(item_id=np.array(keys, dtype=object), **columns)
+
+
+def _column(values: list[object]) -> np.ndarray:
+    return np.array([" ".join(_plain(value).split()) for value in values], dtype=object)
+
+
+def _plain(value: object) -> str:
+    """A text; MiniOneRec writes descriptions as the repr of a list ("['first', 'second']")."""
+    if value is None:
+        return ""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            return " ".join(str(part) for part in ast.literal_eval(text))
+        except (ValueError, SyntaxError, TypeError):
+            return text
+    return text

@@ -1,0 +1,221 @@
+"""What an index is worth before any model is trained on it: the numbers of quality.json and their plot.
+
+Every share stands beside what chance would give with the same group sizes, since short prefixes hold many items.
+
+N items, D width, L levels, K codes a level, P pairs
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrec.data.catalog import Catalog
+from genrec.quantizers.residual import Quantized, decode
+from genrec.sids import NONE, SidIndex
+
+NEIGHBOURS = 10
+SAMPLE = 2000  # items whose neighbours are looked up
+LOW_USAGE = 0.5  # below this share of a level's codes the index is warned about
+
+
+def measure(
+    index: SidIndex, before: np.ndarray, catalog: Catalog, vectors: np.ndarray, pairs: np.ndarray, seed: int
+) -> dict[str, Any]:
+    """The numbers that need no codebooks: `before` (N, L) as the method gave them, `pairs` (P, 2) next purchases."""
+    codes = index.codes[:, : before.shape[1]]  # without the extra level, which says nothing of the item
+    return {
+        "items": len(index),
+        "collisions": {"before": collision_counts(before), "after": collision_counts(index.codes)},
+        "levels": [usage(index.codes[:, level], size) for level, size in enumerate(index.sizes)],
+        "purity": {
+            "category": purity(codes, first_varied(catalog.categories), seed),
+            "brand": purity(codes, catalog.brand.astype(str), seed),
+        },
+        "neighbours": shared_prefix(codes, neighbour_pairs(vectors, seed)),
+        "coherence": shared_prefix(codes, pairs),
+    }
+
+
+def collision_counts(codes: np.ndarray) -> dict[str, Any]:
+    """Items beyond the first of each SID, their share, items that share an SID at all, and the largest group."""
+    _, size = np.unique(codes, axis=0, return_counts=True)
+    extra = len(codes) - len(size)
+    return {
+        "items": extra,
+        "share": round(extra / len(codes), 6),
+        "sharing": int(size[size > 1].sum()),
+        "largest": int(size.max()),
+    }
+
+
+def usage(codes: np.ndarray, size: int) -> dict[str, Any]:
+    """One level: codes in use, perplexity exp(-sum p log p), and the largest code against an even share."""
+    counts = np.bincount(codes[codes != NONE], minlength=size)
+    share = counts[counts > 0] / max(1, counts.sum())
+    return {
+        "codes": size,
+        "used": int((counts > 0).sum()),
+        "perplexity": round(float(np.exp(-(share * np.log(share)).sum())), 2),
+        "largest": int(counts.max()),
+        "smallest": int(counts.min()),
+        "imbalance": round(float(counts.max() * size / max(1, counts.sum())), 3),
+    }
+
+
+def reconstruction(quantized: Quantized, codes: np.ndarray) -> dict[str, Any]:
+    """Error |z - z^|^2 over |z - mean z|^2 after each level, and the share that the level explains."""
+    latent = quantized.latent
+    total = float(((latent - latent.mean(axis=0)) ** 2).sum()) or 1.0
+    errors = [
+        float(((latent - decode(codes[:, :level], quantized.codebooks)) ** 2).sum()) / total
+        for level in range(1, codes.shape[1] + 1)
+    ]
+    explained = -np.diff([1.0, *errors])
+    return {"error": [round(e, 5) for e in errors], "explained": [round(float(e), 5) for e in explained]}
+
+
+def prefix_groups(codes: np.ndarray, length: int) -> np.ndarray:
+    """(N, L) -> (N,) number of each item's group of equal first `length` codes."""
+    return np.unique(codes[:, :length], axis=0, return_inverse=True)[1]
+
+
+def shared_prefix(codes: np.ndarray, pairs: np.ndarray) -> list[dict[str, float]]:
+    """For 1..L codes: share of pairs (P, 2) of items that agree in them; chance pairs lefts with rights at random."""
+    rows = []
+    for length in range(1, codes.shape[1] + 1):
+        left, right = prefix_groups(codes, length)[pairs].T
+        both = max(left.max(initial=0), right.max(initial=0)) + 1
+        chance = np.bincount(left, minlength=both) @ np.bincount(right, minlength=both) / max(1, len(pairs)) ** 2
+        share = float((left == right).mean()) if len(pairs) else 0.0
+        rows.append({"codes": length, "share": round(share, 5), "chance": round(float(chance), 5)})
+    return rows
+
+
+def purity(codes: np.ndarray, labels: np.ndarray, seed: int) -> list[dict[str, float]]:
+    """For 1..L codes: share of labelled items with their group's most frequent label; chance shuffles the labels."""
+    known = np.flatnonzero(labels != "")
+    if not len(known):
+        return []
+    numbers = np.unique(labels[known], return_inverse=True)[1]
+    shuffled = np.random.default_rng(seed).permutation(numbers)
+    rows = []
+    for length in range(1, codes.shape[1] + 1):
+        group = prefix_groups(codes[known], length)
+        share, chance = majority_share(group, numbers), majority_share(group, shuffled)
+        rows.append({"codes": length, "share": round(share, 5), "chance": round(chance, 5)})
+    return rows
+
+
+def majority_share(group: np.ndarray, labels: np.ndarray) -> float:
+    cells, counts = np.unique(np.stack([group, labels], axis=1), axis=0, return_counts=True)
+    best = np.zeros(group.max() + 1, dtype=np.int64)
+    np.maximum.at(best, cells[:, 0], counts)
+    return float(best.sum() / len(group))
+
+
+def first_varied(categories: np.ndarray) -> np.ndarray:
+    """(N,) "a,b,c" -> (N,) the coarsest part in which items differ (a shop puts its own name first), or ''."""
+    paths = [[part.strip() for part in str(text).split(",")] for text in categories]
+    roots = {path[0] for path in paths if path[0]}
+    at = 0 if len(roots) > 1 and not one_root(paths) else 1
+    return np.array([path[at] if len(path) > at else "" for path in paths])
+
+
+def one_root(paths: list[list[str]]) -> bool:
+    """Nine of ten known paths begin with the same part."""
+    _, counts = np.unique([path[0] for path in paths if path[0]], return_counts=True)
+    return bool(counts.max() > 0.9 * counts.sum())
+
+
+def neighbour_pairs(vectors: np.ndarray, seed: int) -> np.ndarray:
+    """(P, 2): a sample of items, each with its NEIGHBOURS nearest others by cosine."""
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    asked = np.sort(np.random.default_rng(seed).permutation(len(unit))[:SAMPLE])
+    count = min(NEIGHBOURS, len(unit) - 1)
+    rows = []
+    for start in range(0, len(asked), 256):
+        block = asked[start : start + 256]
+        likeness = unit[block] @ unit.T  # (n, N)
+        likeness[np.arange(len(block)), block] = -np.inf
+        rows.append(np.argpartition(-likeness, count - 1, axis=1)[:, :count] if count else np.zeros((len(block), 0)))
+    return np.stack([np.repeat(asked, count), np.concatenate(rows).ravel()], axis=1).astype(np.int64)
+
+
+def next_pairs(item: np.ndarray, offset: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(P, 2) consecutive different items of one user, both events allowed by `seen` (T,)."""
+    owner = np.repeat(np.arange(len(offset) - 1), np.diff(offset))
+    follows = (owner[1:] == owner[:-1]) & seen[1:] & seen[:-1] & (item[1:] != item[:-1])
+    return np.stack([item[:-1][follows], item[1:][follows]], axis=1).astype(np.int64)
+
+
+def warnings(quality: dict[str, Any]) -> list[str]:
+    """What a user must hear at once."""
+    found = [
+        f"level {level + 1} uses only {row['used']} of {row['codes']} codes "
+        f"({row['used'] / row['codes']:.0%}); fewer codes or another method would spend them better"
+        for level, row in enumerate(quality["levels"])
+        if row["used"] < LOW_USAGE * min(row["codes"], quality["items"])
+    ]
+    after = quality["collisions"]["after"]
+    if after["items"]:
+        found.append(
+            f"{after['sharing']} items share a semantic ID with another; no model can tell those apart. "
+            "--sids.collisions reassign makes all distinct"
+        )
+    return found
+
+
+def plot(quality: dict[str, Any], index: SidIndex, path: Path) -> None:
+    """quality.png: code sizes by level, error by level, and the three prefix shares against chance."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, 3, figsize=(15, 8.5))
+    plot_usage(axes[0, 0], index)
+    plot_error(axes[0, 1], quality)
+    panels = {
+        "neighbours in the embedding": quality["neighbours"],
+        "consecutive purchases": quality["coherence"],
+        "same category (purity)": quality["purity"]["category"],
+        "same brand (purity)": quality["purity"]["brand"],
+    }
+    for axis, (title, rows) in zip([axes[0, 2], *axes[1]], panels.items(), strict=True):
+        plot_shares(axis, title, rows)
+    before, after = quality["collisions"]["before"]["items"], quality["collisions"]["after"]["items"]
+    figure.suptitle(f"Semantic IDs of {len(index):,} items; collisions before {before:,}, after {after:,}")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def plot_usage(axis: Any, index: SidIndex) -> None:
+    for level, size in enumerate(index.sizes):
+        codes = index.codes[:, level]
+        counts = np.sort(np.bincount(codes[codes != NONE], minlength=size))[::-1]
+        axis.plot(np.arange(1, size + 1), counts, label=f"level {level + 1}: {int((counts > 0).sum())} of {size} used")
+    axis.set(title="Items a code", xlabel="code, largest first", ylabel="items", ylim=(0, None))
+    axis.legend(loc="upper right")
+
+
+def plot_error(axis: Any, quality: dict[str, Any]) -> None:
+    axis.set(title="Error left after each level", xlabel="levels", ylabel="share of variance", ylim=(0, 1.1))
+    errors = quality.get("reconstruction", {}).get("error", [])
+    axis.bar([str(level + 1) for level in range(len(errors))], errors, color="tab:gray")
+    for level, error in enumerate(errors):
+        axis.text(level, error, f"{error:.3f}", ha="center", va="bottom")
+
+
+def plot_shares(axis: Any, title: str, rows: list[dict[str, float]]) -> None:
+    where = np.arange(len(rows))
+    axis.bar(where - 0.2, [row["share"] for row in rows], 0.4, label="these SIDs")
+    axis.bar(where + 0.2, [row["chance"] for row in rows], 0.4, label="chance", color="lightgray")
+    axis.set(title=f"Equal first codes: {title}", xlabel="first codes compared", ylabel="share", ylim=(0, 1.35), yticks=np.linspace(0, 1, 6))
+    axis.set_xticks(where, [str(row["codes"]) for row in rows])
+    for x, row in zip(where, rows, strict=True):
+        axis.text(x - 0.2, row["share"], f"{row['share']:.2f}", ha="center", va="bottom", fontsize=8)
+    axis.legend(loc="upper right")

@@ -1,0 +1,91 @@
+"""The residual quantizer that all methods share: what codes mean, and how to go from vectors to codes and back.
+
+    r_0 = z
+    c_l = argmin_k |r_l - C_l[k]|^2
+    r_{l+1} = r_l - C_l[c_l]
+    z^  = sum_l C_l[c_l]
+
+A method says where z comes from (the vectors themselves, or an encoder) and how the codebooks C_l are learned.
+
+N items, D width of z, L levels, K codes a level
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from genrec.artifacts import ArtifactError
+
+CHUNK = 16384  # rows of a distance matrix at a time: 16384 x 256 float32 are 16 MB
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What a method returns."""
+
+    latent: np.ndarray  # (N, D) float32, the z that codebooks quantize
+    codes: np.ndarray  # (N, L) int32, before collisions are resolved
+    codebooks: tuple[np.ndarray, ...]  # L of (K, D) float32
+
+
+Cluster = Callable[[np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
+# (vectors (N, D), K, seed) -> centroids (K, D) float32, codes (N,) int32
+
+
+def fit(vectors: np.ndarray, num_levels: int, codebook_size: int, cluster: Cluster, seed: int) -> Quantized:
+    """Level by level: cluster the residuals, keep the centroids exactly as they are, subtract them."""
+    check_size(len(vectors), codebook_size)
+    residual = np.ascontiguousarray(vectors, dtype=np.float32).copy()
+    codes, codebooks = [], []
+    for level in range(num_levels):
+        centroids, found = cluster(residual, codebook_size, seed + level)
+        residual -= centroids[found]
+        codes.append(found.astype(np.int32))
+        codebooks.append(centroids)
+    return Quantized(np.asarray(vectors, dtype=np.float32), np.stack(codes, axis=1), tuple(codebooks))
+
+
+def check_size(num_items: int, codebook_size: int) -> None:
+    if codebook_size > num_items:
+        raise ArtifactError(
+            f"sids.codebook_size {codebook_size} is more than the {num_items} items; a level cannot use so many codes. "
+            f"Use --sids.codebook_size {max(2, num_items // 4)} or fewer"
+        )
+
+
+def distances(vectors: np.ndarray, codebook: np.ndarray) -> np.ndarray:
+    """Squared distances (n, D), (K, D) -> (n, K), by |a|^2 - 2ab + |b|^2."""
+    squares = (vectors**2).sum(axis=1, keepdims=True) + (codebook**2).sum(axis=1)  # (n, K)
+    return np.maximum(squares - 2 * vectors @ codebook.T, 0)
+
+
+def nearest(vectors: np.ndarray, codebook: np.ndarray) -> np.ndarray:
+    """(N, D), (K, D) -> (N,) the nearest code of each; ties to the lower code."""
+    blocks = [vectors[start : start + CHUNK] for start in range(0, len(vectors), CHUNK)]
+    found = [distances(block, codebook).argmin(axis=1) for block in blocks]
+    return np.concatenate(found).astype(np.int32) if found else np.zeros(0, np.int32)
+
+
+def encode(latent: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> np.ndarray:
+    """(N, D) -> (N, L) codes by the recursion above."""
+    residual, codes = latent.astype(np.float32, copy=True), []
+    for codebook in codebooks:
+        codes.append(nearest(residual, codebook))
+        residual -= codebook[codes[-1]]
+    return np.stack(codes, axis=1)
+
+
+def decode(codes: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> np.ndarray:
+    """(N, l) codes of the first l levels -> (N, D) their sum; l may be 0."""
+    total = np.zeros((len(codes), codebooks[0].shape[1]), dtype=np.float32)
+    for level in range(codes.shape[1]):
+        total += codebooks[level][codes[:, level]]
+    return total
+
+
+def child_costs(latent: np.ndarray, prefix: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Squared distance of each z to each child of its own prefix: (n, D), (n, l) -> (n, K_l)."""
+    return distances(latent - decode(prefix, codebooks), codebooks[prefix.shape[1]])

@@ -1,0 +1,88 @@
+"""Item texts -> sentence vectors, row = item. Killed and run again, it goes on from the last finished shard.
+
+reads   data/catalog.parquet                        or, with --root DIR, DIR/<dataset>.item.json
+writes  embeddings/<dataset>.emb.npy (N, D) float32  or, with --root DIR, DIR/<dataset>.emb.npy
+
+    python rq/text2emb/amazon_text2emb.py --config config/0.5b.yaml
+    python rq/text2emb/amazon_text2emb.py --dataset Industrial_and_Scientific --root DIR --plm_checkpoint MODEL_DIR
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from genrec.artifacts import CATALOG, EMBEDDINGS, ITEM_JSON, ArtifactError
+from genrec.config import Config, parse
+from genrec.stage import fail, main, note, stage_dir
+
+STAGE = "embeddings"
+
+
+def build(config: Config, partial: Path) -> dict[str, Any]:
+    """The stage: texts of the catalogue -> <dataset>.emb.npy in `partial`."""
+    from genrec.data.catalog import load_catalog
+    from genrec.models.item_encoder import forget_shards, item_texts
+
+    texts = item_texts(load_catalog(stage_dir(config, "data") / CATALOG))
+    statistics = write_vectors(config, texts, partial, partial)
+    forget_shards(partial)
+    return statistics
+
+
+def without_run(config: Config, root: Path) -> None:
+    """<root>/<dataset>.item.json -> <root>/<dataset>.emb.npy."""
+    from genrec.data.item_json import read_item_json
+    from genrec.models.item_encoder import forget_shards, item_texts
+
+    texts = item_texts(read_item_json(root / ITEM_JSON.format(dataset=config.data.dataset)))
+    work = root / f".{config.data.dataset}.{work_name(config, texts)}"  # other texts or settings: other shards
+    write_vectors(config, texts, root, work)
+    forget_shards(work)
+    work.rmdir()
+    note(STAGE, f"done -> {root / EMBEDDINGS.format(dataset=config.data.dataset)}")
+
+
+def work_name(config: Config, texts: list[str]) -> str:
+    knobs = config.embeddings.model_dump_json(include={"plm_checkpoint", "max_length", "dtype", "normalize"})
+    return hashlib.sha256("\n".join([knobs, *texts]).encode()).hexdigest()[:12]
+
+
+def write_vectors(config: Config, texts: list[str], directory: Path, work_dir: Path) -> dict[str, Any]:
+    from genrec.models.item_encoder import EncoderSettings, encode_items, pick_devices, save_whole
+
+    knobs = config.embeddings
+    settings = EncoderSettings(
+        checkpoint=knobs.plm_checkpoint,
+        batch_size=knobs.batch_size,
+        max_length=knobs.max_length,
+        dtype=knobs.dtype,
+        normalize=knobs.normalize,
+        shard_size=knobs.shard_size,
+        devices=pick_devices(config.run.device, knobs.num_processes),
+    )
+    vectors = encode_items(texts, settings, work_dir)  # (N, D)
+    save_whole(directory / EMBEDDINGS.format(dataset=config.data.dataset), vectors)
+    note(STAGE, f"{len(vectors):,} items, width {vectors.shape[1]}, by {knobs.plm_checkpoint}")
+    return {"items": len(vectors), "width": vectors.shape[1], "characters": sum(map(len, texts))}
+
+
+def sources(config: Config) -> dict[str, str]:
+    from genrec.models.item_encoder import checkpoint_fingerprint
+
+    return checkpoint_fingerprint(config.embeddings.plm_checkpoint)
+
+
+if __name__ == "__main__":
+    asked = parse(section=STAGE, doc=__doc__).config
+    if asked.embeddings.root is None:
+        main(STAGE, STAGE, __doc__, build, sources)
+    else:
+        try:
+            without_run(asked, asked.embeddings.root)
+        except ArtifactError as error:
+            fail(str(error))

