@@ -1,0 +1,103 @@
+"""Raw reviews and item texts -> catalogue, sequences, splits.
+
+Reads   data.raw_dir, or downloads into it (a moved host: --url, a copy at hand: --raw_dir)
+Writes  <run.dir>/data: catalog.parquet, sequences.npz, splits.npz, report.json (each row dropped, by reason)
+        and, with --output_path P, the seed's files under P/<dataset>/
+
+    python data/prepare.py --config config/0.5b.yaml --dataset Office_Products --raw_dir raw
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from genrec import stage
+from genrec.config import Command, Config, parse
+
+
+def build(config: Config, directory: Path) -> dict:
+    """One source -> the data artifact."""
+    from genrec import artifacts
+    from genrec.data.catalog import save_catalog
+    from genrec.data.preparation import summary
+    from genrec.data.sequences import save_sequences, save_splits
+
+    made = prepare(config)
+    save_catalog(made.catalog, directory / artifacts.CATALOG)
+    save_sequences(made.sequences, directory / artifacts.SEQUENCES)
+    save_splits(made.splits, directory / artifacts.SPLITS)
+    artifacts.write_json(directory / artifacts.REPORT, made.report)
+    if config.data.source == "minionerec":
+        name = artifacts.INDEX_JSON.format(dataset=config.data.dataset)
+        shutil.copyfile(raw_files(config)["index"], directory / name)  # for sids.method: imported
+    for line in summary(made.report):
+        stage.note("data", line)
+    return {key: made.report[key] for key in ("users", "items", "events", "rows")}
+
+
+def prepare(config: Config):
+    """The config's reader, and what all sources share after it."""
+    from genrec.data import amazon, minionerec, movielens, toy
+    from genrec.data.preparation import prepare_shop
+
+    data = config.data
+    if data.source == "minionerec":
+        return minionerec.read(data)
+    if data.source == "movielens":
+        return prepare_shop(movielens.read(data), data)
+    if data.source == "toy":
+        return prepare_shop(toy.read(data, config.run.seed), data)
+    return prepare_shop(amazon.read(data, amazon.EDITIONS[data.source]), data)
+
+
+def sources(config: Config) -> dict[str, str]:
+    """Fingerprints of the raw files that are there: size, and a hash over the first and last MiB."""
+    return {role: fingerprint(path) for role, path in raw_files(config).items()}
+
+
+def raw_files(config: Config) -> dict[str, Path]:
+    from genrec.data import amazon, minionerec, movielens, toy
+
+    data = config.data
+    if data.source == "minionerec":
+        return minionerec.raw_files(data)
+    if data.source == "movielens":
+        return movielens.raw_files(data)
+    if data.source == "toy":
+        return toy.raw_files(data, config.run.seed)
+    return amazon.raw_files(data, amazon.EDITIONS[data.source])
+
+
+def fingerprint(path: Path) -> str:
+    size, end = path.stat().st_size, 1 << 20
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(end))
+        file.seek(max(end, size - end))
+        digest.update(file.read(end))
+    return f"{size} bytes {digest.hexdigest()[:16]}"
+
+
+def export(command: Command) -> None:
+    """The seed's files beside the artifact, whenever --output_path asks for them."""
+    config, target = command.config, command.config.data.output_path
+    if target is None or command.dry_run:
+        return
+    from genrec.data import export as files
+    from genrec.data.prepared import load_prepared
+
+    directory, dataset = target / config.data.dataset, config.data.dataset
+    try:
+        files.export(load_prepared(config), directory, dataset, published=config.data.compat == "minionerec")
+    except OSError as error:
+        stage.fail(f"cannot write {directory}: {error.strerror}; choose another --output_path")
+    stage.note("data", f"also wrote {directory}/{dataset}.*")
+
+
+if __name__ == "__main__":
+    stage.main("data", "data", __doc__, build, sources)
+    export(parse(section="data"))

@@ -1,0 +1,212 @@
+"""Readers of Amazon reviews and item records, 2018 and 2023, as JSON lines, plain or gzip.
+
+<raw_dir>/<dataset>_5.json(.gz)  or  <dataset>.json(l)(.gz)      reviews
+<raw_dir>/meta_<dataset>.json(l)(.gz)                             item records
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from genrec.config import Data
+from genrec.data import texts
+from genrec.data.download import fetch
+from genrec.data.events import Events, Shop, encode
+from genrec.data.ledger import Ledger
+from genrec.data.ndjson import check_bad_share, read_ndjson
+
+SUFFIXES = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
+LATEST = 4_102_444_800  # seconds of 2100-01-01: later ones are milliseconds in a seconds field, or noise
+
+
+@dataclass(frozen=True)
+class Edition:
+    """How one year's files spell things, and where they are published."""
+
+    user: str
+    item: str
+    time: str
+    ticks: int  # time units a second
+    rating: str
+    brand: str
+    categories: str
+    stems: tuple[str, ...]  # review file names without suffix, best first
+    reviews_url: str
+    meta_url: str
+
+
+EDITIONS = {
+    "amazon18": Edition(
+        user="reviewerID",
+        item="asin",
+        time="unixReviewTime",
+        ticks=1,
+        rating="overall",
+        brand="brand",
+        categories="category",
+        stems=("{dataset}_5", "{dataset}"),
+        reviews_url="https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2/categoryFilesSmall/{dataset}_5.json.gz",
+        meta_url="https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2/metaFiles2/meta_{dataset}.json.gz",
+    ),
+    "amazon23": Edition(
+        user="user_id",
+        item="parent_asin",
+        time="timestamp",
+        ticks=1000,
+        rating="rating",
+        brand="store",
+        categories="categories",
+        stems=("{dataset}",),
+        reviews_url="https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/review_categories/{dataset}.jsonl.gz",
+        meta_url="https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/meta_categories/meta_{dataset}.jsonl.gz",
+    ),
+}
+
+
+def read(data: Data, edition: Edition) -> Shop:
+    """Fetch what is missing, read both files, and keep the item records of reviewed items."""
+    reviews_path = locate(data, edition.stems) or fetch(edition.reviews_url, data)
+    meta_path = locate(data, ("meta_{dataset}",)) or fetch(edition.meta_url, data)
+    events, event_ledger = read_reviews(reviews_path, edition, data.max_bad_share)
+    items, item_ledger = read_items(meta_path, edition, data, events.item_id)
+    files = {"reviews": reviews_path.name, "items": meta_path.name}
+    return Shop(events, items, event_ledger, item_ledger, files)
+
+
+def raw_files(data: Data, edition: Edition) -> dict[str, Path]:
+    """role -> raw file, of those that are there."""
+    found = {"reviews": locate(data, edition.stems), "items": locate(data, ("meta_{dataset}",))}
+    return {role: path for role, path in found.items() if path}
+
+
+def locate(data: Data, stems: tuple[str, ...]) -> Path | None:
+    """The first of these names that lies in raw_dir, or None."""
+    names = (stem.format(dataset=data.dataset) + suffix for stem in stems for suffix in SUFFIXES)
+    return next((data.raw_dir / name for name in names if (data.raw_dir / name).is_file()), None)
+
+
+def read_reviews(path: Path, edition: Edition, max_bad_share: float) -> tuple[Events, Ledger]:
+    """The four columns that count, in file order."""
+    e = edition
+    schema = {e.user: pl.String, e.item: pl.String, e.time: pl.Int64, e.rating: pl.Float64}
+    seconds = pl.col(e.time) // e.ticks
+    sound = (pl.col(e.user) != "") & (pl.col(e.item) != "") & seconds.is_between(1, LATEST)
+    frame, ledger = read_ndjson(path, schema, sound, partial(parse_review, edition=e), "reviews")
+    check_bad_share(ledger, path, max_bad_share)
+    frame = frame.with_columns(seconds)
+    return encode(frame[e.user], frame[e.item], frame[e.time], frame[e.rating]), ledger
+
+
+def parse_review(record: dict[str, Any], edition: Edition) -> dict[str, Any] | str:
+    row = {name: identifier(record.get(name)) for name in (edition.user, edition.item)}
+    for name, value in row.items():
+        if value is None:
+            return f"without {name}"
+    time, rating = number(record.get(edition.time)), number(record.get(edition.rating))
+    if record.get(edition.time) is None:
+        return f"without {edition.time}"
+    if time is None or not 1 <= time // edition.ticks <= LATEST:
+        return f"with a bad {edition.time}"
+    if rating is None and record.get(edition.rating) is not None:
+        return f"with a bad {edition.rating}"
+    return {**row, edition.time: int(time), edition.rating: rating}
+
+
+def identifier(value: Any) -> str | None:
+    """An id as text; numbers are taken as they are printed."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value) or None
+
+
+def number(value: Any) -> float | int | None:
+    """A finite number, also when quoted, or None."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        read = value if isinstance(value, int) else float(value)
+    except ValueError:
+        return None
+    return read if abs(read) < 1e18 else None  # nan and infinity compare False
+
+
+def read_items(path: Path, edition: Edition, data: Data, reviewed: pl.Series) -> tuple[pl.DataFrame, Ledger]:
+    """(item, title, text, brand, categories) of reviewed items; title is null where none is usable."""
+    e, strings = edition, pl.List(pl.String)
+    schema = {e.item: pl.String, "title": pl.String, "description": strings, e.brand: pl.String, e.categories: strings}
+    frame, ledger = read_ndjson(path, schema, pl.col(e.item) != "", partial(parse_item, edition=e), "items")
+    check_bad_share(ledger, path, data.max_bad_share)
+    frame = frame.rename({e.item: "item", e.brand: "brand", e.categories: "categories"})
+    records = frame.filter(pl.col("item").is_in(reviewed.implode()))
+    ledger.drop("of items that nobody reviewed", len(frame) - len(records))
+    items = one_record_each(records, TEXT_RULES[data.compat])
+    ledger.drop("repeating an item", len(records) - len(items))
+    ledger.check(len(items))
+    return items, ledger
+
+
+def parse_item(record: dict[str, Any], edition: Edition) -> dict[str, Any] | str:
+    item = identifier(record.get(edition.item))
+    if item is None:
+        return f"without {edition.item}"
+    return {
+        edition.item: item,
+        "title": as_text(record.get("title")),
+        "description": as_list(record.get("description")),
+        edition.brand: as_text(record.get(edition.brand)),
+        edition.categories: as_list(record.get(edition.categories)),
+    }
+
+
+def as_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def as_list(value: Any) -> list[str]:
+    """Texts of a list, of nested lists, or of one text alone."""
+    if isinstance(value, list):
+        return [text for part in value for text in as_list(part)]
+    return [value] if isinstance(value, str) else []
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """How raw fields become texts: ours, or the published ones."""
+
+    title: Callable[[str | None], str | None]
+    text: Callable[[list[str] | None], str]
+    brand: Callable[[str | None], str]
+
+
+TEXT_RULES = {
+    "none": TextRules(texts.clean_title, texts.joined, lambda brand: texts.clean(brand or "")),
+    "minionerec": TextRules(texts.published_title, texts.published_text, texts.published_brand),
+}
+
+
+def one_record_each(records: pl.DataFrame, rules: TextRules) -> pl.DataFrame:
+    """Items once: the last record counts, and for the title the last that has a usable one."""
+    titled = records.select("item", mapped("title", rules.title)).filter(pl.col("title").is_not_null())
+    last = records.drop("title").unique("item", keep="last", maintain_order=True)
+    return last.join(titled.unique("item", keep="last"), on="item", how="left", maintain_order="left").select(
+        "item",
+        "title",
+        mapped("description", rules.text).alias("text"),
+        mapped("brand", rules.brand),
+        mapped("categories", texts.comma_joined),
+    )
+
+
+def mapped(column: str, function: Callable[[Any], str | None]) -> pl.Expr:
+    """A text function over a column; lists arrive as Python lists."""
+
+    def each(values: pl.Series) -> pl.Series:
+        return pl.Series([function(value) for value in values.to_list()], dtype=pl.String)
+
+    return pl.col(column).map_batches(each, return_dtype=pl.String)

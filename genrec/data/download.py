@@ -1,0 +1,108 @@
+"""Files from elsewhere: resumed where they stopped, size checked, whole or not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from genrec.artifacts import ArtifactError
+from genrec.config import Data
+
+TIMEOUT = 30  # seconds without an answer
+BLOCK = 1 << 20
+UNSATISFIABLE = 416  # the .part file already holds every byte
+
+
+def fetch(own_url: str, data: Data, timeout: float = TIMEOUT) -> Path:
+    """The reader's own URL, or data.url in its place, downloaded into raw_dir."""
+    file = own_url.format(dataset=data.dataset).rsplit("/", 1)[-1]
+    url = (data.url or own_url).replace("{dataset}", data.dataset).replace("{file}", file)
+    return download(url, data.raw_dir / file, timeout)
+
+
+def download(url: str, path: Path, timeout: float = TIMEOUT) -> Path:
+    """`url` -> `path` by way of `path`.part; a .part that is there is gone on with."""
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        receive(url, part, timeout)
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        raise unreachable(url, path, error) from None
+    check_gzip(url, part, path)
+    os.replace(part, path)
+    return path
+
+
+def receive(url: str, part: Path, timeout: float) -> None:
+    """Append what is missing of `url` to `part`, and check the size that the host stated."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if have and error.code == UNSATISFIABLE and whole_size(error) == have:
+            return
+        raise
+    with response:
+        resumed = have > 0 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        have = have if resumed else 0
+        length = response.headers.get("Content-Length")
+        whole = have + int(length) if length else None
+        copy(response, part, have, whole)
+    if whole is not None and part.stat().st_size != whole:
+        raise OSError(f"the connection ended after {part.stat().st_size:,} of {whole:,} bytes")
+
+
+def whole_size(answer: Any) -> int | None:
+    """The size behind 'bytes */1234' of a Content-Range header."""
+    stated = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    return int(stated) if stated.isdigit() else None
+
+
+def copy(response: Any, part: Path, have: int, whole: int | None) -> None:
+    from tqdm import tqdm
+
+    with (
+        part.open("ab" if have else "wb") as file,
+        tqdm(total=whole, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
+    ):
+        while block := response.read(BLOCK):
+            file.write(block)
+            bar.update(len(block))
+
+
+def check_gzip(url: str, part: Path, path: Path) -> None:
+    """A moved host answers 'here' with a web page; it must not lie there as data."""
+    with part.open("rb") as file:
+        head = file.read(2)
+    if path.suffix == ".gz" and head != b"\x1f\x8b":
+        part.unlink()
+        raise unreachable(url, path, "the answer is not a gzip file, probably a page of a host that moved")
+
+
+def unreachable(url: str, path: Path, why: object) -> ArtifactError:
+    return ArtifactError(
+        f"cannot download {url}: {why}. Ways on: the same command again goes on where it stopped; put {path.name} "
+        f"into {path.parent} yourself (--data.raw_dir DIR); or name a mirror, "
+        "--data.url 'https://HOST/PATH/{file}' (file:///DIR/{file} works too, {dataset} is the category)"
+    )
+
+
+def unpack(archive: Path, members: dict[str, str], directory: Path) -> None:
+    """Members of a zip (a wheel is one) -> directory/name, whole or not at all."""
+    import zipfile
+
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with zipfile.ZipFile(archive) as file:
+            for member, name in members.items():
+                beside = directory / (name + ".part")
+                with file.open(member) as source, beside.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                os.replace(beside, directory / name)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ArtifactError(f"{archive} is not the archive it should be ({error}); remove it and run again") from None

@@ -1,0 +1,191 @@
+"""Importer of MiniOneRec's published artifacts.
+
+    {train,valid,test}/<dataset>_<k>_<window>.csv    user_id, history_item_id (a printed list), item_id, ...
+    index/<dataset>.index.json  index/<dataset>.item.json
+
+in <raw_dir>/ or <raw_dir>/Amazon/. The files hold rows, not sequences: a user's rows are chained back into one, and
+every row is then found again, exactly and in order, by `examples(...)`. A row that no chain of its user leads up to
+begins a segment of its own, as user 'A584#2', and is counted. There are no times; an event's time is the row number of
+its target.
+
+The published SIDs go into the artifact as <dataset>.index.json, for `sids.method: imported`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from genrec.artifacts import INDEX_JSON, ITEM_JSON, ArtifactError
+from genrec.config import Data
+from genrec.data.catalog import Catalog
+from genrec.data.item_json import read_item_json
+from genrec.data.ledger import Ledger
+from genrec.data.ndjson import check_bad_share
+from genrec.data.preparation import Preparation, describe
+from genrec.data.sequences import SPLITS, Sequences, Split
+from genrec.data.texts import clean
+
+PUBLISHED_HISTORY = 10  # the files cut histories to this
+
+
+class Row(NamedTuple):
+    user: str
+    history: list[int]
+    target: int
+
+
+class Segment:
+    """A stretch of one user's events that rows were chained into."""
+
+    def __init__(self, name: str, items: list[int], row: int):
+        self.name, self.items, self.times = name, items, [row] * len(items)
+
+    def leads_to(self, history: list[int]) -> bool:
+        """The next event of this segment would have exactly this history."""
+        return self.items[-PUBLISHED_HISTORY:] == history
+
+    def append(self, item: int, row: int) -> int:
+        """The place of the new event."""
+        self.items.append(item)
+        self.times.append(row)
+        return len(self.items) - 1
+
+
+def read(data: Data) -> Preparation:
+    """Rows -> sequences and splits; catalogue from item.json."""
+    paths = locate(data)
+    catalog = read_catalog(paths["items"])
+    rows, ledgers = {}, {}
+    for name in SPLITS:
+        rows[name], ledgers[name] = read_rows(paths[name], len(catalog), data.max_bad_share)
+        if not rows[name]:
+            raise ArtifactError(f"{paths[name]} holds no usable row: {ledgers[name].trail()}")
+    sequences, splits, own_segment = chain(rows)
+    report = {
+        "files": {role: path.name for role, path in paths.items()},
+        "read": {name: ledger.as_dict() for name, ledger in ledgers.items()},
+        "rows_in_a_segment_of_their_own": own_segment,
+        **describe(catalog, sequences, splits, data.max_history),
+    }
+    return Preparation(catalog, sequences, splits, report)
+
+
+def raw_files(data: Data) -> dict[str, Path]:
+    """role -> file, when all that an import reads are there."""
+    try:
+        return locate(data)
+    except ArtifactError:
+        return {}
+
+
+def locate(data: Data) -> dict[str, Path]:
+    """role -> path of the five files."""
+    base = data.raw_dir / "Amazon" if (data.raw_dir / "Amazon").is_dir() else data.raw_dir
+    paths = {name: rows_file(base / name, data.dataset) for name in SPLITS}
+    paths["items"] = base / "index" / ITEM_JSON.format(dataset=data.dataset)
+    paths["index"] = base / "index" / INDEX_JSON.format(dataset=data.dataset)
+    for path in paths.values():
+        if not path.is_file():
+            raise ArtifactError(f"no {path}; data.raw_dir must hold MiniOneRec's train/ valid/ test/ index/ folders")
+    return paths
+
+
+def rows_file(directory: Path, dataset: str) -> Path:
+    """<dataset>_<k>_<window>.csv, else its RECONSTRUCTED stand-in."""
+    for ending in (r"\.csv", r"\.RECONSTRUCTED\.csv"):
+        pattern = re.compile(re.escape(dataset) + r"_\d+_[\d-]+" + ending)
+        found = sorted(path for path in directory.glob("*.csv") if pattern.fullmatch(path.name))
+        if len(found) > 1:
+            raise ArtifactError(f"{directory} holds {len(found)} files of {dataset} ({found[0].name}, ...); leave one")
+        if found:
+            return found[0]
+    return directory / f"{dataset}_<k>_<window>.csv"
+
+
+def read_catalog(path: Path) -> Catalog:
+    """Texts with markup cleaned; an empty title becomes 'item 12', so that none is empty."""
+    raw = read_item_json(path)
+    texts = {
+        name: np.array([clean(str(value)) for value in getattr(raw, name)], dtype=object)
+        for name in ("title", "text", "brand", "categories")
+    }
+    texts["title"] = np.array([title or f"item {i}" for i, title in enumerate(texts["title"])], dtype=object)
+    return replace(raw, **texts)
+
+
+def read_rows(path: Path, num_items: int, max_bad_share: float) -> tuple[list[Row], Ledger]:
+    """The rows of a CSV in file order; bad ones are counted with their line."""
+    ledger, rows = Ledger(path.parent.name), []
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = {"user_id", "history_item_id", "item_id"} - set(reader.fieldnames or [])
+        if missing:
+            raise ArtifactError(f"{path} lacks the column {sorted(missing)[0]}; it has {reader.fieldnames}")
+        for fields in reader:
+            ledger.read += 1
+            row = parse_row(fields, num_items)
+            if isinstance(row, str):
+                ledger.drop(row, 1, [reader.line_num])
+            else:
+                rows.append(row)
+    ledger.check(len(rows))
+    check_bad_share(ledger, path, max_bad_share)
+    return rows, ledger
+
+
+def parse_row(fields: dict[str, str | None], num_items: int) -> Row | str:
+    """One row, or why it cannot be used. A printed list of integers is JSON, so nothing is evaluated."""
+    try:
+        history, target = json.loads(fields["history_item_id"]), int(fields["item_id"])
+    except (TypeError, ValueError):
+        return "without a readable history or target"
+    if not fields["user_id"] or not isinstance(history, list) or not history:
+        return "without a user or history"
+    if not all(type(item) is int and 0 <= item < num_items for item in [*history, target]):
+        return "with an item that item.json does not have"
+    return Row(fields["user_id"], history, target)
+
+
+def chain(rows: dict[str, list[Row]]) -> tuple[Sequences, dict[str, Split], dict[str, int]]:
+    """Sequences and splits in which every row is found again, and how many rows began a further segment."""
+    segments: dict[str, list[Segment]] = {}  # user -> segments
+    places: dict[str, list[tuple[Segment, int]]] = {name: [] for name in rows}
+    own_segment, number = dict.fromkeys(rows, 0), 0
+    for name, part in rows.items():
+        for row in part:
+            mine = segments.setdefault(row.user, [])
+            segment = next((each for each in mine if each.leads_to(row.history)), None)
+            if segment is None:
+                own_segment[name] += bool(mine)
+                label = f"{row.user}#{len(mine) + 1}" if mine else row.user
+                segment = Segment(label, list(row.history), number)
+                mine.append(segment)
+            places[name].append((segment, segment.append(row.target, number)))
+            number += 1
+    return flatten([each for mine in segments.values() for each in mine], places, own_segment)
+
+
+def flatten(
+    segments: list[Segment], places: dict[str, list[tuple[Segment, int]]], own_segment: dict[str, int]
+) -> tuple[Sequences, dict[str, Split], dict[str, int]]:
+    """Segments end to end, and places within them as pointers."""
+    offset = np.cumsum([0, *(len(segment.items) for segment in segments)])
+    number_of = {segment.name: number for number, segment in enumerate(segments)}
+    sequences = Sequences(
+        item=np.concatenate([segment.items for segment in segments]).astype(np.int32),
+        time=np.concatenate([segment.times for segment in segments]).astype(np.int64),
+        offset=offset.astype(np.int64),
+        user_id=np.array([segment.name for segment in segments]),
+    )
+    splits = {}
+    for name, part in places.items():
+        user = np.array([number_of[segment.name] for segment, _ in part], dtype=np.int32)
+        splits[name] = Split(user, offset[user] + np.array([place for _, place in part], dtype=np.int64))
+    return sequences, splits, own_segment

@@ -1,0 +1,210 @@
+"""MovieLens-100K and 1M: the original files, or RecBole's atomic files.
+
+    ml-100k   u.data u.item            or  ml-100k.inter ml-100k.item
+    ml-1m     ratings.dat movies.dat   or  ml-1m.inter ml-1m.item
+
+in <raw_dir>/<dataset>/ or <raw_dir>/. With <dataset>.omdb.jsonl (movie_id, plot) beside them, plots join the texts.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from genrec.artifacts import ArtifactError
+from genrec.config import Data
+from genrec.data.download import fetch, unpack
+from genrec.data.events import Shop, encode
+from genrec.data.ledger import Ledger
+from genrec.data.ndjson import check_bad_share
+from genrec.data.texts import clean, clean_title
+
+OWN_URL = "https://files.grouplens.org/datasets/movielens/{dataset}.zip"
+OWN_SITE_TIMEOUT = 5  # seconds; there is another way for ml-100k
+RECBOLE = "recbole==1.2.1"  # its wheel carries ml-100k as atomic files
+OMDB = "{dataset}.omdb.jsonl"
+
+# dataset -> (users, items, events) of the whole collection
+COUNTS = {"ml-100k": (943, 1682, 100_000), "ml-1m": (6040, 3883, 1_000_209)}
+
+# u.item's flags, in the order of its last 19 columns
+GENRES = (
+    "unknown,Action,Adventure,Animation,Children's,Comedy,Crime,Documentary,Drama,Fantasy,Film-Noir,Horror,Musical,"
+    "Mystery,Romance,Sci-Fi,Thriller,War,Western"
+).split(",")
+
+Fields = list[str]
+
+
+class Layout(NamedTuple):
+    """One way the files come: names, how a line is cut, and what its fields mean."""
+
+    events: str
+    items: str
+    separators: tuple[str, str]  # of events, of items
+    header: bool
+    encoding: str
+    film: Callable[[Fields], tuple[str, str, list[str]]]  # -> id, title with year, genres
+
+
+def original_100k(fields: Fields) -> tuple[str, str, list[str]]:
+    flags = zip(GENRES, fields[5:24], strict=True)
+    return fields[0], fields[1], [genre for genre, flag in flags if flag == "1"]
+
+
+def original_1m(fields: Fields) -> tuple[str, str, list[str]]:
+    item, title, genres = fields
+    return item, title, genres.split("|")
+
+
+def atomic(fields: Fields) -> tuple[str, str, list[str]]:
+    item, title, year, genres = fields
+    return item, f"{title} ({year})" if year.isdigit() else title, genres.split()
+
+
+def layouts(dataset: str) -> list[Layout]:
+    """The ways in which a collection may lie there, the original first."""
+    original = {
+        "ml-100k": Layout("u.data", "u.item", ("\t", "|"), False, "latin-1", original_100k),
+        "ml-1m": Layout("ratings.dat", "movies.dat", ("::", "::"), False, "latin-1", original_1m),
+    }
+    return [original[dataset], Layout(f"{dataset}.inter", f"{dataset}.item", ("\t", "\t"), True, "utf-8", atomic)]
+
+
+def read(data: Data) -> Shop:
+    """Find or fetch a collection, read it, and check its counts."""
+    if data.dataset not in COUNTS:
+        raise ArtifactError(f"data.dataset {data.dataset} is not a MovieLens collection; known: {', '.join(COUNTS)}")
+    layout, directory = locate(data) or obtain(data)
+    event_ledger, item_ledger = Ledger("events"), Ledger("items")
+    between, within = layout.separators
+    rows = list(parsed(directory / layout.events, between, layout, parse_event, event_ledger))
+    films = list(parsed(directory / layout.items, within, layout, layout.film, item_ledger))
+    for ledger, name in ((event_ledger, layout.events), (item_ledger, layout.items)):
+        check_bad_share(ledger, directory / name, data.max_bad_share)
+    columns = [pl.Series(column) for column in zip(*rows, strict=True)]
+    if not columns or not films:
+        raise ArtifactError(f"{directory} holds {len(rows)} events and {len(films)} films; remove it and run again")
+    events = encode(*columns)
+    check_counts(data.dataset, directory, (len(events.user_id), len(films), len(events)), event_ledger, item_ledger)
+    items = describe_films(films, plots(data, directory))
+    return Shop(events, items, event_ledger, item_ledger, {"events": layout.events, "items": layout.items})
+
+
+def raw_files(data: Data) -> dict[str, Path]:
+    """role -> raw file, of those that are there."""
+    found = locate(data) if data.dataset in COUNTS else None
+    if not found:
+        return {}
+    layout, directory = found
+    found_plots = omdb_path(data, directory)
+    files = {"events": directory / layout.events, "items": directory / layout.items}
+    return {**files, "plots": found_plots} if found_plots else files
+
+
+def locate(data: Data) -> tuple[Layout, Path] | None:
+    """The layout whose two files lie in raw_dir/<dataset> or raw_dir."""
+    for directory in (data.raw_dir / data.dataset, data.raw_dir):
+        for layout in layouts(data.dataset):
+            if (directory / layout.events).is_file() and (directory / layout.items).is_file():
+                return layout, directory
+    return None
+
+
+def obtain(data: Data) -> tuple[Layout, Path]:
+    """The collection's own site (or data.url); for ml-100k, when that is away, the copy in the recbole wheel."""
+    original, atomic_files = layouts(data.dataset)
+    directory = data.raw_dir / data.dataset
+    try:
+        archive = fetch(OWN_URL, data, OWN_SITE_TIMEOUT)
+    except ArtifactError as error:
+        if data.dataset != "ml-100k" or data.url:
+            raise
+        print(f"data: {data.dataset}: its own site does not answer; taking the copy in the {RECBOLE} wheel", flush=True)
+        unpack_wheel(data.raw_dir, directory, str(error))
+        return atomic_files, directory
+    unpack(archive, {f"{data.dataset}/{name}": name for name in (original.events, original.items)}, directory)
+    return original, directory
+
+
+def unpack_wheel(raw_dir: Path, directory: Path, first_error: str) -> None:
+    """ml-100k's atomic files out of the wheel, which pip fetches from wherever it is configured to."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(raw_dir), RECBOLE]
+    done = subprocess.run(command, capture_output=True, text=True)
+    wheels = sorted(raw_dir.glob("recbole-*.whl"))
+    if done.returncode or not wheels:
+        why = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise ArtifactError(f"{first_error}. Its copy in the {RECBOLE} wheel cannot be had either: {why}")
+    names = [f"ml-100k.{kind}" for kind in ("inter", "item", "user")]
+    unpack(wheels[0], {f"recbole/dataset_example/ml-100k/{name}": name for name in names}, directory)
+    wheels[0].unlink()
+
+
+def parsed(
+    path: Path, separator: str, layout: Layout, parse: Callable[[Fields], tuple], ledger: Ledger
+) -> Iterator[tuple]:
+    """Rows of a file; a line that cannot be parsed is counted by its number."""
+    with path.open(encoding=layout.encoding, errors="replace", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if (layout.header and number == 1) or not line.strip():
+                continue
+            ledger.read += 1
+            try:
+                row = parse(line.rstrip("\r\n").split(separator))
+            except (ValueError, IndexError):
+                ledger.drop("not in the file's format", 1, [number])
+                continue
+            yield row
+
+
+def parse_event(fields: Fields) -> tuple[str, str, int, float]:
+    user, item, rating, time = fields
+    return user, item, int(float(time)), float(rating)
+
+
+def check_counts(dataset: str, directory: Path, counts: tuple, *ledgers: Ledger) -> None:
+    """A collection is whole or it is not that collection."""
+    if counts != COUNTS[dataset]:
+        raise ArtifactError(
+            f"{directory} has (users, items, events) {counts}, {dataset} has {COUNTS[dataset]} "
+            f"({'; '.join(f'{ledger.name}: {ledger.trail()}' for ledger in ledgers)}); remove it to fetch it anew"
+        )
+
+
+def describe_films(films: list[tuple[str, str, list[str]]], plot: dict[str, str]) -> pl.DataFrame:
+    """Text of a film: its genres in words, and its plot where known."""
+    records = [
+        {
+            "item": item,
+            "title": clean_title(title),
+            "text": " ".join(filter(None, [f"Genres: {', '.join(genres)}." if genres else "", plot.get(item, "")])),
+            "brand": "",
+            "categories": ",".join(genres),
+        }
+        for item, title, genres in films
+    ]
+    return pl.DataFrame(records, schema=dict.fromkeys(("item", "title", "text", "brand", "categories"), pl.String))
+
+
+def omdb_path(data: Data, directory: Path) -> Path | None:
+    name = OMDB.format(dataset=data.dataset)
+    return next((path for path in (directory / name, data.raw_dir / name) if path.exists()), None)
+
+
+def plots(data: Data, directory: Path) -> dict[str, str]:
+    """movie id -> plot, from the optional file."""
+    path = omdb_path(data, directory)
+    if path is None:
+        return {}
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        found = {str(record["movie_id"]): clean(record.get("plot") or "") for record in records}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} must hold one JSON object a line with movie_id and plot ({error!r})") from None
+    return {item: plot for item, plot in found.items() if plot != "N/A"}

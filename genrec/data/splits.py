@@ -1,0 +1,73 @@
+"""Kept events -> sequences with users and items numbered by first appearance, and their train/valid/test targets.
+
+T events, U users, E targets
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from genrec.artifacts import ArtifactError
+from genrec.data.events import Events
+from genrec.data.sequences import SPLITS, Sequences, Split
+
+
+def build_sequences(events: Events) -> tuple[Sequences, pl.Series]:
+    """Events in file order -> all users end to end, and the shop's ids of items 0..N-1.
+
+    users are numbered as they appear in the file, items as in the sequences; ties in time stay in file order
+    """
+    user_rank, user_codes = ranks_by_appearance(events.user)
+    order = np.lexsort((events.time, user_rank))  # stable: file order among equal times
+    item, item_codes = ranks_by_appearance(events.item[order])
+    offset = np.concatenate([[0], np.cumsum(np.bincount(user_rank, minlength=len(user_codes)))])
+    user_id = events.user_id.gather(user_codes).to_numpy().astype(np.str_)
+    sequences = Sequences(item.astype(np.int32), events.time[order], offset.astype(np.int64), user_id)
+    return sequences, events.item_id.gather(item_codes)
+
+
+def ranks_by_appearance(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) codes -> (T,) ranks 0, 1, ... in order of first appearance, and rank -> code."""
+    first = np.full(codes.max(initial=-1) + 1, len(codes))
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the earliest position is written last, so it stays
+    in_order = np.argsort(first, kind="stable")
+    rank_to_code = in_order[: int((first < len(codes)).sum())]
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[in_order] = np.arange(len(first))
+    return rank[codes], rank_to_code
+
+
+def chronological(sequences: Sequences) -> dict[str, Split]:
+    """All targets (each event but a user's first) by time, the first 80% train, 10% valid, 10% test, by count."""
+    owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
+    targets = np.delete(np.arange(len(sequences.item)), sequences.offset[:-1])
+    targets = targets[np.argsort(sequences.time[targets], kind="stable")]
+    bounds = (int(0.8 * len(targets)), int(0.9 * len(targets)))
+    parts = np.split(targets, bounds)
+    return {name: Split(owner[ends].astype(np.int32), ends) for name, ends in zip(SPLITS, parts, strict=True)}
+
+
+def leave_one_out(sequences: Sequences) -> dict[str, Split]:
+    """Each user's last event is test, the one before it valid, the others train; a first event has no history."""
+    owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
+    place = np.arange(len(sequences.item)) - sequences.offset[owner]  # 0 = the user's first
+    from_end = sequences.offset[owner + 1] - 1 - np.arange(len(sequences.item))  # 0 = the user's last
+    chosen = {"train": from_end >= 2, "valid": from_end == 1, "test": from_end == 0}
+    ends = {name: np.flatnonzero(where & (place > 0)) for name, where in chosen.items()}
+    return {name: Split(owner[end].astype(np.int32), end) for name, end in ends.items()}
+
+
+RULES = {"chronological": chronological, "leave_one_out": leave_one_out}
+
+
+def split(sequences: Sequences, rule: str) -> dict[str, Split]:
+    """Targets by a rule; a split without rows is an error."""
+    splits = RULES[rule](sequences)
+    rows = {name: len(part) for name, part in splits.items()}
+    if not all(rows.values()):
+        raise ArtifactError(
+            f"{len(sequences):,} users with {len(sequences.item):,} events are too few for a {rule} split, "
+            f"rows would be {rows}; lower --data.user_k or --data.item_k, or widen the window"
+        )
+    return splits

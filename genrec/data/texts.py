@@ -1,0 +1,59 @@
+"""Item texts as shops deliver them -> clean Unicode without markup; and the published rules, as they are."""
+
+from __future__ import annotations
+
+import html
+import re
+
+TAG = re.compile(
+    r"<!--.*?-->"
+    r"|</?[A-Za-z][^<>]*>"  # a whole tag; '<5 mm' and 'a < b' are text
+    r"|</?[A-Za-z]+\s+[\w-]+\s*=[^>]*$"  # a tag that is cut at the end of the field
+    r'|"?\s*/>',  # the end of a tag whose beginning is cut
+    re.DOTALL,
+)
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\ufeff]+")
+PUBLISHED_WORDS = 20
+
+
+def clean(text: str) -> str:
+    """Entities decoded (twice: '&amp;quot;' occurs), tags stripped, white space collapsed."""
+    text = html.unescape(html.unescape(text))
+    text = CONTROL.sub(" ", TAG.sub(" ", text))
+    return " ".join(text.split())
+
+
+def clean_title(title: str | None) -> str | None:
+    """A title that can be read, or None where no letter or digit is left."""
+    cleaned = clean(title) if title else ""
+    return cleaned if any(letter.isalnum() for letter in cleaned) else None
+
+
+def joined(parts: list[str | None] | None) -> str:
+    """Paragraphs of a description -> one text."""
+    return " ".join(filter(None, (clean(part) for part in parts or [] if part)))
+
+
+def comma_joined(parts: list[str | None] | None) -> str:
+    """A category path, coarse to fine -> 'A,B, C & D,E': commas within a name have a space behind."""
+    names = (re.sub(r",(?=\S)", ", ", clean(part)).strip(", ") for part in parts or [] if part)
+    return ",".join(filter(None, names))
+
+
+def published_title(title: str | None) -> str | None:
+    """MiniOneRec's filter: no '<span id', two entities, spaces and quotes stripped, 2+ letters, at most 20 words."""
+    if title is None or "<span id" in title:
+        return None
+    title = title.replace("&quot;", '"').replace("&amp;", "&").strip(" ").strip('"')
+    return title if len(title) > 1 and len(title.split(" ")) <= PUBLISHED_WORDS else None
+
+
+def published_text(parts: list[str | None] | None) -> str:
+    """MiniOneRec's description: the printed Python list, tags stripped, entities decoded; '' for an empty list."""
+    if not parts:
+        return ""
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", str(parts)))).strip()
+
+
+def published_brand(brand: str | None) -> str:
+    return (brand or "").replace("by\n", "").strip()

@@ -1,0 +1,148 @@
+"""The toy store: a seeded synthetic shop whose structure is known, written as raw Amazon-2018 files.
+
+Items stand in clusters (a category each, a few brands each). A user has two clusters of taste; the next item is mostly
+the successor of the last one on its cluster's ring, else a popular one of the user's clusters. So the last item tells
+much, a cluster tells something, and popularity alone tells little: a model that learns must beat it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrec.config import Data
+from genrec.data import amazon
+from genrec.data.events import Shop
+from genrec.data.preparation import Preparation, prepare_shop
+
+NUM_USERS, NUM_ITEMS, CLUSTER_SIZE = 600, 200, 10
+SHORTEST, LONGEST = 6, 18  # events a user
+FOLLOW, RING_STEPS = 0.7, (1, 1, 1, 2)  # chance to go along the ring, and how far
+FIRST_DAY, DAYS = 1_422_748_800, 1_000  # from 2015-02-01
+DAY = 86_400
+
+NOUNS = (
+    "kettle lamp drill rope chair clamp filter funnel gauge hinge "
+    "hose knife ladder mirror pump saw scale stapler tape valve"
+)
+COLOURS = "red blue green black white silver amber violet grey brown"
+BRANDS = "Acorn Birch Cedar Delta Ember Flint Grove Heron Iris Juniper"
+ROOMS = "Kitchen Workshop Garden Office Bath"
+
+
+def read(data: Data, seed: int) -> Shop:
+    """Write the raw files where they are not there yet, and read them as any other Amazon category."""
+    directory = raw_dir(data, seed)
+    if not raw_files(data, seed):
+        write_raw(directory, data.dataset, seed=seed)
+    return amazon.read(data.model_copy(update={"raw_dir": directory}), amazon.EDITIONS["amazon18"])
+
+
+def raw_dir(data: Data, seed: int) -> Path:
+    """One directory a seed, so that another seed is another shop."""
+    return data.raw_dir / f"toy_seed{seed}"
+
+
+def raw_files(data: Data, seed: int) -> dict[str, Path]:
+    """Both files, or none: the reviews are written last."""
+    found = amazon.raw_files(data.model_copy(update={"raw_dir": raw_dir(data, seed)}), amazon.EDITIONS["amazon18"])
+    return found if len(found) == 2 else {}
+
+
+def toy_store(
+    directory: Path, num_users: int = NUM_USERS, num_items: int = NUM_ITEMS, seed: int = 0, **knobs: Any
+) -> Preparation:
+    """The whole walk for tests: raw files into `directory`, read, filtered (data knobs as named), split."""
+    data = Data(source="toy", dataset="toy", raw_dir=directory, **knobs)
+    write_raw(directory, data.dataset, num_users, num_items, seed)
+    return prepare_shop(amazon.read(data, amazon.EDITIONS["amazon18"]), data)
+
+
+def write_raw(
+    directory: Path, dataset: str = "toy", num_users: int = NUM_USERS, num_items: int = NUM_ITEMS, seed: int = 0
+) -> None:
+    """meta_<dataset>.json.gz and <dataset>_5.json.gz; the same arguments write the same bytes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_lines(directory / f"meta_{dataset}.json.gz", map(item_record, range(num_items)))
+    write_lines(directory / f"{dataset}_5.json.gz", reviews(num_users, num_items, np.random.default_rng(seed)))
+
+
+def item_record(item: int) -> dict[str, Any]:
+    """Cluster -> room, kind of thing and brands; place in the cluster -> colour and model number."""
+    cluster, place = divmod(item, CLUSTER_SIZE)
+    room, noun = pick(ROOMS, cluster), pick(NOUNS, cluster)
+    brand, colour = pick(BRANDS, cluster + place % 2), pick(COLOURS, place)
+    series = cluster // len(NOUNS.split()) + 1
+    return {
+        "asin": asin(item),
+        "title": f"{brand} {colour} {noun} {series}{place:02d}",
+        "description": [f"A {colour} {noun} for the {room.lower()}.", f"Number {place + 1} of its line by {brand}."],
+        "brand": brand,
+        "category": ["Home", room, noun.capitalize()],
+        "price": f"${10 + cluster + place}.00",
+    }
+
+
+def pick(words: str, number: int) -> str:
+    listed = words.split()
+    return listed[number % len(listed)]
+
+
+def asin(item: int) -> str:
+    return f"B{item:09d}"
+
+
+def reviews(num_users: int, num_items: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Every user's walk, all users mixed in time order as in a real file."""
+    rows = [row for user in range(num_users) for row in walk(user, num_items, rng)]
+    return sorted(rows, key=lambda row: row["unixReviewTime"])
+
+
+def walk(user: int, num_items: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """One user's reviews, oldest first."""
+    num_clusters = -(-num_items // CLUSTER_SIZE)
+    tastes = rng.choice(num_clusters, size=min(2, num_clusters), replace=False)
+    count = int(rng.integers(SHORTEST, LONGEST + 1))
+    days = np.sort(rng.choice(DAYS, size=count, replace=False))
+    rows, item = [], None
+    for day in days.tolist():
+        item = step(item, tastes, num_items, rng)
+        rows.append(
+            {
+                "overall": float(rng.integers(3, 6)),
+                "reviewerID": f"A{user:06d}",
+                "asin": asin(item),
+                "unixReviewTime": FIRST_DAY + day * DAY,
+            }
+        )
+    return rows
+
+
+def step(last: int | None, tastes: np.ndarray, num_items: int, rng: np.random.Generator) -> int:
+    """The next item: on along the ring of the last one's cluster, or a fresh one of the user's clusters."""
+    if last is not None and rng.random() < FOLLOW:
+        return along_ring(last, int(rng.choice(RING_STEPS)), num_items)
+    first = int(rng.choice(tastes)) * CLUSTER_SIZE
+    size = min(CLUSTER_SIZE, num_items - first)
+    place = int(min(rng.exponential(2.5), size - 1))  # early places are popular
+    return first + place
+
+
+def along_ring(item: int, steps: int, num_items: int) -> int:
+    first = item // CLUSTER_SIZE * CLUSTER_SIZE
+    size = min(CLUSTER_SIZE, num_items - first)
+    return first + (item - first + steps) % size
+
+
+def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """gzip without date and name, so that equal records are equal bytes; whole or not there."""
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    beside = path.with_name(path.name + ".part")
+    beside.write_bytes(gzip.compress(text.encode(), mtime=0))
+    os.replace(beside, path)
