@@ -35,7 +35,8 @@ STAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "sids": ("rq/generate_indices.py", ("sids",), ("data", "embeddings")),
     "convert": ("convert_dataset.py", ("convert",), ("data", "sids")),
     "sft": ("sft.py", ("sft",), ("data", "sids")),
-    "evaluation": ("evaluate.py", ("evaluate",), ("data", "sids", "sft")),
+    "sequential": ("sequential.py", ("sequential",), ("data",)),
+    "evaluation": ("evaluate.py", ("evaluate",), ("data",)),  # and what its models read, see evaluate.py
 }
 
 Build = Callable[[Config, Path], dict[str, Any]]  # (config, partial directory) -> statistics

@@ -1,0 +1,98 @@
+"""Ranked lists on disk: recommendations.npz for programs, eval_results.jsonl for people, five examples for the screen.
+
+E examples, H history, k cut-off
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrec.artifacts import EVAL_RESULTS, RECOMMENDATIONS, load_arrays, save_arrays
+from genrec.data.catalog import Catalog
+from genrec.data.sequences import Examples, Sequences
+from genrec.evaluation.metrics import Recommendations, ranks
+
+
+def write_predictions(
+    directory: Path, examples: Examples, recommendations: Recommendations, catalog: Catalog, sequences: Sequences
+) -> None:
+    save_arrays(
+        directory / RECOMMENDATIONS,
+        user=examples.user,
+        history=examples.history,
+        target=examples.target,
+        item=recommendations.item.astype(np.int32),
+        score=recommendations.score.astype(np.float32),
+    )
+    path, beside = directory / EVAL_RESULTS, directory / (EVAL_RESULTS + ".tmp")
+    rank = ranks(recommendations.item, examples.target)
+    with beside.open("w", encoding="utf-8") as file:
+        for row in range(len(examples)):
+            content = describe_row(row, examples, recommendations, int(rank[row]), catalog, sequences)
+            file.write(json.dumps(content, ensure_ascii=False) + "\n")
+    os.replace(beside, path)
+
+
+def describe_row(
+    row: int, examples: Examples, recommendations: Recommendations, rank: int, catalog: Catalog, sequences: Sequences
+) -> dict[str, Any]:
+    """One line of eval_results.jsonl; `rank` counts from 1 there, null where the truth is not in the list."""
+    history = examples.history[row][examples.history[row] >= 0].tolist()
+    listed = recommendations.item[row] >= 0
+    return {
+        "row": row,
+        "user": str(sequences.user_id[examples.user[row]]),
+        "history": history,
+        "history_titles": catalog.title[history].tolist(),
+        "truth": int(examples.target[row]),
+        "truth_title": str(catalog.title[examples.target[row]]),
+        "predictions": recommendations.item[row][listed].tolist(),
+        "scores": [round(float(score), 6) for score in recommendations.score[row][listed]],
+        "rank": rank + 1 if rank >= 0 else None,
+    }
+
+
+def read_predictions(directory: Path) -> tuple[Examples, Recommendations]:
+    arrays = load_arrays(directory / RECOMMENDATIONS)
+    examples = Examples(arrays["user"], arrays["history"], arrays["target"])
+    return examples, Recommendations(arrays["item"], arrays["score"])
+
+
+def show_examples(
+    examples: Examples,
+    recommendations: Recommendations,
+    catalog: Catalog,
+    sequences: Sequences,
+    seed: int,
+    count: int = 5,
+) -> str:
+    """A few users drawn by seed: their last items, what is recommended, what they took, all by title."""
+    rows = np.sort(np.random.default_rng(seed).choice(len(examples), min(count, len(examples)), replace=False))
+    rank = ranks(recommendations.item, examples.target)
+    return "\n\n".join(show_row(row, examples, recommendations, int(rank[row]), catalog, sequences) for row in rows)
+
+
+def show_row(
+    row: int, examples: Examples, recommendations: Recommendations, rank: int, catalog: Catalog, sequences: Sequences
+) -> str:
+    history = examples.history[row][examples.history[row] >= 0]
+    earlier = f"  ({len(history) - 5} earlier)" if len(history) > 5 else ""
+    place = f"rank {rank + 1}" if rank >= 0 else f"not in the first {recommendations.item.shape[1]}"
+    lines = [f"user {sequences.user_id[examples.user[row]]}"]
+    lines += [f"  history      {shorten(catalog.title[item])}" for item in history[-5:]]
+    lines[1:2] = [line + earlier for line in lines[1:2]]
+    for item in recommendations.item[row, :5]:
+        if item >= 0:
+            mark = "*" if item == examples.target[row] else " "
+            lines.append(f"  recommended {mark}{shorten(catalog.title[item])}")
+    lines.append(f"  truth        {shorten(catalog.title[examples.target[row]])}  ({place})")
+    return "\n".join(lines)
+
+
+def shorten(title: str, width: int = 90) -> str:
+    return title if len(title) <= width else title[: width - 1] + "…"

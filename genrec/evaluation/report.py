@@ -1,0 +1,273 @@
+"""What a model scored on which rows: scores and slices by example; means, intervals, tables, results.json from those.
+
+E examples, U users, M metrics, B resamples, N items
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrec.artifacts import PER_EXAMPLE, RESULTS, ArtifactError, load_arrays, save_arrays, write_json
+from genrec.data.catalog import Catalog
+from genrec.data.sequences import Examples, Sequences
+from genrec.evaluation.metrics import Recommendations, beyond_accuracy, item_scores, sid_scores
+
+RESAMPLES = 2000
+LEVEL = 0.95
+TAIL_SHARE = 0.2  # the rarest items that together hold this share of training events
+SHORT_HISTORY = 2  # items
+SLICE_METRICS = ("hr@10", "ndcg@10")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which held-out rows were scored; two reports can be compared when these are equal."""
+
+    fingerprint: str
+    split: str
+    rows: int
+    rows_of_split: int
+    users: int
+    items: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores come one an example; everything else is derived from them."""
+
+    model: str
+    rows: Rows
+    user: np.ndarray  # (E,) int32
+    scores: dict[str, np.ndarray]  # {"ndcg@10": (E,) float, "sid_ndcg@10": ... where SIDs collide}
+    slices: dict[str, np.ndarray]  # {"tail target": (E,) bool}
+    beyond: dict[str, float]  # {"coverage@10": 0.3, ...}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95% interval; NaN where there are no rows."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def describe_rows(examples: Examples, catalog: Catalog, sequences: Sequences, split: str, rows_of_split: int) -> Rows:
+    """The fingerprint covers the catalogue and each row's user and target by the shop's own ids, in order.
+
+    Histories are left out on purpose: a model that looks further back answers the same questions.
+    """
+    digest = hashlib.sha256()
+    for ids in (catalog.item_id, sequences.user_id[examples.user], catalog.item_id[examples.target]):
+        digest.update("\n".join(ids).encode() + b"\0")
+    users = len(np.unique(examples.user))
+    return Rows(digest.hexdigest()[:16], split, len(examples), rows_of_split, users, len(catalog))
+
+
+def estimates(user: np.ndarray, scores: dict[str, np.ndarray], seed: int) -> dict[str, Estimate]:
+    """Mean and bootstrap interval of each score, users drawn with replacement together with all their rows."""
+    values = np.stack(list(scores.values()), axis=1)  # (E, M)
+    return dict(zip(scores, ratio_estimates(user, values, np.ones_like(values), seed), strict=True))
+
+
+def ratio_estimates(user: np.ndarray, values: np.ndarray, weights: np.ndarray, seed: int) -> list[Estimate]:
+    """Each column's sum(values * weights) / sum(weights), with percentile intervals; (E, M), (E, M) -> M estimates."""
+    draws = ratio_draws(user, values, weights, seed)  # (B, M)
+    edges = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    mean = divide((values * weights).sum(axis=0), weights.sum(axis=0))
+    found = []
+    for column in range(values.shape[1]):
+        drawn = draws[~np.isnan(draws[:, column]), column]
+        low, high = np.quantile(drawn, edges) if len(drawn) else (np.nan, np.nan)
+        found.append(Estimate(float(mean[column]), float(low), float(high)))
+    return found
+
+
+def ratio_draws(user: np.ndarray, values: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
+    """The same ratio under RESAMPLES draws of users with replacement, (B, M); NaN where a draw has no weight.
+
+    Rows are summed by user first, so a draw is one product with the number of times each user was drawn.
+    """
+    top, bottom = sum_by_user(user, values * weights), sum_by_user(user, weights)  # (U, M)
+    random = np.random.default_rng(seed)
+    return np.concatenate(
+        [divide(times @ top, times @ bottom) for times in drawn_times(random, len(top), RESAMPLES, chunk=100)]
+    )
+
+
+def sum_by_user(user: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(E,), (E, M) -> (U, M), U the users that occur."""
+    _, cluster = np.unique(user, return_inverse=True)
+    summed = np.zeros((cluster.max(initial=-1) + 1, values.shape[1]))
+    np.add.at(summed, cluster, values)
+    return summed
+
+
+def drawn_times(random: np.random.Generator, num_users: int, resamples: int, chunk: int):
+    """Blocks of (chunk, U): how often each user was drawn in each resample."""
+    for begin in range(0, resamples, chunk):
+        size = min(chunk, resamples - begin)
+        drawn = random.integers(max(num_users, 1), size=(size, num_users)) + num_users * np.arange(size)[:, None]
+        yield np.bincount(drawn.reshape(-1), minlength=size * num_users).reshape(size, num_users).astype(float)
+
+
+def divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """top / bottom, NaN where bottom is 0."""
+    return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
+
+
+def make_slices(examples: Examples, catalog: Catalog, train_count: np.ndarray) -> dict[str, np.ndarray]:
+    """{name: (E,) bool}. A row may be in several slices or none."""
+    target, history = examples.target, examples.history
+    return {
+        "cold target": train_count[target] == 0,
+        "tail target": in_tail(train_count)[target] & (train_count[target] > 0),
+        "short history": (history >= 0).sum(axis=1) <= SHORT_HISTORY,
+        "repeat purchase": (history == target[:, None]).any(axis=1),
+        **category_slices(target, catalog),
+    }
+
+
+def in_tail(train_count: np.ndarray) -> np.ndarray:
+    """(N,) bool: the rarest items that together hold TAIL_SHARE of all training events."""
+    order = np.argsort(train_count, kind="stable")
+    held = np.cumsum(train_count[order])
+    tail = np.zeros(len(train_count), dtype=bool)
+    tail[order] = held <= TAIL_SHARE * held[-1]
+    return tail
+
+
+def category_slices(target: np.ndarray, catalog: Catalog, largest: int = 5) -> dict[str, np.ndarray]:
+    """The targets' most frequent categories, taken at the coarsest level that tells items apart."""
+    category = telling_category(catalog.categories)[target]  # (E,)
+    names, counts = np.unique(category[category != ""], return_counts=True)
+    chosen = names[np.argsort(-counts, kind="stable")[:largest]]
+    return {f"category: {name}": category == name for name in chosen}
+
+
+def telling_category(categories: np.ndarray, too_common: float = 0.9) -> np.ndarray:
+    """(N,) "a,b,c" -> (N,) the name at the first level where none covers `too_common` of the items; '' where none."""
+    paths = [[name.strip() for name in text.split(",")] for text in categories]
+    for level in range(max((len(path) for path in paths), default=0)):
+        names = np.array([path[level] if level < len(path) else "" for path in paths])
+        if np.unique(names, return_counts=True)[1].max() < too_common * len(names):
+            return names
+    return np.full(len(categories), "")
+
+
+def make_report(
+    model: str,
+    rows: Rows,
+    examples: Examples,
+    recommendations: Recommendations,
+    slices: dict[str, np.ndarray],
+    train_count: np.ndarray,
+    item_to_sid: np.ndarray | None = None,
+) -> Report:
+    """Scores by item, and by SID beside them where items share one; item_to_sid (N,) numbers the SIDs."""
+    scores = item_scores(recommendations, examples.target, item_to_sid)
+    if item_to_sid is not None and item_to_sid.max() + 1 < len(item_to_sid):
+        scores |= sid_scores(recommendations, examples.target, item_to_sid)
+    beyond = beyond_accuracy(recommendations, examples.target, train_count)
+    return Report(model, rows, examples.user, scores, slices, beyond)
+
+
+# On disk: results.json for people and tools, per_example.npz beside it for everything that is derived later.
+
+
+def write_report(report: Report, directory: Path, seed: int) -> None:
+    save_arrays(
+        directory / PER_EXAMPLE,
+        user=report.user.astype(np.int32),
+        score_name=np.array(list(report.scores)),
+        score=np.stack(list(report.scores.values()), axis=1).astype(np.float32),
+        slice_name=np.array(list(report.slices)),
+        slice=np.stack(list(report.slices.values()), axis=1),
+    )
+    write_json(directory / RESULTS, results(report, seed))
+
+
+def read_report(directory: Path) -> Report:
+    """The report of one model's evaluation directory."""
+    content, arrays = read_results(directory), load_arrays(directory / PER_EXAMPLE)
+    scores = dict(zip(arrays["score_name"].tolist(), arrays["score"].T.astype(float), strict=True))
+    slices = dict(zip(arrays["slice_name"].tolist(), arrays["slice"].T, strict=True))
+    return Report(content["model"], Rows(**content["rows"]), arrays["user"], scores, slices, content["beyond_accuracy"])
+
+
+def results(report: Report, seed: int) -> dict[str, Any]:
+    """The content of results.json."""
+    return {
+        "model": report.model,
+        "rows": asdict(report.rows),
+        "interval": {"level": LEVEL, "resamples": RESAMPLES, "clusters": "user", "seed": seed},
+        "metrics": {name: plain(estimate) for name, estimate in estimates(report.user, report.scores, seed).items()},
+        "beyond_accuracy": {name: round(value, 6) for name, value in report.beyond.items()},
+        "slices": slice_results(report, seed),
+    }
+
+
+def slice_results(report: Report, seed: int) -> dict[str, Any]:
+    found = {}
+    for name, inside in report.slices.items():
+        scores = {metric: report.scores[metric][inside] for metric in SLICE_METRICS}
+        found[name] = {"rows": int(inside.sum()), "share": round(float(inside.mean()), 6)}
+        found[name] |= {m: plain(value) for m, value in estimates(report.user[inside], scores, seed).items()}
+    return found
+
+
+def plain(estimate: Estimate) -> dict[str, float | None]:
+    """For JSON, which has no NaN."""
+    return {name: None if np.isnan(value) else round(value, 6) for name, value in asdict(estimate).items()}
+
+
+def read_results(directory: Path) -> dict[str, Any]:
+    """The results.json of one model's evaluation directory."""
+    path = directory / RESULTS
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}; evaluate.py writes it") from None
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"{path} is not valid JSON: {error}") from None
+    if missing := {"model", "rows", "metrics", "beyond_accuracy"} - set(content):
+        raise ArtifactError(f"{path} is not the results.json of one model: it has no '{sorted(missing)[0]}'")
+    return content
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """One row a results.json: HR@5, HR@10, NDCG@10 with interval, MRR; SID-level numbers beside where SIDs collide."""
+    sid_level = any("sid_hr@10" in content["metrics"] for content in found)
+    columns = ["model", "HR@5", "HR@10", "NDCG@10  [95% interval]", "MRR@50", "rows"]
+    columns += ["SID HR@10", "SID NDCG@10"] if sid_level else []
+    return align([columns] + [table_row(content, sid_level) for content in found])
+
+
+def table_row(content: dict[str, Any], sid_level: bool) -> list[str]:
+    metrics, rows = content["metrics"], content["rows"]
+
+    def mean(name: str) -> str:
+        return f"{metrics[name]['mean']:.4f}" if name in metrics else ""
+
+    interval = f"[{metrics['ndcg@10']['low']:.4f}, {metrics['ndcg@10']['high']:.4f}]"
+    scored = f"{rows['rows']:,} ({rows['rows'] / rows['rows_of_split']:.0%} of {rows['split']})"
+    cells = [content["model"], mean("hr@5"), mean("hr@10"), f"{mean('ndcg@10')}  {interval}", mean("mrr@50"), scored]
+    return cells + ([mean("sid_hr@10"), mean("sid_ndcg@10")] if sid_level else [])
+
+
+def align(rows: list[list[str]]) -> str:
+    """Cells in columns, the first one to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

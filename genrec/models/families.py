@@ -1,0 +1,115 @@
+"""Every model family by name: what it reads from the run, how it is made ready. All answer `recommend(examples, k)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from genrec import artifacts
+from genrec.config import Config
+from genrec.data.prepared import Prepared
+from genrec.data.sequences import Examples
+from genrec.evaluation.metrics import Recommendations
+from genrec.stage import STAGES, stage_dir
+
+# Imports of the families themselves wait until one is loaded: `--help` and a table of baselines need no torch.
+
+
+class Recommender(Protocol):
+    def recommend(self, examples: Examples, k: int) -> Recommendations: ...
+
+
+@dataclass(frozen=True)
+class Family:
+    load: Callable[[Config, Prepared], Recommender]
+    reads: tuple[str, ...] = ()  # stages beside data
+
+
+def load_popular(config: Config, data: Prepared) -> Recommender:
+    from genrec.models.popular import fit_popular
+
+    return fit_popular(data.train_count)
+
+
+def load_popular_recent(config: Config, data: Prepared) -> Recommender:
+    from genrec.models.popular import fit_popular_recent
+
+    return fit_popular_recent(data.sequences, data.seen, len(data.catalog), config.evaluate.recent_share)
+
+
+def load_last_item(config: Config, data: Prepared) -> Recommender:
+    from genrec.models.popular import fit_last_item
+
+    return fit_last_item(data.sequences, data.seen, data.train_count)
+
+
+def load_item_knn(config: Config, data: Prepared) -> Recommender:
+    from genrec.models.knn import fit_knn
+
+    return fit_knn(data.sequences, data.seen, data.train_count)
+
+
+def sequential_loader(name: str) -> Callable[[Config, Prepared], Recommender]:
+    def load(config: Config, data: Prepared) -> Recommender:
+        from genrec.models.sasrec import load_sasrec
+
+        return load_sasrec(stage_dir(config, "sequential") / name, config.run.device)
+
+    return load
+
+
+def generative_loader(stage: str) -> Callable[[Config, Prepared], Recommender]:
+    def load(config: Config, data: Prepared) -> Recommender:
+        from genrec.models.generative import load_generative
+
+        return load_generative(model_directory(config, stage), config, data.catalog, data.sequences)
+
+    return load
+
+
+FAMILIES: dict[str, Family] = {
+    "popular": Family(load_popular),
+    "popular_recent": Family(load_popular_recent),
+    "last_item": Family(load_last_item),
+    "item_knn": Family(load_item_knn),
+    "sasrec": Family(sequential_loader("sasrec"), reads=("sequential",)),
+    "sasrec_bce": Family(sequential_loader("sasrec_bce"), reads=("sequential",)),
+    "sft": Family(generative_loader("sft"), reads=("sids", "sft")),
+}
+
+
+def model_directory(config: Config, stage: str) -> Path:
+    """Where a language model lies: `evaluate.base_model` stands in for the run's own sft."""
+    return config.evaluate.base_model if stage == "sft" and config.evaluate.base_model else stage_dir(config, stage)
+
+
+def stages_read(config: Config) -> tuple[str, ...]:
+    """The stages beside data that the chosen models read, in the order of the pipeline."""
+    wanted = {stage for name in config.evaluate.models for stage in FAMILIES[name].reads}
+    if config.evaluate.base_model:
+        wanted.discard("sft")
+    return tuple(stage for stage in STAGES if stage in wanted)
+
+
+def fingerprints_read(config: Config) -> dict[str, str]:
+    """What the chosen models are made of, as far as it exists: {"sids": ..., "sft": ..., "base_model": ...}."""
+    manifests = {stage: artifacts.read_manifest(stage_dir(config, stage)) for stage in stages_read(config)}
+    found = {stage: manifest.fingerprint for stage, manifest in manifests.items() if manifest}
+    if config.evaluate.base_model and "sft" in config.evaluate.models:
+        found["base_model"] = directory_fingerprint(config.evaluate.base_model)
+    return found
+
+
+def directory_fingerprint(directory: Path) -> str:
+    """Of a finished artifact, its manifest's; of any other model directory, a hash over its files."""
+    if not directory.is_dir():
+        raise artifacts.ArtifactError(f"evaluate.base_model {directory} is not a directory")
+    manifest = artifacts.read_manifest(directory)
+    return manifest.fingerprint if manifest else artifacts.fingerprint_of(artifacts.describe_files(directory))
+
+
+def require_stages(config: Config) -> None:
+    for stage in stages_read(config):
+        artifacts.require(stage_dir(config, stage), STAGES[stage][0])

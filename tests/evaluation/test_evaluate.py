@@ -1,0 +1,180 @@
+"""The evaluation stage from the data artifact to its table."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import evaluate
+from genrec import stage
+from genrec.artifacts import ArtifactError
+from genrec.config import Command, Config, ConfigError, parse_strict
+from genrec.evaluation.predictions import read_predictions
+from genrec.evaluation.report import read_report
+from genrec.models import families
+from genrec.models.families import FAMILIES, Family, fingerprints_read, stages_read
+from tests.small_shop import small_config, small_shop, write_data, write_sids
+
+BASELINES = ["popular", "popular_recent", "last_item", "item_knn"]
+
+
+def run(config: Config, clean: bool = False) -> None:
+    stage.run("evaluation", Command(config, clean, dry_run=False), evaluate.build, fingerprints_read)
+
+
+@pytest.fixture
+def ready(tmp_path):
+    """A run with the small shop's data, and its config."""
+
+    def make(**options) -> Config:
+        config = small_config(tmp_path / "run", evaluate={"models": BASELINES, **options})
+        write_data(config, small_shop())
+        return config
+
+    return make
+
+
+def test_every_model_of_the_config_has_a_family_and_back():
+    names = Config.model_fields["evaluate"].annotation.model_fields["models"].annotation.__args__[0].__args__
+    assert set(names) == set(FAMILIES)
+
+
+def test_baselines_need_the_data_alone_and_end_in_one_table(ready, capsys):
+    config = ready()
+    run(config)
+    directory, screen = config.run.dir / "evaluation", capsys.readouterr().out
+    table = [line.split()[0] for line in screen.splitlines() if "(100% of test)" in line]
+    assert table == BASELINES
+    assert "Five users" in screen and str(directory / "results.json") in screen
+    assert (directory / "summary.txt").read_text().strip() in screen
+    results = json.loads((directory / "results.json").read_text())["models"]
+    assert list(results) == BASELINES
+    assert results["last_item"]["metrics"]["hr@5"]["mean"] > results["popular"]["metrics"]["hr@5"]["mean"]
+
+
+def test_rows_on_disk_say_who_what_and_at_which_rank(ready):
+    config = ready(models=["last_item"])
+    run(config)
+    directory, shop = config.run.dir / "evaluation" / "last_item", small_shop()
+    lines = [json.loads(line) for line in (directory / "eval_results.jsonl").read_text().splitlines()]
+    examples, recommendations = read_predictions(directory)
+    report = read_report(directory)
+    assert len(lines) == len(examples) == 60
+    for row, line in enumerate(lines):
+        history = examples.history[row][examples.history[row] >= 0]
+        assert line["history"] == history.tolist() and line["history_titles"] == shop.catalog.title[history].tolist()
+        assert line["truth"] == shop.sequences.item[shop.splits["test"].end[row]]
+        assert line["predictions"] == recommendations.item[row, :20].tolist()
+        expected = line["predictions"].index(line["truth"]) + 1 if line["truth"] in line["predictions"] else None
+        assert line["rank"] == expected
+        assert report.scores["mrr@50"][row] == pytest.approx(1 / expected if expected else 0)
+
+
+def test_same_command_again_does_nothing_and_other_models_are_refused(ready, capsys):
+    config = ready(models=["popular"])
+    run(config)
+    run(config)
+    assert "evaluation: up to date" in capsys.readouterr().out
+    with pytest.raises(ArtifactError, match="evaluate.models is"):
+        run(ready(models=["popular", "last_item"]))
+
+
+def test_limit_draws_rows_by_seed_in_order(ready):
+    config = ready(models=["popular"], limit=10, split="valid")
+    run(config)
+    report = read_report(config.run.dir / "evaluation" / "popular")
+    assert (report.rows.rows, report.rows.rows_of_split, report.rows.split) == (10, 60, "valid")
+    assert (np.diff(report.user) > 0).all()
+
+
+def test_a_killed_evaluation_keeps_the_finished_families(ready, monkeypatch):
+    config = ready(models=["popular", "last_item"])
+    loaded = []
+
+    def load(name, fails):
+        def count(*arguments):
+            loaded.append(name)
+            if fails:
+                raise KeyboardInterrupt
+            return original[name].load(*arguments)
+
+        return Family(count)
+
+    original = dict(FAMILIES)
+    monkeypatch.setitem(families.FAMILIES, "popular", load("popular", False))
+    monkeypatch.setitem(families.FAMILIES, "last_item", load("last_item", True))
+    with pytest.raises(KeyboardInterrupt):
+        run(config)
+    monkeypatch.setitem(families.FAMILIES, "last_item", load("last_item", False))
+    run(config)
+    assert loaded == ["popular", "last_item", "last_item"]
+
+
+def test_two_runs_make_the_same_bytes(ready):
+    config = ready()
+    run(config)
+    first = stage.read_manifest(config.run.dir / "evaluation").fingerprint
+    run(config, clean=True)
+    assert stage.read_manifest(config.run.dir / "evaluation").fingerprint == first
+
+
+def test_a_language_model_is_required_by_name_and_replaced_by_base_model(ready, tmp_path):
+    config = ready(models=["popular", "sft"])
+    assert stages_read(config) == ("sids", "sft")
+    with pytest.raises(ArtifactError, match="run first: python rq/generate_indices.py"):
+        run(config)
+    write_sids(config, small_shop())
+    with pytest.raises(ArtifactError, match="run first: python sft.py"):
+        run(config)
+    given = ready(models=["popular", "sft"], base_model=str(tmp_path))
+    assert stages_read(given) == ("sids",) and "base_model" in fingerprints_read(given)
+    with pytest.raises(ConfigError, match="which evaluate.models"):
+        ready(models=["popular"], base_model=str(tmp_path))
+
+
+def test_colliding_sids_give_both_levels_of_score(ready, monkeypatch, capsys):
+    """A family that answers in SIDs names both items of the shared one; it is stood in for by one that always does."""
+    config = ready(models=["sft"])
+    write_sids(config, small_shop(), collide=True)
+    stage.run("sft", Command(config, False, False), lambda config, directory: {})
+
+    class Always:
+        def recommend(self, examples, k):
+            item = np.full((len(examples), k), -1, np.int32)
+            item[:, :3], score = [4, 0, 1], np.full((len(examples), k), -np.inf, np.float32)
+            score[:, :3] = [2, 1, 1]
+            return evaluate.Recommendations(item, score)
+
+    monkeypatch.setitem(families.FAMILIES, "sft", Family(lambda config, data: Always(), FAMILIES["sft"].reads))
+    run(config)
+    report = read_report(config.run.dir / "evaluation" / "sft")
+    target = small_shop().examples("test").target
+    shared = np.isin(target, [0, 1])
+    assert (
+        shared.any() and report.scores["sid_hr@10"][shared].all() and (report.scores["sid_mrr@10"][shared] == 0.5).all()
+    )
+    assert report.scores["mrr@10"][shared] == pytest.approx((1 / 2 + 1 / 3) / 2)
+    assert "SID NDCG@10" in capsys.readouterr().out
+
+
+def test_data_made_with_other_knobs_is_refused(ready):
+    config = ready()
+    config.data.max_history = 3
+    with pytest.raises(ArtifactError, match="data.max_history is 6 there, 3 asked"):
+        run(config)
+
+
+def test_models_may_be_named_with_commas_and_typos_are_told():
+    assert parse_strict(["--models", "popular,item_knn"], "evaluate").config.evaluate.models == ["popular", "item_knn"]
+    with pytest.raises(ConfigError, match="popullar"):
+        parse_strict(["--models", "popullar"], "evaluate")
+
+
+def test_evaluation_of_baselines_needs_no_torch():
+    script = "import sys, genrec.evaluation.report, genrec.evaluation.predictions, genrec.models.families, evaluate; "
+    done = subprocess.run(
+        [sys.executable, "-c", script + "print('torch' in sys.modules)"], cwd=stage.ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False", done.stderr
