@@ -269,16 +269,16 @@ def split_argv(argv: list[str], section: str | None) -> tuple[list[str], list[tu
 
 
 def full_path(name: str, section: str | None) -> str:
-    """The path of a flag: its own when dotted, else a key of the script's section, else a seed spelling."""
+    """The path of a flag: a key of the script's own section, a path from the top, or a seed spelling."""
+    own = Config.model_fields[section].annotation.model_fields if section else {}
+    first = name.partition(".")[0]
+    if first in own:
+        return f"{section}.{name}"
     if "." in name:
         return name
-    own = Config.model_fields[section].annotation.model_fields if section else {}
-    if name in own:
-        return f"{section}.{name}"
     if name in ALIASES:
         return ALIASES[name]
-    known = [*own, *all_paths()]
-    raise ConfigError(f"unknown flag --{name}{nearest(name, known)}")
+    raise ConfigError(f"unknown flag --{name}{nearest(name, [*own, *all_paths()])}")
 
 
 def yaml_value(text: str) -> Any:

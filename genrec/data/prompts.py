@@ -1,0 +1,84 @@
+"""Every prompt of the system: SFT, RL, evaluation and serving build theirs here and nowhere else.
+
+A prompt is a head, parts (one a history item, oldest first) and a tail. The pieces are tokenised one by one, so that a
+history is a prefix of the longer history of the same user, token by token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+# data.source -> (one item, several, what users did with them)
+NOUNS = {
+    "amazon18": ("product", "products", "bought"),
+    "amazon23": ("product", "products", "bought"),
+    "minionerec": ("product", "products", "bought"),
+    "toy": ("product", "products", "bought"),
+    "movielens": ("movie", "movies", "watched"),
+}
+
+# (what is given, what is wanted) -> instruction
+INSTRUCTIONS = {
+    ("sid history", "sid"): "Predict the semantic ID of the next {item} from the {items} {bought}, oldest first.",
+    ("sid history", "title"): "Predict the title of the next {item} from the {items} {bought}, oldest first.",
+    ("title history", "sid"): "Predict the semantic ID of the next {item} from the titles {bought}, oldest first.",
+    ("title history", "title"): "Predict the title of the next {item} from the titles {bought}, oldest first.",
+    ("title", "sid"): "Give the semantic ID of the {item} with this title.",
+    ("description", "sid"): "Give the semantic ID of the {item} with this description.",
+    ("sid", "title"): "Give the title of the {item} with this semantic ID.",
+}
+HEAD = "### Instruction:\n{instruction}\n### Input:\n"
+TAIL = "\n### Response:\n"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Text pieces of one prompt."""
+
+    head: str
+    parts: tuple[str, ...]
+    tail: str = TAIL
+
+    @property
+    def text(self) -> str:
+        return self.head + "".join(self.parts) + self.tail
+
+
+class Tokenizer(Protocol):
+    def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]: ...
+
+
+def head(given: str, wanted: str, source: str) -> str:
+    item, items, bought = NOUNS[source]
+    instruction = INSTRUCTIONS[given, wanted].format(item=item, items=items, bought=bought)
+    return HEAD.format(instruction=instruction)
+
+
+def prompt_fingerprint() -> str:
+    """Hash of every text above; a model directory carries the one it was trained with."""
+    return hashlib.sha256(repr((NOUNS, INSTRUCTIONS, HEAD, TAIL)).encode()).hexdigest()[:16]
+
+
+class Encoder:
+    """Pieces -> token ids, each distinct piece tokenised once."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer = tokenizer
+        self.known: dict[str, list[int]] = {}
+
+    def piece(self, text: str) -> list[int]:
+        if text not in self.known:
+            self.known[text] = self.tokenizer.encode(text, add_special_tokens=False)
+        return self.known[text]
+
+    def prompt(self, prompt: Prompt, limit: int) -> list[int]:
+        """At most `limit` ids: the oldest parts go first, then the front of the one part that is left."""
+        head, tail = self.piece(prompt.head), self.piece(prompt.tail)
+        parts = [self.piece(part) for part in prompt.parts]
+        room = limit - len(head) - len(tail)
+        while len(parts) > 1 and sum(map(len, parts)) > room:
+            parts.pop(0)
+        body = [token for part in parts for token in part]
+        return head + body[: max(room, 0)] + tail

@@ -1,0 +1,83 @@
+"""The tasks a language model learns, as data: what is given, what is wanted, and which rows there are.
+
+A task row is one item to answer with (`target`) and, for history tasks, the example it came from. Prompt and answer are
+functions of that row alone, for SFT, RL and evaluation alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from genrec.data import prompts
+from genrec.data.catalog import Catalog
+from genrec.data.prompts import Prompt
+from genrec.data.sequences import Examples
+from genrec.sids import SidIndex
+
+
+@dataclass(frozen=True)
+class Task:
+    """`given`: "sid history" | "title history" (rows: examples), "sid" | "title" | "description" (rows: items)."""
+
+    given: str
+    wanted: str  # "sid" | "title"
+
+    @property
+    def from_history(self) -> bool:
+        return self.given.endswith("history")
+
+
+TASKS = {
+    "sid_to_sid": Task("sid history", "sid"),
+    "sid_to_next_title": Task("sid history", "title"),
+    "title_history_to_sid": Task("title history", "sid"),
+    "title_history_to_title": Task("title history", "title"),
+    "title_to_sid": Task("title", "sid"),
+    "description_to_sid": Task("description", "sid"),
+    "sid_to_title": Task("sid", "title"),
+}
+RECOMMEND = TASKS["sid_to_sid"]  # the task that evaluation and serving ask
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What items look like in prompts."""
+
+    catalog: Catalog
+    index: SidIndex
+    source: str  # data.source, for the nouns
+
+    def prompt(self, task: Task, items: np.ndarray) -> Prompt:
+        """The prompt of a task about `items`: a history (oldest first, -1 ignored) or one item."""
+        parts = tuple(self.part(task.given, int(item)) for item in items if item >= 0)
+        return Prompt(prompts.head(task.given, task.wanted, self.source), parts)
+
+    def part(self, given: str, item: int) -> str:
+        if given.startswith("sid"):
+            return self.index.text(item)
+        text = self.catalog.text[item] if given == "description" else self.catalog.title[item]
+        return f"{text}\n" if given == "title history" else str(text)
+
+    def answer(self, task: Task, item: int) -> str:
+        return self.index.text(item) if task.wanted == "sid" else str(self.catalog.title[item])
+
+
+def task_rows(
+    task: Task, share: float, examples: Examples, catalog: Catalog, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, int]]:
+    """(items given, target item) of a task; a `share` below 1 draws that part of the rows, above 1 repeats them."""
+    if task.from_history:
+        rows = drawn(len(examples), share, rng)
+        return ((examples.history[row], int(examples.target[row])) for row in rows)
+    fit = np.flatnonzero(catalog.text != "") if task.given == "description" else np.arange(len(catalog))
+    return ((fit[row : row + 1], int(fit[row])) for row in drawn(len(fit), share, rng))
+
+
+def drawn(count: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    """floor(share) copies of all rows and a random part for the rest, in row order."""
+    whole, rest = int(share), share - int(share)
+    extra = rng.choice(count, size=round(count * rest), replace=False)
+    return np.sort(np.concatenate([np.tile(np.arange(count), whole), extra]))

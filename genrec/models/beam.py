@@ -1,0 +1,148 @@
+"""Constrained beam search on a token tree: the prompt once, every beam a few more tokens of the same row.
+
+B prompts, P prompt tokens, K beams, L levels, W most children of a trie node, V vocabulary, d width
+
+At depth D a request holds K nodes of the trie. One pass over K tokens (its keys appended to the prompt's) gives the
+scores of their children; the best K of the K x W children are the next beams. No cache is copied or reordered: a beam's
+token sees the prompt, its own ancestors among the appended tokens, and itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from genrec.models.trie import Trie
+
+NEVER = -1e30  # score of a place that holds no beam
+
+
+@dataclass(frozen=True)
+class SidVocabulary:
+    """Where the SID tokens stand in the model's vocabulary."""
+
+    token: Tensor  # (sum of sizes,) token id of every SID token, level by level
+    first: tuple[int, ...]  # (L,) where each level begins in `token`
+    sizes: tuple[int, ...]  # (L,) codes a level
+
+    def to(self, device: torch.device) -> SidVocabulary:
+        return SidVocabulary(self.token.to(device), self.first, self.sizes)
+
+    def level(self, depth: int) -> Tensor:
+        """(K_level,) token ids of a level."""
+        return self.token[self.first[depth] : self.first[depth] + self.sizes[depth]]
+
+
+@dataclass(frozen=True)
+class Beams:
+    node: Tensor  # (B, K) trie node
+    score: Tensor  # (B, K) summed log-probability, NEVER where there is none
+    token: Tensor  # (B, K) token id to read next
+    parent: Tensor  # (B, K) place of the beam it grew from
+
+
+@torch.inference_mode()
+def beam_search(
+    model: PreTrainedModel,
+    trie: Trie,
+    sids: SidVocabulary,
+    prompts: list[list[int]],
+    num_beams: int,
+    normalisation: str = "vocab",
+    kept: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Leaves of the trie (B, K) best first and their scores (B, K); NEVER-scored places hold nothing.
+
+    Same list and scores as `generate(num_beams=K)` under a constraint processor when normalisation is "vocab" (full
+    log-softmax); "level" renormalises over the legal children. `kept` is `trie.keep_only(...)` of an allow list.
+    """
+    ids, length = right_padded(prompts, model.device)
+    cache = DynamicCache(config=model.config)
+    hidden = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state  # (B, P, d)
+    last = hidden[torch.arange(len(ids), device=ids.device), length - 1]  # (B, d)
+    nothing = torch.zeros_like(length)[:, None]  # (B, 1)
+    root = Beams(node=nothing, score=nothing.float(), token=nothing, parent=nothing)
+    beams = advance(model, trie, sids, root, last[:, None], 0, num_beams, normalisation, kept)
+    seen = torch.arange(ids.shape[1], device=ids.device)[None] < length[:, None]  # (B, P) prompt keys that count
+    family = None  # (B, K, appended) which appended tokens are ancestors
+    for depth in range(1, trie.num_levels):
+        family = with_self(family, beams.parent)
+        hidden = append(model, cache, beams.token, seen, family, length + depth - 1)
+        beams = advance(model, trie, sids, beams, hidden, depth, num_beams, normalisation, kept)
+    return beams.node, beams.score
+
+
+def right_padded(prompts: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids (B, P) and lengths (B,). Padded on the right, where a causal model never looks: the first pass needs no mask."""
+    length = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    width = int(length.max())
+    ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in prompts], device=device)
+    return ids, length
+
+
+def with_self(family: Tensor | None, parent: Tensor) -> Tensor:
+    """Ancestors among appended tokens of the beams' parents -> of the beams, themselves included: (B, K, more)."""
+    count, beams = parent.shape
+    self_ = torch.eye(beams, dtype=torch.bool, device=parent.device).expand(count, beams, beams)
+    if family is None:
+        return self_
+    inherited = family.gather(1, parent[..., None].expand(-1, -1, family.shape[-1]))
+    return torch.cat([inherited, self_], dim=-1)
+
+
+def append(
+    model: PreTrainedModel, cache: DynamicCache, token: Tensor, seen: Tensor, family: Tensor, position: Tensor
+) -> Tensor:
+    """Read K more tokens a row, (B, K) -> hidden (B, K, d); they join the cache for their own children."""
+    beams = token.shape[1]
+    mask = torch.cat([seen[:, None].expand(-1, beams, -1), family], dim=-1)[:, None]  # (B, 1, K, P + appended)
+    return model.base_model(
+        input_ids=token,
+        attention_mask=mask,
+        position_ids=position[:, None].expand(-1, beams),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+
+
+def advance(
+    model: PreTrainedModel,
+    trie: Trie,
+    sids: SidVocabulary,
+    beams: Beams,
+    hidden: Tensor,
+    depth: int,
+    num_beams: int,
+    normalisation: str,
+    kept: Tensor | None,
+) -> Beams:
+    """Beams at a depth and the hidden states of their last tokens (B, k, d) -> the best beams one level on (B, K)."""
+    child, real = trie.children(depth, beams.node)  # (B, k, W)
+    if kept is not None:
+        real &= trie.count(depth + 1, child, kept) > 0
+    code = trie.code[depth][child]  # (B, k, W), -1 where the SID has ended
+    score = child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalisation)
+    total = (beams.score[..., None] + score).clamp(min=NEVER).flatten(1)  # (B, k * W)
+    best, where = total.topk(min(num_beams, total.shape[1]), dim=-1)
+    node, code = child.flatten(1).gather(1, where), code.flatten(1).gather(1, where)
+    token = sids.level(depth)[code.clamp(min=0)]
+    return Beams(node, best, token, where // child.shape[-1])
+
+
+def child_scores(
+    head: torch.nn.Module, hidden: Tensor, tokens: Tensor, code: Tensor, real: Tensor, normalisation: str
+) -> Tensor:
+    """Log-probability of each child (B, k, W); NEVER where there is none, 0 where the SID has ended."""
+    if normalisation == "vocab":
+        logits = head(hidden).float()  # (B, k, V)
+        level = logits[..., tokens] - logits.logsumexp(-1, keepdim=True)
+    else:
+        weight = head.weight[tokens]  # only the active level's rows
+        level = (hidden @ weight.T).float()  # (B, k, K_level)
+    score = level.gather(-1, code.clamp(min=0)).masked_fill(code < 0, 0.0)
+    if normalisation == "level":
+        score = score.masked_fill(~real, NEVER).log_softmax(-1)
+    return score.masked_fill(~real, NEVER)

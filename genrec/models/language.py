@@ -1,0 +1,154 @@
+"""The language model and its tokenizer: loaded or made from nothing, then taught the SID tokens.
+
+N items, V vocabulary, d width
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Tokenizer,
+)
+
+from genrec.artifacts import ArtifactError
+from genrec.config import Scratch
+from genrec.data.catalog import Catalog
+from genrec.models.beam import SidVocabulary
+from genrec.sids import SidIndex
+
+PAD, EOS = "<|endoftext|>", "<|im_end|>"
+# How Qwen2 splits text before merging; a tokenizer saved with another rule would be read back with this one.
+QWEN2_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def load_pretrained(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A local directory or hub name -> model and tokenizer; anything else is one clear line."""
+    if Path(name).is_dir() or not re.fullmatch(r"[\w.\-]+/[\w.\-]+", name):
+        return _load_local(Path(name), dtype)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, attn_implementation="sdpa")
+    except OSError as error:
+        raise ArtifactError(
+            f"language model '{name}' is neither a local directory nor reachable on the hub "
+            f"({first_line(error)}). Ways on: --sft.base_model DIR with a downloaded model, HF_ENDPOINT=<mirror>, "
+            "or --sft.train_from_scratch True for a small model that needs no download"
+        ) from None
+    return model, tokenizer
+
+
+def _load_local(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if not (path / "config.json").exists():
+        raise ArtifactError(f"sft.base_model {path} is not a model directory: it has no config.json")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, attn_implementation="sdpa", local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be loaded: {first_line(error)}") from None
+    return model, tokenizer
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
+    """Byte-level BPE in Qwen2's form, trained on the catalogue's own words."""
+    tokenizer = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(QWEN2_SPLIT), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return Qwen2Tokenizer(tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, unk_token=None)
+
+
+def catalog_texts(catalog: Catalog, prompts: Iterable[str]) -> list[str]:
+    """What the tokenizer of a catalogue should know: its texts, and the prompts often enough to come out short."""
+    frequent = [text for text in prompts for _ in range(len(catalog))]
+    return [*catalog.title.tolist(), *catalog.text.tolist(), *frequent]
+
+
+def make_scratch(shape: Scratch, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Qwen2ForCausalLM:
+    """A small Qwen2 with random weights (from torch's current seed)."""
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_heads,
+        num_key_value_heads=shape.num_heads,
+        attention_dropout=shape.dropout,
+        max_position_embeddings=max_length,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+
+
+def teach_sids(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, index: SidIndex, titles: list[str] | None
+) -> int:
+    """Add the SID tokens and their embedding rows; with `titles`, rows begin as the mean title of the code's items.
+
+    Returns how many tokens were new. Old rows stay as they are.
+    """
+    tokens = [AddedToken(text, normalized=False) for text in index.tokens()]
+    added = tokenizer.add_tokens(tokens)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
+    if titles is not None:
+        _rows_from_titles(model, tokenizer, index, titles)
+    return added
+
+
+@torch.no_grad()
+def _rows_from_titles(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, index: SidIndex, titles: list[str]
+) -> None:
+    """Embedding row of code (l, c) = mean over items with code c at level l of their mean title token embedding."""
+    table = model.get_input_embeddings().weight  # (V, d)
+    words = [tokenizer.encode(title, add_special_tokens=False) or [tokenizer.eos_token_id] for title in titles]
+    item = torch.stack([table[ids].float().mean(0) for ids in words])  # (N, d)
+    sids = sid_vocabulary(tokenizer, index)
+    for level in range(index.num_levels):
+        codes = torch.from_numpy(index.codes[:, level].astype("int64"))
+        there = codes >= 0
+        total = torch.zeros(index.sizes[level], item.shape[1]).index_add_(0, codes[there], item[there])
+        count = torch.bincount(codes[there], minlength=index.sizes[level])
+        used = count > 0
+        table[sids.level(level)[used]] = (total[used] / count[used, None]).to(table.dtype)
+
+
+def sid_vocabulary(tokenizer: PreTrainedTokenizerBase, index: SidIndex) -> SidVocabulary:
+    """Token ids of the SID tokens; an error when the tokenizer does not know one of them as one token."""
+    texts = index.tokens()
+    ids = tokenizer.convert_tokens_to_ids(texts)
+    unknown = [
+        text for text, number in zip(texts, ids, strict=True) if number is None or number == tokenizer.unk_token_id
+    ]
+    if unknown:
+        raise ArtifactError(f"the tokenizer does not know {unknown[0]} and {len(unknown) - 1} other semantic-ID tokens")
+    return SidVocabulary(torch.tensor(ids), tuple(index.first_token().tolist()), index.sizes)

@@ -1,0 +1,124 @@
+"""Token trees: a shared prefix with many short branches, fed to a language model as one row.
+
+B rows, S tokens a row, A answer tokens a row
+
+Tokens lie in depth-first order, so the subtree of token j is the range j <= i < end[j], and token i sees j exactly
+when it lies in j's subtree. One integer a token stands for the (S, S) mask until that is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+IGNORE = -100  # label of a place that is no answer token
+OPEN = -1  # end of a trunk token while the row still grows
+
+
+class Branch(NamedTuple):
+    """Tokens that follow trunk token `after` - 1: some to read (`tail`), then some to learn (`answer`)."""
+
+    after: int  # how many trunk tokens the branch has read
+    tail: list[int]
+    answer: list[int]
+
+
+@dataclass(frozen=True)
+class TokenTree:
+    """One row. `labels[a]` is to be predicted from the output at token `predictor[a]`."""
+
+    ids: list[int]  # (S,)
+    position: list[int]  # (S,)
+    end: list[int]  # (S,)
+    predictor: list[int]  # (A,)
+    labels: list[int]  # (A,)
+
+
+def grow(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
+    """Trunk and branches -> tree. A branch may hang from any point of the trunk; branches do not see one another.
+
+    The last token of an answer is only predicted, never read, so it is not in the row.
+    """
+    ids: list[int] = []
+    position: list[int] = []
+    end: list[int] = []
+    predictor: list[int] = []
+    labels: list[int] = []
+    read = 0  # trunk tokens laid down so far
+    trunk_place = -1  # where the newest of them lies
+
+    def lay(tokens: Sequence[int], first_position: int, stop: int) -> None:
+        ids.extend(tokens)
+        position.extend(range(first_position, first_position + len(tokens)))
+        end.extend([stop] * len(tokens))
+
+    for branch in sorted(branches, key=lambda branch: branch.after):
+        if branch.after > read:
+            lay(trunk[read : branch.after], read, OPEN)
+            read, trunk_place = branch.after, len(ids) - 1
+        tokens = [*branch.tail, *branch.answer[:-1]]
+        places = [trunk_place, *range(len(ids), len(ids) + len(tokens))]  # of the trunk's last token, then the branch's
+        predictor += places[len(branch.tail) :]
+        labels += branch.answer
+        lay(tokens, read, len(ids) + len(tokens))
+    return TokenTree(ids, position, [len(ids) if stop == OPEN else stop for stop in end], predictor, labels)
+
+
+def visible(end: Tensor) -> Tensor:
+    """(B, S) subtree ends -> (B, 1, S, S) bool, row i may look at column j."""
+    place = torch.arange(end.shape[1], device=end.device)
+    earlier = place[None, :] <= place[:, None]  # (S, S) j <= i
+    inside = place[None, :, None] < end[:, None, :]  # (B, S, S) i < end[j]
+    return (earlier & inside)[:, None]
+
+
+def collate(trees: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
+    """Trees as dicts of lists -> padded tensors; a padding token sees itself alone and nobody sees it."""
+    width = max(len(tree["ids"]) for tree in trees)
+    answers = max(len(tree["labels"]) for tree in trees)
+
+    def padded(key: str, size: int, fill: int) -> Tensor:
+        return torch.tensor([tree[key] + [fill] * (size - len(tree[key])) for tree in trees])
+
+    ends = [tree["end"] + list(range(len(tree["end"]) + 1, width + 1)) for tree in trees]
+    return {
+        "input_ids": padded("ids", width, 0),
+        "position_ids": padded("position", width, 0),
+        "end": torch.tensor(ends),
+        "predictor": padded("predictor", answers, 0),
+        "labels": padded("labels", answers, IGNORE),
+    }
+
+
+@contextmanager
+def head_at(model: nn.Module, row: Tensor, place: Tensor) -> Iterator[None]:
+    """Within: the model's LM head sees only the hidden states (row[i], place[i]), so its logits are (len(row), V)."""
+    head = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][row, place],))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def answer_logits(
+    model: nn.Module, batch: dict[str, Tensor], head_owner: nn.Module | None = None
+) -> tuple[Tensor, Tensor]:
+    """Logits (A', V) at the answer tokens of a collated batch, and their labels (A',); one pass, the head nowhere else.
+
+    `head_owner` is the bare model when `model` is wrapped for several processes.
+    """
+    row, column = (batch["labels"] != IGNORE).nonzero(as_tuple=True)
+    with head_at(head_owner or model, row, batch["predictor"][row, column]):
+        logits = model(
+            input_ids=batch["input_ids"],
+            position_ids=batch["position_ids"],
+            attention_mask=visible(batch["end"]),
+            use_cache=False,
+        ).logits
+    return logits, batch["labels"][row, column]

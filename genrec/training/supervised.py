@@ -1,0 +1,213 @@
+"""Supervised fine-tuning: task rows as token trees, loss at answer tokens only, validation by real decoding.
+
+E examples, H history, B rows, A answer tokens
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from genrec.config import Config
+from genrec.data.prompts import Encoder
+from genrec.data.sequences import Sequences, Split, examples
+from genrec.data.tasks import TASKS, Task, Texts, task_rows
+from genrec.evaluation.metrics import Recommendations
+from genrec.models.token_tree import Branch, TokenTree, answer_logits, collate, grow
+
+VALID_METRIC = "ndcg@10"
+
+
+class RowBuilder:
+    """Task rows -> token trees, with the pieces they share tokenised once."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: Texts, cutoff_len: int):
+        self.texts = texts
+        self.encoder = Encoder(tokenizer)
+        self.eos = tokenizer.eos_token_id
+        self.cutoff_len = cutoff_len
+
+    def answer(self, task: Task, item: int) -> list[int]:
+        """A SID has a fixed number of tokens and needs no end; a title ends with EOS."""
+        ids = self.encoder.piece(self.texts.answer(task, item))
+        return ids if task.wanted == "sid" else [*ids, self.eos][: self.cutoff_len // 2]
+
+    def row(self, task: Task, items: np.ndarray, target: int) -> TokenTree:
+        """One prompt, one answer."""
+        answer = self.answer(task, target)
+        prompt = self.encoder.prompt(self.texts.prompt(task, items), self.cutoff_len - len(answer))
+        return grow(prompt, [Branch(len(prompt), [], answer)])
+
+    def user(self, task: Task, items: np.ndarray, asked: np.ndarray) -> TokenTree:
+        """One trunk of items and a branch for each asked place p >= 1: items[:p] -> items[p]."""
+        prompt = self.texts.prompt(task, items[: asked[-1]])
+        tail = self.encoder.piece(prompt.tail)
+        pieces = [self.encoder.piece(prompt.head), *(self.encoder.piece(part) for part in prompt.parts)]
+        length = np.cumsum([len(piece) for piece in pieces])  # length[p]: head and p items
+        branches = [Branch(int(length[place]), tail, self.answer(task, int(items[place]))) for place in asked]
+        return grow([token for piece in pieces for token in piece], branches)
+
+    def room(self, task: Task) -> int:
+        """Items whose SIDs fit beside head, tail and answer."""
+        empty = self.texts.prompt(task, np.zeros(0, dtype=np.int64))
+        fixed = len(self.encoder.piece(empty.head)) + len(self.encoder.piece(empty.tail))
+        return (self.cutoff_len - fixed - self.texts.index.num_levels) // self.texts.index.num_levels
+
+
+def training_rows(config: Config, builder: RowBuilder, sequences: Sequences, train: Split) -> Iterator[TokenTree]:
+    """All rows of all tasks with a positive share."""
+    rng = np.random.default_rng(config.run.seed)
+    settings = config.sft
+    cut = examples(sequences, train, config.data.max_history)
+    for name, share in settings.tasks.items():
+        task = TASKS[name]
+        if name == "sid_to_sid" and settings.pack != "none" and share > 0:
+            yield from packed_rows(builder, task, sequences, train, config.data.max_history, settings.pack)
+        else:
+            for items, target in task_rows(task, share, cut, builder.texts.catalog, rng):
+                yield builder.row(task, items, target)
+
+
+def packed_rows(
+    builder: RowBuilder, task: Task, sequences: Sequences, train: Split, max_history: int, pack: str
+) -> Iterator[TokenTree]:
+    """Each user's targets on shared trunks; those whose history is cut get rows of their own, or windows."""
+    limit = min(max_history, builder.room(task))
+    ordered = train.take(np.lexsort([train.end, train.user]))
+    for rows in np.split(np.arange(len(train)), np.flatnonzero(np.diff(ordered.user)) + 1):
+        group, first = ordered.end[rows], sequences.offset[ordered.user[rows[0]]]
+        place = group - first  # how many events each target has before it
+        whole = place <= limit
+        if whole.any():
+            yield builder.user(task, sequences.item[first : group[whole][-1] + 1], place[whole])
+        rest = group[~whole]
+        if pack == "exact":
+            for end in rest:
+                yield builder.row(task, sequences.item[end - limit : end], int(sequences.item[end]))
+        else:
+            yield from window_rows(builder, task, sequences.item, rest, limit)
+
+
+def window_rows(builder: RowBuilder, task: Task, item: np.ndarray, ends: np.ndarray, limit: int) -> Iterator[TokenTree]:
+    """Targets in runs of limit/2 events; a run shares a trunk that begins limit/2 events before its first target."""
+    stride = max(limit // 2, 1)
+    if len(ends) == 0:
+        return
+    run = (ends - ends[0]) // stride
+    for group in np.split(ends, np.flatnonzero(np.diff(run)) + 1):
+        begin = ends[0] + stride * ((group[0] - ends[0]) // stride) - (limit - stride + 1)
+        yield builder.user(task, item[begin : group[-1] + 1], group - begin)
+
+
+def to_dataset(trees: Iterator[TokenTree]) -> datasets.Dataset:
+    """Columns of a TokenTree and `length`, by which the Trainer groups rows."""
+    columns: dict[str, list] = {name: [] for name in ("ids", "position", "end", "predictor", "labels")}
+    for tree in trees:
+        for name, column in columns.items():
+            column.append(getattr(tree, name))
+    return datasets.Dataset.from_dict({**columns, "length": [len(ids) for ids in columns["ids"]]})
+
+
+class TreeTrainer(Trainer):
+    """transformers.Trainer on token trees; `evaluate` decodes and scores instead of computing a loss."""
+
+    def __init__(self, *args, decode: Callable[[], dict[str, float]], **kwargs):
+        super().__init__(*args, **kwargs)
+        self.decode = decode
+        self.model_accepts_loss_kwargs = True  # the loss below is already a mean over the whole optimizer step
+
+    def compute_loss(self, model, inputs: dict[str, Tensor], return_outputs=False, num_items_in_batch=None):
+        logits, labels = answer_logits(model, inputs, self.accelerator.unwrap_model(model))
+        total = torch.nn.functional.cross_entropy(
+            logits.float(), labels, reduction="sum", label_smoothing=self.args.label_smoothing_factor
+        )
+        count = num_items_in_batch if num_items_in_batch is not None else len(labels)
+        return (total / count, {"logits": logits}) if return_outputs else total / count
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        scores = {f"{metric_key_prefix}_{name}": value for name, value in self.decode().items()}
+        self.log(scores)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
+        return scores
+
+
+def training_arguments(config: Config, directory: Path, num_rows: int) -> TrainingArguments:
+    """The section `sft` as TrainingArguments; `sft.trainer` has the last word."""
+    settings = config.sft
+    steps = max(1, int(np.ceil(num_rows / settings.batch_size) * settings.num_epochs))
+    every = max(1, round(steps * settings.eval_step))
+    cuda = torch.cuda.is_available() and config.run.device != "cpu"
+    arguments = {
+        "output_dir": str(directory),
+        "seed": config.run.seed,
+        "use_cpu": not cuda,
+        "bf16": settings.bf16 if settings.bf16 != "auto" else cuda and torch.cuda.is_bf16_supported(),
+        "num_train_epochs": settings.num_epochs,
+        "per_device_train_batch_size": settings.micro_batch_size,
+        "gradient_accumulation_steps": accumulation(settings.batch_size, settings.micro_batch_size),
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": round(steps * settings.warmup_ratio),
+        "weight_decay": settings.weight_decay,
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "train_sampling_strategy": "group_by_length",
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 2,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": f"eval_{VALID_METRIC}",
+        "greater_is_better": True,
+        "logging_steps": max(1, every // 10),
+        "remove_unused_columns": False,
+        "report_to": [],
+    }
+    return TrainingArguments(**(arguments | settings.trainer))
+
+
+def accumulation(batch_size: int, micro_batch_size: int) -> int:
+    """Forward passes an optimizer step, over all processes of a distributed launch."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    return max(1, batch_size // (micro_batch_size * processes))
+
+
+def train(
+    config: Config,
+    directory: Path,
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: datasets.Dataset,
+    decode: Callable[[], dict[str, float]],
+    callbacks: list,
+) -> dict[str, float]:
+    """Train in place, from the newest checkpoint in `directory` if there is one; the model ends as the best on valid."""
+    stop = [EarlyStoppingCallback(config.sft.early_stop)] if config.sft.early_stop else []
+    trainer = TreeTrainer(
+        model=model,
+        args=training_arguments(config, directory, len(rows)),
+        train_dataset=rows,
+        eval_dataset=rows.select(range(1)),
+        data_collator=collate,
+        processing_class=tokenizer,
+        decode=decode,
+        callbacks=[*stop, *callbacks],
+    )
+    result = trainer.train(resume_from_checkpoint=get_last_checkpoint(str(directory)))
+    best = trainer.state.best_metric
+    return {"train_loss": result.training_loss, "steps": trainer.state.global_step, f"valid_{VALID_METRIC}": best}
+
+
+def valid_scores(recommended: Recommendations, target: np.ndarray) -> dict[str, float]:
+    """Mean HR@10 and NDCG@10 of a validation sample."""
+    hit = recommended.item[:, :10] == target[:, None]  # (E, 10)
+    gain = hit / np.log2(np.arange(10) + 2)
+    return {"hr@10": float(hit.any(1).mean()), VALID_METRIC: float(gain.sum(1).mean())}

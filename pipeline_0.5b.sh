@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# The whole run, one line a stage: raw reviews -> a language model that recommends -> its place among the baselines.
+#
+#   bash pipeline_0.5b.sh --config config/quickstart.yaml --yes      a laptop, ten minutes, real data
+#   bash pipeline_0.5b.sh                                            the reference run (config/0.5b.yaml): one GPU, a model hub
+#
+#   --yes            ask nothing (also when there is no terminal)      --dry-run    print the plan
+#   --from STAGE     begin there     --to STAGE   end there            --skip A,B   leave stages out
+#   anything else    goes to every stage: --config FILE, --sft.learning_rate 3e-4, --clean, ... (python sft.py --help)
+#
+# A finished stage is "up to date" and not run again; a killed run goes on where it was.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+stages() {
+    stage data        data/prepare.py                    # raw reviews    -> catalogue, sequences, splits
+    stage embeddings  rq/text2emb/amazon_text2emb.py     # item text      -> vectors
+    stage sids        rq/generate_indices.py             # vectors        -> semantic IDs
+    stage convert     convert_dataset.py                 # an export in MiniOneRec's layout, for other tools
+    stage sequential  sequential.py                      # the honest opponent: SASRec on the same rows
+    stage sft         sft.py                             # tasks          -> a language model that answers in semantic IDs
+    stage evaluation  evaluate.py                        # held-out rows  -> HR, NDCG, example users
+}
+
+yes="" dry="" from="" to="" skip="" flags=()
+while (($#)); do
+    case "$1" in
+        --yes) yes=1 ;;
+        --dry-run) dry=1 ;;
+        --from | --to | --skip)
+            (($# > 1)) || { echo "error: $1 needs a stage" >&2; exit 2; }
+            printf -v "${1#--}" '%s' "$2"; shift ;;
+        -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) flags+=("$1") ;;
+    esac
+    shift
+done
+[[ -t 0 ]] || yes=1
+known=" $(sed -n 's/^    stage \([a-z]*\) .*/\1/p' "$0" | tr '\n' ' ')"
+for name in $from $to ${skip//,/ }; do
+    [[ "$known" == *" $name "* ]] || { echo "error: no stage '$name'; there are:$known" >&2; exit 2; }
+done
+
+stage() { # name script: run it, unless it is outside --from/--to, in --skip, or the person says no
+    [[ -n "$from" && "$1" != "$from" ]] && return 0
+    from=""
+    [[ -n "$done_" ]] && return 0
+    [[ "$1" == "$to" ]] && done_=1
+    [[ ",$skip," == *",$1,"* ]] && { echo "$1: skipped"; return 0; }
+    [[ -n "$dry" ]] && { python "$2" "${flags[@]}" --dry-run; return; }
+    ask "$1" || return 0
+    python "$2" "${flags[@]}" 2>&1 | tee -a "$logs/$1.log"
+}
+
+ask() { # name: run (0), skip (1) or quit
+    [[ -n "$yes" ]] && return 0
+    local answer method
+    read -rp "$1: [r]un, [s]kip or [q]uit? [r] " answer
+    case "$answer" in s*) return 1 ;; q*) exit 0 ;; esac
+    if [[ "$1" == sids ]]; then
+        read -rp "  method: rqkmeans_plus (recommended), rqvae, rqkmeans (quickest), rqkmeans_constrained? [as configured] " method
+        [[ -z "$method" ]] || flags+=(--sids.method "$method")
+    fi
+}
+
+source setup_env.sh
+setup_env requirements.txt
+logs="$(python -m genrec.config run.dir "${flags[@]}")/logs" # a typo anywhere ends here, before any work
+[[ -n "$dry" ]] || mkdir -p "$logs"
+done_=""
+stages

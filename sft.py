@@ -1,0 +1,96 @@
+"""Supervised fine-tuning: teach a language model to answer in semantic IDs.
+
+    python sft.py --config config/quickstart.yaml
+    python sft.py --config config/0.5b.yaml --base_model DIR --learning_rate 3e-4
+
+Reads <run>/data and <run>/sids; writes <run>/sft, a plain Hugging Face model directory (weights, tokenizer with the SID
+tokens, sid_index.npz). A killed run goes on from its newest checkpoint when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from genrec import artifacts, stage
+from genrec.config import Config
+
+
+def build(config: Config, directory: Path) -> dict[str, Any]:
+    """Data and SIDs -> model directory; returns what the manifest tells of the training."""
+    import numpy as np
+    from transformers import set_seed
+
+    from genrec.data.prompts import prompt_fingerprint
+    from genrec.data.sequences import examples
+    from genrec.models.generative import Card, GenerativeModel, save_card
+    from genrec.training.supervised import RowBuilder, to_dataset, train, training_rows, valid_scores
+    from genrec.training.tracking import callbacks
+
+    set_seed(config.run.seed)
+    texts, sequences, splits = read_inputs(config)
+    model, tokenizer = make_model(config, texts)
+    builder = RowBuilder(tokenizer, texts, config.sft.cutoff_len)
+    rows = to_dataset(training_rows(config, builder, sequences, splits["train"]))
+    targets = sum(len(labels) for labels in rows["labels"])
+    stage.note(
+        "sft",
+        f"{len(rows):,} rows, {sum(rows['length']):,} tokens, {targets:,} of them answers; "
+        f"{model.num_parameters() / 1e6:.1f} M parameters",
+    )
+
+    held_out = examples(sequences, splits["valid"], config.data.max_history)
+    sample = np.random.default_rng(config.run.seed).permutation(len(held_out))[: config.sft.valid_size]
+    valid = held_out.take(np.sort(sample))
+
+    def decode() -> dict[str, float]:
+        generative = GenerativeModel(model, tokenizer, texts, config.sft.cutoff_len)
+        return valid_scores(generative.recommend(valid, 10, num_beams=20), valid.target)
+
+    statistics = train(config, directory, model, tokenizer, rows, decode, callbacks(config, "sft"))
+    for checkpoint in directory.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    sids = artifacts.require(stage.stage_dir(config, "sids"), "rq/generate_indices.py")
+    save_card(
+        directory, Card(sids.fingerprint, prompt_fingerprint(), config.data.source, config.sft.cutoff_len), texts.index
+    )
+    return statistics | {"rows": len(rows), "answer_tokens": targets}
+
+
+def read_inputs(config: Config) -> tuple[Any, Any, Any]:
+    """Texts (catalogue and SIDs), sequences and splits of the run."""
+    from genrec.data.catalog import load_catalog
+    from genrec.data.sequences import load_sequences, load_splits
+    from genrec.data.tasks import Texts
+    from genrec.sids import load_index
+
+    data, sids = stage.stage_dir(config, "data"), stage.stage_dir(config, "sids")
+    index = load_index(sids / artifacts.SID_INDEX)
+    texts = Texts(load_catalog(data / artifacts.CATALOG), index, config.data.source)
+    return texts, load_sequences(data / artifacts.SEQUENCES), load_splits(data / artifacts.SPLITS)
+
+
+def make_model(config: Config, texts: Any) -> tuple[Any, Any]:
+    """The base model, or a small one from nothing, with the SID tokens taught."""
+    import torch
+
+    from genrec.data.tasks import TASKS
+    from genrec.models.generative import pick_device
+    from genrec.models.language import catalog_texts, load_pretrained, make_scratch, teach_sids, train_tokenizer
+
+    settings = config.sft
+    if settings.train_from_scratch:
+        prompts = [texts.prompt(TASKS[name], []).text for name, share in settings.tasks.items() if share > 0]
+        tokenizer = train_tokenizer(catalog_texts(texts.catalog, prompts), settings.scratch.vocab_size)
+        model = make_scratch(settings.scratch, tokenizer, 2 * settings.cutoff_len)
+    else:
+        model, tokenizer = load_pretrained(settings.base_model, torch.float32)
+    teach_sids(model, tokenizer, texts.index, texts.catalog.title.tolist() if settings.sid_init == "text" else None)
+    return model.to(pick_device(config.run.device)), tokenizer
+
+
+if __name__ == "__main__":
+    stage.main("sft", "sft", __doc__, build)

@@ -1,0 +1,66 @@
+"""Tree rows against the same prompts and answers as plain rows: log-probabilities and gradients."""
+
+import torch
+
+from genrec.models.token_tree import IGNORE, Branch, answer_logits, collate, grow, visible
+
+TRUNK = [3, 1, 4, 1, 5]
+BRANCHES = [Branch(2, [7, 8], [20, 21, 22]), Branch(5, [7, 8], [23, 24, 25]), Branch(5, [], [26, 27])]
+
+
+def as_dict(tree):
+    return vars(tree)
+
+
+def plain_logprobs(model, trunk, branches):
+    """Log-probability of every answer token, one plain row a branch."""
+    found = []
+    for branch in sorted(branches, key=lambda b: b.after):
+        prompt = [*trunk[: branch.after], *branch.tail]
+        logits = model(torch.tensor([prompt + branch.answer])).logits[0]
+        for place, token in enumerate(branch.answer):
+            found.append(logits[len(prompt) - 1 + place].log_softmax(-1)[token])
+    return torch.stack(found)
+
+
+def tree_logprobs(model, trees):
+    logits, labels = answer_logits(model, collate([as_dict(tree) for tree in trees]))
+    return logits.log_softmax(-1).gather(-1, labels[:, None])[:, 0]
+
+
+def test_ends_bound_subtrees():
+    tree = grow([1, 2, 3], [Branch(1, [9], [5, 6])])
+    assert tree.ids == [1, 9, 5, 2, 3][: len(tree.ids)] == [1, 9, 5]  # trunk past the last branch is not needed
+    assert tree.position == [0, 1, 2] and tree.end == [3, 3, 3]
+    assert tree.predictor == [1, 2] and tree.labels == [5, 6]
+
+
+def test_branches_do_not_see_one_another():
+    tree = grow([1, 2], [Branch(1, [], [5, 6]), Branch(2, [], [7, 8])])
+    assert tree.ids == [1, 5, 2, 7] and tree.position == [0, 1, 1, 2]
+    seen = visible(torch.tensor([tree.end]))[0, 0].int().tolist()
+    assert seen == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]]
+
+
+def test_logprobs_and_gradients_equal_plain_rows(model):
+    other = grow([9, 2], [Branch(2, [6], [30, 31])])
+    plain = torch.cat(
+        [plain_logprobs(model, TRUNK, BRANCHES), plain_logprobs(model, [9, 2], [Branch(2, [6], [30, 31])])]
+    )
+    plain.sum().backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    tree = tree_logprobs(model, [grow(TRUNK, BRANCHES), other])
+    tree.sum().backward()
+    torch.testing.assert_close(tree, plain, atol=1e-5, rtol=0)
+    for name, parameter in model.named_parameters():
+        error = (parameter.grad - expected[name]).norm() / expected[name].norm().clamp(min=1e-9)
+        assert error < 1e-4, name
+
+
+def test_padding_is_ignored():
+    trees = [grow(TRUNK, BRANCHES), grow([1], [Branch(1, [], [5])])]
+    batch = collate([as_dict(tree) for tree in trees])
+    assert (batch["labels"][1] == IGNORE).sum() == len(trees[0].labels) - 1
+    mask = visible(batch["end"])[1, 0]
+    assert mask.diagonal().all() and not mask[0, 1:].any()  # a pad sees itself, nobody sees a pad

@@ -1,0 +1,47 @@
+"""The trie against sets of prefixes built in plain Python."""
+
+import numpy as np
+import torch
+
+from genrec.models.trie import build_trie, keep_only
+from genrec.sids import NONE, make_index
+
+
+def walk(trie, depth=0, node=0, path=()):
+    """(path, items) of every leaf, following `children` alone."""
+    if depth == trie.num_levels:
+        start, stop = trie.under[depth][node], trie.under[depth][node + 1]
+        return [(path, sorted(trie.item[start:stop].tolist()))]
+    child, real = trie.children(depth, torch.tensor(node))
+    return [
+        leaf
+        for place in child[real].tolist()
+        for leaf in walk(trie, depth + 1, place, (*path, int(trie.code[depth][place])))
+    ]
+
+
+def test_leaves_are_exactly_the_items(index):
+    expected = sorted((tuple(int(c) for c in row), [item]) for item, row in enumerate(index.codes))
+    assert walk(build_trie(index)) == expected
+
+
+def test_items_that_share_a_sid_share_a_leaf():
+    index = make_index(np.array([[1, 0], [0, 1], [1, 0]]), (2, 2), allow_collisions=True)
+    assert walk(build_trie(index)) == [((0, 1), [1]), ((1, 0), [0, 2])]
+
+
+def test_shorter_sids_end_in_a_none_step():
+    index = make_index(np.array([[0, 1, NONE], [0, 0, 0], [0, 0, 1]]), (1, 2, 2))
+    assert walk(build_trie(index)) == [((0, 0, 0), [1]), ((0, 0, 1), [2]), ((0, 1, NONE), [0])]
+
+
+def test_counts_of_allowed_items_under_each_node(index):
+    trie, rng = build_trie(index), np.random.default_rng(0)
+    allowed = rng.random(len(index)) < 0.5
+    kept = keep_only(trie, torch.from_numpy(allowed))
+    for depth in range(trie.num_levels + 1):
+        nodes = len(trie.under[depth]) - 1
+        counts = trie.count(depth, torch.arange(nodes), kept)
+        prefixes = np.unique(index.codes[:, :depth], axis=0) if depth else np.zeros((1, 0))
+        brute = [int((allowed & (index.codes[:, :depth] == prefix).all(1)).sum()) for prefix in prefixes]
+        assert counts.tolist() == brute
