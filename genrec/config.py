@@ -7,10 +7,12 @@ Nothing here imports torch, so `--help` and every typo answer in a fraction of a
 
 from __future__ import annotations
 
+import ast
 import difflib
+import importlib.util
 import sys
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -124,13 +126,26 @@ class Scratch(Section):
     vocab_size: int = knob(2000, "text tokens of the tokenizer trained on the catalogue", ge=300)
 
 
+# The tasks of genrec.data.tasks.TASKS, by name (a test holds the two together).
+TaskName = Literal[
+    "sid_to_sid",
+    "sid_to_next_title",
+    "title_history_to_sid",
+    "title_history_to_title",
+    "title_to_sid",
+    "description_to_sid",
+    "sid_to_title",
+]
+Share = Annotated[float, Field(ge=0)]
+
+
 class Sft(Section):
     """Supervised fine-tuning of the language model on the tasks."""
 
     base_model: str = knob("Qwen/Qwen2.5-0.5B-Instruct", "language model: local directory or hub name")
     train_from_scratch: bool = knob(False, "a small Qwen2 (sft.scratch) with a tokenizer trained on the catalogue")
     scratch: Scratch = knob(Scratch(), "shape of that model")
-    tasks: dict[str, float] = knob(
+    tasks: dict[TaskName, Share] = knob(
         {"sid_to_sid": 1.0, "title_to_sid": 1.0, "sid_to_title": 1.0, "sid_to_next_title": 1.0},
         "rows of each task per example or item: 1 all, 0.5 every second, 0 none",
     )
@@ -358,6 +373,9 @@ def validate(tree: dict[str, Any]) -> Config:
 
 def _explain(item: dict[str, Any]) -> str:
     path = ".".join(str(part) for part in item["loc"])
+    if path.startswith("sft.tasks.") and item["type"] == "literal_error":
+        name = item["loc"][2]
+        return f"unknown task '{name}'{nearest(name, list(get_args(TaskName)))}"
     if item["type"] == "extra_forbidden":
         return f"unknown key '{path}'{nearest(path, all_paths())}"
     return f"{path}: {item['msg']} (got {item['input']!r})"
@@ -374,6 +392,7 @@ def check_together(config: Config) -> None:
         raise ConfigError(
             f"sft.batch_size {sft.batch_size} is not a multiple of sft.micro_batch_size {sft.micro_batch_size}"
         )
+    check_framework_keys("sft.trainer", sft.trainer, "transformers.training_args", "TrainingArguments")
     if evaluate.base_model and "sft" not in evaluate.models:
         raise ConfigError(
             f"evaluate.base_model {evaluate.base_model} is the row 'sft', which evaluate.models {evaluate.models} lacks"
@@ -381,6 +400,25 @@ def check_together(config: Config) -> None:
     hidden, heads = config.sequential.hidden, config.sequential.heads
     if hidden % heads:
         raise ConfigError(f"sequential.hidden {hidden} is not a multiple of sequential.heads {heads}")
+
+
+def check_framework_keys(section: str, given: dict[str, Any], module: str, cls: str) -> None:
+    """Keys that are passed through must be fields of the framework's class; its source is read, not imported."""
+    known = framework_fields(module, cls) if given else []
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"unknown key '{section}.{key}': not an argument of {cls}{nearest(key, known)}")
+
+
+def framework_fields(module: str, cls: str) -> list[str]:
+    """Annotated fields of a dataclass of an installed package, without importing it."""
+    package, _, rest = module.partition(".")
+    found = importlib.util.find_spec(package)
+    if found is None:
+        raise ConfigError(f"{package} is not installed; pip install -r requirements.txt")
+    tree = ast.parse(Path(found.submodule_search_locations[0], *rest.split(".")).with_suffix(".py").read_text("utf-8"))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls)
+    return [node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
 
 
 def all_paths() -> list[str]:

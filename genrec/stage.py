@@ -52,7 +52,7 @@ def main(stage: str, section: str, doc: str, build: Build, sources: Sources | No
     except (ArtifactError, ConfigError) as error:
         fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT, errno.ENOTDIR):
             raise
         fail(
             f"cannot write under {command.config.run.dir}: {error.strerror} ({error.filename or 'disk'}); "

@@ -1,0 +1,60 @@
+"""Imports go down only: floor 0 knows nothing above it, and floors 0 and 1 do not know torch."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from genrec.config import ROOT
+
+FLOORS = [
+    {"config", "artifacts", "stage"},
+    {"sids", "data", "evaluation"},
+    {"models", "quantizers"},
+    {"training"},
+]
+HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "sentence_transformers"}
+MODULES = sorted((ROOT / "genrec").rglob("*.py"))
+SCRIPTS = sorted(path for pattern in ("*.py", "data/*.py", "rq/**/*.py") for path in ROOT.glob(pattern))
+
+
+def floor_of(module: str) -> int:
+    room = module.split(".")[1]
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def imported(path: Path) -> set[str]:
+    """Every module a file imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"genrec.{a.name}" for a in node.names} if node.module == "genrec" else {node.module}
+    return names
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.name != "__init__.py"], ids=lambda p: p.stem)
+def test_imports_go_down(path):
+    own = floor_of("genrec." + path.relative_to(ROOT / "genrec").with_suffix("").as_posix().replace("/", "."))
+    for name in imported(path):
+        if name.startswith("genrec."):
+            assert floor_of(name) <= own, f"{path.name} imports {name} from a floor above"
+        if own < 2:
+            assert name.split(".")[0] not in HEAVY, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.name)
+def test_scripts_do_not_import_scripts(path):
+    names = {p.stem for p in SCRIPTS}
+    assert not imported(path) & names
+
+
+def test_no_eval_no_pickle_no_remote_code():
+    for path in [*MODULES, *SCRIPTS]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec"), path
+            if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "allow_pickle"):
+                assert isinstance(node.value, ast.Constant) and node.value.value is False, path
+        assert not imported(path) & {"pickle", "dill", "joblib"}, path

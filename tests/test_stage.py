@@ -1,0 +1,141 @@
+"""A stage is whole or not there: skipped when up to date, refused when it would change, resumed when it was killed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from genrec import stage
+from genrec.artifacts import ArtifactError, read_manifest
+from genrec.config import ROOT, parse_strict
+
+
+def command(tmp_path, *flags):
+    return parse_strict(["--config", str(ROOT / "config/tiny.yaml"), "--run.dir", str(tmp_path / "run"), *flags])
+
+
+def write(text):
+    def build(config, directory):
+        (directory / "out.txt").write_text(text)
+        return {"letters": len(text)}
+
+    return build
+
+
+def test_writes_manifest_last_and_skips_when_up_to_date(tmp_path, capsys):
+    stage.run("data", command(tmp_path), write("hello"))
+    manifest = read_manifest(tmp_path / "run/data")
+    assert manifest.statistics == {"letters": 5} and manifest.config["run.seed"] == 42
+    assert not (tmp_path / "run/data.partial").exists()
+    stage.run("data", command(tmp_path), write("other"))
+    assert "up to date" in capsys.readouterr().out
+    assert (tmp_path / "run/data/out.txt").read_text() == "hello"
+
+
+def test_other_settings_are_refused_by_name_and_lose_nothing(tmp_path):
+    stage.run("data", command(tmp_path), write("hello"))
+    with pytest.raises(ArtifactError, match="data.user_k is 5 there, 7 asked.*--run.dir.*--clean"):
+        stage.run("data", command(tmp_path, "--data.user_k", "7"), write("other"))
+    assert (tmp_path / "run/data/out.txt").read_text() == "hello"
+
+
+def test_a_knob_of_speed_changes_nothing(tmp_path, capsys):
+    stage.run("data", command(tmp_path), write("hello"))
+    stage.run("data", command(tmp_path, "--data.raw_dir", "elsewhere"), write("other"))
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_clean_starts_anew(tmp_path):
+    stage.run("data", command(tmp_path), write("hello"))
+    stage.run("data", command(tmp_path, "--data.user_k", "7", "--clean"), write("other"))
+    assert (tmp_path / "run/data/out.txt").read_text() == "other"
+
+
+def test_a_changed_input_makes_a_stage_stale(tmp_path):
+    stage.run("data", command(tmp_path), write("hello"))
+    stage.run("embeddings", command(tmp_path), write("vectors"))
+    stage.run("data", command(tmp_path, "--data.user_k", "7", "--clean"), write("other"))
+    with pytest.raises(ArtifactError, match="data is now .*, it was made from"):
+        stage.run("embeddings", command(tmp_path, "--data.user_k", "7"), write("vectors"))
+
+
+def test_a_missing_input_names_the_script_to_run(tmp_path):
+    with pytest.raises(ArtifactError, match="run first: python data/prepare.py"):
+        stage.run("embeddings", command(tmp_path), write("vectors"))
+
+
+def test_an_artifact_with_a_lost_file_is_not_used(tmp_path):
+    stage.run("data", command(tmp_path), write("hello"))
+    (tmp_path / "run/data/out.txt").unlink()
+    with pytest.raises(ArtifactError, match="lacks out.txt"):
+        stage.run("embeddings", command(tmp_path), write("vectors"))
+
+
+def killed(config, directory):
+    (directory / "half.txt").write_text("half")
+    raise KeyboardInterrupt
+
+
+def test_a_killed_stage_keeps_its_work_for_the_same_settings_only(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        stage.run("data", command(tmp_path), killed)
+    assert not (tmp_path / "run/data").exists()
+
+    def goes_on(config, directory):
+        assert (directory / "half.txt").exists()
+        return {}
+
+    def anew(config, directory):
+        assert not (directory / "half.txt").exists()
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.run("data", command(tmp_path), killed)
+    stage.run("data", command(tmp_path), goes_on)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run("embeddings", command(tmp_path), killed)
+    stage.run("embeddings", command(tmp_path, "--embeddings.normalize", "False"), anew)
+
+
+def test_training_half_done_is_never_thrown_away_in_silence(tmp_path):
+    def trained(config, directory):
+        (directory / "checkpoint-10").mkdir(exist_ok=True)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.run("data", command(tmp_path), trained)
+    with pytest.raises(ArtifactError, match="made with other settings"):
+        stage.run("data", command(tmp_path, "--data.user_k", "7"), trained)
+    assert (tmp_path / "run/data.partial/checkpoint-10").exists()
+
+
+def test_dry_run_says_what_and_why_and_writes_nothing(tmp_path, capsys):
+    stage.run("embeddings", command(tmp_path, "--dry-run"), write("x"))
+    assert "embeddings: to run (after data)" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_broken_manifest_is_one_clear_error(tmp_path):
+    stage.run("data", command(tmp_path), write("hello"))
+    (tmp_path / "run/data/manifest.json").write_text('{"stage": ')
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        stage.run("data", command(tmp_path), write("hello"))
+
+
+def test_same_bytes_same_fingerprint(tmp_path):
+    stage.run("data", command(tmp_path), write("hello"))
+    first = read_manifest(tmp_path / "run/data").fingerprint
+    stage.run("data", command(tmp_path, "--clean"), write("hello"))
+    assert read_manifest(tmp_path / "run/data").fingerprint == first
+    assert json.loads((tmp_path / "run/data/manifest.json").read_text())["files"]["out.txt"]["bytes"] == 5
+
+
+def test_an_unwritable_run_directory_is_one_line(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a directory")
+    done = subprocess.run(
+        [sys.executable, "data/prepare.py", "--config", "config/tiny.yaml", "--run.dir", str(blocked / "run")],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
