@@ -6,6 +6,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from genrec.config import Data
 
 TIMEOUT = 30  # seconds without an answer
 BLOCK = 1 << 20
-UNSATISFIABLE = 416  # the .part file already holds every byte
+UNSATISFIABLE = 416  # nothing lies beyond what the .part file holds
 
 
 def fetch(own_url: str, data: Data, timeout: float = TIMEOUT) -> Path:
@@ -30,7 +31,7 @@ def download(url: str, path: Path, timeout: float = TIMEOUT) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         receive(url, part, timeout)
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise unreachable(url, path, error) from None
     check_gzip(url, part, path)
     os.replace(part, path)
@@ -44,9 +45,12 @@ def receive(url: str, part: Path, timeout: float) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if have and error.code == UNSATISFIABLE and whole_size(error) == have:
-            return
-        raise
+        if not have or error.code != UNSATISFIABLE:
+            raise
+        if whole_size(error) != have:  # left of another version of the file
+            part.unlink()
+            receive(url, part, timeout)
+        return
     with response:
         resumed = have > 0 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         have = have if resumed else 0

@@ -36,8 +36,13 @@ def joined(parts: list[str | None] | None) -> str:
 
 def comma_joined(parts: list[str | None] | None) -> str:
     """A category path, coarse to fine -> 'A,B, C & D,E': commas within a name have a space behind."""
-    names = (re.sub(r",(?=\S)", ", ", clean(part)).strip(", ") for part in parts or [] if part)
-    return ",".join(filter(None, names))
+    # a part that opens with a space is the rest of a name that was cut at its comma
+    names = ((" " if part.startswith(" ") else "") + category(part) for part in parts or [] if part)
+    return ",".join(name for name in names if name.strip())
+
+
+def category(name: str) -> str:
+    return re.sub(r",(?=\S)", ", ", clean(name)).strip(", ")
 
 
 def published_title(title: str | None) -> str | None:

@@ -1,0 +1,103 @@
+import json
+
+import pytest
+
+from genrec.artifacts import ArtifactError
+from genrec.config import Data
+from genrec.data import movielens
+
+FLAGS = ["0"] * 19
+TOY_STORY = ["1", "Toy Story (1995)", "01-Jan-1995", "", "http://x"] + [*FLAGS[:3], "1", "1", "1", *FLAGS[6:]]
+UNKNOWN = ["2", "Caf\u00e9, Le (1994)", "", "", ""] + ["1", *FLAGS[1:]]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The collection's counts cut down to the files that the tests write."""
+    monkeypatch.setattr(movielens, "COUNTS", {"ml-100k": (2, 2, 3), "ml-1m": (2, 2, 3)})
+
+
+def original_100k(directory):
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "u.data").write_text("196\t1\t3\t881250949\n22\t2\t1\t878887116\n196\t2\t5\t881250950\n")
+    text = "\n".join("|".join(fields) for fields in (TOY_STORY, UNKNOWN)) + "\n"
+    (directory / "u.item").write_text(text, encoding="latin-1")
+
+
+def atomic_100k(directory):
+    directory.mkdir(parents=True, exist_ok=True)
+    inter = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+    inter += "196\t1\t3\t881250949\n22\t2\t1\t878887116\n196\t2\t5\t881250950\n"
+    items = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+    items += "1\tToy Story\t1995\tAnimation Children's Comedy\n2\tCaf\u00e9, Le\t1994\tunknown\n"
+    (directory / "ml-100k.inter").write_text(inter)
+    (directory / "ml-100k.item").write_text(items, encoding="utf-8")
+
+
+def read(raw_dir, dataset="ml-100k", **knobs):
+    return movielens.read(Data(source="movielens", dataset=dataset, raw_dir=raw_dir, **knobs))
+
+
+@pytest.mark.parametrize("write", [original_100k, atomic_100k])
+@pytest.mark.parametrize("folder", ["ml-100k", "."])
+def test_both_layouts_read_the_same(small, tmp_path, write, folder):
+    write(tmp_path / folder)
+    shop = read(tmp_path)
+    assert shop.items.rows() == [
+        ("1", "Toy Story (1995)", "Genres: Animation, Children's, Comedy.", "", "Animation,Children's,Comedy"),
+        ("2", "Caf\u00e9, Le (1994)", "Genres: unknown.", "", "unknown"),
+    ]
+    assert shop.events.user_id.gather(shop.events.user).to_list() == ["196", "22", "196"]
+    assert shop.events.time.tolist() == [881250949, 878887116, 881250950]
+    assert shop.events.rating.tolist() == [3, 1, 5]
+
+
+def test_the_1m_layout(small, tmp_path):
+    (tmp_path / "ratings.dat").write_text("1::1193::5::978300760\n2::661::3::978302109\n1::661::4::978301968\n")
+    (tmp_path / "movies.dat").write_text("661::A: B (1996)::Animation|Musical\n1193::C (1975)::Drama\n")
+    shop = read(tmp_path, "ml-1m")
+    assert shop.items["title"].to_list() == ["A: B (1996)", "C (1975)"]
+    assert shop.items["categories"].to_list() == ["Animation,Musical", "Drama"]
+
+
+def test_plots_join_the_texts_where_they_are(small, tmp_path):
+    original_100k(tmp_path)
+    records = [{"movie_id": 1, "plot": "A cowboy doll &amp; a spaceman."}, {"movie_id": 2, "plot": "N/A"}]
+    (tmp_path / "ml-100k.omdb.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    texts = read(tmp_path).items["text"].to_list()
+    assert texts[0] == "Genres: Animation, Children's, Comedy. A cowboy doll & a spaceman."
+    assert texts[1] == "Genres: unknown."
+
+
+def test_a_short_collection_is_refused_with_both_counts(tmp_path):
+    original_100k(tmp_path)
+    with pytest.raises(ArtifactError, match=r"\(2, 2, 3\).*\(943, 1682, 100000\)"):
+        read(tmp_path)
+
+
+def test_a_bad_line_has_its_number(small, tmp_path):
+    original_100k(tmp_path)
+    with (tmp_path / "u.data").open("a") as file:
+        file.write("cut\n")
+    with pytest.raises(ArtifactError, match=r"1 not in the file's format \(line 4\)"):
+        read(tmp_path)
+    assert read(tmp_path, max_bad_share=0.5).event_ledger.kept == 3
+
+
+def test_an_unknown_collection_and_an_unreachable_mirror_are_clear(tmp_path):
+    with pytest.raises(ArtifactError, match="known: ml-100k, ml-1m"):
+        read(tmp_path, "ml-20m")
+    with pytest.raises(ArtifactError, match="cannot download file:///no/such/place/ml-100k.zip"):
+        read(tmp_path, url="file:///no/such/place/{file}")
+
+
+def test_a_zip_from_a_mirror_is_unpacked(small, tmp_path):
+    import zipfile
+
+    original_100k(tmp_path / "made")
+    (tmp_path / "mirror").mkdir()
+    with zipfile.ZipFile(tmp_path / "mirror" / "ml-100k.zip", "w") as file:
+        for name in ("u.data", "u.item"):
+            file.write(tmp_path / "made" / name, f"ml-100k/{name}")
+    shop = read(tmp_path / "raw", url=f"file://{tmp_path}/mirror/{{file}}")
+    assert len(shop.events) == 3 and (tmp_path / "raw" / "ml-100k" / "u.item").exists()

@@ -1,0 +1,57 @@
+import pytest
+
+from genrec.data import texts
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("Tom &amp; Jerry", "Tom & Jerry"),
+        ("5&amp;quot; clamp", '5" clamp'),
+        ("<b>Bold</b> new\tthing\n", "Bold new thing"),
+        ('<span class="a-size-medium">Natural Health</span>', "Natural Health"),
+        ("Sieve < 5 mm > 2 mm", "Sieve < 5 mm > 2 mm"),
+        ("caf\u00e9 \u200b&eacute;t&eacute;", "caf\u00e9 \u00e9t\u00e9"),
+        ("&lt;i&gt;Vogue&lt;/i&gt;", "Vogue"),
+        (' Magazines" />', "Magazines"),
+    ],
+)
+def test_a_marked_up_title_becomes_readable(raw, expected):
+    assert texts.clean_title(raw) == expected
+
+
+@pytest.mark.parametrize("raw", [None, "", "  ", '<span class="a-size-medium a-color-secondary"', "<br/>", "&nbsp;--"])
+def test_a_title_is_unusable_only_when_nothing_readable_is_left(raw):
+    assert texts.clean_title(raw) is None
+
+
+def test_commas_in_a_category_do_not_break_the_path():
+    joined = texts.comma_joined(["Industrial &amp; Scientific", "Tapes,Adhesives, Sealants", "", None, "Tapes"])
+    assert joined == "Industrial & Scientific,Tapes, Adhesives, Sealants,Tapes"
+    assert texts.comma_joined(["Tapes", " Adhesives & Sealants", "Glue"]) == "Tapes, Adhesives & Sealants,Glue"
+
+
+def test_a_description_is_joined_without_markup():
+    assert texts.joined(["<p>One.</p>", "", None, "Two &gt; one."]) == "One. Two > one."
+    assert texts.joined(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (None, None),
+        ("x", None),
+        ('<span id="t">Lamp', None),
+        ('<span class="a-size"', '<span class="a-size'),  # the published rule lets this one pass
+        (' "A &quot;b&quot; &amp; c" ', 'A "b" & c'),
+        (" ".join(["w"] * 20), " ".join(["w"] * 20)),
+        (" ".join(["w"] * 21), None),
+    ],
+)
+def test_the_published_title_rule(raw, expected):
+    assert texts.published_title(raw) == expected
+
+
+def test_the_published_description_is_a_printed_list():
+    assert texts.published_text(["a <b>b</b>", "c&amp;d"]) == "['a b', 'c&d']"
+    assert texts.published_text([]) == ""
