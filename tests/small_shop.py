@@ -13,6 +13,7 @@ import numpy as np
 from genrec import artifacts, stage
 from genrec.config import Command, Config, validate
 from genrec.data.catalog import Catalog, save_catalog
+from genrec.data.item_json import write_item_json
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences, Split, save_sequences, save_splits
 from genrec.sids import make_index, save_index, write_index_json
@@ -82,7 +83,7 @@ def write_sids(config: Config, data: Prepared, collide: bool = False) -> None:
         np.save(directory / artifacts.CODES, index.codes)
         save_index(index, directory / artifacts.SID_INDEX)
         write_index_json(index, directory / artifacts.INDEX_JSON.format(dataset=config.data.dataset))
-        artifacts.write_json(directory / artifacts.ITEM_JSON.format(dataset=config.data.dataset), {})
+        write_item_json(data.catalog, directory / artifacts.ITEM_JSON.format(dataset=config.data.dataset))
         return {}
 
     run_stage("embeddings", config, lambda config, directory: {})
