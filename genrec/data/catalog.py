@@ -5,6 +5,7 @@ N items
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +36,9 @@ TEXTS = ("item_id", "title", "text", "brand", "categories")
 def save_catalog(catalog: Catalog, path: Path) -> None:
     columns = {name: pl.Series(name, getattr(catalog, name).tolist(), dtype=pl.String) for name in TEXTS}
     features = {f"feature_{name}": values.astype(np.int32) for name, values in catalog.features.items()}
-    pl.DataFrame({**columns, **features}).write_parquet(path)
+    packed = io.BytesIO()  # polars reports a full disk as an error of its own kind; a plain write says what it is
+    pl.DataFrame({**columns, **features}).write_parquet(packed)
+    path.write_bytes(packed.getbuffer())
 
 
 def load_catalog(path: Path) -> Catalog:

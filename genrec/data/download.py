@@ -28,7 +28,7 @@ def fetch(own_url: str, data: Data, timeout: float = TIMEOUT) -> Path:
 def download(url: str, path: Path, timeout: float = TIMEOUT) -> Path:
     """`url` -> `path` by way of `path`.part; a .part that is there is gone on with."""
     part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     try:
         receive(url, part, timeout)
     except (OSError, ValueError, HTTPException) as error:
@@ -36,6 +36,15 @@ def download(url: str, path: Path, timeout: float = TIMEOUT) -> Path:
     check_gzip(url, part, path)
     os.replace(part, path)
     return path
+
+
+def make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(
+            f"raw files cannot go to {directory}: {error.strerror}; choose another --data.raw_dir"
+        ) from None
 
 
 def receive(url: str, part: Path, timeout: float) -> None:
@@ -100,7 +109,7 @@ def unpack(archive: Path, members: dict[str, str], directory: Path) -> None:
     """Members of a zip (a wheel is one) -> directory/name, whole or not at all."""
     import zipfile
 
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     try:
         with zipfile.ZipFile(archive) as file:
             for member, name in members.items():

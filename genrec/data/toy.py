@@ -18,6 +18,7 @@ import numpy as np
 
 from genrec.config import Data
 from genrec.data import amazon
+from genrec.data.download import make_directory
 from genrec.data.events import Shop
 from genrec.data.preparation import Preparation, prepare_shop
 
@@ -68,7 +69,7 @@ def write_raw(
     directory: Path, dataset: str = "toy", num_users: int = NUM_USERS, num_items: int = NUM_ITEMS, seed: int = 0
 ) -> None:
     """meta_<dataset>.json.gz and <dataset>_5.json.gz; the same arguments write the same bytes."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     write_lines(directory / f"meta_{dataset}.json.gz", map(item_record, range(num_items)))
     write_lines(directory / f"{dataset}_5.json.gz", reviews(num_users, num_items, np.random.default_rng(seed)))
 

@@ -92,3 +92,9 @@ def test_a_web_page_in_place_of_data_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="not a gzip file"):
         download(f"file://{tmp_path}/page.html", tmp_path / "x.json.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_raw_dir_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    with pytest.raises(ArtifactError, match="raw files cannot go to .*file.*--data.raw_dir"):
+        download("file:///no/such/x.gz", tmp_path / "file" / "x.gz")
