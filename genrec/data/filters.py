@@ -92,8 +92,12 @@ def spanned(events: Events) -> str:
 
 def first_of_its_kind(events: Events) -> np.ndarray:
     """(T,) bool: no earlier row has the same user, item and time."""
-    rows = pl.DataFrame({"user": events.user, "item": events.item, "time": events.time})
-    return rows.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    columns = (events.time, events.user.astype(np.int64) * len(events.item_id) + events.item)
+    order = np.lexsort(columns)  # stable: of equal rows the earliest comes first
+    repeats = np.logical_and.reduce([np.diff(column[order]) == 0 for column in columns])  # (T - 1,)
+    first = np.ones(len(events), dtype=bool)
+    first[order[1:][repeats]] = False
+    return first
 
 
 def published_start(events: Events, data: Data) -> int:
