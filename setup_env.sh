@@ -2,7 +2,7 @@
 #   setup_env requirements.txt      uses the active virtual or conda environment, else makes and uses .venv
 
 setup_env() {
-    local root requirements stamp
+    local root requirements hash stamp
     root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
     requirements="$root/$1"
     if [[ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]]; then
@@ -12,14 +12,15 @@ setup_env() {
         fi
         source "$root/.venv/bin/activate"
     fi
-    stamp="${VIRTUAL_ENV:-$CONDA_PREFIX}/.genrec-$(cat "$root"/requirements*.txt | sha256sum | cut -c1-16)-$1"
-    [[ -e "$stamp" ]] && return 0
+    hash="$(cat "$root"/requirements*.txt | sha256sum | cut -c1-16)"
+    stamp="${VIRTUAL_ENV:-$CONDA_PREFIX}/.genrec-$hash"
+    [[ -e "$stamp-$1" ]] && return 0
     echo "setup: installing $1 into ${VIRTUAL_ENV:-$CONDA_PREFIX} (once; a few minutes)"
     python -m pip install --quiet --disable-pip-version-check -r "$requirements" || {
         echo "setup: pip could not install $1; the lines above say why" >&2
         return 1
     }
-    touch "$stamp"
+    touch "$stamp-$1" "$stamp-requirements.txt" # every other file includes that one
 }
 
 find_python() {

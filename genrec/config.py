@@ -201,7 +201,6 @@ class Sequential(Section):
     blocks: int = knob(2, "transformer blocks", ge=1)
     heads: int = knob(2, "attention heads", ge=1)
     dropout: float = knob(0.5, "share dropped of inputs, attention and feed-forward outputs", ge=0, lt=1)
-    max_length: int = knob(50, "items of a training sequence", ge=1)
     cosine: bool = knob(False, "score by cosine / temperature instead of the dot product")
     temperature: float = knob(0.07, "divides the cosine", gt=0)
     label_smoothing: float = knob(0.0, "share of the target spread over the catalogue; full softmax only", ge=0, lt=1)

@@ -1,7 +1,8 @@
 """Every prompt of the system: SFT, RL, evaluation and serving build theirs here and nowhere else.
 
 A prompt is a head, parts (one a history item, oldest first) and a tail. The pieces are tokenised one by one, so that a
-history is a prefix of the longer history of the same user, token by token.
+history is a prefix of the longer history of the same user, token by token. From a SID history to the next SID the tail
+is empty: the answer continues the history, and one sequence holds the prompts and answers of all its targets.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ NOUNS = {
 
 # (what is given, what is wanted) -> instruction
 INSTRUCTIONS = {
-    ("sid history", "sid"): "Predict the semantic ID of the next {item} from the {items} {bought}, oldest first.",
+    ("sid history", "sid"): "Continue the semantic IDs of the {items} {bought}, oldest first.",
     ("sid history", "title"): "Predict the title of the next {item} from the {items} {bought}, oldest first.",
     ("title history", "sid"): "Predict the semantic ID of the next {item} from the titles {bought}, oldest first.",
     ("title history", "title"): "Predict the title of the next {item} from the titles {bought}, oldest first.",
@@ -31,6 +32,7 @@ INSTRUCTIONS = {
 }
 HEAD = "### Instruction:\n{instruction}\n### Input:\n"
 TAIL = "\n### Response:\n"
+CONTINUED = ("sid history", "sid")  # its answer follows without a tail
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Prompt:
 
     head: str
     parts: tuple[str, ...]
-    tail: str = TAIL
+    tail: str
 
     @property
     def text(self) -> str:
@@ -56,9 +58,13 @@ def head(given: str, wanted: str, source: str) -> str:
     return HEAD.format(instruction=instruction)
 
 
+def tail(given: str, wanted: str) -> str:
+    return "" if (given, wanted) == CONTINUED else TAIL
+
+
 def prompt_fingerprint() -> str:
     """Hash of every text above; a model directory carries the one it was trained with."""
-    return hashlib.sha256(repr((NOUNS, INSTRUCTIONS, HEAD, TAIL)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((NOUNS, INSTRUCTIONS, HEAD, TAIL, CONTINUED)).encode()).hexdigest()[:16]
 
 
 class Encoder:

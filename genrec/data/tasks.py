@@ -53,7 +53,7 @@ class Texts:
     def prompt(self, task: Task, items: np.ndarray) -> Prompt:
         """The prompt of a task about `items`: a history (oldest first, -1 ignored) or one item."""
         parts = tuple(self.part(task.given, int(item)) for item in items if item >= 0)
-        return Prompt(prompts.head(task.given, task.wanted, self.source), parts)
+        return Prompt(prompts.head(task.given, task.wanted, self.source), parts, prompts.tail(task.given, task.wanted))
 
     def part(self, given: str, item: int) -> str:
         if given.startswith("sid"):

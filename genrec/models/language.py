@@ -100,6 +100,7 @@ def make_scratch(shape: Scratch, tokenizer: PreTrainedTokenizerBase, max_length:
         num_key_value_heads=shape.num_heads,
         attention_dropout=shape.dropout,
         max_position_embeddings=max_length,
+        initializer_range=shape.hidden_size**-0.5,  # tied rows of norm 1: logits that can move from the first step on
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -67,6 +68,16 @@ def grow(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
         labels += branch.answer
         lay(tokens, read, len(ids) + len(tokens))
     return TokenTree(ids, position, [len(ids) if stop == OPEN else stop for stop in end], predictor, labels)
+
+
+def chain(pieces: Sequence[Sequence[int]], asked: Iterable[int]) -> TokenTree:
+    """A row without branches in which the pieces `asked` (from 1 on) are themselves the answers to what stands before."""
+    stops = np.cumsum([len(piece) for piece in pieces])
+    answers = [place for piece in asked for place in range(stops[piece - 1], stops[piece])]
+    ids = [token for piece in pieces for token in piece]
+    labels = [ids[place] for place in answers]
+    del ids[answers[-1] :]  # the last answer token is only predicted
+    return TokenTree(ids, list(range(len(ids))), [len(ids)] * len(ids), [place - 1 for place in answers], labels)
 
 
 def visible(end: Tensor) -> Tensor:

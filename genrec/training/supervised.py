@@ -21,7 +21,7 @@ from genrec.data.prompts import Encoder
 from genrec.data.sequences import Sequences, Split, examples
 from genrec.data.tasks import TASKS, Task, Texts, task_rows
 from genrec.evaluation.metrics import Recommendations
-from genrec.models.token_tree import Branch, TokenTree, answer_logits, collate, grow
+from genrec.models.token_tree import Branch, TokenTree, answer_logits, chain, collate, grow
 
 VALID_METRIC = "ndcg@10"
 
@@ -47,10 +47,12 @@ class RowBuilder:
         return grow(prompt, [Branch(len(prompt), [], answer)])
 
     def user(self, task: Task, items: np.ndarray, asked: np.ndarray) -> TokenTree:
-        """One trunk of items and a branch for each asked place p >= 1: items[:p] -> items[p]."""
-        prompt = self.texts.prompt(task, items[: asked[-1]])
-        tail = self.encoder.piece(prompt.tail)
+        """One trunk of items that holds, for each asked place p >= 1, the prompt of items[:p] and the answer items[p]."""
+        prompt = self.texts.prompt(task, items[: asked[-1] + 1])
         pieces = [self.encoder.piece(prompt.head), *(self.encoder.piece(part) for part in prompt.parts)]
+        if not prompt.tail:
+            return chain(pieces, asked + 1)
+        tail = self.encoder.piece(prompt.tail)
         length = np.cumsum([len(piece) for piece in pieces])  # length[p]: head and p items
         branches = [Branch(int(length[place]), tail, self.answer(task, int(items[place]))) for place in asked]
         return grow([token for piece in pieces for token in piece], branches)

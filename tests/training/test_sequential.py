@@ -1,0 +1,129 @@
+"""SASRec training: losses against a loop, windows by hand, seeds, and a kill in the middle."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import sequential
+from genrec import stage
+from genrec.config import Command, Config
+from genrec.evaluation.metrics import item_scores
+from genrec.models.sasrec import SasRec, Shape, load_sasrec
+from genrec.training import sequential as training
+from tests.small_shop import small_config, small_shop, write_data
+
+FAST = {"hidden": 16, "blocks": 1, "heads": 2, "dropout": 0.1, "epochs": 25, "batch_size": 16, "learning_rate": 1e-2}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def config_of(run_dir, **options) -> Config:
+    return small_config(run_dir, sequential={**FAST, **options}, run={"dir": str(run_dir), "device": "cpu"})
+
+
+def train(config: Config, clean: bool = False) -> str:
+    """Run the stage; its fingerprint."""
+    stage.run("sequential", Command(config, clean, dry_run=False), sequential.build)
+    return stage.read_manifest(config.run.dir / "sequential").fingerprint
+
+
+def test_losses_equal_a_loop_over_positions():
+    torch.manual_seed(0)
+    model = SasRec(Shape(12, 8, 1, 2, 0.0, 5, False, 0.1)).eval()
+    torch.nn.init.normal_(model.item.weight)
+    torch.nn.init.normal_(model.bias)
+    states, targets = torch.randn(6, 8), torch.randint(0, 12, (6,))
+    options = config_of("x", label_smoothing=0.2).sequential
+    expected = 0.0
+    for state, target in zip(states, targets, strict=True):
+        log_softmax = torch.log_softmax(model.item.weight @ state + model.bias, dim=0)
+        expected -= 0.8 * log_softmax[target] + 0.2 * log_softmax.mean()
+    assert training.full_softmax(model, states, targets, options).item() == pytest.approx(expected.item() / 6, rel=1e-5)
+
+    torch.manual_seed(7)
+    found = training.bce(model, states, targets, options)
+    torch.manual_seed(7)
+    negatives = (targets + torch.randint(1, 12, (6,))) % 12
+    assert (negatives != targets).all()
+    expected = 0.0
+    for state, target, negative in zip(states, targets, negatives, strict=True):
+        score = model.item.weight @ state + model.bias
+        expected -= F.logsigmoid(score[target]) + F.logsigmoid(-score[negative])
+    assert found.item() == pytest.approx(expected.item() / 6, rel=1e-5)
+
+
+def test_windows_hold_every_training_event_once_as_a_target_and_no_other():
+    shop = small_shop()
+    windows = training.training_windows(shop.sequences, shop.seen, max_length=3)
+    pairs = [(a, b) for row in windows for a, b in zip(row[:-1], row[1:], strict=True) if b >= 0]
+    wanted = []
+    for user in range(len(shop.sequences)):
+        begin, end = shop.sequences.offset[user : user + 2]
+        items = shop.sequences.item[begin:end][shop.seen[begin:end]]
+        wanted += list(zip(items[:-1], items[1:], strict=True))
+    assert sorted(map(tuple, np.array(pairs).tolist())) == sorted(map(tuple, np.array(wanted).tolist()))
+    assert windows.shape[1] == 4 and (windows[:, 1] >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["sasrec", "sasrec_bce"])
+def test_it_learns_the_ring_that_users_walk(tmp_path, name):
+    config, shop = config_of(tmp_path, models=[name]), small_shop(num_users=150)
+    write_data(config, shop)
+    train(config)
+    rows = shop.examples("test")
+    scores = item_scores(load_sasrec(tmp_path / "sequential" / name, "cpu").recommend(rows, 10), rows.target)
+    assert scores["hr@1"].mean() > 0.6  # the ring's own share is 0.8; a popular list has about 0.05
+
+
+def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
+    config = config_of(tmp_path, epochs=3)
+    write_data(config, small_shop())
+    first = train(config)
+    assert train(config, clean=True) == first
+    config.run.seed = 1
+    assert train(config, clean=True) != first
+
+
+def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
+    config = config_of(tmp_path, epochs=6, models=["sasrec", "sasrec_bce"])
+    write_data(config, small_shop())
+    whole = train(config)
+    epochs, original = [], training.train_epoch
+
+    def dies_in_the_third(*arguments):
+        epochs.append(arguments[-1])
+        if len(epochs) == 9:  # the third epoch of the second model
+            raise KeyboardInterrupt
+        original(*arguments)
+
+    stage.remove(tmp_path / "sequential")
+    monkeypatch.setattr(training, "train_epoch", dies_in_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    assert train(config) == whole
+    assert epochs == [0, 1, 2, 3, 4, 5, 0, 1, 2, 2, 3, 4, 5]
+
+
+def test_early_stop_keeps_the_best_epoch(tmp_path, monkeypatch):
+    config = config_of(tmp_path, epochs=20, early_stop=3)
+    write_data(config, small_shop())
+    scores = iter([0.1, 0.3, 0.2, 0.2, 0.2, 0.9])
+    monkeypatch.setattr(training, "valid_ndcg", lambda *_: next(scores))
+    train(config)
+    progress = training.read_training(tmp_path / "sequential" / "sasrec")
+    assert (progress.best_epoch, progress.epoch, progress.best_ndcg) == (1, 5, 0.3)
+
+
+def test_held_out_events_are_in_no_window():
+    shop = small_shop()
+    item = np.where(shop.seen, shop.sequences.item, 19 - shop.sequences.item).astype(np.int32)
+    other = replace(shop.sequences, item=item)
+    assert (item != shop.sequences.item).any()
+    windows = [training.training_windows(sequences, shop.seen, 6) for sequences in (shop.sequences, other)]
+    assert (windows[0] == windows[1]).all()

@@ -1,0 +1,176 @@
+"""Packed rows ask exactly what plain rows ask: same prompts, same answers, same loss."""
+
+import numpy as np
+import pytest
+import torch
+
+from genrec.config import parse_strict
+from genrec.data.catalog import Catalog
+from genrec.data.sequences import Sequences, Split, examples
+from genrec.data.tasks import RECOMMEND, TASKS, Texts, task_rows
+from genrec.models.language import make_scratch, sid_vocabulary, teach_sids, train_tokenizer
+from genrec.models.token_tree import answer_logits, collate
+from genrec.sids import make_index
+from genrec.training.supervised import RowBuilder, packed_rows, training_rows
+
+NUM_ITEMS = 12
+
+
+@pytest.fixture(scope="module")
+def texts():
+    names = np.array([f"Brass valve number {item}" for item in range(NUM_ITEMS)], dtype=object)
+    described = np.array(
+        ["" if item % 3 else f"A valve of brass, {item} mm." for item in range(NUM_ITEMS)], dtype=object
+    )
+    catalog = Catalog(names, names, described, names, names)
+    codes = np.stack(np.unravel_index(np.arange(NUM_ITEMS), (3, 2, 2)), axis=1)
+    return Texts(catalog, make_index(codes, (3, 2, 2)), "toy")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(texts):
+    prompts = [texts.prompt(task, np.zeros(0, int)).text for task in TASKS.values()]
+    tokenizer = train_tokenizer([*texts.catalog.title.tolist(), *prompts], 400)
+    tokenizer.add_tokens(texts.index.tokens())
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def model(texts, tokenizer):
+    torch.manual_seed(0)
+    shape = parse_strict(["--sft.scratch.hidden_size", "32", "--sft.scratch.dropout", "0"]).config.sft.scratch
+    model = make_scratch(shape, tokenizer, 512).eval()
+    teach_sids(model, tokenizer, texts.index, None)
+    return model
+
+
+@pytest.fixture(scope="module")
+def sequences():
+    """Users of 2, 5 and 14 events; all but each user's first event are train targets, save one in the middle."""
+    rng = np.random.default_rng(0)
+    offset = np.array([0, 2, 7, 21])
+    sequences = Sequences(
+        rng.integers(0, NUM_ITEMS, 21).astype(np.int32), np.arange(21), offset, np.array(["a", "b", "c"])
+    )
+    end = np.setdiff1d(np.arange(21), [*offset[:-1], 12])
+    return sequences, Split(np.searchsorted(offset, end, side="right").astype(np.int32) - 1, end)
+
+
+def asked(trees, rows):
+    """Multiset of (ids the answer is read from, answer) over all answers of all trees, by following visible tokens."""
+    found = []
+    for tree in trees:
+        end = np.array(tree.end)
+        for start in range(0, len(tree.labels), 3):  # SIDs of three tokens
+            source = tree.predictor[start]
+            ancestors = [place for place in range(source + 1) if source < end[place]]
+            found.append((tuple(tree.ids[place] for place in ancestors), tuple(tree.labels[start : start + 3])))
+    assert len(found) == rows
+    return sorted(found)
+
+
+@pytest.mark.parametrize("name", ["sid_to_sid", "title_history_to_sid"])
+@pytest.mark.parametrize("cap", [4, 50])
+def test_exact_packing_asks_what_plain_rows_ask(texts, tokenizer, sequences, name, cap):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, texts, 512)
+    cut = examples(events, train, cap)
+    rng = np.random.default_rng(0)
+    plain = [
+        builder.row(TASKS[name], items, target) for items, target in task_rows(TASKS[name], 1, cut, texts.catalog, rng)
+    ]
+    packed = list(packed_rows(builder, TASKS[name], events, train, cap, "exact"))
+    assert len(packed) < len(plain)
+    assert asked(packed, len(train)) == asked(plain, len(train))
+
+
+def test_windows_show_between_half_and_all_of_the_history(texts, tokenizer, sequences):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, texts, 512)
+    head = len(builder.encoder.piece(texts.prompt(RECOMMEND, np.zeros(0, int)).head))
+    exact = asked(packed_rows(builder, RECOMMEND, events, train, 50, "exact"), len(train))
+    windows = asked(packed_rows(builder, RECOMMEND, events, train, 4, "windows"), len(train))
+    full = {(ids[head:], answer) for ids, answer in exact}
+    for ids, answer in windows:
+        history = ids[head:]
+        assert any(whole[-len(history) :] == history and answer == said for whole, said in full)
+        assert 1 <= len(history) // 3 <= 4
+    assert sum(len(ids) - head >= 6 for ids, _ in windows) >= len(train) - 5  # half of 4, but for the first of a user
+
+
+def test_packed_loss_and_gradients_equal_plain_rows(texts, tokenizer, model, sequences):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, texts, 512)
+    rows = task_rows(RECOMMEND, 1, examples(events, train, 50), texts.catalog, np.random.default_rng(0))
+    plain = [builder.row(RECOMMEND, items, target) for items, target in rows]
+    packed = list(packed_rows(builder, RECOMMEND, events, train, 50, "exact"))
+
+    def loss_and_gradient(trees):
+        model.zero_grad()
+        logits, labels = answer_logits(model, collate([vars(tree) for tree in trees]))
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    (expected, gradient), (loss, packed_gradient) = loss_and_gradient(plain), loss_and_gradient(packed)
+    assert abs(loss - expected) < 1e-4
+    assert (packed_gradient - gradient).norm() / gradient.norm() < 1e-4
+
+
+def test_every_task_has_its_prompt_and_answer(texts, tokenizer, sequences):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, texts, 512)
+    for name, task in TASKS.items():
+        rows = list(task_rows(task, 1, examples(events, train, 5), texts.catalog, np.random.default_rng(0)))
+        items, target = rows[-1]
+        tree = builder.row(task, items, target)
+        answer = tokenizer.decode(tree.labels)
+        assert texts.answer(task, target) in answer, name
+        assert answer.endswith(tokenizer.eos_token) == (task.wanted == "title"), name
+    described = list(task_rows(TASKS["description_to_sid"], 1, examples(events, train, 5), texts.catalog, np.random))
+    assert len(described) == 4  # items without a description are not asked about
+
+
+def test_shares_draw_and_repeat_rows(texts, sequences):
+    cut = examples(*sequences, 5)
+    for share, expected in ((0, 0), (0.5, 9), (1, 17), (2.5, 42)):
+        rows = list(task_rows(RECOMMEND, share, cut, texts.catalog, np.random.default_rng(0)))
+        assert abs(len(rows) - expected) <= 1
+
+
+def test_a_long_history_loses_its_oldest_items_first(texts, tokenizer):
+    builder = RowBuilder(tokenizer, texts, 512)
+    prompt = texts.prompt(RECOMMEND, np.arange(10))
+    fixed = len(builder.encoder.piece(prompt.head))
+    ids = builder.encoder.prompt(prompt, fixed + 7)  # room for two SIDs of three tokens
+    assert tokenizer.decode(ids[fixed:]) == texts.index.text(8) + texts.index.text(9)
+
+
+def test_the_sid_of_an_item_is_one_token_a_level(texts, tokenizer):
+    for item in range(NUM_ITEMS):
+        assert len(tokenizer.encode(texts.index.text(item), add_special_tokens=False)) == texts.index.num_levels
+    assert len(set(sid_vocabulary(tokenizer, texts.index).token.tolist())) == 7
+
+
+def test_new_rows_from_titles_leave_old_rows_alone(texts):
+    prompts = [texts.prompt(RECOMMEND, np.zeros(0, int)).text]
+    tokenizer = train_tokenizer([*texts.catalog.title.tolist(), *prompts], 400)
+    torch.manual_seed(0)
+    model = make_scratch(parse_strict(["--sft.scratch.hidden_size", "32"]).config.sft.scratch, tokenizer, 64)
+    before = model.get_input_embeddings().weight.detach().clone()
+    assert teach_sids(model, tokenizer, texts.index, texts.catalog.title.tolist()) == 7
+    table = model.get_input_embeddings().weight.detach()
+    assert torch.equal(table[: len(before)], before)
+    items = np.flatnonzero(texts.index.codes[:, 0] == 1)
+    mean = torch.stack([before[tokenizer.encode(texts.catalog.title[item])].mean(0) for item in items]).mean(0)
+    torch.testing.assert_close(table[tokenizer.convert_tokens_to_ids("<a_1>")], mean)
+
+
+def test_pack_none_and_exact_have_the_same_answers(texts, tokenizer, sequences):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, texts, 512)
+    counts = {}
+    for pack in ("none", "exact", "windows"):
+        config = parse_strict(["--sft.pack", pack, "--sft.tasks", "{sid_to_sid: 1, sid_to_title: 0.5}"]).config
+        counts[pack] = sum(len(tree.labels) for tree in training_rows(config, builder, events, train))
+    assert len(set(counts.values())) == 1
