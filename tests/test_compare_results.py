@@ -70,7 +70,7 @@ def test_slices_count_their_own_rows_and_empty_ones_are_left_out():
 
 
 def test_other_test_sets_are_refused_with_both_fingerprints():
-    with pytest.raises(ArtifactError, match="test set f00d .* has beef"):
+    with pytest.raises(ArtifactError, match="test set f00d .* has test set beef"):
         comparison.compare(report(), report(fingerprint="beef"), NAMES, seed=0)
 
 

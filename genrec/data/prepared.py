@@ -9,7 +9,7 @@ import numpy as np
 
 from genrec import artifacts, stage
 from genrec.artifacts import ArtifactError
-from genrec.config import Config
+from genrec.config import Config, result_knobs
 from genrec.data.catalog import Catalog, load_catalog
 from genrec.data.sequences import (
     Examples,
@@ -48,8 +48,9 @@ def load_prepared(config: Config) -> Prepared:
     """The data artifact of a run, or an error where it is missing or was made with other data.* knobs than asked."""
     directory = stage.stage_dir(config, "data")
     made = artifacts.require(directory, stage.STAGES["data"][0])
-    asked = stage.identity(config, "data", None)["config"]
-    if differences := stage.differing({"config": made.config, "inputs": {}}, {"config": asked, "inputs": {}}):
+    asked = {f"data.{key}": value for key, value in result_knobs(config.data).items()}
+    there = {key: value for key, value in made.config.items() if key in asked}  # another seed may use the same data
+    if differences := stage.differing({"config": there, "inputs": {}}, {"config": asked, "inputs": {}}):
         raise ArtifactError(stage.refusal("data", directory, ": " + "; ".join(differences)))
     return Prepared(
         load_catalog(directory / artifacts.CATALOG),

@@ -1,0 +1,153 @@
+"""SASRec: a causal transformer over item numbers that scores the whole catalogue for the next item.
+
+B sequences or examples, T positions, H history, N items, d width, k cut-off
+
+Sequences are padded on the right, where a causal model never looks, so no mask is needed and padding cannot matter.
+Item vectors are shared between input and output: score(i) = <state, item_i> + bias_i, or cosine / temperature + bias_i.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genrec.artifacts import ArtifactError, write_json
+from genrec.data.sequences import Examples
+from genrec.evaluation.metrics import Recommendations
+from genrec.models.device import pick_device
+
+WEIGHTS, SHAPE = "model.safetensors", "config.json"
+BATCH = 512  # examples scored at once
+
+
+@dataclass(frozen=True)
+class Shape:
+    num_items: int
+    hidden: int
+    blocks: int
+    heads: int
+    dropout: float
+    max_length: int
+    cosine: bool
+    temperature: float
+
+
+class Block(nn.Module):
+    """Pre-norm causal attention and feed-forward, each with a residual."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        d = shape.hidden
+        self.heads, self.dropout = shape.heads, shape.dropout
+        self.attention_norm, self.feed_norm = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.query_key_value, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.feed = nn.Sequential(nn.Linear(d, 4 * d), nn.GELU(), nn.Dropout(shape.dropout), nn.Linear(4 * d, d))
+        self.drop = nn.Dropout(shape.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, T, d) -> (B, T, d)
+        x = x + self.drop(self.attend(self.attention_norm(x)))
+        return x + self.drop(self.feed(self.feed_norm(x)))
+
+    def attend(self, x: Tensor) -> Tensor:
+        B, T, d = x.shape
+        parts = self.query_key_value(x).view(B, T, 3, self.heads, d // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (B, heads, T, d / heads)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
+        return self.out(mixed.transpose(1, 2).reshape(B, T, d))
+
+
+class SasRec(nn.Module):
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.shape = shape
+        self.item = nn.Embedding(shape.num_items, shape.hidden)
+        self.position = nn.Embedding(shape.max_length, shape.hidden)
+        self.bias = nn.Parameter(torch.zeros(shape.num_items))
+        self.drop = nn.Dropout(shape.dropout)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
+        self.norm = nn.LayerNorm(shape.hidden)
+        for table in (self.item, self.position):
+            nn.init.normal_(table.weight, std=0.02)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Items (B, T), right-padded with -1, T <= max_length -> state after each item (B, T, d)."""
+        positions = torch.arange(items.shape[1], device=items.device)
+        x = self.item(items.clamp(min=0)) * self.shape.hidden**0.5 + self.position(positions)
+        x = self.drop(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def score(self, states: Tensor) -> Tensor:
+        """States (..., d) -> scores of every item (..., N)."""
+        if not self.shape.cosine:
+            return states @ self.item.weight.T + self.bias
+        cosine = F.normalize(states, dim=-1) @ F.normalize(self.item.weight, dim=-1).T
+        return cosine / self.shape.temperature + self.bias
+
+    def score_some(self, states: Tensor, items: Tensor) -> Tensor:
+        """States (P, d) and one item each (P,) -> scores (P,)."""
+        vectors = self.item(items)
+        if not self.shape.cosine:
+            return (states * vectors).sum(dim=-1) + self.bias[items]
+        return F.cosine_similarity(states, vectors, dim=-1) / self.shape.temperature + self.bias[items]
+
+
+class SasRecRecommender:
+    """A trained SasRec behind the face all families share."""
+
+    def __init__(self, model: SasRec):
+        self.model = model
+
+    @torch.no_grad()
+    def recommend(self, examples: Examples, k: int) -> Recommendations:
+        self.model.eval()
+        found = [
+            self.recommend_batch(examples.history[begin : begin + BATCH], k) for begin in range(0, len(examples), BATCH)
+        ]
+        item, score = (np.concatenate(part) for part in zip(*found, strict=True))
+        return Recommendations(item, score)
+
+    def recommend_batch(self, history: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(B, H) left-padded -> (B, k) items and scores; -1 and -inf past the last item of a small catalogue."""
+        items, last = to_right_padded(history[:, -self.model.shape.max_length :])
+        device = self.model.bias.device
+        states = self.model(torch.from_numpy(items).to(device))  # (B, H, d)
+        scores = self.model.score(states[torch.arange(len(items)), torch.from_numpy(last).to(device)])  # (B, N)
+        best = scores.float().topk(min(k, scores.shape[1]), dim=1)
+        pad = ((0, 0), (0, k - best.indices.shape[1]))
+        item = np.pad(best.indices.cpu().numpy().astype(np.int32), pad, constant_values=-1)
+        return item, np.pad(best.values.cpu().numpy(), pad, constant_values=-np.inf)
+
+
+def to_right_padded(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(B, H) left-padded -> (B, H) right-padded int64, and the place of each last item (B,); 0 where there is none."""
+    length = (history >= 0).sum(axis=1)
+    source = np.arange(history.shape[1]) + history.shape[1] - length[:, None]  # (B, H)
+    inside = source < history.shape[1]
+    moved = np.take_along_axis(history, np.minimum(source, history.shape[1] - 1), axis=1)
+    return np.where(inside, moved, -1).astype(np.int64), np.maximum(length - 1, 0)
+
+
+def save_sasrec(model: SasRec, directory: Path) -> None:
+    write_json(directory / SHAPE, asdict(model.shape))
+    save_model(model, str(directory / WEIGHTS))
+
+
+def load_sasrec(directory: Path, device: str) -> SasRecRecommender:
+    path = directory / SHAPE
+    if not path.exists():
+        raise ArtifactError(
+            f"no SASRec in {directory}; add '{directory.name}' to sequential.models and run sequential.py"
+        )
+    model = SasRec(Shape(**json.loads(path.read_text(encoding="utf-8"))))
+    load_model(model, directory / WEIGHTS)
+    return SasRecRecommender(model.to(pick_device(device)))

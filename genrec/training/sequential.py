@@ -1,0 +1,176 @@
+"""Training SASRec: every position of a sequence at once, early stop on valid, exact resume after a kill.
+
+B sequences, T positions, P real positions of a batch, N items, d width
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from genrec.artifacts import write_json
+from genrec.config import Config, Sequential
+from genrec.data.prepared import Prepared
+from genrec.data.sequences import Sequences
+from genrec.evaluation.metrics import item_scores
+from genrec.models.device import pick_device
+from genrec.models.sasrec import SasRec, SasRecRecommender, Shape, save_sasrec
+
+CHECKPOINT = "checkpoint.safetensors"
+TRAINING = "training.json"  # written last: a directory that has it is finished
+
+
+@dataclass
+class Progress:
+    """How far training is; saved with every checkpoint."""
+
+    epoch: int = 0
+    best_epoch: int = -1
+    best_ndcg: float = -1.0
+    curve: list[float] = field(default_factory=list)  # NDCG@10 on valid after each epoch
+
+
+def train_sasrec(name: str, config: Config, data: Prepared, directory: Path) -> Progress:
+    """Train one model into `directory`; the epoch best on valid is what is kept."""
+    options, seed = config.sequential, config.run.seed
+    torch.manual_seed(seed)
+    model = SasRec(shape_of(options, len(data.catalog), data.max_history)).to(pick_device(config.run.device))
+    optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=options.weight_decay)
+    best = {key: value.clone() for key, value in model.state_dict().items()}
+    windows = training_windows(data.sequences, data.seen, data.max_history)
+    progress = load_checkpoint(directory / CHECKPOINT, model, optimizer, best)
+    valid = data.examples("valid")
+    with tqdm(total=options.epochs, initial=progress.epoch, desc=f"sequential: {name}", disable=None) as bar:
+        while progress.epoch < options.epochs and not stopped(progress, options):
+            train_epoch(model, optimizer, windows, LOSSES[name], options, seed, progress.epoch)
+            ndcg = valid_ndcg(model, valid)
+            progress.curve.append(round(ndcg, 6))
+            if ndcg > progress.best_ndcg:
+                progress.best_epoch, progress.best_ndcg = progress.epoch, ndcg
+                best = {key: value.clone() for key, value in model.state_dict().items()}
+            progress.epoch += 1
+            save_checkpoint(directory / CHECKPOINT, model, optimizer, best, progress)
+            bar.update()
+            bar.set_postfix_str(f"valid NDCG@10 {ndcg:.4f}, best {progress.best_ndcg:.4f}")
+    model.load_state_dict(best)
+    save_sasrec(model, directory)
+    write_json(directory / TRAINING, asdict(progress))
+    (directory / CHECKPOINT).unlink()
+    return progress
+
+
+def read_training(directory: Path) -> Progress:
+    return Progress(**json.loads((directory / TRAINING).read_text(encoding="utf-8")))
+
+
+def shape_of(options: Sequential, num_items: int, max_length: int) -> Shape:
+    names = ("hidden", "blocks", "heads", "dropout", "cosine", "temperature")
+    return Shape(num_items=num_items, max_length=max_length, **{name: getattr(options, name) for name in names})
+
+
+def stopped(progress: Progress, options: Sequential) -> bool:
+    return options.early_stop > 0 and progress.epoch - progress.best_epoch > options.early_stop
+
+
+def training_windows(sequences: Sequences, seen: np.ndarray, max_length: int) -> np.ndarray:
+    """(B, max_length + 1) items, right-padded with -1: each user's training events, long ones cut into windows.
+
+    A window ends where the next begins, with one event in common, so every event but a user's first is once a target.
+    """
+    owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))[seen]
+    bounds = np.searchsorted(owner, np.arange(len(sequences) + 1))
+    items, rows = sequences.item[seen], []
+    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        rows += [items[at : min(at + max_length + 1, end)] for at in range(begin, end - 1, max_length)]
+    windows = np.full((len(rows), max_length + 1), -1, dtype=np.int64)
+    for row, window in enumerate(rows):
+        windows[row, : len(window)] = window
+    return windows
+
+
+def train_epoch(model, optimizer, windows: np.ndarray, loss_of, options: Sequential, seed: int, epoch: int) -> None:
+    """One pass in an order and with dropout that depend on seed and epoch alone, so a resumed run repeats it."""
+    torch.manual_seed((seed << 20) + epoch)
+    model.train()
+    for batch in batches(windows, options.batch_size, np.random.default_rng([seed, epoch])):
+        items = torch.from_numpy(batch).to(model.bias.device)
+        targets = items[:, 1:]
+        states = model(items[:, :-1])[targets >= 0]  # (P, d)
+        loss = loss_of(model, states, targets[targets >= 0], options)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+
+def batches(windows: np.ndarray, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Shuffled batches, each as wide as its longest window."""
+    order = random.permutation(len(windows))
+    for begin in range(0, len(order), size):
+        batch = windows[order[begin : begin + size]]
+        yield batch[:, : (batch >= 0).sum(axis=1).max()]
+
+
+def full_softmax(model: SasRec, states: Tensor, targets: Tensor, options: Sequential) -> Tensor:
+    """Mean over positions of -log softmax over the whole catalogue, (P, d), (P,) -> ()."""
+    return F.cross_entropy(model.score(states), targets, label_smoothing=options.label_smoothing)
+
+
+def bce(model: SasRec, states: Tensor, targets: Tensor, options: Sequential) -> Tensor:
+    """The published loss, one uniform negative n a position: mean of -log sigmoid(s_target) - log sigmoid(-s_n)."""
+    shift = torch.randint(1, model.shape.num_items, targets.shape, device=targets.device)
+    negatives = (targets + shift) % model.shape.num_items  # any item but the target
+    positive, negative = model.score_some(states, targets), model.score_some(states, negatives)
+    return -(F.logsigmoid(positive) + F.logsigmoid(-negative)).mean()
+
+
+LOSSES = {"sasrec": full_softmax, "sasrec_bce": bce}
+
+
+def valid_ndcg(model: SasRec, valid) -> float:
+    return float(item_scores(SasRecRecommender(model).recommend(valid, 10), valid.target)["ndcg@10"].mean())
+
+
+def save_checkpoint(path: Path, model: SasRec, optimizer, best: dict[str, Tensor], progress: Progress) -> None:
+    """Weights, best weights and AdamW's moments in one safetensors file, whole or not at all."""
+    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+    tensors |= {f"best.{key}": value for key, value in best.items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{number}.{key}": value for key, value in state.items()}
+    beside = path.with_name(path.name + ".tmp")
+    save_file(
+        {key: value.contiguous() for key, value in tensors.items()}, beside, {"progress": json.dumps(asdict(progress))}
+    )
+    os.replace(beside, path)
+
+
+def load_checkpoint(path: Path, model: SasRec, optimizer, best: dict[str, Tensor]) -> Progress:
+    """Fill model, optimizer and best weights from a checkpoint; a new Progress where there is none."""
+    if not path.exists():
+        return Progress()
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "adam": {}}
+    for key, value in tensors.items():
+        kind, _, rest = key.partition(".")
+        parts[kind][rest] = value
+    model.load_state_dict(parts["model"])
+    best.update(parts["best"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in parts["adam"].items():
+        number, _, moment = key.partition(".")
+        state.setdefault(int(number), {})[moment] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return progress
