@@ -78,7 +78,7 @@ def make_model(config: Config, texts: Any) -> tuple[Any, Any]:
     import torch
 
     from genrec.data.tasks import TASKS
-    from genrec.models.generative import pick_device
+    from genrec.models.device import pick_device
     from genrec.models.language import catalog_texts, load_pretrained, make_scratch, teach_sids, train_tokenizer
 
     settings = config.sft

@@ -23,6 +23,7 @@ from genrec.data.sequences import Examples, Sequences
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.beam import NEVER, beam_search
+from genrec.models.device import pick_device
 from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.trie import build_trie, keep_only
 from genrec.sids import SidIndex, load_index, save_index
@@ -157,9 +158,3 @@ def load_generative(model_dir: Path, config: Config, catalog: Catalog, sequences
     generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
     settings = config.evaluate
     return Recommender(generative, settings.num_beams, settings.batch_size, settings.normalisation)
-
-
-def pick_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
