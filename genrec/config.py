@@ -106,7 +106,30 @@ class Sids(Section):
     collisions: Literal["reassign", "extra_level", "keep"] = knob(
         "reassign", "items with equal codes: give some their next best, add a level, or leave them"
     )
-    kmeans_iters: int = knob(50, "rounds of k-means a level", ge=1)
+    kmeans_iters: int = knob(50, "rounds of k-means a level, at most", ge=1)
+    alpha: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = knob(
+        0.0, "share of collaborative vectors (train purchases) mixed into the text; 0 text alone, auto: best on valid"
+    )
+    factors: int = knob(64, "width of the collaborative vectors", ge=1)
+    hidden: list[int] = knob([512, 256, 128], "hidden widths of the encoder MLP; the decoder mirrors it")
+    latent: int = knob(32, "width of z (rqvae; rqkmeans_plus is as wide as its input)", ge=1)
+    epochs: int = knob(1000, "passes over the items, at most", ge=1)
+    batch_size: int = knob(1024, "items a step", ge=1)
+    learning_rate: float | None = knob(None, "AdamW rate; 1e-3 for rqvae, 1e-4 for rqkmeans_plus when empty", gt=0)
+    beta: float = knob(0.25, "weight of |r - sg(e)|^2, which holds the encoder to the codebooks", ge=0)
+    quantization_weight: float = knob(1.0, "weight of the codebook terms against the reconstruction", ge=0)
+    ema: bool = knob(True, "codebooks follow the mean of their residuals instead of gradients")
+    ema_decay: float = knob(0.99, "how slowly they follow", gt=0, lt=1)
+    restart_dead: bool = knob(True, "after each epoch move unused codes onto random items")
+    sinkhorn_eps: float = knob(0.0, "train on an even (Sinkhorn) assignment of this width; 0 nearest code", ge=0)
+    layerwise: bool = knob(False, "train the levels one after the other instead of jointly")
+    eval_step: int = knob(10, "epochs between two looks at collisions, each a checkpoint", ge=1)
+    early_stop: int = knob(10, "looks without a better loss before stopping; 0 never stops", ge=0)
+    best_by: Literal["collision", "loss"] = knob("collision", "which of the two best models makes the index")
+    add: Path | None = knob(
+        None, "item.json of new items: give them SIDs by the frozen codebooks, into sids_grown/", result=False
+    )
+    retire: list[int] = knob([], "item numbers to leave out of recommendations, with --add or alone", result=False)
 
 
 class Convert(Section):
@@ -204,6 +227,7 @@ class Sequential(Section):
     cosine: bool = knob(False, "score by cosine / temperature instead of the dot product")
     temperature: float = knob(0.07, "divides the cosine", gt=0)
     label_smoothing: float = knob(0.0, "share of the target spread over the catalogue; full softmax only", ge=0, lt=1)
+    recency: float = knob(0.0, "the newest training event weighs e^recency times the oldest, by rank in time", ge=0)
     learning_rate: float = knob(1e-3, "AdamW rate", gt=0)
     weight_decay: float = knob(0.0, "AdamW decay", ge=0)
     epochs: int = knob(100, "passes over the training users, at most", ge=1)
@@ -233,7 +257,12 @@ class Command(NamedTuple):
 
 
 # Spellings of seed commands for keys that live elsewhere under one name.
-ALIASES = {"category": "data.dataset", "dataset": "data.dataset", "root": "run.dir"}
+ALIASES = {
+    "category": "data.dataset",
+    "dataset": "data.dataset",
+    "root": "run.dir",
+    "num_quantization_layers": "sids.num_levels",
+}
 
 
 def parse(argv: list[str] | None = None, section: str | None = None, doc: str = "") -> Command:
