@@ -22,17 +22,21 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     import numpy as np
     from transformers import set_seed
 
+    from genrec.data.prepared import load_prepared
     from genrec.data.prompts import prompt_fingerprint
-    from genrec.data.sequences import examples
-    from genrec.models.generative import Card, GenerativeModel, save_card
+    from genrec.data.tasks import Texts
+    from genrec.models.generative import Card, Decoding, GenerativeModel, save_card
+    from genrec.sids import load_index
     from genrec.training.supervised import RowBuilder, to_dataset, train, training_rows, valid_scores
     from genrec.training.tracking import callbacks
 
     set_seed(config.run.seed)
-    texts, sequences, splits = read_inputs(config)
+    data = load_prepared(config)
+    index = load_index(stage.stage_dir(config, "sids") / artifacts.SID_INDEX)
+    texts = Texts(data.catalog, index, config.data.source)
     model, tokenizer = make_model(config, texts)
     builder = RowBuilder(tokenizer, texts, config.sft.cutoff_len)
-    rows = to_dataset(training_rows(config, builder, sequences, splits["train"]))
+    rows = to_dataset(training_rows(config, builder, data.sequences, data.splits["train"]))
     targets = sum(len(labels) for labels in rows["labels"])
     stage.note(
         "sft",
@@ -40,13 +44,13 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         f"{model.num_parameters() / 1e6:.1f} M parameters",
     )
 
-    held_out = examples(sequences, splits["valid"], config.data.max_history)
+    held_out = data.examples("valid")
     sample = np.random.default_rng(config.run.seed).permutation(len(held_out))[: config.sft.valid_size]
     valid = held_out.take(np.sort(sample))
 
     def decode() -> dict[str, float]:
         generative = GenerativeModel(model, tokenizer, texts, config.sft.cutoff_len)
-        return valid_scores(generative.recommend(valid, 10, num_beams=20), valid.target)
+        return valid_scores(generative.recommend(valid, 10, Decoding(num_beams=20)), valid.target)
 
     statistics = train(config, directory, model, tokenizer, rows, decode, callbacks(config, "sft"))
     for checkpoint in directory.glob("checkpoint-*"):
@@ -58,19 +62,6 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         directory, Card(sids.fingerprint, prompt_fingerprint(), config.data.source, config.sft.cutoff_len), texts.index
     )
     return statistics | {"rows": len(rows), "answer_tokens": targets}
-
-
-def read_inputs(config: Config) -> tuple[Any, Any, Any]:
-    """Texts (catalogue and SIDs), sequences and splits of the run."""
-    from genrec.data.catalog import load_catalog
-    from genrec.data.sequences import load_sequences, load_splits
-    from genrec.data.tasks import Texts
-    from genrec.sids import load_index
-
-    data, sids = stage.stage_dir(config, "data"), stage.stage_dir(config, "sids")
-    index = load_index(sids / artifacts.SID_INDEX)
-    texts = Texts(load_catalog(data / artifacts.CATALOG), index, config.data.source)
-    return texts, load_sequences(data / artifacts.SEQUENCES), load_splits(data / artifacts.SPLITS)
 
 
 def make_model(config: Config, texts: Any) -> tuple[Any, Any]:

@@ -28,6 +28,9 @@ INDEX_JSON = "{dataset}.index.json"
 ITEM_JSON = "{dataset}.item.json"
 CODES = "codes.npy"
 CODEBOOKS = "codebooks.npz"
+CONSTRAINED = "constrained.npz"  # codebooks that rqkmeans_plus starts from
+FACTORS = "factors.npy"
+QUANTIZER = "quantizer"  # directory of the learned quantizers' weights
 QUALITY = "quality.json"
 QUALITY_PLOT = "quality.png"
 SID_INDEX = "sid_index.npz"
@@ -69,7 +72,8 @@ def read_manifest(directory: Path) -> Manifest | None:
         raise ArtifactError(f"{path} cannot be read ({error}); remove {directory} and run its stage again") from None
     if manifest.format_version != FORMAT_VERSION:
         raise ArtifactError(
-            f"{directory} has format {manifest.format_version}, this code reads {FORMAT_VERSION}; run its stage again with --clean"
+            f"{directory} has format {manifest.format_version}, this code reads {FORMAT_VERSION}; "
+            "run its stage again with --clean"
         )
     return manifest
 
@@ -86,7 +90,7 @@ def require(directory: Path, script: str) -> Manifest:
 
 
 def describe_files(directory: Path) -> dict[str, dict[str, Any]]:
-    """name -> sha256 and bytes (and shape, dtype of .npy) of every file under a directory, hidden ones and manifest aside."""
+    """name -> sha256 and bytes (of .npy also shape, dtype) of every file, but for the manifest and hidden ones."""
     paths = (p for p in sorted(directory.rglob("*")) if p.is_file() and p.name != MANIFEST)
     return {
         str(p.relative_to(directory)): _describe(p)

@@ -198,8 +198,12 @@ class Sft(Section):
 class Evaluate(Section):
     """HR, NDCG and MRR of one or several models on a split, full catalogue."""
 
-    models: list[Literal["popular", "popular_recent", "last_item", "item_knn", "sasrec", "sasrec_bce", "sft"]] = knob(
-        ["popular", "last_item", "sft"], "rows of the table; also as a,b,c", min_length=1
+    models: list[
+        Literal["popular", "popular_recent", "last_item", "item_knn", "sasrec", "sasrec_bce", "sft", "sft_exact"]
+    ] = knob(
+        ["popular", "last_item", "sft"],
+        "rows of the table, also as a,b,c; sft_exact scores every item, so it shows what sft's beams lose",
+        min_length=1,
     )
     base_model: Path | None = knob(None, "model directory to score as the row 'sft', not the run's own")
     split: Literal["valid", "test"] = knob("test", "which held-out rows")
@@ -207,6 +211,7 @@ class Evaluate(Section):
     batch_size: int = knob(16, "prompts a batch", ge=1, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
     normalisation: Literal["vocab", "level"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
+    filter_seen: bool = knob(False, "language models leave out the items of the history")
     recent_share: float = knob(0.1, "popular_recent counts this latest share of the training events", gt=0, le=1)
 
     split_models = field_validator("models", mode="before")(comma_list)

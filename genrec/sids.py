@@ -98,7 +98,7 @@ def write_index_json(index: SidIndex, path: Path) -> None:
 
 
 def read_index_json(path: Path, sizes: tuple[int, ...] | None = None) -> SidIndex:
-    """An index.json of this project or MiniOneRec's; sizes are taken from the largest codes when not given. Collisions are kept."""
+    """An index.json of this project or MiniOneRec's, collisions kept; without `sizes`, the largest codes tell them."""
     rows = _read_rows(path)
     parsed = [[parse_token(text) for text in rows[str(item)]] for item in range(len(rows))]
     depth = max(len(row) for row in parsed)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from genrec.models.trie import Trie
+from genrec.models.trie import Filter, Trie
 
 NEVER = -1e30  # score of a place that holds no beam
 
@@ -52,35 +52,37 @@ def beam_search(
     prompts: list[list[int]],
     num_beams: int,
     normalisation: str = "vocab",
-    kept: Tensor | None = None,
+    only: Filter | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Leaves of the trie (B, K) best first and their scores (B, K); NEVER-scored places hold nothing.
 
     Same list and scores as `generate(num_beams=K)` under a constraint processor when normalisation is "vocab" (full
-    log-softmax); "level" renormalises over the legal children. `kept` is `trie.keep_only(...)` of an allow list.
+    log-softmax); "level" renormalises over the legal children. `only` leaves items out for this call.
     """
-    ids, length = right_padded(prompts, model.device)
-    cache = DynamicCache(config=model.config)
-    hidden = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state  # (B, P, d)
-    last = hidden[torch.arange(len(ids), device=ids.device), length - 1]  # (B, d)
+    cache, last, seen, length = read_prompts(model, prompts)
     nothing = torch.zeros_like(length)[:, None]  # (B, 1)
     root = Beams(node=nothing, score=nothing.float(), token=nothing, parent=nothing)
-    beams = advance(model, trie, sids, root, last[:, None], 0, num_beams, normalisation, kept)
-    seen = torch.arange(ids.shape[1], device=ids.device)[None] < length[:, None]  # (B, P) prompt keys that count
+    beams = advance(model, trie, sids, root, last[:, None], 0, num_beams, normalisation, only)
     family = None  # (B, K, appended) which appended tokens are ancestors
     for depth in range(1, trie.num_levels):
         family = with_self(family, beams.parent)
         hidden = append(model, cache, beams.token, seen, family, length + depth - 1)
-        beams = advance(model, trie, sids, beams, hidden, depth, num_beams, normalisation, kept)
+        beams = advance(model, trie, sids, beams, hidden, depth, num_beams, normalisation, only)
     return beams.node, beams.score
 
 
-def right_padded(prompts: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids (B, P) and lengths (B,). Padded on the right, where a causal model never looks: the first pass needs no mask."""
-    length = torch.tensor([len(prompt) for prompt in prompts], device=device)
+def read_prompts(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[DynamicCache, Tensor, Tensor, Tensor]:
+    """One pass over all prompts -> cache, hidden of their last tokens (B, d), keys that count (B, P), lengths (B,).
+
+    Padded on the right, where a causal model never looks, so the pass needs no mask.
+    """
+    length = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
     width = int(length.max())
-    ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in prompts], device=device)
-    return ids, length
+    ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in prompts], device=model.device)
+    cache = DynamicCache(config=model.config)
+    hidden = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state  # (B, P, d)
+    last = hidden[torch.arange(len(ids), device=ids.device), length - 1]
+    return cache, last, torch.arange(width, device=ids.device)[None] < length[:, None], length
 
 
 def with_self(family: Tensor | None, parent: Tensor) -> Tensor:
@@ -117,12 +119,12 @@ def advance(
     depth: int,
     num_beams: int,
     normalisation: str,
-    kept: Tensor | None,
+    only: Filter | None,
 ) -> Beams:
     """Beams at a depth and the hidden states of their last tokens (B, k, d) -> the best beams one level on (B, K)."""
     child, real = trie.children(depth, beams.node)  # (B, k, W)
-    if kept is not None:
-        real &= trie.count(depth + 1, child, kept) > 0
+    if only is not None:
+        real &= trie.count(depth + 1, child, only) > 0
     code = trie.code[depth][child]  # (B, k, W), -1 where the SID has ended
     score = child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalisation)
     total = (beams.score[..., None] + score).clamp(min=NEVER).flatten(1)  # (B, k * W)

@@ -60,11 +60,11 @@ def sequential_loader(name: str) -> Callable[[Config, Prepared], Recommender]:
     return load
 
 
-def generative_loader(stage: str) -> Callable[[Config, Prepared], Recommender]:
+def generative_loader(stage: str, exact: bool = False) -> Callable[[Config, Prepared], Recommender]:
     def load(config: Config, data: Prepared) -> Recommender:
         from genrec.models.generative import load_generative
 
-        return load_generative(model_directory(config, stage), config, data.catalog, data.sequences)
+        return load_generative(model_directory(config, stage), config, data.catalog, exact)
 
     return load
 
@@ -77,6 +77,7 @@ FAMILIES: dict[str, Family] = {
     "sasrec": Family(sequential_loader("sasrec"), reads=("sequential",)),
     "sasrec_bce": Family(sequential_loader("sasrec_bce"), reads=("sequential",)),
     "sft": Family(generative_loader("sft"), reads=("sids", "sft")),
+    "sft_exact": Family(generative_loader("sft", exact=True), reads=("sids", "sft")),
 }
 
 
@@ -97,7 +98,7 @@ def fingerprints_read(config: Config) -> dict[str, str]:
     """What the chosen models are made of, as far as it exists: {"sids": ..., "sft": ..., "base_model": ...}."""
     manifests = {stage: artifacts.read_manifest(stage_dir(config, stage)) for stage in stages_read(config)}
     found = {stage: manifest.fingerprint for stage, manifest in manifests.items() if manifest}
-    if config.evaluate.base_model and "sft" in config.evaluate.models:
+    if config.evaluate.base_model and {"sft", "sft_exact"} & set(config.evaluate.models):
         found["base_model"] = directory_fingerprint(config.evaluate.base_model)
     return found
 

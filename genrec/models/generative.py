@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec import artifacts
@@ -19,13 +18,14 @@ from genrec.artifacts import ArtifactError
 from genrec.config import Config
 from genrec.data.catalog import Catalog
 from genrec.data.prompts import Encoder, prompt_fingerprint
-from genrec.data.sequences import Examples, Sequences
+from genrec.data.sequences import Examples
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.beam import NEVER, beam_search
 from genrec.models.device import pick_device
+from genrec.models.exact import exact_search
 from genrec.models.language import load_pretrained, sid_vocabulary
-from genrec.models.trie import build_trie, keep_only
+from genrec.models.trie import build_trie, make_filter
 from genrec.sids import SidIndex, load_index, save_index
 
 CARD = "genrec.json"  # in a model directory: what the model was trained on
@@ -41,6 +41,17 @@ class Card:
     cutoff_len: int
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How ranked lists are made."""
+
+    num_beams: int
+    batch_size: int = 16
+    normalisation: str = "vocab"
+    exact: bool = False  # score every item instead of searching by beams
+    filter_seen: bool = False  # leave the items of the history out
+
+
 class GenerativeModel:
     """A language model, its tokenizer and the SIDs it answers in."""
 
@@ -50,8 +61,7 @@ class GenerativeModel:
         self.cutoff_len = cutoff_len
         self.encoder = Encoder(tokenizer)
         self.trie = build_trie(texts.index).to(model.device)
-        sids = sid_vocabulary(tokenizer, texts.index)
-        self.sids = sids.to(model.device)
+        self.sids = sid_vocabulary(tokenizer, texts.index).to(model.device)
         self.under = self.trie.under[-1].cpu().numpy()  # items of leaf i are item[under[i]:under[i + 1]]
         self.item = self.trie.item.cpu().numpy()
 
@@ -61,35 +71,36 @@ class GenerativeModel:
         return [self.encoder.prompt(prompt, self.cutoff_len) for prompt in texts]
 
     def recommend(
-        self,
-        examples: Examples,
-        k: int,
-        num_beams: int | None = None,
-        batch_size: int = 16,
-        normalisation: str = "vocab",
-        allowed: np.ndarray | None = None,
-        progress: bool = False,
+        self, examples: Examples, k: int, decoding: Decoding, allowed: np.ndarray | None = None
     ) -> Recommendations:
         """The best k items of each example; `allowed` (N,) bool leaves items out of the trie for this call."""
         prompts = self.prompts(examples.history)
-        kept = None if allowed is None else keep_only(self.trie, torch.from_numpy(allowed).to(self.model.device))
         item = np.full((len(prompts), k), -1, dtype=np.int32)
         score = np.full((len(prompts), k), -np.inf, dtype=np.float32)
-        order = np.argsort(
-            [-len(prompt) for prompt in prompts], kind="stable"
-        )  # longest first: memory is known at once
+        # Longest first: what memory the run needs shows at once.
+        order = np.argsort([-len(prompt) for prompt in prompts], kind="stable")
         self.model.eval()
-        with tqdm(total=len(prompts), desc="recommend", unit="row", disable=not progress) as bar:
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                batch = [prompts[row] for row in rows]
-                leaves, scores = beam_search(
-                    self.model, self.trie, self.sids, batch, num_beams or k, normalisation, kept
-                )
-                for row, leaf, value in zip(rows, leaves.cpu().numpy(), scores.float().cpu().numpy(), strict=True):
-                    item[row], score[row] = self.items_of(leaf, value, k, allowed)
-                bar.update(len(rows))
+        for start in range(0, len(order), decoding.batch_size):
+            rows = order[start : start + decoding.batch_size]
+            batch = [prompts[row] for row in rows]
+            leaves, scores = self.search(batch, examples.history[rows], k, decoding, allowed)
+            for row, leaf, value in zip(rows, leaves.cpu().numpy(), scores.float().cpu().numpy(), strict=True):
+                item[row], score[row] = self.items_of(leaf, value, k, allowed)
         return Recommendations(item, score)
+
+    def search(
+        self, prompts: list[list[int]], history: np.ndarray, k: int, decoding: Decoding, allowed: np.ndarray | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Leaves and scores of one batch, (B, num_beams), or (B, k) of an exact ranking."""
+        device = self.model.device
+        only = make_filter(
+            self.trie,
+            None if allowed is None else torch.from_numpy(allowed).to(device),
+            torch.from_numpy(once_each(history)).to(device) if decoding.filter_seen else None,
+        )
+        if decoding.exact:
+            return exact_search(self.model, self.trie, self.sids, prompts, k, decoding.normalisation, only)
+        return beam_search(self.model, self.trie, self.sids, prompts, decoding.num_beams, decoding.normalisation, only)
 
     def items_of(
         self, leaf: np.ndarray, score: np.ndarray, k: int, allowed: np.ndarray | None
@@ -108,15 +119,22 @@ class GenerativeModel:
         )
 
 
+def once_each(history: np.ndarray) -> np.ndarray:
+    """(B, H) histories with every repeat of an item replaced by -1."""
+    ordered = np.sort(history.astype(np.int64), axis=1)
+    ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = -1
+    return ordered
+
+
 class Recommender:
     """A GenerativeModel with the settings of one evaluation, behind the face all families share."""
 
-    def __init__(self, model: GenerativeModel, num_beams: int, batch_size: int, normalisation: str):
+    def __init__(self, model: GenerativeModel, decoding: Decoding):
         self.model = model
-        self.settings = {"num_beams": num_beams, "batch_size": batch_size, "normalisation": normalisation}
+        self.decoding = decoding
 
     def recommend(self, examples: Examples, k: int) -> Recommendations:
-        return self.model.recommend(examples, k, progress=True, **self.settings)
+        return self.model.recommend(examples, k, self.decoding)
 
 
 def save_card(directory: Path, card: Card, index: SidIndex) -> None:
@@ -147,7 +165,7 @@ def check_card(directory: Path, card: Card, config: Config) -> None:
             )
 
 
-def load_generative(model_dir: Path, config: Config, catalog: Catalog, sequences: Sequences) -> Recommender:
+def load_generative(model_dir: Path, config: Config, catalog: Catalog, exact: bool = False) -> Recommender:
     """A model directory -> something that recommends under the settings of `evaluate`."""
     card = load_card(model_dir)
     check_card(model_dir, card, config)
@@ -157,4 +175,5 @@ def load_generative(model_dir: Path, config: Config, catalog: Catalog, sequences
     texts = Texts(catalog, load_index(model_dir / artifacts.SID_INDEX), card.source)
     generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
     settings = config.evaluate
-    return Recommender(generative, settings.num_beams, settings.batch_size, settings.normalisation)
+    decoding = Decoding(settings.num_beams, settings.batch_size, settings.normalisation, exact, settings.filter_seen)
+    return Recommender(generative, decoding)

@@ -71,7 +71,7 @@ def grow(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
 
 
 def chain(pieces: Sequence[Sequence[int]], asked: Iterable[int]) -> TokenTree:
-    """A row without branches in which the pieces `asked` (from 1 on) are themselves the answers to what stands before."""
+    """A row without branches: the pieces `asked` (from 1 on) are themselves the answers to what stands before."""
     stops = np.cumsum([len(piece) for piece in pieces])
     answers = [place for piece in asked for place in range(stops[piece - 1], stops[piece])]
     ids = [token for piece in pieces for token in piece]

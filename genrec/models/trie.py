@@ -42,10 +42,24 @@ class Trie:
         real = child < stop[..., None]
         return torch.where(real, child, 0), real
 
-    def count(self, depth: int, node: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Items under each node (...); with `kept` (N + 1,), the running count of kept items in code order, just those."""
+    def count(self, depth: int, node: Tensor, only: Filter | None = None) -> Tensor:
+        """Items under each node (...), or those a filter lets through; with `only.seen`, node is (B, ...)."""
         start, stop = self.under[depth][node], self.under[depth][node + 1]
-        return stop - start if kept is None else kept[stop] - kept[start]
+        if only is None:
+            return stop - start
+        count = only.kept[stop] - only.kept[start]
+        if only.seen is not None:
+            place = only.seen.view(len(node), *[1] * (node.ndim - 1), -1)  # (B, 1.., H)
+            count = count - ((place >= start[..., None]) & (place < stop[..., None])).sum(-1)
+        return count
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which items may be recommended: a patch on the trie, made for one call."""
+
+    kept: Tensor  # (N + 1,) running count of allowed items in code order
+    seen: Tensor | None  # (B, H) places in code order that row b may not get, -1 = none
 
 
 def build_trie(index: SidIndex) -> Trie:
@@ -70,7 +84,15 @@ def build_trie(index: SidIndex) -> Trie:
     )
 
 
-def keep_only(trie: Trie, allowed: Tensor) -> Tensor:
-    """(N,) bool by item -> (N + 1,) running count in code order for `Trie.count`: how an allow list patches the trie."""
+def make_filter(trie: Trie, allowed: Tensor | None, denied: Tensor | None) -> Filter | None:
+    """`allowed` (N,) bool for all rows, `denied` (B, H) distinct items of each row (-1 = none) -> Filter."""
+    if allowed is None and denied is None:
+        return None
+    allowed = torch.ones(len(trie.item), dtype=torch.bool, device=trie.item.device) if allowed is None else allowed
     counts = allowed[trie.item].long().cumsum(0)
-    return torch.cat([counts.new_zeros(1), counts])
+    kept = torch.cat([counts.new_zeros(1), counts])
+    if denied is None:
+        return Filter(kept, None)
+    place = torch.argsort(trie.item)[denied.clamp(min=0)]  # (B, H)
+    counted = (denied >= 0) & allowed[denied.clamp(min=0)]  # an item that nobody may get is not taken off twice
+    return Filter(kept, torch.where(counted, place, -1))

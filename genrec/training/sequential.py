@@ -6,6 +6,7 @@ B sequences, T positions, P real positions of a batch, N items, d width
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -55,6 +56,8 @@ def train_sasrec(name: str, config: Config, data: Prepared, directory: Path) -> 
     with tqdm(total=options.epochs, initial=progress.epoch, desc=f"sequential: {name}", disable=None) as bar:
         while progress.epoch < options.epochs and not stopped(progress, options):
             order = Batches(data.sequences.item, weight, windows, options.batch_size)
+            for group in optimizer.param_groups:
+                group["lr"] = options.learning_rate * decay(progress.epoch / options.epochs)
             train_epoch(model, optimizer, order, LOSSES[name], options, seed, progress.epoch)
             ndcg = valid_ndcg(model, valid)
             progress.curve.append(round(ndcg, 6))
@@ -74,6 +77,11 @@ def train_sasrec(name: str, config: Config, data: Prepared, directory: Path) -> 
 
 def read_training(directory: Path) -> Progress:
     return Progress(**json.loads((directory / TRAINING).read_text(encoding="utf-8")))
+
+
+def decay(done: float) -> float:
+    """Share of the peak rate after a share of the training: half a cosine, 1 to 0."""
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def shape_of(options: Sequential, num_items: int, max_length: int) -> Shape:

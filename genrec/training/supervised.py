@@ -47,7 +47,7 @@ class RowBuilder:
         return grow(prompt, [Branch(len(prompt), [], answer)])
 
     def user(self, task: Task, items: np.ndarray, asked: np.ndarray) -> TokenTree:
-        """One trunk of items that holds, for each asked place p >= 1, the prompt of items[:p] and the answer items[p]."""
+        """One trunk of items that holds for each asked place p >= 1 the prompt of items[:p] and the answer items[p]."""
         prompt = self.texts.prompt(task, items[: asked[-1] + 1])
         pieces = [self.encoder.piece(prompt.head), *(self.encoder.piece(part) for part in prompt.parts)]
         if not prompt.tail:
@@ -191,7 +191,7 @@ def train(
     decode: Callable[[], dict[str, float]],
     callbacks: list,
 ) -> dict[str, float]:
-    """Train in place, from the newest checkpoint in `directory` if there is one; the model ends as the best on valid."""
+    """Train in place, from the newest checkpoint in `directory` if any; the model ends as the best on valid."""
     stop = [EarlyStoppingCallback(config.sft.early_stop)] if config.sft.early_stop else []
     trainer = TreeTrainer(
         model=model,

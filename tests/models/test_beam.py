@@ -6,7 +6,8 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from genrec.models.beam import NEVER, beam_search
-from genrec.models.trie import build_trie, keep_only
+from genrec.models.exact import exact_search
+from genrec.models.trie import build_trie, make_filter
 from genrec.sids import NONE, make_index
 from tests.models.conftest import CODES, LEVELS, TEXT_TOKENS
 
@@ -112,21 +113,48 @@ def test_deny_list_patches_the_trie(model, index, sids, prompts, normalisation):
     allowed = np.ones(len(index), dtype=bool)
     allowed[::3] = False
     trie = build_trie(index)
-    leaves, scores = beam_search(
-        model, trie, sids, prompts, 50, normalisation, keep_only(trie, torch.from_numpy(allowed))
-    )
+    only = make_filter(trie, torch.from_numpy(allowed), None)
+    leaves, scores = beam_search(model, trie, sids, prompts, 50, normalisation, only)
     for row, prompt in enumerate(prompts):
         every = exhaustive(model, index, sids, prompt, normalisation, allowed)
         found = items(trie, leaves[row][scores[row] > NEVER / 2]).tolist()
         assert found == np.argsort(-every)[: allowed.sum()].tolist()
 
 
-def test_unequal_depths(model, sids, prompts):
+@pytest.mark.parametrize("search", [beam_search, exact_search])
+def test_each_row_has_its_own_seen_items(model, index, sids, prompts, search):
+    rng = np.random.default_rng(2)
+    denied = np.stack([rng.choice(len(index), 6, replace=False) for _ in prompts])
+    denied[0, 3:] = -1
+    allowed = np.arange(len(index)) % 7 != 0  # both kinds of filter at once
+    trie = build_trie(index)
+    only = make_filter(trie, torch.from_numpy(allowed), torch.from_numpy(denied))
+    leaves, scores = search(model, trie, sids, prompts, 50, "vocab", only)
+    for row, prompt in enumerate(prompts):
+        legal = allowed & ~np.isin(np.arange(len(index)), denied[row])
+        every = exhaustive(model, index, sids, prompt, "vocab", legal)
+        found = items(trie, leaves[row][scores[row] > NEVER / 2]).tolist()
+        assert found == np.argsort(-every)[: legal.sum()].tolist()
+
+
+@pytest.mark.parametrize("normalisation", ["vocab", "level"])
+@pytest.mark.parametrize("budget", [1, 60, 4096])
+def test_exact_ranking_is_exhaustive_scoring(model, index, sids, prompts, normalisation, budget):
+    trie = build_trie(index)
+    leaves, scores = exact_search(model, trie, sids, prompts, 12, normalisation, token_budget=budget)
+    for row, prompt in enumerate(prompts):
+        every = exhaustive(model, index, sids, prompt, normalisation)
+        assert items(trie, leaves[row]).tolist() == np.argsort(-every)[:12].tolist()
+        np.testing.assert_allclose(scores[row], np.sort(every)[::-1][:12], atol=1e-4)
+
+
+@pytest.mark.parametrize("search", [beam_search, exact_search])
+def test_unequal_depths(model, sids, prompts, search):
     """SIDs that end a level early keep their score; longer ones pay for their last code."""
     codes = np.array([[0, 0, 0], [0, 0, 1], [0, 1, NONE], [1, 2, NONE], [2, 2, 5]])
     index = make_index(codes, (CODES,) * LEVELS)
     trie = build_trie(index)
-    leaves, scores = beam_search(model, trie, sids, prompts, 10)
+    leaves, scores = search(model, trie, sids, prompts, 10)
     for row, prompt in enumerate(prompts):
         every = exhaustive(model, index, sids, prompt, "vocab")
         found = scores[row] > NEVER / 2

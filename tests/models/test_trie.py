@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from genrec.models.trie import build_trie, keep_only
+from genrec.models.trie import build_trie, make_filter
 from genrec.sids import NONE, make_index
 
 
@@ -38,10 +38,10 @@ def test_shorter_sids_end_in_a_none_step():
 def test_counts_of_allowed_items_under_each_node(index):
     trie, rng = build_trie(index), np.random.default_rng(0)
     allowed = rng.random(len(index)) < 0.5
-    kept = keep_only(trie, torch.from_numpy(allowed))
+    only = make_filter(trie, torch.from_numpy(allowed), None)
     for depth in range(trie.num_levels + 1):
         nodes = len(trie.under[depth]) - 1
-        counts = trie.count(depth, torch.arange(nodes), kept)
+        counts = trie.count(depth, torch.arange(nodes), only)
         prefixes = np.unique(index.codes[:, :depth], axis=0) if depth else np.zeros((1, 0))
         brute = [int((allowed & (index.codes[:, :depth] == prefix).all(1)).sum()) for prefix in prefixes]
         assert counts.tolist() == brute

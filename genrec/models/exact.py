@@ -1,0 +1,125 @@
+"""Exact ranking: every item scored through the trie, so that no beam can lose one.
+
+B prompts, P prompt tokens, S tree tokens of a chunk, L levels, W most children of a node, d width
+
+The nodes of depth 1..L-1 are the tokens of one tree that hangs from the prompt. It is read in chunks of whole depth-1
+subtrees; the prompt's cache is cut back after each, so memory follows the chunk and not the catalogue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from genrec.models.beam import NEVER, SidVocabulary, child_scores, read_prompts
+from genrec.models.trie import Filter, Trie
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Nodes [start[D], stop[D]) of each depth D = 1..L under a run of depth-1 nodes."""
+
+    start: list[int]
+    stop: list[int]
+
+    @property
+    def tokens(self) -> int:
+        """Nodes that are read: all depths but the last, whose nodes are only scored."""
+        return sum(self.stop[:-1]) - sum(self.start[:-1])
+
+
+@torch.inference_mode()
+def exact_search(
+    model: PreTrainedModel,
+    trie: Trie,
+    sids: SidVocabulary,
+    prompts: list[list[int]],
+    k: int,
+    normalisation: str = "vocab",
+    only: Filter | None = None,
+    token_budget: int = 4096,
+) -> tuple[Tensor, Tensor]:
+    """The best k leaves (B, k) and scores (B, k) of each prompt, as `beam_search` with endless beams would give.
+
+    `token_budget` is how many tree tokens, over all prompts, one forward pass may hold.
+    """
+    cache, last, seen, length = read_prompts(model, prompts)
+    scores = last.new_full((len(prompts), len(trie.code[-1])), NEVER, dtype=torch.float32)  # (B, leaves)
+    root = torch.zeros(len(prompts), 1, dtype=torch.long, device=last.device)
+    first = node_scores(model, trie, sids, last[:, None], 0, root, normalisation, only)[:, 0]  # (B, W)
+    for chunk in chunks(trie, max(token_budget // len(prompts), 1)):
+        reached = first[:, chunk.start[0] : chunk.stop[0]]  # (B, nodes of depth 1)
+        hidden = read_chunk(model, trie, sids, cache, chunk, seen, length)
+        cache.crop(seen.shape[1])
+        for depth in range(1, trie.num_levels):
+            nodes = torch.arange(chunk.start[depth - 1], chunk.stop[depth - 1], device=last.device)
+            here = hidden[depth - 1]  # (B, nodes, d)
+            grown = node_scores(model, trie, sids, here, depth, nodes.expand(len(prompts), -1), normalisation, only)
+            _, real = trie.children(depth, nodes)  # (nodes, W)
+            reached = (reached[..., None] + grown)[:, real]  # (B, nodes of the next depth), in their order
+        scores[:, chunk.start[-1] : chunk.stop[-1]] = reached
+    best = scores.clamp(min=NEVER).topk(min(k, scores.shape[1]), dim=-1)
+    return best.indices, best.values
+
+
+def chunks(trie: Trie, size: int) -> list[Chunk]:
+    """Runs of depth-1 subtrees with at most `size` tokens to read (a larger subtree stands alone)."""
+    found: list[Chunk] = []
+    for node in range(len(trie.code[0])):
+        one = subtree(trie, node, node + 1)
+        grown = Chunk(found[-1].start, one.stop) if found else one
+        if found and grown.tokens <= size:
+            found[-1] = grown
+        else:
+            found.append(one)
+    return found
+
+
+def subtree(trie: Trie, start: int, stop: int) -> Chunk:
+    starts, stops = [start], [stop]
+    for first in trie.first[1:]:
+        starts.append(int(first[starts[-1]]))
+        stops.append(int(first[stops[-1]]))
+    return Chunk(starts, stops)
+
+
+def read_chunk(
+    model: PreTrainedModel, trie: Trie, sids: SidVocabulary, cache, chunk: Chunk, seen: Tensor, length: Tensor
+) -> list[Tensor]:
+    """One pass over a chunk's nodes of depth 1..L-1 -> hidden states per depth, (B, nodes, d) each."""
+    device, batch = seen.device, len(seen)
+    ids, depth, low, high = [], [], [], []
+    bounds = [(chunk.start[d], chunk.stop[d]) for d in range(trie.num_levels - 1)]
+    for level, (start, stop) in enumerate(bounds):
+        nodes = torch.arange(start, stop, device=device)
+        ids.append(sids.level(level)[trie.code[level][nodes].clamp(min=0)])
+        depth.append(torch.full_like(nodes, level))
+        low.append(trie.under[level + 1][nodes])
+        high.append(trie.under[level + 1][nodes + 1])
+    token, level, low, high = (torch.cat(parts) for parts in (ids, depth, low, high))  # (S,) each
+    inside = (low[None] <= low[:, None]) & (low[:, None] < high[None])  # (S, S) j's items hold i's first item
+    family = inside & (level[None] < level[:, None]) | torch.eye(len(token), dtype=torch.bool, device=device)
+    mask = torch.cat([seen[:, None].expand(-1, len(token), -1), family.expand(batch, -1, -1)], dim=-1)[:, None]
+    hidden = model.base_model(
+        input_ids=token.expand(batch, -1),
+        attention_mask=mask,
+        position_ids=length[:, None] + level,
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    return list(hidden.split([stop - start for start, stop in bounds], dim=1))
+
+
+def node_scores(
+    model: PreTrainedModel, trie: Trie, sids: SidVocabulary, hidden: Tensor, depth: int, node: Tensor,
+    normalisation: str, only: Filter | None,
+) -> Tensor:  # fmt: skip
+    """Log-probability of each child (B, n, W) of nodes (B, n) with hidden states (B, n, d)."""
+    child, real = trie.children(depth, node)
+    if only is not None:
+        real = real & (trie.count(depth + 1, child, only) > 0)
+    code = trie.code[depth][child]
+    return child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalisation)
