@@ -39,6 +39,10 @@ EVAL_RESULTS = "eval_results.jsonl"
 RECOMMENDATIONS = "recommendations.npz"
 PER_EXAMPLE = "per_example.npz"
 SUMMARY = "summary.txt"
+BADCASE_REPORT = "badcase_report.json"
+BADCASE_PAGE = "report.html"
+VISUALIZATIONS = "visualizations"
+SUMMARY_REPORT = "summary_report.txt"
 
 
 class ArtifactError(RuntimeError):

@@ -242,6 +242,24 @@ class Sequential(Section):
     split_models = field_validator("models", mode="before")(comma_list)
 
 
+class Analysis(Section):
+    """Why a model missed: bad cases, their causes, examples, a page to read."""
+
+    model: str = knob("sft", "row of the run's evaluation, or a directory evaluate.py wrote for one model")
+    top_k: int = knob(10, "a row whose truth is not among the first top_k is a bad case", ge=1, le=50)
+    near_miss: int = knob(50, "a bad case whose truth still stands up to this rank is a near miss", ge=2)
+    tail_share: float = knob(
+        0.2, "long tail: the rarest items that together hold this share of training events", gt=0, lt=1
+    )
+    short_history: int = knob(2, "a history of at most this many items is short", ge=0)
+    recent_items: int = knob(3, "the last items that stand for the user's recent preference", ge=1)
+    examples: int = knob(3, "bad cases shown a pattern", ge=0)
+    sample: int = knob(20, "bad cases shown overall, drawn by seed", ge=0)
+    exact: Path | None = knob(
+        None, "recommendations.npz of the same rows ranked without a beam; beam loss is measured against it"
+    )
+
+
 class Config(Section):
     run: Run = knob(Run(), "")
     data: Data = knob(Data(), "")
@@ -251,6 +269,7 @@ class Config(Section):
     sft: Sft = knob(Sft(), "")
     sequential: Sequential = knob(Sequential(), "")
     evaluate: Evaluate = knob(Evaluate(), "")
+    analysis: Analysis = knob(Analysis(), "")
 
 
 class Command(NamedTuple):

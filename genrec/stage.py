@@ -37,6 +37,7 @@ STAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "sft": ("sft.py", ("sft",), ("data", "sids")),
     "sequential": ("sequential.py", ("sequential",), ("data",)),
     "evaluation": ("evaluate.py", ("evaluate",), ("data",)),  # and what its models read, see evaluate.py
+    "analysis": ("analyze_badcase.py", ("analysis",), ("data",)),  # and one model's predictions; one artifact a model
 }
 
 Build = Callable[[Config, Path], dict[str, Any]]  # (config, partial directory) -> statistics
@@ -95,6 +96,8 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
 
 
 def stage_dir(config: Config, stage: str) -> Path:
+    if stage == "analysis":
+        return config.run.dir / stage / Path(config.analysis.model).name
     return config.run.dir / stage
 
 

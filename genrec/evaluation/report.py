@@ -134,12 +134,12 @@ def make_slices(examples: Examples, catalog: Catalog, train_count: np.ndarray) -
     }
 
 
-def in_tail(train_count: np.ndarray) -> np.ndarray:
-    """(N,) bool: the rarest items that together hold TAIL_SHARE of all training events."""
+def in_tail(train_count: np.ndarray, share: float = TAIL_SHARE) -> np.ndarray:
+    """(N,) bool: the rarest items that together hold this share of all training events."""
     order = np.argsort(train_count, kind="stable")
     held = np.cumsum(train_count[order])
     tail = np.zeros(len(train_count), dtype=bool)
-    tail[order] = held <= TAIL_SHARE * held[-1]
+    tail[order] = held <= share * held[-1]
     return tail
 
 

@@ -1,0 +1,175 @@
+"""Why a model missed: every bad case with its causes, each cause held against the hits, and a page to read.
+
+Reads   data/, evaluation/<model>/ (any model of the table), sids/ where the run has it
+Writes  analysis/<model>/{eval_results.jsonl, badcase_report.json, report.html}
+        analysis/<model>/visualizations/{failure_patterns,failure_rate,sid_quality,rank_distribution}.png
+        analysis/<model>/visualizations/summary_report.txt
+
+    python analyze_badcase.py --config config/quickstart.yaml
+    python analyze_badcase.py --config config/quickstart.yaml --model sasrec --top_k 10
+    python analyze_badcase.py --model other_run/evaluation/sft --category Industrial_and_Scientific
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrec import stage
+from genrec.artifacts import (
+    BADCASE_PAGE,
+    BADCASE_REPORT,
+    CODES,
+    EVAL_RESULTS,
+    QUALITY,
+    RECOMMENDATIONS,
+    RESULTS,
+    SUMMARY_REPORT,
+    VISUALIZATIONS,
+    ArtifactError,
+    read_manifest,
+    sha256,
+    write_json,
+    write_text,
+)
+from genrec.config import Config
+from genrec.stage import stage_dir
+
+
+def build(config: Config, partial: Path) -> dict[str, Any]:
+    """The report first; the page and the plots are drawn from it."""
+    from genrec.evaluation.badcase import headline, show
+    from genrec.evaluation.badcase_page import page
+    from genrec.evaluation.plots import BADCASE_PLOTS
+
+    report, shown = analyse(config)
+    with (partial / EVAL_RESULTS).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(shown.line(row), ensure_ascii=False) + "\n" for row in range(len(shown.cases)))
+    write_json(partial / BADCASE_REPORT, report)
+    plots = partial / VISUALIZATIONS
+    plots.mkdir(exist_ok=True)
+    for name, plot in BADCASE_PLOTS.items():
+        plot(report, plots / f"{name}.png")
+    write_text(plots / SUMMARY_REPORT, show(report))
+    write_text(partial / BADCASE_PAGE, page(report, {name: plots / f"{name}.png" for name in BADCASE_PLOTS}))
+    final = stage_dir(config, "analysis")
+    print(f"\n{show(report)}\nTo read: {final / BADCASE_PAGE}")
+    print(f"Next: python optimization_strategies.py --badcase_report {final / BADCASE_REPORT} --auto_recommend\n")
+    return {"summary": report["summary"], "headline": headline(report)}
+
+
+def analyse(config: Config) -> tuple[dict[str, Any], Any]:
+    """The content of badcase_report.json, and what makes a line of a row."""
+    from genrec.data.prepared import load_prepared
+    from genrec.evaluation import badcase
+    from genrec.evaluation.predictions import read_predictions
+    from genrec.evaluation.report import describe_rows, in_tail, make_slices, read_results
+
+    data, knobs, directory = load_prepared(config), config.analysis, require_predictions(config)
+    examples, recommendations = read_predictions(directory)
+    results = read_results(directory)
+    split, rows_of_split = results["rows"]["split"], results["rows"]["rows_of_split"]
+    check_same_rows(describe_rows(examples, data.catalog, data.sequences, split, rows_of_split), results, directory)
+    cases = badcase.Cases(
+        badcase.Limits(knobs.top_k, knobs.near_miss, knobs.short_history, knobs.recent_items),
+        examples,
+        recommendations,
+        data.train_count,
+        in_tail(data.train_count, knobs.tail_share),
+        badcase.category_numbers(data.catalog),
+        read_codes(config),
+        read_exact(knobs.exact, examples) if knobs.exact else None,
+    )
+    findings = badcase.diagnose(cases, config.run.seed)
+    shown = badcase.Shown(cases, findings, data.catalog, data.sequences)
+    slices = make_slices(examples, data.catalog, data.train_count)
+    sampling = badcase.Sampling(config.run.seed, knobs.examples, knobs.sample)
+    report = {
+        "model": results["model"],
+        "split": split,
+        "test_set": results["rows"]["fingerprint"],
+        **badcase.make_report(shown, slices, sampling),
+        "sid_quality": badcase.sid_quality(read_quality(config)),
+        "config": config.model_dump(mode="json"),
+    }
+    return report, shown
+
+
+def predictions_dir(config: Config) -> Path:
+    """Where the model's ranked lists lie: a directory as given, or in this run's evaluation."""
+    given = Path(config.analysis.model)
+    return given if given.is_dir() else stage_dir(config, "evaluation") / config.analysis.model
+
+
+def require_predictions(config: Config) -> Path:
+    """That directory, or an error with the command that makes it."""
+    model, directory = config.analysis.model, predictions_dir(config)
+    if (directory / "config.json").exists():
+        raise ArtifactError(
+            f"{directory} is a model, not its predictions; run first: python evaluate.py --models sft --base_model "
+            f"{directory} (with your other flags), then python analyze_badcase.py --model sft"
+        )
+    if (directory / RECOMMENDATIONS).exists() and (directory / RESULTS).exists():
+        return directory
+    if (done := read_manifest(stage_dir(config, "evaluation"))) is None:
+        raise ArtifactError(
+            f"{stage_dir(config, 'evaluation')} is not there yet; run first: python evaluate.py --models {model} "
+            "(with your other flags)"
+        )
+    scored = ", ".join(done.config["evaluate.models"])
+    raise ArtifactError(
+        f"there are no predictions of '{model}' in {directory}; the evaluation has {scored}. Choose one of them, "
+        f"or run: python evaluate.py --clean --models {scored.replace(' ', '')},{model} (with your other flags)"
+    )
+
+
+def check_same_rows(rows: Any, results: dict[str, Any], directory: Path) -> None:
+    """Predictions belong to the data of this run."""
+    made = results["rows"]["fingerprint"]
+    if rows.fingerprint != made:
+        raise ArtifactError(
+            f"{directory} was scored on the rows {made}, with the data of this run they are {rows.fingerprint}; "
+            "pass the --run.dir whose data it was scored on"
+        )
+
+
+def read_codes(config: Config) -> np.ndarray | None:
+    """(N, L) codes, None in a run without semantic IDs."""
+    if read_manifest(stage_dir(config, "sids")) is None:
+        return None
+    return np.load(stage_dir(config, "sids") / CODES, allow_pickle=False)
+
+
+def read_quality(config: Config) -> dict[str, Any] | None:
+    path = stage_dir(config, "sids") / QUALITY
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def read_exact(path: Path, examples: Any) -> Any:
+    """The exact ranking of the same rows."""
+    from genrec.evaluation.predictions import read_predictions
+
+    rows, exact = read_predictions(path.parent if path.name == RECOMMENDATIONS else path)
+    if not (np.array_equal(rows.user, examples.user) and np.array_equal(rows.target, examples.target)):
+        raise ArtifactError(
+            f"analysis.exact {path} ranks {len(rows):,} other rows than the {len(examples):,} analysed; "
+            "evaluate both with the same split, limit and seed"
+        )
+    return exact
+
+
+def sources(config: Config) -> dict[str, str]:
+    """What is read beside data/, as far as it exists: the predictions, the exact ranking, the semantic IDs."""
+    files = {"predictions": predictions_dir(config) / RECOMMENDATIONS}
+    if exact := config.analysis.exact:
+        files["exact"] = exact if exact.name == RECOMMENDATIONS else exact / RECOMMENDATIONS
+    found = {name: sha256(path)[:16] for name, path in files.items() if path.exists()}
+    sids = read_manifest(stage_dir(config, "sids"))
+    return found | ({"sids": sids.fingerprint} if sids else {})
+
+
+if __name__ == "__main__":
+    stage.main("analysis", "analysis", __doc__, build, sources)
