@@ -40,6 +40,9 @@ STAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "analysis": ("analyze_badcase.py", ("analysis",), ("data",)),  # and one model's predictions; one artifact a model
 }
 
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+FULL_DISK = ("No space left on device", "inline_container")  # safetensors' and torch's words for it
+
 Build = Callable[[Config, Path], dict[str, Any]]  # (config, partial directory) -> statistics
 Sources = Callable[[Config], dict[str, str]]  # fingerprints of what is read outside the run, by file name
 Identity = dict[str, dict[str, Any]]  # {"config": {knob: value}, "inputs": {name: fingerprint}}
@@ -52,15 +55,24 @@ def main(stage: str, section: str, doc: str, build: Build, sources: Sources | No
         run(stage, command, build, sources)
     except (ArtifactError, ConfigError) as error:
         fail(str(error))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT, errno.ENOTDIR):
+    except Exception as error:
+        if not (cause := unwritable(error)):
             raise
         fail(
-            f"cannot write under {command.config.run.dir}: {error.strerror} ({error.filename or 'disk'}); "
+            f"cannot write under {command.config.run.dir}: {cause}; "
             "free space there or choose another --run.dir. Nothing finished was touched."
         )
     except KeyboardInterrupt:
         fail("stopped; the same command goes on from here", code=130)
+
+
+def unwritable(error: Exception) -> str:
+    """What keeps us from writing, or '' for any other error; torch and safetensors wrap a full disk in their own."""
+    if isinstance(error, OSError):
+        reason = f"{error.strerror} ({error.filename})" if error.filename else error.strerror
+        return reason if error.errno in UNWRITABLE else ""
+    text = str(error)
+    return "No space left on device" if any(sign in text for sign in FULL_DISK) else ""
 
 
 def fail(message: str, code: int = 1) -> None:

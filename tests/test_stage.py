@@ -139,3 +139,17 @@ def test_an_unwritable_run_directory_is_one_line(tmp_path):
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 1 vs 2"), "No space left on device"),
+        (PermissionError(13, "Permission denied", "/x"), "Permission denied (/x)"),
+        (RuntimeError("shapes differ"), ""),
+        (FileNotFoundError(2, "No such file", "/x"), ""),
+    ],
+)
+def test_what_keeps_a_stage_from_writing(error, said):
+    assert stage.unwritable(error) == said
