@@ -228,15 +228,14 @@ class Sequential(Section):
     hidden: int = knob(128, "width", ge=4)
     blocks: int = knob(2, "transformer blocks", ge=1)
     heads: int = knob(2, "attention heads", ge=1)
-    dropout: float = knob(0.5, "share dropped of inputs, attention and feed-forward outputs", ge=0, lt=1)
-    cosine: bool = knob(False, "score by cosine / temperature instead of the dot product")
+    dropout: float = knob(0.3, "share dropped of inputs, attention and feed-forward outputs", ge=0, lt=1)
+    cosine: bool = knob(True, "sasrec scores by cosine / temperature instead of the dot product")
     temperature: float = knob(0.07, "divides the cosine", gt=0)
-    label_smoothing: float = knob(0.0, "share of the target spread over the catalogue; full softmax only", ge=0, lt=1)
-    recency: float = knob(0.0, "the newest training event weighs e^recency times the oldest, by rank in time", ge=0)
-    learning_rate: float = knob(1e-3, "AdamW rate", gt=0)
+    label_smoothing: float = knob(0.0, "share of sasrec's target spread over the catalogue", ge=0, lt=1)
+    learning_rate: float = knob(2e-3, "AdamW peak rate, falling to 0 over the epochs along half a cosine", gt=0)
     weight_decay: float = knob(0.0, "AdamW decay", ge=0)
-    epochs: int = knob(100, "passes over the training users, at most", ge=1)
-    batch_size: int = knob(128, "users a step", ge=1)
+    epochs: int = knob(10, "passes over the training windows; sasrec_bce needs more, 60 say", ge=1)
+    batch_size: int = knob(128, "windows a step; a window is as long as a history", ge=1)
     early_stop: int = knob(10, "epochs without a better NDCG@10 on valid before stopping; 0 never stops", ge=0)
 
     split_models = field_validator("models", mode="before")(comma_list)
@@ -256,7 +255,8 @@ class Analysis(Section):
     examples: int = knob(3, "bad cases shown a pattern", ge=0)
     sample: int = knob(20, "bad cases shown overall, drawn by seed", ge=0)
     exact: Path | None = knob(
-        None, "recommendations.npz of the same rows ranked without a beam; beam loss is measured against it"
+        None,
+        "recommendations.npz of the same rows ranked without a beam, to measure beam loss; <model>_exact beside it if empty",
     )
 
 

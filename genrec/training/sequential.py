@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,19 +47,15 @@ def train_sasrec(name: str, config: Config, data: Prepared, directory: Path) -> 
     """Train one model into `directory`; the epoch best on valid is what is kept."""
     options, seed = config.sequential, config.run.seed
     torch.manual_seed(seed)
-    model = SasRec(shape_of(options, len(data.catalog), data.max_history)).to(pick_device(config.run.device))
+    model = SasRec(shape_of(name, options, len(data.catalog), data.max_history)).to(pick_device(config.run.device))
     optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     best = {key: value.clone() for key, value in model.state_dict().items()}
     windows = training_windows(data.sequences, data.seen, data.max_history)
-    weight = recency_weights(data.sequences, data.seen, options.recency)
     progress = load_checkpoint(directory / CHECKPOINT, model, optimizer, best)
     valid = data.examples("valid")
     with tqdm(total=options.epochs, initial=progress.epoch, desc=f"sequential: {name}", disable=None) as bar:
         while progress.epoch < options.epochs and not stopped(progress, options):
-            order = Batches(data.sequences.item, weight, windows, options.batch_size)
-            for group in optimizer.param_groups:
-                group["lr"] = options.learning_rate * decay(progress.epoch / options.epochs)
-            train_epoch(model, optimizer, order, LOSSES[name], options, seed, progress.epoch)
+            train_epoch(model, optimizer, windows, LOSSES[name], options, seed, progress.epoch)
             ndcg = valid_ndcg(model, valid)
             progress.curve.append(round(ndcg, 6))
             if ndcg > progress.best_ndcg:
@@ -84,9 +81,11 @@ def decay(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def shape_of(options: Sequential, num_items: int, max_length: int) -> Shape:
-    names = ("hidden", "blocks", "heads", "dropout", "cosine", "temperature")
-    return Shape(num_items=num_items, max_length=max_length, **{name: getattr(options, name) for name in names})
+def shape_of(name: str, options: Sequential, num_items: int, max_length: int) -> Shape:
+    """The published model scores by the dot product, whatever sequential.cosine says."""
+    knobs = {key: getattr(options, key) for key in ("hidden", "blocks", "heads", "dropout", "temperature")}
+    cosine = options.cosine and name == "sasrec"
+    return Shape(num_items=num_items, max_length=max_length, cosine=cosine, **knobs)
 
 
 def stopped(progress: Progress, options: Sequential) -> bool:
@@ -94,15 +93,15 @@ def stopped(progress: Progress, options: Sequential) -> bool:
 
 
 def training_windows(sequences: Sequences, seen: np.ndarray, max_length: int) -> np.ndarray:
-    """(B, max_length + 1) event numbers, right-padded with -1: users' training events, long ones cut into windows.
+    """(B, max_length + 1) items, right-padded with -1: each user's training events, long ones cut into windows.
 
     A window ends where the next begins, with one event in common, so every event but a user's first is once a target.
     """
-    events = np.flatnonzero(seen)
-    bounds = np.searchsorted(events, sequences.offset)
+    bounds = np.searchsorted(np.flatnonzero(seen), sequences.offset)  # (U + 1,) in the training events
+    items = sequences.item[seen]
     rows = [
-        events[at : min(at + max_length + 1, end)]
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True)
+        items[at : min(at + max_length + 1, end)]
+        for begin, end in pairwise(bounds)
         for at in range(begin, end - 1, max_length)
     ]
     windows = np.full((len(rows), max_length + 1), -1, dtype=np.int64)
@@ -111,60 +110,42 @@ def training_windows(sequences: Sequences, seen: np.ndarray, max_length: int) ->
     return windows
 
 
-def recency_weights(sequences: Sequences, seen: np.ndarray, recency: float) -> np.ndarray:
-    """(T,) weight of each event as a target: from 1 for the oldest to e^recency for the newest, by rank."""
-    rank = np.searchsorted(np.sort(sequences.time[seen]), sequences.time) / max(seen.sum(), 1)
-    return np.exp(recency * rank).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Windows in a new order each epoch, each batch as wide as its longest window."""
-
-    item: np.ndarray  # (T,) by event
-    weight: np.ndarray  # (T,)
-    windows: np.ndarray  # (B, max_length + 1) event numbers
-    size: int
-
-    def of_epoch(self, random: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Items (B, T + 1), -1 = padding, and weights (B, T + 1)."""
-        order = random.permutation(len(self.windows))
-        for begin in range(0, len(order), self.size):
-            events = self.windows[order[begin : begin + self.size]]
-            events = events[:, : (events >= 0).sum(axis=1).max()]
-            items = np.where(events >= 0, self.item[events], -1).astype(np.int64)
-            yield torch.from_numpy(items), torch.from_numpy(self.weight[events])
-
-
-def train_epoch(model, optimizer, batches: Batches, loss_of, options: Sequential, seed: int, epoch: int) -> None:
+def train_epoch(model, optimizer, windows: np.ndarray, loss_of, options: Sequential, seed: int, epoch: int) -> None:
     """One pass in an order and with dropout that depend on seed and epoch alone, so a resumed run repeats it."""
     torch.manual_seed((seed << 20) + epoch)
     model.train()
-    for items, weights in batches.of_epoch(np.random.default_rng([seed, epoch])):
-        items, weights = items.to(model.bias.device), weights.to(model.bias.device)
+    for group in optimizer.param_groups:
+        group["lr"] = options.learning_rate * decay(epoch / options.epochs)
+    for batch in batches(windows, options.batch_size, np.random.default_rng([seed, epoch])):
+        items = torch.from_numpy(batch).to(model.bias.device)
         targets = items[:, 1:]
-        real = targets >= 0
-        states = model(items[:, :-1])[real]  # (P, d)
-        losses = loss_of(model, states, targets[real], options)  # (P,)
-        loss = (losses * weights[:, 1:][real]).sum() / weights[:, 1:][real].sum()
+        states = model(items[:, :-1])[targets >= 0]  # (P, d)
+        loss = loss_of(model, states, targets[targets >= 0], options)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
 
+def batches(windows: np.ndarray, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Windows in random order, each batch as wide as its longest window."""
+    order = random.permutation(len(windows))
+    for begin in range(0, len(order), size):
+        batch = windows[order[begin : begin + size]]
+        yield batch[:, : (batch >= 0).sum(axis=1).max()]
+
+
 def full_softmax(model: SasRec, states: Tensor, targets: Tensor, options: Sequential) -> Tensor:
-    """-log softmax over the whole catalogue, (P, d), (P,) -> (P,)."""
-    smoothing = options.label_smoothing
-    return F.cross_entropy(model.score(states), targets, reduction="none", label_smoothing=smoothing)
+    """Mean over positions of -log softmax over the whole catalogue, (P, d), (P,) -> ()."""
+    return F.cross_entropy(model.score(states), targets, label_smoothing=options.label_smoothing)
 
 
 def bce(model: SasRec, states: Tensor, targets: Tensor, options: Sequential) -> Tensor:
-    """The published loss, one uniform negative n a position: -log sigmoid(s_target) - log sigmoid(-s_n), -> (P,)."""
+    """The published loss, one uniform negative n a position: mean of -log sigmoid(s_target) - log sigmoid(-s_n)."""
     shift = torch.randint(1, model.shape.num_items, targets.shape, device=targets.device)
     negatives = (targets + shift) % model.shape.num_items  # any item but the target
     positive, negative = model.score_some(states, targets), model.score_some(states, negatives)
-    return -(F.logsigmoid(positive) + F.logsigmoid(-negative))
+    return -(F.logsigmoid(positive) + F.logsigmoid(-negative)).mean()
 
 
 LOSSES = {"sasrec": full_softmax, "sasrec_bce": bce}
