@@ -72,9 +72,9 @@ def test_windows_hold_every_training_event_once_as_a_target_and_no_other():
     assert windows.shape[1] == 4 and (windows[:, 1] >= 0).all()
 
 
-@pytest.mark.parametrize("name", ["sasrec", "sasrec_bce"])
-def test_it_learns_the_ring_that_users_walk(tmp_path, name):
-    config, shop = config_of(tmp_path, models=[name]), small_shop(num_users=150)
+@pytest.mark.parametrize(("name", "epochs"), [("sasrec", 20), ("sasrec_bce", 50)])
+def test_it_learns_the_ring_that_users_walk(tmp_path, name, epochs):
+    config, shop = config_of(tmp_path, models=[name], epochs=epochs), small_shop(num_users=150)
     write_data(config, shop)
     train(config)
     rows = shop.examples("test")
