@@ -256,7 +256,7 @@ class Analysis(Section):
     sample: int = knob(20, "bad cases shown overall, drawn by seed", ge=0)
     exact: Path | None = knob(
         None,
-        "recommendations.npz of the same rows ranked without a beam, to measure beam loss; <model>_exact beside it if empty",
+        "recommendations.npz of the same rows ranked without a beam, for beam loss; <model>_exact beside it if empty",
     )
 
 

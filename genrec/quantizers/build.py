@@ -1,12 +1,15 @@
 """The stage `sids`: vectors -> semantic IDs, whichever the method.
 
 reads   data/catalog.parquet sequences.npz splits.npz, embeddings/<dataset>.emb.npy
-writes  codes.npy codebooks.npz sid_index.npz <dataset>.index.json <dataset>.item.json quality.json quality.png
+writes  codes.npy codebooks.npz sid_index.npz <dataset>.index.json <dataset>.item.json quality.json quality.png, and
+        quantizer/best_{collision,loss}.safetensors of the learned methods, constrained.npz of rqkmeans_plus
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial as bind
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +20,50 @@ from genrec.artifacts import (
     CATALOG,
     CODEBOOKS,
     CODES,
+    CONSTRAINED,
     EMBEDDINGS,
+    FACTORS,
     INDEX_JSON,
     ITEM_JSON,
     QUALITY,
     QUALITY_PLOT,
+    QUANTIZER,
     SEQUENCES,
     SID_INDEX,
     SPLITS,
     ArtifactError,
+    load_arrays,
+    read_manifest,
     save_arrays,
     write_json,
 )
 from genrec.config import Config
 from genrec.data.catalog import Catalog, load_catalog
 from genrec.data.item_json import write_item_json
-from genrec.data.sequences import load_sequences, load_splits, seen_in_training
-from genrec.models.item_encoder import check_vectors
-from genrec.quantizers import collisions, quality
+from genrec.data.sequences import examples, load_sequences, load_splits, seen_in_training
+from genrec.models.item_encoder import check_vectors, pick_devices
+from genrec.quantizers import collisions, quality, residual
 from genrec.quantizers.residual import Quantized
 from genrec.sids import SidIndex
-from genrec.stage import note, stage_dir
+from genrec.stage import begin, identity, note, remove, stage_dir
 
 STAGE = "sids"
+
+
+@dataclass(frozen=True)
+class Purchases:
+    """What the stage may know of users."""
+
+    pairs: np.ndarray  # (P, 2) consecutive items in training
+    factors: np.ndarray | None  # (N, F) collaborative vectors, when alpha asks for them
+    valid: np.ndarray  # (E, 2) last history item and target of valid examples: only alpha: auto looks at them
 
 
 def build(config: Config, partial: Path) -> dict[str, Any]:
     """The whole stage; `partial` also keeps what a killed run had learned."""
     catalog = load_catalog(stage_dir(config, "data") / CATALOG)
-    vectors = load_vectors(config, len(catalog))
+    text, purchases = load_vectors(config, len(catalog)), load_purchases(config, len(catalog))
+    vectors, mixed = mix(config, text, purchases, partial)
     if config.sids.method == "imported":
         index = imported(config, len(catalog))
         before, error = index.codes, {}
@@ -54,10 +72,10 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
         index, before = collisions.resolve(quantized, config.sids.collisions), quantized.codes
         error = {"reconstruction": quality.reconstruction(quantized, index.codes[:, : before.shape[1]])}
         save_codebooks(quantized.codebooks, partial / CODEBOOKS)
-    measured = quality.measure(index, before, catalog, vectors, next_purchases(config), config.run.seed) | error
+    measured = quality.measure(index, before, catalog, text, purchases.pairs, config.run.seed) | error | mixed
     write(config, index, catalog, measured, partial)
     report(config, measured)
-    return {"items": len(index), "collisions": measured["collisions"], "levels": measured["levels"]}
+    return {"items": len(index), "collisions": measured["collisions"], "levels": measured["levels"]} | mixed
 
 
 def rqkmeans(config: Config, vectors: np.ndarray, partial: Path) -> Quantized:
@@ -67,9 +85,92 @@ def rqkmeans(config: Config, vectors: np.ndarray, partial: Path) -> Quantized:
     return rqkmeans.fit(vectors, knobs.num_levels, knobs.codebook_size, knobs.kmeans_iters, config.run.seed)
 
 
+def rqkmeans_constrained(config: Config, vectors: np.ndarray, partial: Path) -> Quantized:
+    from genrec.quantizers.balanced import balanced_kmeans
+
+    knobs = config.sids
+    cluster = bind(balanced_kmeans, iters=knobs.kmeans_iters, device=pick_devices(config.run.device, 1)[0])
+    return residual.fit(vectors, knobs.num_levels, knobs.codebook_size, cluster, config.run.seed)
+
+
+def rqkmeans_plus(config: Config, vectors: np.ndarray, partial: Path) -> Quantized:
+    if not (partial / CONSTRAINED).exists():
+        save_codebooks(rqkmeans_constrained(config, vectors, partial).codebooks, partial / CONSTRAINED)
+    codebooks = load_codebooks(partial / CONSTRAINED)
+    return learned(config, vectors, partial, vectors.shape[1], 1e-4, codebooks)
+
+
+def rqvae(config: Config, vectors: np.ndarray, partial: Path) -> Quantized:
+    return learned(config, vectors, partial, config.sids.latent, 1e-3, None)
+
+
+def learned(
+    config: Config,
+    vectors: np.ndarray,
+    partial: Path,
+    latent: int,
+    learning_rate: float,
+    codebooks: tuple[np.ndarray, ...] | None,
+) -> Quantized:
+    """RQ-VAE, or with given codebooks RQ-Kmeans+."""
+    from genrec.quantizers.rqvae import Shape
+    from genrec.quantizers.rqvae_training import LAST, Training, fit
+
+    knobs = config.sids
+    residual.check_size(len(vectors), knobs.codebook_size)
+    shape = Shape(
+        widths=(vectors.shape[1],),
+        latent=latent,
+        hidden=tuple(knobs.hidden),
+        num_levels=knobs.num_levels,
+        codebook_size=knobs.codebook_size,
+        residual=codebooks is not None,
+    )
+    same_named = {
+        name: getattr(knobs, name) for name in Training.__dataclass_fields__ if name in type(knobs).model_fields
+    }
+    training = Training(
+        **same_named | {"learning_rate": knobs.learning_rate or learning_rate},
+        seed=config.run.seed,
+        device=pick_devices(config.run.device, 1)[0],
+    )
+    quantized, _ = fit(vectors, shape, training, partial / QUANTIZER, codebooks)
+    (partial / QUANTIZER / LAST).unlink()
+    return quantized
+
+
 METHODS: dict[str, Callable[[Config, np.ndarray, Path], Quantized]] = {
     "rqkmeans": rqkmeans,
+    "rqkmeans_constrained": rqkmeans_constrained,
+    "rqkmeans_plus": rqkmeans_plus,
+    "rqvae": rqvae,
 }
+
+# What the codebooks of rqkmeans_constrained depend on, beside the inputs and run.seed.
+CONSTRAINED_KNOBS = ("num_levels", "codebook_size", "kmeans_iters", "alpha", "factors")
+
+
+def take_over_constrained(config: Config) -> None:
+    """A finished `sids` by rqkmeans_constrained becomes the beginning of rqkmeans_plus: its codebooks are kept.
+
+    Only while no later stage was built on it; otherwise the stage refuses and names the ways on.
+    """
+    final = stage_dir(config, STAGE)
+    manifest = read_manifest(final)
+    if manifest is None or manifest.config.get("sids.method") != "rqkmeans_constrained":
+        return
+    wanted = identity(config, STAGE, None)
+    same = all(manifest.config.get(f"sids.{k}") == wanted["config"][f"sids.{k}"] for k in CONSTRAINED_KNOBS)
+    same = same and manifest.config["run.seed"] == config.run.seed and manifest.inputs == wanted["inputs"]
+    used = [other for path in config.run.dir.glob("*/manifest.json") if (other := read_manifest(path.parent))]
+    if not same or any(other.inputs.get(STAGE) == manifest.fingerprint for other in used):
+        return
+    scratch = final.with_name(final.name + ".partial")
+    remove(scratch)
+    begin(STAGE, scratch, wanted)
+    save_arrays(scratch / CONSTRAINED, **load_arrays(final / CODEBOOKS))
+    remove(final)
+    note(STAGE, f"goes on from the codebooks of rqkmeans_constrained that {final} held")
 
 
 def load_vectors(config: Config, num_items: int) -> np.ndarray:
@@ -81,6 +182,40 @@ def load_vectors(config: Config, num_items: int) -> np.ndarray:
         raise ArtifactError(f"{path} cannot be read: {error}; run rq/text2emb/amazon_text2emb.py") from None
     check_vectors(vectors, num_items, str(path))
     return vectors.astype(np.float32)
+
+
+def load_purchases(config: Config, num_items: int) -> Purchases:
+    from genrec.quantizers.fused import item_factors
+
+    data = stage_dir(config, "data")
+    sequences, splits = load_sequences(data / SEQUENCES), load_splits(data / SPLITS)
+    seen = seen_in_training(sequences, splits)
+    wanted = config.sids.alpha == "auto" or config.sids.alpha > 0
+    factors = item_factors(sequences.item, sequences.offset, seen, num_items, config.sids.factors) if wanted else None
+    valid = examples(sequences, splits["valid"], max_history=1)
+    known = valid.history[:, -1] >= 0
+    return Purchases(
+        pairs=quality.next_pairs(sequences.item, sequences.offset, seen),
+        factors=factors,
+        valid=np.stack([valid.history[known, -1], valid.target[known]], axis=1),
+    )
+
+
+def mix(config: Config, text: np.ndarray, purchases: Purchases, partial: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """The vectors to quantize, and what to say of them: text alone, or fused by the alpha asked for or found."""
+    from genrec.quantizers.fused import choose_alpha, fuse
+
+    if purchases.factors is None:
+        return text, {}
+    tried: dict[str, Any] = {}
+    alpha = config.sids.alpha
+    if alpha == "auto":
+        last, target = purchases.valid.T
+        alpha, rates = choose_alpha(text, purchases.factors, last, target, config.run.seed)
+        tried = {"alpha_hit_rates": rates}
+    note(STAGE, f"alpha {alpha}: text and collaborative vectors mixed" + (f", by {tried}" if tried else ""))
+    np.save(partial / FACTORS, purchases.factors)
+    return fuse(text, purchases.factors, alpha), {"alpha": alpha} | tried
 
 
 def imported(config: Config, num_items: int) -> SidIndex:
@@ -97,15 +232,13 @@ def imported(config: Config, num_items: int) -> SidIndex:
     return index
 
 
-def next_purchases(config: Config) -> np.ndarray:
-    """(P, 2) consecutive purchases that training may see."""
-    data = stage_dir(config, "data")
-    sequences, splits = load_sequences(data / SEQUENCES), load_splits(data / SPLITS)
-    return quality.next_pairs(sequences.item, sequences.offset, seen_in_training(sequences, splits))
-
-
 def save_codebooks(codebooks: tuple[np.ndarray, ...], path: Path) -> None:
     save_arrays(path, **{f"codebook_{level}": codebook for level, codebook in enumerate(codebooks)})
+
+
+def load_codebooks(path: Path) -> tuple[np.ndarray, ...]:
+    arrays = load_arrays(path)
+    return tuple(arrays[f"codebook_{level}"] for level in range(len(arrays)))
 
 
 def write(config: Config, index: SidIndex, catalog: Catalog, measured: dict[str, Any], partial: Path) -> None:

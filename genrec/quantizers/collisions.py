@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,24 +37,35 @@ def extra_level(codes: np.ndarray) -> np.ndarray:
     return np.column_stack([codes, np.where(size[group] > 1, rank, NONE)])
 
 
-def reassign(quantized: Quantized) -> np.ndarray:
-    """(N, L) distinct codes near the ones given.
+def reassign(quantized: Quantized, taken: np.ndarray | None = None) -> np.ndarray:
+    """(N, L) distinct codes near the ones given, and none of the SIDs already `taken` (M, L) by other items.
 
     Under each prefix the colliding items are matched with its free leaves at the least total squared distance
     (Hungarian method), so no item wins by its place in the file. Items for which a prefix has no leaf left go on to
     the nearest prefix with room, by the last code that has a free sibling, and are matched again there.
     """
-    codes, books = quantized.codes.astype(np.int64), quantized.codebooks
-    check_room(len(codes), books)
-    placed = ~colliding(codes)  # (N,) rows that keep their code
-    waiting = np.flatnonzero(~placed)
-    while len(waiting):
-        for items, taken in by_prefix(codes, waiting, placed):
-            match_leaves(quantized, codes, placed, items, taken)
-        waiting = np.flatnonzero(~placed)
-        if len(waiting):
-            move_on(quantized, codes, placed, waiting)
-    return codes
+    taken = np.zeros((0, quantized.codes.shape[1]), dtype=np.int64) if taken is None else taken
+    codes = np.concatenate([taken, quantized.codes.astype(np.int64)])  # (M + N, L), the first M are not touched
+    latent = np.concatenate([np.zeros((len(taken), quantized.latent.shape[1]), np.float32), quantized.latent])
+    check_room(len(codes), quantized.codebooks)
+    placed = ~colliding(codes)  # (M + N,) rows that keep their code
+    placed[: len(taken)] = True
+    space = Space(latent, quantized.codebooks, codes, placed)
+    while len(waiting := np.flatnonzero(~placed)):
+        for items, leaves in by_prefix(codes, waiting, placed):
+            match_leaves(space, items, leaves)
+        move_on(space, np.flatnonzero(~placed))
+    return codes[len(taken) :]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What `reassign` works on; codes and placed change in place."""
+
+    latent: np.ndarray  # (N, D)
+    codebooks: tuple[np.ndarray, ...]
+    codes: np.ndarray  # (N, L)
+    placed: np.ndarray  # (N,) bool
 
 
 def check_room(num_items: int, books: tuple[np.ndarray, ...]) -> None:
@@ -81,34 +93,32 @@ def by_prefix(codes: np.ndarray, waiting: np.ndarray, placed: np.ndarray) -> Ite
         yield members[~placed[members]], codes[members[placed[members]], -1]
 
 
-def match_leaves(
-    quantized: Quantized, codes: np.ndarray, placed: np.ndarray, items: np.ndarray, taken: np.ndarray
-) -> None:
+def match_leaves(space: Space, items: np.ndarray, taken: np.ndarray) -> None:
     """Give the items of one prefix its free leaves, as many as there are, at the least total cost; in place."""
     from scipy.optimize import linear_sum_assignment
 
-    free = np.setdiff1d(np.arange(len(quantized.codebooks[-1])), taken)
+    free = np.setdiff1d(np.arange(len(space.codebooks[-1])), taken)
     if not len(free):
         return
-    cost = child_costs(quantized.latent[items], codes[items, :-1], quantized.codebooks)[:, free]  # (n, free)
+    cost = child_costs(space.latent[items], space.codes[items, :-1], space.codebooks)[:, free]  # (n, free)
     rows, columns = linear_sum_assignment(cost)
-    codes[items[rows], -1] = free[columns]
-    placed[items[rows]] = True
+    space.codes[items[rows], -1] = free[columns]
+    space.placed[items[rows]] = True
 
 
-def move_on(quantized: Quantized, codes: np.ndarray, placed: np.ndarray, waiting: np.ndarray) -> None:
+def move_on(space: Space, waiting: np.ndarray) -> None:
     """Send each waiting item to the nearest prefix with room; in place.
 
     It keeps as many of its codes as it can: the deepest level whose subtree has room takes the nearest child with
     room, and so on downwards.
     """
-    books, depth = quantized.codebooks, len(quantized.codebooks) - 1
-    full = full_children(codes[placed], tuple(len(book) for book in books))
+    books, depth = space.codebooks, len(space.codebooks) - 1
+    full = full_children(space.codes[space.placed], tuple(len(book) for book in books))
     for item in waiting:
-        row = codes[item]
+        row = space.codes[item]
         level = max(at for at in range(depth) if len(full.get(tuple(row[:at]), ())) < len(books[at]))
         while level < depth:
-            cost = child_costs(quantized.latent[item : item + 1], row[None, :level], books)[0]  # (K,)
+            cost = child_costs(space.latent[item : item + 1], row[None, :level], books)[0]  # (K,)
             cost[full.get(tuple(row[:level]), [])] = np.inf
             row[level] = int(cost.argmin())
             level += 1
@@ -117,6 +127,7 @@ def move_on(quantized: Quantized, codes: np.ndarray, placed: np.ndarray, waiting
 def full_children(codes: np.ndarray, sizes: tuple[int, ...]) -> dict[tuple[int, ...], list[int]]:
     """{prefix: its children (not leaves) under which every SID is taken}, by the placed rows (n, L)."""
     full: dict[tuple[int, ...], list[int]] = {}
+    codes = np.unique(codes, axis=0)  # kept collisions of old items take one SID together
     for level in range(1, len(sizes)):
         found, counts = np.unique(codes[:, :level], axis=0, return_counts=True)
         for *prefix, code in found[counts == math.prod(sizes[level:])].tolist():

@@ -66,13 +66,13 @@ def usage(codes: np.ndarray, size: int) -> dict[str, Any]:
 
 
 def reconstruction(quantized: Quantized, codes: np.ndarray) -> dict[str, Any]:
-    """Error |z - z^|^2 over |z - mean z|^2 after each level, and the share that the level explains."""
-    latent = quantized.latent
-    total = float(((latent - latent.mean(axis=0)) ** 2).sum()) or 1.0
-    errors = [
-        float(((latent - decode(codes[:, :level], quantized.codebooks)) ** 2).sum()) / total
-        for level in range(1, codes.shape[1] + 1)
-    ]
+    """Error |x - x^|^2 over |x - mean x|^2 after each level, and the share that the level explains."""
+    inputs = quantized.inputs
+    total = float(((inputs - inputs.mean(axis=0)) ** 2).sum()) or 1.0
+    errors = []
+    for level in range(1, codes.shape[1] + 1):
+        found = quantized.reconstruct(decode(codes[:, :level], quantized.codebooks))
+        errors.append(float(((inputs - found) ** 2).sum()) / total)
     explained = -np.diff([1.0, *errors])
     return {"error": [round(e, 5) for e in errors], "explained": [round(float(e), 5) for e in explained]}
 
@@ -214,7 +214,8 @@ def plot_shares(axis: Any, title: str, rows: list[dict[str, float]]) -> None:
     where = np.arange(len(rows))
     axis.bar(where - 0.2, [row["share"] for row in rows], 0.4, label="these SIDs")
     axis.bar(where + 0.2, [row["chance"] for row in rows], 0.4, label="chance", color="lightgray")
-    axis.set(title=f"Equal first codes: {title}", xlabel="first codes compared", ylabel="share", ylim=(0, 1.35), yticks=np.linspace(0, 1, 6))
+    axis.set(title=f"Equal first codes: {title}", xlabel="first codes compared", ylabel="share")
+    axis.set(ylim=(0, 1.35), yticks=np.linspace(0, 1, 6))
     axis.set_xticks(where, [str(row["codes"]) for row in rows])
     for x, row in zip(where, rows, strict=True):
         axis.text(x - 0.2, row["share"], f"{row['share']:.2f}", ha="center", va="bottom", fontsize=8)

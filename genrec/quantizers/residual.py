@@ -29,6 +29,8 @@ class Quantized:
     latent: np.ndarray  # (N, D) float32, the z that codebooks quantize
     codes: np.ndarray  # (N, L) int32, before collisions are resolved
     codebooks: tuple[np.ndarray, ...]  # L of (K, D) float32
+    inputs: np.ndarray  # (N, width) float32, what was to be quantized: z itself unless there is an encoder
+    reconstruct: Callable[[np.ndarray], np.ndarray] = np.asarray  # z^ (n, D) -> (n, width)
 
 
 Cluster = Callable[[np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
@@ -38,14 +40,15 @@ Cluster = Callable[[np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
 def fit(vectors: np.ndarray, num_levels: int, codebook_size: int, cluster: Cluster, seed: int) -> Quantized:
     """Level by level: cluster the residuals, keep the centroids exactly as they are, subtract them."""
     check_size(len(vectors), codebook_size)
-    residual = np.ascontiguousarray(vectors, dtype=np.float32).copy()
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    residual = vectors.copy()
     codes, codebooks = [], []
     for level in range(num_levels):
         centroids, found = cluster(residual, codebook_size, seed + level)
         residual -= centroids[found]
         codes.append(found.astype(np.int32))
         codebooks.append(centroids)
-    return Quantized(np.asarray(vectors, dtype=np.float32), np.stack(codes, axis=1), tuple(codebooks))
+    return Quantized(vectors, np.stack(codes, axis=1), tuple(codebooks), vectors)
 
 
 def check_size(num_items: int, codebook_size: int) -> None:

@@ -14,7 +14,7 @@ from genrec.sids import NONE
 def quantized(latent, *codebooks):
     books = tuple(np.asarray(book, dtype=np.float32) for book in codebooks)
     latent = np.asarray(latent, dtype=np.float32)
-    return Quantized(latent, encode(latent, books), books)
+    return Quantized(latent, encode(latent, books), books, latent)
 
 
 def random_case(num_items, num_codes, num_levels, seed=0):
@@ -49,7 +49,7 @@ def test_items_without_a_collision_keep_their_codes():
 def test_file_order_does_not_matter_to_the_total_cost():
     case = random_case(200, 6, 3)
     order = np.random.default_rng(5).permutation(200)
-    turned = Quantized(case.latent[order], case.codes[order], case.codebooks)
+    turned = Quantized(case.latent[order], case.codes[order], case.codebooks, case.latent[order])
     assert cost(turned, reassign(turned)) == pytest.approx(cost(case, reassign(case)), rel=0.02)
 
 

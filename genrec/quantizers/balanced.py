@@ -1,0 +1,230 @@
+"""k-means whose clusters all hold n/K items: Lloyd's rounds, each with a balanced assignment.
+
+Assigning n items to K codes of equal capacity at the least total cost is a transport problem with only K prices:
+
+    prices p     every item takes argmin_k (cost_ik + p_k); crowded codes grow dearer until all are equally asked for,
+                 p_k += eps log(asked_k / (n/K)) with a softened argmin of width eps, eps falling (Sinkhorn's dual)
+    augmenting   the argmin is the cheapest assignment with its own code sizes; each item still over a capacity leaves
+                 by the cheapest chain of moves code -> code -> code with room (min-cost flow on K nodes), so the
+                 result is the cheapest with the sizes asked for, whatever n
+
+n items, D width, K codes
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from genrec.quantizers.rqkmeans import kmeans
+
+CHUNK = 16384  # rows of an (n, K) temporary
+SAMPLE = 256  # centroids and coarse prices are learned on at most this many items a code; codes are given to all
+FINE = 0.1  # the last eps, in units of the mean gap between an item's best two codes
+COOLING = 3  # eps falls by this factor
+STEPS = 3  # Newton steps at each eps, at most
+EVEN = 0.02  # share of misplaced items at which eps falls
+SETTLED = 0.005  # stop when fewer than this share of items change their code in a round
+
+
+class Clusters:
+    """The items of each code and the cheapest single move between any two codes, kept up to date move by move."""
+
+    def __init__(self, cost: np.ndarray, codes: np.ndarray) -> None:
+        num_codes = cost.shape[1]
+        order = np.argsort(codes, kind="stable")
+        self.cost = cost  # (n, K)
+        self.members = np.split(order, np.cumsum(np.bincount(codes, minlength=num_codes))[:-1])
+        self.step = np.full((num_codes, num_codes), np.inf)  # (K to, K from) added cost of the cheapest move
+        self.mover = np.zeros((num_codes, num_codes), dtype=np.int64)  # (K to, K from) the item that makes it
+        for code in range(num_codes):
+            self.refresh(code)
+
+    def refresh(self, code: int) -> None:
+        items = self.members[code]
+        if not len(items):
+            self.step[:, code] = np.inf
+            return
+        added = self.cost[items] - self.cost[items, code][:, None]  # (m, K)
+        best = added.argmin(axis=0)
+        self.step[:, code] = added[best, np.arange(len(best))]
+        self.mover[:, code] = items[best]
+
+    def shift(self, path: list[int]) -> None:
+        """One item along each edge of a path of codes."""
+        moves = [(self.mover[k, j], j, k) for j, k in zip(path, path[1:], strict=False)]
+        for item, j, k in moves:
+            self.members[j] = self.members[j][self.members[j] != item]
+            self.members[k] = np.append(self.members[k], item)
+        for code in path:
+            self.refresh(code)
+
+    def codes(self) -> np.ndarray:
+        found = np.empty(len(self.cost), dtype=np.int64)
+        for code, items in enumerate(self.members):
+            found[items] = code
+        return found
+
+
+def balanced_kmeans(
+    vectors: np.ndarray, num_codes: int, seed: int, iters: int, device: str = "cpu"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n, D) -> centroids (K, D) float32, codes (n,) int32; every code holds floor(n/K) or ceil(n/K) items."""
+    rows = torch.as_tensor(vectors)
+    sample = draw(vectors, SAMPLE * num_codes, seed)
+    centroids, codes = learn(sample, num_codes, seed, iters, device)
+    if len(sample) < len(vectors):
+        codes = assign(cost_matrix(rows.to(device), centroids))
+        centroids = means(rows.to(device), codes, num_codes)
+    return centroids.cpu().numpy(), codes.cpu().to(torch.int32).numpy()
+
+
+def draw(vectors: np.ndarray, most: int, seed: int) -> np.ndarray:
+    if len(vectors) <= most:
+        return vectors
+    return vectors[np.sort(np.random.default_rng(seed).choice(len(vectors), most, replace=False))]
+
+
+def learn(vectors: np.ndarray, num_codes: int, seed: int, iters: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centroids (K, D) and codes (n,) after Lloyd's rounds that start from plain k-means."""
+    start, _ = kmeans(vectors, num_codes, seed, iters=min(iters, 10))
+    rows, centroids = torch.as_tensor(vectors, device=device), torch.from_numpy(start).to(device)
+    before = torch.full((len(vectors),), -1, device=device)
+    for _ in range(iters):
+        codes = assign(cost_matrix(rows, centroids))
+        centroids = means(rows, codes, num_codes)
+        if float((codes != before).float().mean()) < SETTLED:
+            break
+        before = codes
+    return centroids, codes
+
+
+def cost_matrix(rows: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+    """(n, K) squared distances less |row|^2, which is the same for all codes of a row."""
+    return torch.addmm((centroids**2).sum(dim=1), rows, centroids.T, alpha=-2)
+
+
+def means(rows: torch.Tensor, codes: torch.Tensor, num_codes: int) -> torch.Tensor:
+    """(n, D), (n,) -> (K, D) mean of each code's rows."""
+    sums = torch.zeros(num_codes, rows.shape[1], device=rows.device).index_add_(0, codes, rows)
+    return sums / torch.bincount(codes, minlength=num_codes).clamp(min=1)[:, None]
+
+
+def assign(cost: torch.Tensor) -> torch.Tensor:
+    """(n, K) costs -> codes (n,) with floor(n/K) or ceil(n/K) items each, at the least total cost for those sizes."""
+    return fill(cost, find_prices(cost))
+
+
+def find_prices(cost: torch.Tensor) -> torch.Tensor:
+    """(n, K) -> (K,) prices at which all codes are about equally asked for, by Newton's method at falling eps.
+
+    All but the last eps look at a sample of the rows: there are only K prices to learn.
+    """
+    sample = cost[:: max(1, len(cost) // (SAMPLE * cost.shape[1]))].contiguous()
+    prices, fine = torch.zeros(cost.shape[1], device=cost.device), FINE * mean_gap(sample)
+    eps = max(spread(sample), fine)
+    while eps > fine:
+        prices = settle(sample, prices, eps)
+        eps = max(eps / COOLING, fine)
+    return settle(cost, prices, fine)
+
+
+def settle(cost: torch.Tensor, prices: torch.Tensor, eps: float) -> torch.Tensor:
+    """Newton steps on the softened dual until fewer than EVEN of the items are misplaced.
+
+    gradient asked - n/K, Hessian (P^T P - diag(asked)) / eps, P (n, K) the softened choices; a step that does not
+    halve the misplaced is replaced by Sinkhorn's, p += eps log(asked / (n/K)), which never adds to them.
+    """
+    even = len(cost) / len(prices)
+    asked, pairs = choices(cost, prices, eps)
+    for _ in range(STEPS):
+        off = misplaced(asked)
+        if off < EVEN:
+            break
+        hessian = (torch.diag(asked) - pairs) / eps
+        damping = 1e-3 * even / eps * torch.eye(len(prices), device=cost.device)
+        move = torch.linalg.solve(hessian + damping, asked - even)
+        tried = prices + move - move.mean()
+        found = choices(cost, tried, eps)
+        if misplaced(found[0]) > off / 2:
+            tried = prices + eps * torch.log(asked.clamp(min=1e-6 * even) / even)
+            found = choices(cost, tried, eps)
+        prices, (asked, pairs) = tried, found
+    return prices
+
+
+def misplaced(asked: torch.Tensor) -> float:
+    """Share of items that would have to go elsewhere for all codes to be equally asked for."""
+    return float((asked / asked.sum() - 1 / len(asked)).abs().sum()) / 2
+
+
+def choices(cost: torch.Tensor, prices: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Softened choices P (n, K) summed over items: how often each code is asked for (K,), and P^T P (K, K)."""
+    asked, pairs = torch.zeros_like(prices), torch.zeros(len(prices), len(prices), device=cost.device)
+    for block in cost.split(CHUNK):
+        chosen = torch.softmax((block + prices) / -eps, dim=1)
+        asked += chosen.sum(dim=0)
+        pairs.addmm_(chosen.T, chosen)
+    return asked, pairs
+
+
+def spread(cost: torch.Tensor) -> float:
+    """Mean over items of the deviation of their costs: the scale of distances between far codes."""
+    return float(cost.std(dim=1, correction=0).mean())
+
+
+def cheapest(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+    return torch.cat([(block + prices).argmin(dim=1) for block in cost.split(CHUNK)])
+
+
+def mean_gap(cost: torch.Tensor) -> float:
+    """Mean difference between an item's two cheapest codes: the scale at which prices matter."""
+    if cost.shape[1] == 1:
+        return 1.0
+    best = cost.topk(2, dim=1, largest=False).values
+    return max(float((best[:, 1] - best[:, 0]).mean()), 1e-6)
+
+
+def fill(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+    """(n, K), (K,) -> (n,): everyone's cheapest priced code, then the surplus leaves by cheapest chains of moves."""
+    wanted = cheapest(cost, prices).cpu().numpy()
+    clusters, potential = Clusters(cost.cpu().numpy(), wanted), prices.cpu().double().numpy()
+    counts = np.bincount(wanted, minlength=len(potential))
+    room = capacities(counts) - counts  # (K,) below 0: surplus
+    while (room < 0).any():
+        path, distance = cheapest_chain(clusters.step, potential, room)
+        potential -= np.minimum(distance, distance[path[-1]])
+        clusters.shift(path)
+        room[path[0]] += 1
+        room[path[-1]] -= 1
+    return torch.from_numpy(clusters.codes()).to(cost.device)
+
+
+def capacities(counts: np.ndarray) -> np.ndarray:
+    """(K,) floor(n/K), and one more for the n mod K codes most asked for."""
+    n, num_codes = int(counts.sum()), len(counts)
+    capacity = np.full(num_codes, n // num_codes)
+    capacity[np.argsort(-counts, kind="stable")[: n % num_codes]] += 1
+    return capacity
+
+
+def cheapest_chain(step: np.ndarray, potential: np.ndarray, room: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """From any code with surplus to the nearest with room: (the codes on the way, (K,) reduced distance to each).
+
+    Prices make all reduced steps non-negative, so the shortest paths need few sweeps and have no cycles; after each
+    path the prices fall by the distances, which keeps it so (successive shortest paths).
+    """
+    reduced = np.maximum(step + potential[:, None] - potential, 0)  # (K to, K from)
+    distance = np.where(room < 0, 0.0, np.inf)  # (K,)
+    parent = np.full(len(room), -1)
+    while True:
+        through = reduced + distance
+        best = through.argmin(axis=1)
+        nearer = np.flatnonzero(through[np.arange(len(best)), best] < distance - 1e-12)
+        if not len(nearer):
+            break
+        distance[nearer], parent[nearer] = through[nearer, best[nearer]], best[nearer]
+    path = [int(np.where(room > 0, distance, np.inf).argmin())]
+    while parent[path[-1]] >= 0:
+        path.append(int(parent[path[-1]]))
+    return path[::-1], distance

@@ -1,0 +1,34 @@
+"""RQ-Kmeans+: codebooks of constrained RQ-Kmeans, refined together with z = x + MLP(x), which starts as z = x.
+
+reads   data/, embeddings/<dataset>.emb.npy
+writes  sids/ (see rq/generate_indices.py). When sids/ was made by rq/rqkmeans_constrained.py with the same settings
+        and nothing was trained on it yet, its codebooks are taken over; otherwise they are learned first.
+
+    python rq/rqkmeans_plus.py --config config/0.5b.yaml
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from genrec.config import Config, parse
+from genrec.stage import main
+
+
+def build(config: Config, partial: Path) -> dict:
+    from genrec.quantizers.build import build
+
+    return build(config, partial)
+
+
+if __name__ == "__main__":
+    sys.argv[1:1] = ["--method", "rqkmeans_plus"]  # first, so that the config's method gives way
+    command = parse(section="sids", doc=__doc__)
+    if not (command.dry_run or command.clean):
+        from genrec.quantizers.build import take_over_constrained
+
+        take_over_constrained(command.config)
+    main("sids", "sids", __doc__, build)
