@@ -66,13 +66,12 @@ def analyse(config: Config) -> tuple[dict[str, Any], Any]:
     from genrec.data.prepared import load_prepared
     from genrec.evaluation import badcase
     from genrec.evaluation.predictions import read_predictions
-    from genrec.evaluation.report import describe_rows, in_tail, make_slices, read_results
+    from genrec.evaluation.report import in_tail, make_slices, read_results
 
     data, knobs, directory = load_prepared(config), config.analysis, require_predictions(config)
     examples, recommendations = read_predictions(directory)
     results = read_results(directory)
-    split, rows_of_split = results["rows"]["split"], results["rows"]["rows_of_split"]
-    check_same_rows(describe_rows(examples, data.catalog, data.sequences, split, rows_of_split), results, directory)
+    check_same_rows(results["rows"], examples, data, directory)
     cases = badcase.Cases(
         badcase.Limits(knobs.top_k, knobs.near_miss, knobs.short_history, knobs.recent_items),
         examples,
@@ -81,7 +80,7 @@ def analyse(config: Config) -> tuple[dict[str, Any], Any]:
         in_tail(data.train_count, knobs.tail_share),
         badcase.category_numbers(data.catalog),
         read_codes(config),
-        read_exact(knobs.exact, examples) if knobs.exact else None,
+        read_exact(exact, examples) if (exact := exact_dir(config)) else None,
     )
     findings = badcase.diagnose(cases, config.run.seed)
     shown = badcase.Shown(cases, findings, data.catalog, data.sequences)
@@ -89,7 +88,7 @@ def analyse(config: Config) -> tuple[dict[str, Any], Any]:
     sampling = badcase.Sampling(config.run.seed, knobs.examples, knobs.sample)
     report = {
         "model": results["model"],
-        "split": split,
+        "split": results["rows"]["split"],
         "test_set": results["rows"]["fingerprint"],
         **badcase.make_report(shown, slices, sampling),
         "sid_quality": badcase.sid_quality(read_quality(config)),
@@ -126,13 +125,16 @@ def require_predictions(config: Config) -> Path:
     )
 
 
-def check_same_rows(rows: Any, results: dict[str, Any], directory: Path) -> None:
-    """Predictions belong to the data of this run."""
-    made = results["rows"]["fingerprint"]
-    if rows.fingerprint != made:
+def check_same_rows(made: dict[str, Any], examples: Any, data: Any, directory: Path) -> None:
+    """Predictions belong to the data of this run: the same catalogue, users and targets."""
+    from genrec.evaluation.report import describe_rows
+
+    fits = made["items"] == len(data.catalog) and examples.user.max() < len(data.sequences)
+    rows = describe_rows(examples, data.catalog, data.sequences, "", 0).fingerprint if fits else "of other sizes"
+    if rows != made["fingerprint"]:
         raise ArtifactError(
-            f"{directory} was scored on the rows {made}, with the data of this run they are {rows.fingerprint}; "
-            "pass the --run.dir whose data it was scored on"
+            f"{directory} was scored on the rows {made['fingerprint']} ({made['items']:,} items), with the data of "
+            f"this run ({len(data.catalog):,} items) they are {rows}; pass the --run.dir whose data it was scored on"
         )
 
 
@@ -148,11 +150,20 @@ def read_quality(config: Config) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def exact_dir(config: Config) -> Path | None:
+    """Where the same rows are ranked without a beam: as given, or the model's exact twin in the same evaluation."""
+    if given := config.analysis.exact:
+        return given.parent if given.name == RECOMMENDATIONS else given
+    beside = predictions_dir(config)
+    twin = beside.with_name(beside.name + "_exact")
+    return twin if (twin / RECOMMENDATIONS).exists() else None
+
+
 def read_exact(path: Path, examples: Any) -> Any:
     """The exact ranking of the same rows."""
     from genrec.evaluation.predictions import read_predictions
 
-    rows, exact = read_predictions(path.parent if path.name == RECOMMENDATIONS else path)
+    rows, exact = read_predictions(path)
     if not (np.array_equal(rows.user, examples.user) and np.array_equal(rows.target, examples.target)):
         raise ArtifactError(
             f"analysis.exact {path} ranks {len(rows):,} other rows than the {len(examples):,} analysed; "
@@ -163,9 +174,11 @@ def read_exact(path: Path, examples: Any) -> Any:
 
 def sources(config: Config) -> dict[str, str]:
     """What is read beside data/, as far as it exists: the predictions, the exact ranking, the semantic IDs."""
+    if stage_dir(config, "evaluation").exists() or predictions_dir(config).exists():
+        require_predictions(config)
     files = {"predictions": predictions_dir(config) / RECOMMENDATIONS}
-    if exact := config.analysis.exact:
-        files["exact"] = exact if exact.name == RECOMMENDATIONS else exact / RECOMMENDATIONS
+    if exact := exact_dir(config):
+        files["exact"] = exact / RECOMMENDATIONS
     found = {name: sha256(path)[:16] for name, path in files.items() if path.exists()}
     sids = read_manifest(stage_dir(config, "sids"))
     return found | ({"sids": sids.fingerprint} if sids else {})

@@ -189,7 +189,7 @@ NOT_KNOWN = {
     "preference": "neither categories nor semantic IDs are known",
     "category": "no categories are known that tell items apart",
     "codes": "this run has no semantic IDs",
-    "exact": "no exact ranking was given",
+    "exact": "no exact ranking; evaluate sft_exact too",
 }
 
 
@@ -430,6 +430,7 @@ def sid_quality(quality: dict[str, Any] | None) -> dict[str, Any]:
     if quality is None:
         return {"not_measured": "no quality.json of semantic IDs"}
     return {
+        "items": quality["items"],
         "collision": quality["collisions"],
         "semantic_gap": round(1 - quality["neighbours"][0]["share"], 6),
         "code_imbalance": [level["imbalance"] for level in quality["levels"]],
