@@ -25,7 +25,9 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from genrec.data.prepared import load_prepared
     from genrec.data.prompts import prompt_fingerprint
     from genrec.data.tasks import Texts
+    from genrec.models.adapters import attach, merged
     from genrec.models.generative import Card, Decoding, GenerativeModel, save_card
+    from genrec.models.language import sid_vocabulary
     from genrec.sids import load_index
     from genrec.training.supervised import RowBuilder, to_dataset, train, training_rows, valid_scores
     from genrec.training.tracking import callbacks
@@ -35,13 +37,15 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     index = load_index(stage.stage_dir(config, "sids") / artifacts.SID_INDEX)
     texts = Texts(data.catalog, index, config.data.source)
     model, tokenizer = make_model(config, texts)
+    model = attach(model, sid_vocabulary(tokenizer, index), config.sft)
     builder = RowBuilder(tokenizer, texts, config.sft.cutoff_len)
     rows = to_dataset(training_rows(config, builder, data.sequences, data.splits["train"]))
     targets = sum(len(labels) for labels in rows["labels"])
+    total, trained = (sum(p.numel() for p in model.parameters() if p.requires_grad or every) for every in (True, False))
     stage.note(
         "sft",
         f"{len(rows):,} rows, {sum(rows['length']):,} tokens, {targets:,} of them answers; "
-        f"{model.num_parameters() / 1e6:.1f} M parameters",
+        f"{trained / 1e6:.1f} M of {total / 1e6:.1f} M parameters are trained",
     )
 
     held_out = data.examples("valid")
@@ -55,7 +59,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     statistics = train(config, directory, model, tokenizer, rows, decode, callbacks(config, "sft"))
     for checkpoint in directory.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    model.save_pretrained(directory)
+    merged(model).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     sids = artifacts.require(stage.stage_dir(config, "sids"), "rq/generate_indices.py")
     save_card(

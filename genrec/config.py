@@ -111,9 +111,9 @@ class Sids(Section):
         0.0, "share of collaborative vectors (train purchases) mixed into the text; 0 text alone, auto: best on valid"
     )
     factors: int = knob(64, "width of the collaborative vectors", ge=1)
-    hidden: list[int] = knob([512, 256, 128], "hidden widths of the encoder MLP; the decoder mirrors it")
+    hidden: list[int] = knob([256, 128], "hidden widths of the encoder MLP; the decoder mirrors it")
     latent: int = knob(32, "width of z (rqvae; rqkmeans_plus is as wide as its input)", ge=1)
-    epochs: int = knob(1000, "passes over the items, at most", ge=1)
+    epochs: int = knob(300, "passes over the items, at most", ge=1)
     batch_size: int = knob(1024, "items a step", ge=1)
     learning_rate: float | None = knob(None, "AdamW rate; 1e-3 for rqvae, 1e-4 for rqkmeans_plus when empty", gt=0)
     beta: float = knob(0.25, "weight of |r - sg(e)|^2, which holds the encoder to the codebooks", ge=0)
@@ -124,7 +124,7 @@ class Sids(Section):
     sinkhorn_eps: float = knob(0.0, "train on an even (Sinkhorn) assignment of this width; 0 nearest code", ge=0)
     layerwise: bool = knob(False, "train the levels one after the other instead of jointly")
     eval_step: int = knob(10, "epochs between two looks at collisions, each a checkpoint", ge=1)
-    early_stop: int = knob(10, "looks without a better loss before stopping; 0 never stops", ge=0)
+    early_stop: int = knob(5, "looks without a better loss before stopping; 0 never stops", ge=0)
     best_by: Literal["collision", "loss"] = knob("collision", "which of the two best models makes the index")
     add: Path | None = knob(
         None, "item.json of new items: give them SIDs by the frozen codebooks, into sids_grown/", result=False
@@ -149,6 +149,15 @@ class Scratch(Section):
     vocab_size: int = knob(2000, "text tokens of the tokenizer trained on the catalogue", ge=300)
 
 
+class Lora(Section):
+    """Low-rank adapters (arXiv 2106.09685) instead of full fine-tuning (sft.lora)."""
+
+    r: int = knob(0, "rank; 0 trains the whole model", ge=0)
+    alpha: int = knob(32, "scale of the update is alpha / r", ge=1)
+    dropout: float = knob(0.05, "dropout before the adapters", ge=0, lt=1)
+    targets: Literal["all-linear"] | list[str] = knob("all-linear", "modules that get adapters")
+
+
 # The tasks of genrec.data.tasks.TASKS, by name (a test holds the two together).
 TaskName = Literal[
     "sid_to_sid",
@@ -168,6 +177,8 @@ class Sft(Section):
     base_model: str = knob("Qwen/Qwen2.5-0.5B-Instruct", "language model: local directory or hub name")
     train_from_scratch: bool = knob(False, "a small Qwen2 (sft.scratch) with a tokenizer trained on the catalogue")
     scratch: Scratch = knob(Scratch(), "shape of that model")
+    freeze_LLM: bool = knob(False, "train the embedding rows of the SID tokens and nothing else")
+    lora: Lora = knob(Lora(), "low-rank adapters")
     tasks: dict[TaskName, Share] = knob(
         {"sid_to_sid": 1.0, "title_to_sid": 1.0, "sid_to_title": 1.0, "sid_to_next_title": 1.0},
         "rows of each task per example or item: 1 all, 0.5 every second, 0 none",
@@ -444,6 +455,9 @@ def check_together(config: Config) -> None:
         raise ConfigError(
             f"sft.batch_size {sft.batch_size} is not a multiple of sft.micro_batch_size {sft.micro_batch_size}"
         )
+    if sft.freeze_LLM and (sft.lora.r or sft.train_from_scratch):
+        other = f"sft.lora.r {sft.lora.r}" if sft.lora.r else "sft.train_from_scratch True"
+        raise ConfigError(f"sft.freeze_LLM True and {other} exclude each other")
     check_framework_keys("sft.trainer", sft.trainer, "transformers.training_args", "TrainingArguments")
     if evaluate.base_model and "sft" not in evaluate.models:
         raise ConfigError(

@@ -80,7 +80,7 @@ def read_prompts(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[Dyna
     width = int(length.max())
     ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in prompts], device=model.device)
     cache = DynamicCache(config=model.config)
-    hidden = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state  # (B, P, d)
+    hidden = model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state  # (B, P, d)
     last = hidden[torch.arange(len(ids), device=ids.device), length - 1]
     return cache, last, torch.arange(width, device=ids.device)[None] < length[:, None], length
 
@@ -101,7 +101,7 @@ def append(
     """Read K more tokens a row, (B, K) -> hidden (B, K, d); they join the cache for their own children."""
     beams = token.shape[1]
     mask = torch.cat([seen[:, None].expand(-1, beams, -1), family], dim=-1)[:, None]  # (B, 1, K, P + appended)
-    return model.base_model(
+    return model.get_decoder()(
         input_ids=token,
         attention_mask=mask,
         position_ids=position[:, None].expand(-1, beams),

@@ -103,7 +103,7 @@ def read_chunk(
     inside = (low[None] <= low[:, None]) & (low[:, None] < high[None])  # (S, S) j's items hold i's first item
     family = inside & (level[None] < level[:, None]) | torch.eye(len(token), dtype=torch.bool, device=device)
     mask = torch.cat([seen[:, None].expand(-1, len(token), -1), family.expand(batch, -1, -1)], dim=-1)[:, None]
-    hidden = model.base_model(
+    hidden = model.get_decoder()(
         input_ids=token.expand(batch, -1),
         attention_mask=mask,
         position_ids=length[:, None] + level,

@@ -1,0 +1,35 @@
+"""Training less than the whole model: LoRA, or nothing but the SID rows (peft does both; the export is merged)."""
+
+from __future__ import annotations
+
+from peft import LoraConfig, PeftModel, TrainableTokensConfig, get_peft_model
+from transformers import PreTrainedModel
+
+from genrec.config import Sft
+from genrec.models.beam import SidVocabulary
+
+EMBEDDING, HEAD = "embed_tokens", "lm_head"  # their names in Qwen2, Qwen3 and Llama
+
+
+def attach(model: PreTrainedModel, sids: SidVocabulary, settings: Sft) -> PreTrainedModel | PeftModel:
+    """The model as `sft` trains it: whole, with LoRA matrices and SID rows, or SID rows alone (`freeze_LLM`)."""
+    rows = sids.token.tolist()
+    tables = [EMBEDDING] if model.config.tie_word_embeddings else [EMBEDDING, HEAD]
+    if settings.freeze_LLM:
+        return get_peft_model(model, TrainableTokensConfig(token_indices=rows, target_modules=tables))
+    if not settings.lora.r:
+        return model
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora.r,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.lora.dropout,
+        target_modules=settings.lora.targets,
+        trainable_token_indices={name: rows for name in tables},
+    )
+    return get_peft_model(model, lora)
+
+
+def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """A plain model again, adapters folded into its weights."""
+    return model.merge_and_unload() if isinstance(model, PeftModel) else model
