@@ -126,15 +126,15 @@ def require_predictions(config: Config) -> Path:
 
 
 def check_same_rows(made: dict[str, Any], examples: Any, data: Any, directory: Path) -> None:
-    """Predictions belong to the data of this run: the same catalogue, users and targets."""
-    from genrec.evaluation.report import describe_rows
-
-    fits = made["items"] == len(data.catalog) and examples.user.max() < len(data.sequences)
-    rows = describe_rows(examples, data.catalog, data.sequences, "", 0).fingerprint if fits else "of other sizes"
-    if rows != made["fingerprint"]:
+    """Every row of the predictions is a row of this run's split, over a catalogue of the same size."""
+    split = data.examples(made["split"])
+    there, here = (rows.user.astype(np.int64) * made["items"] + rows.target for rows in (examples, split))
+    strange = int((~np.isin(there, here)).sum())
+    if strange or made["items"] != len(data.catalog):
         raise ArtifactError(
-            f"{directory} was scored on the rows {made['fingerprint']} ({made['items']:,} items), with the data of "
-            f"this run ({len(data.catalog):,} items) they are {rows}; pass the --run.dir whose data it was scored on"
+            f"{directory} was scored on other data: {strange:,} of its {len(examples):,} rows are not in this run's "
+            f"{made['split']} split, and it ranks {made['items']:,} items where this run has {len(data.catalog):,}; "
+            "pass the --run.dir whose data it was scored on"
         )
 
 

@@ -144,6 +144,10 @@ def category_mismatch(cases: Cases) -> np.ndarray:
     return cases.miss & (wanted >= 0) & ~(listed == wanted[:, None]).any(axis=1)
 
 
+def wrong_deeper(cases: Cases) -> np.ndarray:
+    return cases.miss & (cases.left_at > 3) & (cases.left_at <= cases.codes.shape[1])
+
+
 def near_miss(cases: Cases) -> np.ndarray:
     return cases.miss & (cases.rank > 0) & (cases.rank <= cases.limits.near_miss)
 
@@ -178,9 +182,7 @@ CAUSES: dict[str, Cause] = {
     "wrong_at_level_3": Cause(
         lambda cases: cases.miss & (cases.left_at == 3), "right first two codes, lost at the third", needs="codes"
     ),
-    "wrong_deeper": Cause(
-        lambda cases: cases.miss & (cases.left_at > 3), "right first three codes, another item", needs="codes"
-    ),
+    "wrong_deeper": Cause(wrong_deeper, "right first three codes, lost after them", needs="codes"),
     "near_miss": Cause(near_miss, "the truth stands just below the cut-off"),
     "beam_loss": Cause(beam_loss, "an exact ranking has the truth, the beam lost it", needs="exact"),
 }

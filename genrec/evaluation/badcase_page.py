@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genrec.evaluation.badcase import by_weight, headline, lift_text, percent, sid_sentence
+from genrec.evaluation.strategies import STRATEGIES, recommended
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1f23; --soft: #5b626b; --paper: #fbfaf7; --card: #ffffff; --line: #dcd9d2;
@@ -20,6 +21,7 @@ h1 { font-size: 28px; line-height: 1.3; margin: 0 0 8px; } h2 { font-size: 21px;
 p { max-width: 76ch; } .soft { color: var(--soft); }
 table { border-collapse: collapse; width: 100%; font: 14px/1.4 system-ui, sans-serif; margin: 12px 0; }
 th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 2px solid var(--line); padding: 6px 10px; }
+td:first-child { min-width: 250px; }
 td { border-bottom: 1px solid var(--line); padding: 7px 10px; vertical-align: top; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .bar { position: relative; height: 9px; width: 130px; background: var(--line); margin-top: 5px; }
@@ -37,7 +39,7 @@ details { border-bottom: 1px solid var(--line); padding: 6px 0; } summary { curs
 .case h4 { margin: 0 0 4px; font-size: 12px; color: var(--soft); font-weight: 600; }
 .case ol, .case ul { margin: 0; padding-left: 20px; } .truth { color: var(--good); font-weight: 600; }
 @media (max-width: 760px) { .figures, .case { grid-template-columns: 1fr; } }
-@media print { details > * { display: block; } body { max-width: none; } }
+@media print { body { max-width: none; } }
 """
 SHOWN_HISTORY = 5  # last items of a history
 CAPTIONS = {
@@ -54,6 +56,7 @@ def page(report: dict[str, Any], plots: dict[str, Path]) -> str:
         f"<h1>{escape(headline(report))}</h1>",
         tiles(report),
         answer(report),
+        remedies(report),
         "<h2>What goes with a miss</h2>",
         pattern_table(report["failure_patterns"]),
         "<h2>Pictures</h2>",
@@ -107,6 +110,22 @@ def answer(report: dict[str, Any]) -> str:
     return f"<p>More frequent among misses than among hits: {'; '.join(sentences)}.</p>"
 
 
+def remedies(report: dict[str, Any]) -> str:
+    """What the evidence advises, for models that have knobs."""
+    found = [(name, STRATEGIES[name]) for name in recommended(report)]
+    if not found:
+        return ""
+    items = "".join(
+        f"<li><strong>{label(name)}</strong>: {escape(strategy.says)}. "
+        f'<span class="soft">{escape(strategy.evidence(report).reason)}.</span></li>'
+        for name, strategy in found
+    )
+    return (
+        f"<h2>What would help</h2><ol>{items}</ol><p><code>optimization_strategies.py --auto_recommend</code> "
+        "writes the configuration for it.</p>"
+    )
+
+
 def label(name: str) -> str:
     return escape(name.replace("_", " "))
 
@@ -117,7 +136,7 @@ def pattern_table(patterns: dict[str, dict[str, Any]]) -> str:
     )
     rows = "".join(pattern_row(name, found) for name, found in by_weight(patterns))
     note = (
-        '<p class="soft">Bar: share of bad cases that have the cause. Black line: share of hits that have it. A cause '
+        '<p class="soft">Bar: share of bad cases that have the cause. Thin line: share of hits that have it. A cause '
         "counts when the bar reaches beyond the line by more than chance among users would. Descriptions say how a "
         "miss looks; hits cannot have them.</p>"
     )

@@ -62,11 +62,13 @@ CAUSE, PLAIN, HITS = "#b3261e", "#8a8f96", "#1c1f23"
 def plot_failure_patterns(report: dict[str, Any], path: Path) -> None:
     """Share of bad cases with each cause, its interval, and a line where the hits stand."""
     patterns = [(name, found) for name, found in by_weight(report["failure_patterns"]) if found.get("count")]
-    figure, axis = plt.subplots(figsize=(9, 2.2 + 0.42 * len(patterns)), layout="constrained", facecolor="white")
+    figure, axis = plt.subplots(figsize=(7.4, 2.0 + 0.36 * len(patterns)), layout="constrained", facecolor="white")
+    if not patterns:
+        say(axis, "there are no bad cases")
     for place, (_, found) in enumerate(patterns):
         draw_pattern(axis, place, found)
     axis.set_yticks(range(len(patterns)), [name.replace("_", " ") for name, _ in patterns])
-    axis.set_ylim(len(patterns) - 0.5, -0.5)
+    axis.set_ylim(max(len(patterns), 1) - 0.5, -0.5)
     axis.set_xlim(0, 1.22)
     axis.set_xticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
     axis.set_xlabel("share of bad cases (bar, 95% interval); share of hits (black mark)")
@@ -97,14 +99,14 @@ def plot_failure_rate(report: dict[str, Any], path: Path) -> None:
     """Failure rate of each slice with its interval, against the rate over all rows."""
     slices = [(name, rate) for name, rate in report["failure_rate_by_slice"].items() if rate["rows"]]
     overall = report["summary"]["failure_rate"]
-    figure, axis = plt.subplots(figsize=(9, 1.8 + 0.42 * len(slices)), layout="constrained", facecolor="white")
+    figure, axis = plt.subplots(figsize=(7.4, 1.7 + 0.36 * len(slices)), layout="constrained", facecolor="white")
     for place, (_, rate) in enumerate(slices):
         axis.plot([rate["low"], rate["high"]], [place, place], color=OPEN, linewidth=3, solid_capstyle="butt")
         axis.plot(rate["mean"], place, "o", color=HITS, markersize=7)
         axis.text(1.13, place, f"{rate['mean']:.0%}", ha="right", va="center", fontsize=9)
     axis.axvline(overall, color=CAUSE, linewidth=1.5, linestyle="--")
     axis.set_yticks(range(len(slices)), [f"{shorten(name, 40)} ({rate['rows']:,})" for name, rate in slices])
-    axis.set_ylim(len(slices) - 0.5, -0.5)
+    axis.set_ylim(max(len(slices), 1) - 0.5, -0.5)
     axis.set_xlim(-0.02, 1.15)
     axis.set_xticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
     axis.set_xlabel(f"truth not in the first {report['top_k']}, 95% interval; dashed: all rows, {overall:.1%}")
@@ -115,7 +117,7 @@ def plot_failure_rate(report: dict[str, Any], path: Path) -> None:
 def plot_rank_distribution(report: dict[str, Any], path: Path) -> None:
     """Rows by the rank of the truth; those beyond the cut-off are the bad cases."""
     counts = report["rank_distribution"]
-    figure, axis = plt.subplots(figsize=(9, 4.6), layout="constrained", facecolor="white")
+    figure, axis = plt.subplots(figsize=(7.4, 4.4), layout="constrained", facecolor="white")
     colours = [BETTER if hit_group(name, report["top_k"]) else CAUSE for name in counts]
     bars = axis.bar(list(counts), list(counts.values()), color=colours, width=0.7)
     for bar in bars[[hit_group(name, report["top_k"]) for name in counts].count(True) :]:
@@ -143,7 +145,7 @@ def hit_group(name: str, top_k: int) -> bool:
 
 def plot_sid_quality(report: dict[str, Any], path: Path) -> None:
     """Left collisions and code use of the index, right the level at which bad cases left the truth."""
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", facecolor="white")
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 4.4), layout="constrained", facecolor="white")
     draw_codes(axes[0], report["sid_quality"])
     draw_levels(axes[1], report["levels"])
     for axis in axes:
@@ -160,11 +162,11 @@ def draw_codes(axis: plt.Axes, quality: dict[str, Any]) -> None:
     used = quality["codes_used"]
     bars = axis.bar([f"level {n + 1}" for n in range(len(used))], [part / whole for part, whole in used], color=PLAIN)
     labels = [
-        f"{part} of {whole}\nlargest {big:.1f}x even"
+        f"{part} of {whole}\nlargest\n{big:.1f}x even"
         for (part, whole), big in zip(used, quality["code_imbalance"], strict=True)
     ]
     axis.bar_label(bars, labels, fontsize=9, padding=2)
-    axis.set_ylim(0, 1.25)
+    axis.set_ylim(0, 1.3)
     axis.set_yticks(np.linspace(0, 1, 6))
     axis.set_ylabel("share of codes in use")
     before, after = (quality["collision"][name]["items"] for name in ("before", "after"))

@@ -1,0 +1,167 @@
+"""The analysis stage on any model of an evaluation: its tree, resumption, refusals."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import analyze_badcase
+import evaluate
+from genrec import stage
+from genrec.artifacts import ArtifactError, load_arrays, read_manifest, save_arrays
+from genrec.config import ROOT, Command, Config
+from genrec.models.families import fingerprints_read
+from tests.small_shop import small_config, small_shop, write_data, write_sids
+
+MODELS = ["popular", "last_item"]
+TREE = {
+    "eval_results.jsonl",
+    "badcase_report.json",
+    "report.html",
+    *(
+        f"visualizations/{name}.png"
+        for name in ("failure_patterns", "failure_rate", "sid_quality", "rank_distribution")
+    ),
+    "visualizations/summary_report.txt",
+}
+
+
+def analyse(config: Config, **options) -> None:
+    section = config.analysis.model_copy(update=options)
+    command = Command(config.model_copy(update={"analysis": section}), clean=False, dry_run=False)
+    stage.run("analysis", command, analyze_badcase.build, analyze_badcase.sources)
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    config = small_config(tmp_path / "run", evaluate={"models": MODELS})
+    write_data(config, small_shop())
+    write_sids(config, small_shop())
+    stage.run("evaluation", Command(config, False, False), evaluate.build, fingerprints_read)
+    return config
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_writes_the_tree_for_any_family(evaluated, model, capsys):
+    analyse(evaluated, model=model, top_k=5)
+    directory = evaluated.run.dir / "analysis" / model
+    assert set(read_manifest(directory).files) == TREE
+    report = json.loads((directory / "badcase_report.json").read_text())
+    assert report["model"] == model and report["top_k"] == 5 and report["config"]["analysis"]["top_k"] == 5
+    lines = [json.loads(line) for line in (directory / "eval_results.jsonl").read_text().splitlines()]
+    bad = [line for line in lines if line["bad_case"]]
+    assert len(lines) == 60 == report["summary"]["total_samples"]
+    assert len(bad) == report["summary"]["bad_cases_count"]
+    assert all(not 1 <= (line["rank"] or 0) <= 5 for line in bad)
+    assert not any(line["causes"] for line in lines if not line["bad_case"])
+    results = json.loads((evaluated.run.dir / "evaluation" / model / "results.json").read_text())
+    assert report["summary"]["failure_rate"] == pytest.approx(1 - results["metrics"]["hr@5"]["mean"], abs=1e-6)
+    assert str(directory / "report.html") in capsys.readouterr().out
+
+
+def test_two_models_stand_beside_each_other_and_a_second_call_does_nothing(evaluated, capsys):
+    analyse(evaluated, model="popular")
+    analyse(evaluated, model="last_item")
+    analyse(evaluated, model="popular")
+    assert "analysis: up to date" in capsys.readouterr().out
+    with pytest.raises(ArtifactError, match="analysis.top_k is 10 there, 3 asked.*--clean"):
+        analyse(evaluated, model="popular", top_k=3)
+
+
+def test_new_predictions_make_it_stale(evaluated):
+    analyse(evaluated, model="popular")
+    path = evaluated.run.dir / "evaluation/popular/recommendations.npz"
+    arrays = load_arrays(path)
+    save_arrays(path, **arrays | {"score": arrays["score"] + 1})
+    with pytest.raises(ArtifactError, match="predictions is now"):
+        analyse(evaluated, model="popular")
+
+
+def test_a_directory_of_another_evaluation_of_the_same_rows_is_read(evaluated, tmp_path):
+    directory = evaluated.run.dir / "evaluation"
+    directory.rename(tmp_path / "elsewhere")
+    analyse(evaluated, model=str(tmp_path / "elsewhere" / "last_item"))
+    assert (evaluated.run.dir / "analysis/last_item/report.html").exists()
+
+
+def test_beam_loss_is_measured_against_the_exact_twin(evaluated, tmp_path):
+    given = evaluated.run.dir / "evaluation/popular"
+    arrays = load_arrays(given / "recommendations.npz")
+    first = np.full_like(arrays["item"], -1)
+    first[:, 0] = arrays["target"]
+    twin = given.with_name("popular_exact")
+    twin.mkdir()
+    save_arrays(twin / "recommendations.npz", **arrays | {"item": first})
+    analyse(evaluated, model="popular")
+    report = json.loads((evaluated.run.dir / "analysis/popular/badcase_report.json").read_text())
+    assert report["failure_patterns"]["beam_loss"]["count"] == report["summary"]["bad_cases_count"] > 0
+    save_arrays(twin / "recommendations.npz", **arrays | {"target": arrays["target"] + 1})
+    with pytest.raises(ArtifactError, match="ranks 60 other rows"):
+        analyze_badcase.analyse(
+            evaluated.model_copy(update={"analysis": evaluated.analysis.model_copy(update={"model": "popular"})})
+        )
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("sasrec", "the evaluation has popular, last_item.*evaluate.py --clean --models popular,last_item,sasrec"),
+        ("MODEL", "is a model, not its predictions.*evaluate.py --models sft --base_model"),
+        ("OTHER", "was scored on other data: [0-9]+ of its 60 rows are not in this run's test split"),
+    ],
+)
+def test_what_cannot_be_analysed_is_refused_with_the_way_on(evaluated, tmp_path, model, message):
+    if model == "MODEL":
+        model = str(tmp_path / "a_model")
+        (tmp_path / "a_model").mkdir()
+        (tmp_path / "a_model/config.json").write_text("{}")
+    if model == "OTHER":
+        other = small_config(tmp_path / "other", evaluate={"models": ["popular"]})
+        write_data(other, small_shop(seed=1))
+        stage.run("evaluation", Command(other, False, False), evaluate.build, fingerprints_read)
+        model = str(tmp_path / "other/evaluation/popular")
+    with pytest.raises(ArtifactError, match=message):
+        analyse(evaluated, model=model)
+
+
+def test_without_an_evaluation_it_says_what_to_run_and_a_dry_run_plans(tmp_path, capsys):
+    config = small_config(tmp_path / "run")
+    write_data(config, small_shop())
+    stage.run("analysis", Command(config, False, dry_run=True), analyze_badcase.build, analyze_badcase.sources)
+    assert "analysis: to run" in capsys.readouterr().out
+    with pytest.raises(ArtifactError, match="run first: python evaluate.py --models sft"):
+        analyse(config)
+
+
+def test_a_run_without_sids_reports_them_as_not_measured(tmp_path):
+    config = small_config(tmp_path / "run", evaluate={"models": ["popular"]})
+    write_data(config, small_shop())
+    stage.run("evaluation", Command(config, False, False), evaluate.build, fingerprints_read)
+    analyse(config, model="popular")
+    report = json.loads((tmp_path / "run/analysis/popular/badcase_report.json").read_text())
+    assert report["failure_patterns"]["wrong_at_level_1"]["finding"] == "not measured"
+    assert "not_measured" in report["sid_quality"] and report["levels"] is None
+
+
+def test_the_shell_command_of_the_seed(evaluated):
+    flags = [
+        "--config",
+        str(evaluated.run.dir / "c.yaml"),
+        "--model",
+        "popular",
+        "--category",
+        "small",
+        "--top_k",
+        "10",
+    ]
+    (evaluated.run.dir / "c.yaml").write_text(
+        f"run: {{dir: {evaluated.run.dir}}}\ndata: {{source: toy, max_history: 6}}\nevaluate: {{models: [popular]}}\n"
+    )
+    script = ["bash", str(ROOT / "analyze_badcase.sh"), *flags]
+    done = subprocess.run(
+        script, capture_output=True, text=True, env={"PYTHON": sys.executable, "PATH": "/usr/bin:/bin"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "popular on test: the truth is missing from the first 10" in done.stdout
