@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genrec.artifacts import ArtifactError, sha256
+from genrec.config import Config
 from genrec.data.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -46,6 +47,19 @@ class EncoderSettings:
     normalize: bool = True
     shard_size: int = 4096
     devices: tuple[str, ...] = ("cpu",)
+
+
+def settings_of(config: Config) -> EncoderSettings:
+    knobs = config.embeddings
+    return EncoderSettings(
+        checkpoint=knobs.plm_checkpoint,
+        batch_size=knobs.batch_size,
+        max_length=knobs.max_length,
+        dtype=knobs.dtype,
+        normalize=knobs.normalize,
+        shard_size=knobs.shard_size,
+        devices=pick_devices(config.run.device, knobs.num_processes),
+    )
 
 
 def item_text(title: str, brand: str, categories: str, description: str) -> str:
@@ -147,6 +161,7 @@ def load_encoder(settings: EncoderSettings) -> SentenceTransformer:
 
     with quiet_retries():
         try:
+            reach_hub(source)
             model = SentenceTransformer(
                 source, device=settings.devices[0], model_kwargs={"dtype": settings.dtype}, trust_remote_code=False
             )
@@ -157,6 +172,14 @@ def load_encoder(settings: EncoderSettings) -> SentenceTransformer:
     if settings.max_length is not None:
         limit_length(model, settings.max_length)
     return model
+
+
+def reach_hub(source: str) -> None:
+    """Raise within seconds when a hub name is neither cached nor reachable; the loader's own retries take a minute."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if not Path(source).is_dir() and not isinstance(try_to_load_from_cache(source, "config.json"), str):
+        HfApi().model_info(source, timeout=10)
 
 
 @contextmanager

@@ -2,19 +2,50 @@
 
 A model trained on the old SIDs can therefore decode the new ones without training: their tokens are all known to it.
 
+`grow_run` works on a run: sids/ (or sids_grown/ of an earlier call) and the texts of new items -> sids_grown/ with
+
+    <dataset>.index.json  <dataset>.item.json  codes.npy  sid_index.npz     old items first, then the new ones
+    allowed.npy (N + M,) bool, False for retired items: what models.trie.keep_only cuts the trie by
+    grown.json            each new item's SID, error, whether it had to move, whether it is poorly placed
+
 N old items, M new items, L levels, d width of z
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError
+from genrec import sids
+from genrec.artifacts import (
+    ALLOWED,
+    CODEBOOKS,
+    CODES,
+    FACTORS,
+    GROWN,
+    INDEX_JSON,
+    ITEM_JSON,
+    QUANTIZER,
+    SID_INDEX,
+    ArtifactError,
+    Manifest,
+    require,
+    sha256,
+    write_json,
+)
+from genrec.config import Config
+from genrec.data.catalog import Catalog
+from genrec.data.item_json import read_item_json, write_item_json
 from genrec.quantizers.collisions import reassign
-from genrec.quantizers.residual import Quantized, decode
+from genrec.quantizers.residual import Quantized, decode, encode
 from genrec.sids import NONE, SidIndex, make_index
+from genrec.stage import note, remove, stage_dir
+
+STAGE = "sids"
 
 POOR = 99  # a new item is poorly placed when its error is beyond this percentile of the old items' errors
 
@@ -45,3 +76,149 @@ def row_error(quantized: Quantized, codes: np.ndarray) -> np.ndarray:
     """|x - x^|^2 of each row: (n, L) -> (n,)."""
     found = quantized.reconstruct(decode(codes, quantized.codebooks))
     return ((quantized.inputs - found) ** 2).sum(axis=1)
+
+
+def grow_run(config: Config) -> Path:
+    """New items of sids.add, retired ones of sids.retire -> <run>/sids_grown, in place of an earlier one."""
+    frozen = stage_dir(config, STAGE)
+    manifest = require(frozen, "rq/generate_indices.py")
+    target = frozen.with_name("sids_grown")
+    base = target if target.exists() else frozen
+    done = read_report(target)
+    new_items = config.sids.add
+    if new_items is not None and sha256(new_items) in done["added_files"]:
+        note(STAGE, f"{new_items} was added before; only retirements are applied")
+        new_items = None
+    index, catalog, allowed = read_base(config, base)
+    if new_items is not None:
+        added = read_item_json(new_items)
+        grown = grow(index, place(config, manifest, frozen, added), old_errors(config, manifest, frozen))
+        done["added_files"].append(sha256(new_items))
+        done["items"] += describe(grown, added, len(index))
+        index, catalog = grown.index, join(catalog, added)
+        allowed = np.concatenate([allowed, np.ones(len(added), dtype=bool)])
+    done["retired"] = retire(allowed, config.sids.retire)
+    write_grown(config, target, index, catalog, allowed, done)
+    poor = sum(item["poor"] for item in done["items"])
+    note(STAGE, f"{len(done['items'])} items added ({poor} poorly placed), {len(done['retired'])} retired -> {target}")
+    return target
+
+
+def read_report(target: Path) -> dict[str, Any]:
+    import json
+
+    if not (target / GROWN).exists():
+        return {"added_files": [], "items": [], "retired": []}
+    return json.loads((target / GROWN).read_text(encoding="utf-8"))
+
+
+def read_base(config: Config, base: Path) -> tuple[SidIndex, Catalog, np.ndarray]:
+    index = sids.load_index(base / SID_INDEX)
+    catalog = read_item_json(base / ITEM_JSON.format(dataset=config.data.dataset))
+    kept = base / ALLOWED
+    allowed = np.load(kept, allow_pickle=False) if kept.exists() else np.ones(len(index), dtype=bool)
+    return index, catalog, allowed
+
+
+def place(config: Config, manifest: Manifest, frozen: Path, added: Catalog) -> Quantized:
+    """New texts -> codes by the run's own encoder and quantizer, none of which learns anything."""
+    from genrec.models.item_encoder import SHARDS, check_vectors, encode_items, forget_shards, item_texts, settings_of
+
+    scratch = frozen.with_name("sids_grown.partial")
+    vectors = encode_items(item_texts(added), settings_of(config), scratch)
+    forget_shards(scratch)
+    check_vectors(vectors, len(added), f"the vectors of {config.sids.add} ({SHARDS})")
+    return by_frozen(manifest, frozen, vectors, np.zeros((len(vectors), 0), np.float32))
+
+
+def by_frozen(manifest: Manifest, frozen: Path, text: np.ndarray, factors: np.ndarray) -> Quantized:
+    """Text vectors (n, D), collaborative ones where known -> Quantized, by what the artifact holds."""
+    from genrec.quantizers.build import load_codebooks
+    from genrec.quantizers.fused import fuse
+
+    if not (frozen / CODEBOOKS).exists():
+        raise ArtifactError(
+            f"{frozen} holds no codebooks (sids.method imported), so nothing says where a new item belongs; "
+            "make an index of your own with --sids.method rqkmeans_plus in a new --run.dir"
+        )
+    inputs = text
+    if (frozen / FACTORS).exists():
+        width = np.load(frozen / FACTORS, mmap_mode="r").shape[1]
+        known = factors if factors.shape[1] else np.zeros((len(text), width), np.float32)
+        inputs = fuse(text, known, manifest.statistics["alpha"])
+    if (frozen / QUANTIZER).exists():
+        return learned(manifest, frozen, inputs)
+    codebooks = load_codebooks(frozen / CODEBOOKS)
+    if inputs.shape[1] != codebooks[0].shape[1]:
+        raise ArtifactError(
+            f"the new vectors are {inputs.shape[1]} wide, the codebooks in {frozen} {codebooks[0].shape[1]}; "
+            "use the --embeddings.plm_checkpoint of the run"
+        )
+    return Quantized(inputs, encode(inputs, codebooks), codebooks, inputs)
+
+
+def learned(manifest: Manifest, frozen: Path, inputs: np.ndarray) -> Quantized:
+    import torch
+
+    from genrec.quantizers.rqvae_training import BEST, load_model, quantize
+
+    model = load_model(frozen / QUANTIZER / BEST[manifest.config["sids.best_by"]])
+    return quantize(model, torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)))
+
+
+def old_errors(config: Config, manifest: Manifest, frozen: Path) -> np.ndarray:
+    """(N,) |x - x^|^2 of the run's own items with the SIDs they have."""
+    from genrec.quantizers.build import load_vectors
+
+    index = sids.load_index(frozen / SID_INDEX)
+    factors = np.load(frozen / FACTORS) if (frozen / FACTORS).exists() else np.zeros((len(index), 0), np.float32)
+    quantized = by_frozen(manifest, frozen, load_vectors(config, len(index)), factors)
+    return row_error(quantized, index.codes[:, : len(quantized.codebooks)].astype(np.int64))
+
+
+def describe(grown: Grown, added: Catalog, first: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "item": first + row,
+            "title": str(added.title[row]),
+            "sid": grown.index.text(first + row),
+            "error": round(float(grown.error[row]), 5),
+            "moved": bool(grown.moved[row]),
+            "poor": bool(grown.poor[row]),
+        }
+        for row in range(len(added))
+    ]
+
+
+def join(catalog: Catalog, added: Catalog) -> Catalog:
+    names = ("title", "text", "brand", "categories")
+    columns = {name: np.concatenate([getattr(catalog, name), getattr(added, name)]) for name in names}
+    return Catalog(item_id=np.arange(len(catalog) + len(added)).astype(str).astype(object), **columns)
+
+
+def retire(allowed: np.ndarray, items: list[int]) -> list[int]:
+    """Marks items in place; all that are retired by now."""
+    wrong = [item for item in items if not 0 <= item < len(allowed)]
+    if wrong:
+        raise ArtifactError(f"sids.retire names item {wrong[0]}, the catalogue has the items 0..{len(allowed) - 1}")
+    allowed[items] = False
+    if not allowed.any():
+        raise ArtifactError("sids.retire leaves no item that could be recommended")
+    return np.flatnonzero(~allowed).tolist()
+
+
+def write_grown(
+    config: Config, target: Path, index: SidIndex, catalog: Catalog, allowed: np.ndarray, report: dict[str, Any]
+) -> None:
+    """Written beside, then put in the place of the earlier one."""
+    scratch = target.with_name(target.name + ".partial")
+    remove(scratch)
+    scratch.mkdir(parents=True)
+    np.save(scratch / CODES, index.codes)
+    np.save(scratch / ALLOWED, allowed)
+    sids.save_index(index, scratch / SID_INDEX)
+    sids.write_index_json(index, scratch / INDEX_JSON.format(dataset=config.data.dataset))
+    write_item_json(catalog, scratch / ITEM_JSON.format(dataset=config.data.dataset))
+    write_json(scratch / GROWN, report)
+    remove(target)
+    os.replace(scratch, target)

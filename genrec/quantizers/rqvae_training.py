@@ -27,6 +27,7 @@ from genrec.quantizers.rqvae import Output, ResidualQuantizer, Shape
 from genrec.sids import collisions
 
 LAST = "last.safetensors"
+SETTLED = 1e-3  # a loss better by less than this share is no better
 BEST = {"collision": "best_collision.safetensors", "loss": "best_loss.safetensors"}
 
 
@@ -58,6 +59,7 @@ class State:
     epoch: int = 0
     best_loss: float = float("inf")
     best_collision: float = float("inf")
+    loss_there: float = float("inf")  # of the model with that collision rate
     stale: int = 0  # evaluations since the loss was last better
 
 
@@ -70,6 +72,8 @@ def fit(
     model, optimizer, state = begin(rows, shape, training, codebooks)
     if (directory / LAST).exists():
         state = load_training(model, optimizer, directory / LAST)
+    elif codebooks is not None:
+        evaluate(model, optimizer, rows, training, state, float("inf"), directory)  # the given codebooks may stay best
     for epoch in epochs(state, training):
         loss = train_epoch(model, optimizer, rows, training, epoch)
         state.epoch = epoch + 1
@@ -216,10 +220,10 @@ def evaluate(
     if ready:
         found = quantize(model, rows)
         rate = collisions(found.codes) / len(rows)
-        if rate < state.best_collision:
-            state.best_collision = rate
+        if (rate, loss) < (state.best_collision, state.loss_there):
+            state.best_collision, state.loss_there = rate, loss
             save_model(model, directory / BEST["collision"])
-        better = loss < state.best_loss * (1 - 1e-4)
+        better = loss < state.best_loss * (1 - SETTLED)
         state.stale = 0 if better else state.stale + 1
         if better:
             state.best_loss = loss

@@ -53,21 +53,11 @@ def work_name(config: Config, texts: list[str]) -> str:
 
 
 def write_vectors(config: Config, texts: list[str], directory: Path, work_dir: Path) -> dict[str, Any]:
-    from genrec.models.item_encoder import EncoderSettings, encode_items, pick_devices, save_whole
+    from genrec.models.item_encoder import encode_items, save_whole, settings_of
 
-    knobs = config.embeddings
-    settings = EncoderSettings(
-        checkpoint=knobs.plm_checkpoint,
-        batch_size=knobs.batch_size,
-        max_length=knobs.max_length,
-        dtype=knobs.dtype,
-        normalize=knobs.normalize,
-        shard_size=knobs.shard_size,
-        devices=pick_devices(config.run.device, knobs.num_processes),
-    )
-    vectors = encode_items(texts, settings, work_dir)  # (N, D)
+    vectors = encode_items(texts, settings_of(config), work_dir)  # (N, D)
     save_whole(directory / EMBEDDINGS.format(dataset=config.data.dataset), vectors)
-    note(STAGE, f"{len(vectors):,} items, width {vectors.shape[1]}, by {knobs.plm_checkpoint}")
+    note(STAGE, f"{len(vectors):,} items, width {vectors.shape[1]}, by {config.embeddings.plm_checkpoint}")
     return {"items": len(vectors), "width": vectors.shape[1], "characters": sum(map(len, texts))}
 
 

@@ -1,0 +1,106 @@
+"""Balanced k-means of this project beside k-means-constrained: inertia, sizes, time; and the large run.
+
+    python benchmarks/balanced_kmeans.py                          # 3,700 and 20,000 rows, both
+    python benchmarks/balanced_kmeans.py --large 1000000          # rows x 384, 256 codes, 3 levels, ours alone
+
+Needs `pip install k-means-constrained` for the comparison. Times are CPU seconds of this process, so they can be
+compared on a machine that others use too; wall seconds stand beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+WIDTH, CODES, LEVELS = 384, 256, 3
+
+
+def blobs(rows: int, centres: int = 64, noise: float = 0.7, seed: int = 0) -> np.ndarray:
+    """(rows, WIDTH) unit vectors around `centres` directions of unequal weight."""
+    rng = np.random.default_rng(seed)
+    middle = rng.normal(size=(centres, WIDTH)).astype(np.float32)
+    found = rng.standard_normal((rows, WIDTH), dtype=np.float32)
+    found *= noise
+    found += middle[rng.choice(centres, rows, p=rng.dirichlet(np.ones(centres)))]
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found
+
+
+def inertia(rows: np.ndarray, centroids: np.ndarray, codes: np.ndarray) -> float:
+    return float(
+        sum(((rows[i : i + 65536] - centroids[codes[i : i + 65536]]) ** 2).sum() for i in range(0, len(rows), 65536))
+    )
+
+
+def timed(call):
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = call()
+    return found, time.process_time() - cpu, time.perf_counter() - wall
+
+
+def compare(rows: np.ndarray, name: str) -> None:
+    from k_means_constrained import KMeansConstrained
+
+    from genrec.quantizers.balanced import balanced_kmeans
+
+    (centroids, codes), ours_cpu, ours_wall = timed(lambda: balanced_kmeans(rows, CODES, seed=0, iters=30))
+    sizes = np.bincount(codes, minlength=CODES)
+    low, high = len(rows) // CODES, -(-len(rows) // CODES)
+    theirs = KMeansConstrained(CODES, size_min=low, size_max=high, n_init=1, max_iter=30, random_state=0)
+    model, cpu, wall = timed(lambda: theirs.fit(rows))
+    ours = inertia(rows, centroids, codes)
+    print(
+        f"| {name} | {len(rows):,} | {ours:.1f} | {model.inertia_:.1f} | {ours / model.inertia_:.4f} | "
+        f"{sizes.min()}..{sizes.max()} | {ours_cpu:.1f} ({ours_wall:.1f}) | {cpu:.1f} ({wall:.1f}) "
+        f"| {cpu / ours_cpu:.2f} |",
+        flush=True,
+    )
+
+
+def large(rows: int) -> None:
+    from genrec.quantizers import residual
+    from genrec.quantizers.balanced import balanced_kmeans
+
+    vectors = blobs(rows)
+    quantized, cpu, wall = timed(
+        lambda: residual.fit(vectors, LEVELS, CODES, partial(balanced_kmeans, iters=30), seed=0)
+    )
+    for level in range(LEVELS):
+        sizes = np.bincount(quantized.codes[:, level], minlength=CODES)
+        print(f"level {level + 1}: sizes {sizes.min()}..{sizes.max()}, n/K {rows / CODES:.1f}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"{rows:,} x {WIDTH}, {CODES} codes, {LEVELS} levels: {wall:.0f} s wall, {cpu:.0f} s CPU, peak {peak:.2f} GiB"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[3700, 20000], help="synthetic sizes for both")
+    parser.add_argument("--vectors", type=Path, help="an .emb.npy to compare on as well")
+    parser.add_argument("--large", type=int, default=0, help="rows of the run of ours alone")
+    asked = parser.parse_args()
+    if asked.large:
+        large(asked.large)
+        return
+    print(
+        "| data | rows | inertia ours | k-means-constrained | ratio | sizes ours "
+        "| CPU s ours (wall) | theirs | times faster |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    if asked.vectors:
+        compare(np.load(asked.vectors, allow_pickle=False), asked.vectors.stem)
+    for size in asked.sizes:
+        compare(blobs(size), "64 blobs")
+
+
+if __name__ == "__main__":
+    main()
