@@ -53,7 +53,7 @@ def exact_search(
     for chunk in chunks(trie, max(token_budget // len(prompts), 1)):
         reached = first[:, chunk.start[0] : chunk.stop[0]]  # (B, nodes of depth 1)
         hidden = read_chunk(model, trie, sids, cache, chunk, seen, length)
-        cache.crop(seen.shape[1])
+        cache.crop(-chunk.tokens)
         for depth in range(1, trie.num_levels):
             nodes = torch.arange(chunk.start[depth - 1], chunk.stop[depth - 1], device=last.device)
             here = hidden[depth - 1]  # (B, nodes, d)

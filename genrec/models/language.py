@@ -20,12 +20,15 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen2Tokenizer,
 )
+from transformers.utils import logging
 
 from genrec.artifacts import ArtifactError
 from genrec.config import Scratch
 from genrec.data.catalog import Catalog
 from genrec.models.beam import SidVocabulary
 from genrec.sids import SidIndex
+
+logging.disable_progress_bar()  # a bar for loading weights hides the bars that matter
 
 PAD, EOS = "<|endoftext|>", "<|im_end|>"
 # How Qwen2 splits text before merging; a tokenizer saved with another rule would be read back with this one.
