@@ -1,0 +1,168 @@
+"""Constrained beam search on the token tree against `model.generate` with a prefix-dictionary processor, in one process.
+
+    python benchmarks/decode.py --shape quickstart --requests 32
+    python benchmarks/decode.py --shape 0.5b --requests 2 --dtype bfloat16
+
+Random weights, 3,686 items of 3 x 256 codes, prompts of about 100 tokens, 50 beams. Prints whether the lists are the
+same, requests a second of both, their ratio, and how far the engine is from its floor: the arithmetic of one prompt pass
+and two levels of 50 tokens, over the matrix-multiplication rate measured just before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList, Qwen2Config, Qwen2ForCausalLM
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from genrec.models.beam import SidVocabulary, beam_search
+from genrec.models.trie import build_trie
+from genrec.sids import SidIndex, make_index
+
+LEVELS, CODES, ITEMS, BEAMS = 3, 256, 3686, 50
+SHAPES = {  # text vocabulary, then Qwen2Config
+    "quickstart": (2000, {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2,
+                          "num_attention_heads": 4, "num_key_value_heads": 4}),
+    "0.5b": (151936, {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+                      "num_attention_heads": 14, "num_key_value_heads": 2, "rope_theta": 1e6}),
+}  # fmt: skip
+
+
+class PrefixDictionary(LogitsProcessor):
+    """The field's way: a Python dictionary from prefix to legal tokens, looked up beam by beam."""
+
+    def __init__(self, index: SidIndex, base: int, prompt_width: int):
+        self.prompt_width = prompt_width
+        self.legal: dict[tuple[int, ...], set[int]] = {}
+        for row in index.codes.tolist():
+            tokens = [base + CODES * level + code for level, code in enumerate(row)]
+            for depth, token in enumerate(tokens):
+                self.legal.setdefault(tuple(tokens[:depth]), set()).add(token)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores.float().log_softmax(-1)
+        mask = torch.full_like(scores, -torch.inf)
+        for row in range(len(input_ids)):
+            mask[row, list(self.legal.get(tuple(input_ids[row, self.prompt_width :].tolist()), ()))] = 0
+        return scores + mask
+
+
+def main() -> None:
+    options = parse()
+    torch.manual_seed(0)
+    base, shape = SHAPES[options.shape]
+    vocab = base + LEVELS * CODES
+    config = Qwen2Config(vocab_size=vocab, tie_word_embeddings=True, **shape)
+    model = Qwen2ForCausalLM._from_config(config, attn_implementation="sdpa").to(getattr(torch, options.dtype)).eval()
+    index, prompts = make_catalogue(), make_prompts(base, options.requests)
+    sids = SidVocabulary(torch.arange(base, vocab), tuple(CODES * level for level in range(LEVELS)), (CODES,) * LEVELS)
+    trie = build_trie(index)
+
+    def ours() -> list[list[int]]:
+        found = []
+        for start in range(0, len(prompts), options.batch):
+            leaves, _ = beam_search(model, trie, sids, prompts[start : start + options.batch], BEAMS)
+            found += trie.item[leaves].tolist()
+        return found
+
+    processor_for = {width: PrefixDictionary(index, base, width) for width in {max(map(len, prompts))}}
+
+    def theirs() -> list[list[int]]:
+        width = max(map(len, prompts))
+        found = []
+        for start in range(0, len(prompts), options.generate_batch):
+            tokens = generate(model, prompts[start : start + options.generate_batch], width, processor_for[width])
+            found += items_of(tokens - base, index)
+        return found
+
+    same = np.mean([mine == other for mine, other in zip(ours(), theirs(), strict=True)])
+    fast, slow = in_turn(ours, theirs, options.rounds)
+    floor = len(prompts) * arithmetic(config, np.mean([len(p) for p in prompts])) / matmul_rate(config, model.dtype)
+    print(f"{options.shape} {options.dtype}, {len(prompts)} prompts of {np.mean([len(p) for p in prompts]):.0f} tokens")
+    print(f"  same ranked list of {BEAMS}: {same:.1%}")
+    print(f"  token tree        {len(prompts) / fast:8.2f} requests/s")
+    print(f"  model.generate    {len(prompts) / slow:8.2f} requests/s")
+    print(f"  ratio             {slow / fast:8.1f}")
+    print(f"  time over floor   {fast / floor:8.2f}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="quickstart")
+    parser.add_argument("--requests", type=int, default=32, help="prompts to answer")
+    parser.add_argument("--batch", type=int, default=16, help="prompts a batch of the token tree")
+    parser.add_argument("--generate_batch", type=int, default=4, help="prompts a batch of model.generate")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds of each, in turn; medians are printed")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    return parser.parse_args()
+
+
+def make_catalogue() -> SidIndex:
+    space = np.random.default_rng(0).choice(CODES**LEVELS, size=ITEMS, replace=False)
+    return make_index(np.stack(np.unravel_index(space, (CODES,) * LEVELS), axis=1), (CODES,) * LEVELS)
+
+
+def make_prompts(base: int, count: int) -> list[list[int]]:
+    rng = np.random.default_rng(1)
+    return [rng.integers(0, base, size=length).tolist() for length in rng.integers(80, 121, size=count)]
+
+
+def generate(model, prompts: list[list[int]], width: int, processor: LogitsProcessor) -> torch.Tensor:
+    """(B, BEAMS, LEVELS) token ids."""
+    ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    out = model.generate(
+        input_ids=ids, attention_mask=mask, num_beams=BEAMS, num_return_sequences=BEAMS, do_sample=False,
+        max_new_tokens=LEVELS, min_new_tokens=LEVELS, length_penalty=0.0, pad_token_id=0, eos_token_id=None,
+        logits_processor=LogitsProcessorList([processor]),
+    )  # fmt: skip
+    return out[:, width:].view(len(prompts), BEAMS, LEVELS)
+
+
+def items_of(codes: torch.Tensor, index: SidIndex) -> list[list[int]]:
+    known = {tuple(row): item for item, row in enumerate(index.codes.tolist())}
+    codes = codes - CODES * torch.arange(LEVELS)
+    return [[known[tuple(row)] for row in beams] for beams in codes.tolist()]
+
+
+def in_turn(first, second, rounds: int) -> tuple[float, float]:
+    """Median seconds of two functions, run alternately."""
+    times: dict = {first: [], second: []}
+    for _ in range(rounds):
+        for function, seconds in times.items():
+            begin = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - begin)
+    return statistics.median(times[first]), statistics.median(times[second])
+
+
+def arithmetic(config: Qwen2Config, prompt: float) -> float:
+    """Multiply-adds x 2 of one request: blocks over prompt and beam tokens, the head once and for two levels of beams."""
+    width, head = config.hidden_size, config.hidden_size // config.num_attention_heads
+    attention = 2 * width * width + 2 * width * head * config.num_key_value_heads
+    block = attention + 3 * width * config.intermediate_size
+    beams = (LEVELS - 1) * BEAMS
+    return 2 * (config.num_hidden_layers * block * (prompt + beams) + width * config.vocab_size * (1 + beams))
+
+
+def matmul_rate(config: Qwen2Config, dtype: torch.dtype) -> float:
+    """Operations a second of the feed-forward product at a batch of 1,024 tokens; best of ten."""
+    left = torch.randn(1024, config.hidden_size).to(dtype)
+    right = torch.randn(config.hidden_size, config.intermediate_size).to(dtype)
+    best = float("inf")
+    for _ in range(10):
+        begin = time.perf_counter()
+        left @ right
+        best = min(best, time.perf_counter() - begin)
+    return 2 * left.shape[0] * left.shape[1] * right.shape[1] / best
+
+
+if __name__ == "__main__":
+    main()
