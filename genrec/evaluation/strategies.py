@@ -142,6 +142,14 @@ def balance_items(report: dict[str, Any]) -> Changes:
     return more_rows(report, "title_to_sid", "sid_to_title")
 
 
+def spread_targets(report: dict[str, Any]) -> Changes:
+    """Popular items cannot win by longer vectors, and each target is spread over all items; sasrec alone has both."""
+    if report["model"] != "sasrec":
+        return {}
+    smoothing = max(report["config"]["sequential"]["label_smoothing"], 0.1)
+    return {"sequential.cosine": True, "sequential.label_smoothing": smoothing}
+
+
 def align_texts(report: dict[str, Any]) -> Changes:
     """What is known of an item nobody bought is its text: nearer to it by tasks, by the first SID rows, by the SIDs."""
     changes = more_rows(report, "title_to_sid", "sid_to_title", "description_to_sid") | {"sids.alpha": 0.0}
@@ -175,7 +183,7 @@ def room_for_items(sids: dict[str, Any], quality: dict[str, Any]) -> Changes:
 
 
 def shorten_history(report: dict[str, Any]) -> Changes:
-    """Without a weight for recent items, the recent ones gain by leaving out the old."""
+    """The recent items gain by leaving out the old."""
     return {"data.max_history": max(math.ceil(report["config"]["data"]["max_history"] / 2), 3)}
 
 
@@ -196,7 +204,7 @@ def tune_sequential(report: dict[str, Any]) -> Changes:
     knobs = report["config"]["sequential"]
     return {
         "sequential.learning_rate": 0.5 * knobs["learning_rate"],
-        "sequential.early_stop": 2 * knobs["early_stop"],
+        "sequential.epochs": 2 * knobs["epochs"],
     }
 
 
@@ -204,7 +212,7 @@ STRATEGIES: dict[str, Strategy] = {
     "long_tail": Strategy(
         "rare items are seen as often as popular ones",
         pattern_evidence(("long_tail", 0.30), ("popularity_bias", 0.30)),
-        {"language": balance_items, "sequential": lambda report: {"sequential.cosine": True}},
+        {"language": balance_items, "sequential": spread_targets},
     ),
     "cold_start": Strategy(
         "items are known by their texts", pattern_evidence(("cold_item", 0.20)), {"language": align_texts}
@@ -216,10 +224,7 @@ STRATEGIES: dict[str, Strategy] = {
     "recency_bias": Strategy(
         "the last items count for more",
         pattern_evidence(("recent_preference_ignored", 0.20)),
-        {
-            "language": shorten_history,
-            "sequential": lambda report: {"sequential.recency": report["config"]["sequential"]["recency"] + 1},
-        },
+        {"language": shorten_history, "sequential": shorten_history},
     ),
     "hyperparameter": Strategy(
         "slower and longer training", tuning_evidence, {"language": tune_language, "sequential": tune_sequential}
