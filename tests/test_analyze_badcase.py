@@ -1,6 +1,7 @@
 """The analysis stage on any model of an evaluation: its tree, resumption, refusals."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import evaluate
 from genrec import stage
 from genrec.artifacts import ArtifactError, load_arrays, read_manifest, save_arrays
 from genrec.config import ROOT, Command, Config
+from genrec.evaluation import plots
 from genrec.models.families import fingerprints_read
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
@@ -68,6 +70,24 @@ def test_two_models_stand_beside_each_other_and_a_second_call_does_nothing(evalu
     assert "analysis: up to date" in capsys.readouterr().out
     with pytest.raises(ArtifactError, match="analysis.top_k is 10 there, 3 asked.*--clean"):
         analyse(evaluated, model="popular", top_k=3)
+
+
+def test_a_stopped_analysis_goes_on_to_the_same_files(evaluated, monkeypatch, capsys):
+    analyse(evaluated, model="popular")
+    directory = evaluated.run.dir / "analysis/popular"
+    unbroken = read_manifest(directory).fingerprint
+    shutil.rmtree(directory)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setitem(plots.BADCASE_PLOTS, "sid_quality", stopped)
+        analyse(evaluated, model="popular")
+    assert not directory.exists()
+    analyse(evaluated, model="popular")
+    assert "going on from where it was stopped" in capsys.readouterr().out
+    assert read_manifest(directory).fingerprint == unbroken
+
+
+def stopped(report, path):
+    raise KeyboardInterrupt
 
 
 def test_new_predictions_make_it_stale(evaluated):

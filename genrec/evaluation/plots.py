@@ -105,13 +105,18 @@ def plot_failure_rate(report: dict[str, Any], path: Path) -> None:
         axis.plot(rate["mean"], place, "o", color=HITS, markersize=7)
         axis.text(1.13, place, f"{rate['mean']:.0%}", ha="right", va="center", fontsize=9)
     axis.axvline(overall, color=CAUSE, linewidth=1.5, linestyle="--")
-    axis.set_yticks(range(len(slices)), [f"{shorten(name, 40)} ({rate['rows']:,})" for name, rate in slices])
+    axis.set_yticks(range(len(slices)), [f"{plain_text(name)} ({rate['rows']:,})" for name, rate in slices])
     axis.set_ylim(max(len(slices), 1) - 0.5, -0.5)
     axis.set_xlim(-0.02, 1.15)
     axis.set_xticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
     axis.set_xlabel(f"truth not in the first {report['top_k']}, 95% interval; dashed: all rows, {overall:.1%}")
     axis.set_title("Failure rate by kind of row (rows)", fontsize=12)
     finish(figure, axis, path)
+
+
+def plain_text(name: str) -> str:
+    """A shop's own words: short, and without what matplotlib takes for a formula."""
+    return shorten(name, 40).replace("$", r"\$")
 
 
 def plot_rank_distribution(report: dict[str, Any], path: Path) -> None:

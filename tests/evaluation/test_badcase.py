@@ -170,7 +170,11 @@ def make(made: Cases, title: str = "Item") -> dict:
     users = np.array([f"u{user}" for user in range(len(made))])
     sequences = Sequences(np.zeros(0), np.zeros(0), np.zeros(len(made) + 1), users)
     shown = Shown(made, diagnose(made, 0), catalog(title), sequences)
-    slices = {"tail target": made.tail[made.target], "cold target": made.train_count[made.target] == 0}
+    slices = {
+        "category: under $5 & $_{x": made.target > 0,
+        "tail target": made.tail[made.target],
+        "cold target": made.train_count[made.target] == 0,
+    }
     quality = {
         "items": NUM_ITEMS,
         "collisions": {name: {"items": 1, "share": 0.08, "sharing": 2, "largest": 2} for name in ("before", "after")},
