@@ -6,7 +6,7 @@ Assigning n items to K codes of equal capacity at the least total cost is a tran
                  p_k += eps log(asked_k / (n/K)) with a softened argmin of width eps, eps falling (Sinkhorn's dual)
     augmenting   the argmin is the cheapest assignment with its own code sizes; each item still over a capacity leaves
                  by the cheapest chain of moves code -> code -> code with room (min-cost flow on K nodes), so the
-                 result is the cheapest with the sizes asked for, whatever n
+                 result is the cheapest with the sizes asked for (exactly so while n/K < 2 BATCH)
 
 n items, D width, K codes
 """
@@ -19,11 +19,13 @@ import torch
 from genrec.quantizers.rqkmeans import kmeans
 
 CHUNK = 16384  # rows of an (n, K) temporary
-SAMPLE = 256  # centroids and coarse prices are learned on at most this many items a code; codes are given to all
-FINE = 0.1  # the last eps, in units of the mean gap between an item's best two codes
+SAMPLE = 256  # centroids are learned on at most this many items a code; codes are given to all
+COARSE = 32  # prices at all but the last eps are learned on this many items a code
+FINE = 0.05  # the last eps, in units of the mean gap between an item's best two codes
 COOLING = 3  # eps falls by this factor
-STEPS = 3  # Newton steps at each eps, at most
-EVEN = 0.02  # share of misplaced items at which eps falls
+STEPS = 5  # Newton steps at each eps, at most
+EVEN = 0.005  # share of misplaced items at which eps falls
+BATCH = 100  # a chain carries one item, or n/K/BATCH of them where codes hold so many that the cheapest are all alike
 SETTLED = 0.005  # stop when fewer than this share of items change their code in a round
 
 
@@ -36,7 +38,6 @@ class Clusters:
         self.cost = cost  # (n, K)
         self.members = np.split(order, np.cumsum(np.bincount(codes, minlength=num_codes))[:-1])
         self.step = np.full((num_codes, num_codes), np.inf)  # (K to, K from) added cost of the cheapest move
-        self.mover = np.zeros((num_codes, num_codes), dtype=np.int64)  # (K to, K from) the item that makes it
         for code in range(num_codes):
             self.refresh(code)
 
@@ -46,18 +47,21 @@ class Clusters:
             self.step[:, code] = np.inf
             return
         added = self.cost[items] - self.cost[items, code][:, None]  # (m, K)
-        best = added.argmin(axis=0)
-        self.step[:, code] = added[best, np.arange(len(best))]
-        self.mover[:, code] = items[best]
+        self.step[:, code] = added.min(axis=0)
 
-    def shift(self, path: list[int]) -> None:
-        """One item along each edge of a path of codes."""
-        moves = [(self.mover[k, j], j, k) for j, k in zip(path, path[1:], strict=False)]
-        for item, j, k in moves:
-            self.members[j] = self.members[j][self.members[j] != item]
-            self.members[k] = np.append(self.members[k], item)
+    def shift(self, path: list[int], units: int) -> None:
+        """The `units` cheapest items along each edge of a path of codes."""
+        moves = [(self.movers(j, k, units), j, k) for j, k in zip(path, path[1:], strict=False)]
+        for items, j, k in moves:
+            self.members[j] = np.setdiff1d(self.members[j], items, assume_unique=True)
+            self.members[k] = np.concatenate([self.members[k], items])
         for code in path:
             self.refresh(code)
+
+    def movers(self, j: int, k: int, units: int) -> np.ndarray:
+        items = self.members[j]
+        added = self.cost[items, k] - self.cost[items, j]
+        return items[np.argpartition(added, units - 1)[:units]]
 
     def codes(self) -> np.ndarray:
         found = np.empty(len(self.cost), dtype=np.int64)
@@ -120,7 +124,7 @@ def find_prices(cost: torch.Tensor) -> torch.Tensor:
 
     All but the last eps look at a sample of the rows: there are only K prices to learn.
     """
-    sample = cost[:: max(1, len(cost) // (SAMPLE * cost.shape[1]))].contiguous()
+    sample = cost[:: max(1, len(cost) // (COARSE * cost.shape[1]))].contiguous()
     prices, fine = torch.zeros(cost.shape[1], device=cost.device), FINE * mean_gap(sample)
     eps = max(spread(sample), fine)
     while eps > fine:
@@ -191,12 +195,14 @@ def fill(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
     clusters, potential = Clusters(cost.cpu().numpy(), wanted), prices.cpu().double().numpy()
     counts = np.bincount(wanted, minlength=len(potential))
     room = capacities(counts) - counts  # (K,) below 0: surplus
+    batch = max(1, len(wanted) // len(room) // BATCH)
     while (room < 0).any():
         path, distance = cheapest_chain(clusters.step, potential, room)
         potential -= np.minimum(distance, distance[path[-1]])
-        clusters.shift(path)
-        room[path[0]] += 1
-        room[path[-1]] -= 1
+        units = min(batch, -room[path[0]], room[path[-1]], *(len(clusters.members[code]) for code in path[:-1]))
+        clusters.shift(path, units)
+        room[path[0]] += units
+        room[path[-1]] -= units
     return torch.from_numpy(clusters.codes()).to(cost.device)
 
 

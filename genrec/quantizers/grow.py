@@ -5,7 +5,7 @@ A model trained on the old SIDs can therefore decode the new ones without traini
 `grow_run` works on a run: sids/ (or sids_grown/ of an earlier call) and the texts of new items -> sids_grown/ with
 
     <dataset>.index.json  <dataset>.item.json  codes.npy  sid_index.npz     old items first, then the new ones
-    allowed.npy (N + M,) bool, False for retired items: what models.trie.keep_only cuts the trie by
+    allowed.npy (N + M,) bool, False for retired items: what models.trie.make_filter takes as `allowed`
     grown.json            each new item's SID, error, whether it had to move, whether it is poorly placed
 
 N old items, M new items, L levels, d width of z
@@ -86,12 +86,12 @@ def grow_run(config: Config) -> Path:
     base = target if target.exists() else frozen
     done = read_report(target)
     new_items = config.sids.add
+    added = read_item_json(new_items) if new_items else None
     if new_items is not None and sha256(new_items) in done["added_files"]:
         note(STAGE, f"{new_items} was added before; only retirements are applied")
-        new_items = None
+        added = None
     index, catalog, allowed = read_base(config, base)
-    if new_items is not None:
-        added = read_item_json(new_items)
+    if added is not None:
         grown = grow(index, place(config, manifest, frozen, added), old_errors(config, manifest, frozen))
         done["added_files"].append(sha256(new_items))
         done["items"] += describe(grown, added, len(index))

@@ -204,7 +204,7 @@ def plot_usage(axis: Any, index: SidIndex) -> None:
 
 def plot_error(axis: Any, quality: dict[str, Any]) -> None:
     axis.set(title="Error left after each level", xlabel="levels", ylabel="share of variance", ylim=(0, 1.1))
-    errors = quality.get("reconstruction", {}).get("error", [])
+    errors = np.clip(quality.get("reconstruction", {}).get("error", []), 0, 1)
     axis.bar([str(level + 1) for level in range(len(errors))], errors, color="tab:gray")
     for level, error in enumerate(errors):
         axis.text(level, error, f"{error:.3f}", ha="center", va="bottom")

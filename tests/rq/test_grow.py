@@ -1,0 +1,96 @@
+"""A growing catalogue: old SIDs stay byte for byte, new items can be decoded, retired ones cannot."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from genrec import sids
+from genrec.artifacts import ArtifactError
+from genrec.config import parse_strict
+from genrec.models import item_encoder
+from genrec.models.trie import build_trie, make_filter
+from genrec.quantizers.grow import grow_run
+from tests.rq.conftest import NUM_ITEMS, WIDTH, shop_vectors
+
+
+@pytest.fixture
+def new_items(tmp_path, monkeypatch):
+    """Four new items: two equal to old item 0, one near item 4, one unlike anything; a table stands for the encoder."""
+    old = shop_vectors()
+    table = {"twin": old[0], "twin too": old[0], "near": old[4] + 0.01, "odd": 9 * np.ones(WIDTH, np.float32)}
+    monkeypatch.setattr(item_encoder, "encode_items", lambda texts, *_: np.stack([table[t] for t in texts]))
+    path = tmp_path / "new.item.json"
+    path.write_text(json.dumps({str(i): {"title": title} for i, title in enumerate(table)}))
+    return path
+
+
+def grow(run, *flags):
+    return grow_run(parse_strict([*run.flags, *flags], "sids").config)
+
+
+@pytest.mark.parametrize("method", ["rqkmeans", "rqvae", "rqkmeans_plus"])
+def test_old_codes_stay_and_new_items_are_reachable(run, new_items, method):
+    before = np.load(run.sids("--method", method) / "codes.npy")
+    grown = grow(run, "--add", str(new_items), "--retire", "[3, 4]")
+    index = sids.load_index(grown / "sid_index.npz")
+    assert index.codes[:NUM_ITEMS].tobytes() == before.tobytes()
+    assert len(index) == NUM_ITEMS + 4 and len(np.unique(index.codes, axis=0)) == NUM_ITEMS + 4
+    trie = build_trie(index)
+    reachable = reached(trie, make_filter(trie, torch.from_numpy(np.load(grown / "allowed.npy")), None))
+    assert reachable == set(range(NUM_ITEMS + 4)) - {3, 4}
+
+
+def reached(trie, kept):
+    """Items that a decoder can come to: every child with a kept item, level by level."""
+    nodes = torch.zeros(1, dtype=torch.long)
+    for depth in range(trie.num_levels):
+        child, real = trie.children(depth, nodes)
+        nodes = child[real]
+        nodes = nodes[trie.count(depth + 1, nodes, kept) > 0]
+    return set(trie.item[trie.under[-1][nodes]].tolist())
+
+
+def test_the_report_names_what_moved_and_what_is_placed_poorly(run, new_items):
+    run.sids("--method", "rqkmeans")
+    report = json.loads((grow(run, "--add", str(new_items)) / "grown.json").read_text())
+    by_title = {item["title"]: item for item in report["items"]}
+    assert by_title["twin"]["moved"] and by_title["twin too"]["moved"]
+    assert [title for title, item in by_title.items() if item["poor"]] == ["odd"] or by_title["odd"]["poor"]
+    assert by_title["near"]["item"] == NUM_ITEMS + 2
+
+
+def test_adding_the_same_file_again_adds_nothing(run, new_items):
+    run.sids("--method", "rqkmeans")
+    first = (grow(run, "--add", str(new_items)) / "codes.npy").read_bytes()
+    assert (grow(run, "--add", str(new_items)) / "codes.npy").read_bytes() == first
+
+
+def test_a_second_file_goes_on_from_the_first(run, new_items, tmp_path):
+    run.sids("--method", "rqkmeans")
+    first = np.load(grow(run, "--add", str(new_items)) / "codes.npy")
+    more = tmp_path / "more.item.json"
+    more.write_text(json.dumps({"0": {"title": "twin"}}))
+    second = np.load(grow(run, "--add", str(more)) / "codes.npy")
+    assert len(second) == len(first) + 1 and (second[:-1] == first).all()
+
+
+def test_extra_level_and_kept_indices_grow_too(run, new_items):
+    for how in ("extra_level", "keep"):
+        before = np.load(run.sids("--method", "rqkmeans", "--collisions", how, "--clean") / "codes.npy")
+        index = sids.load_index(grow(run, "--add", str(new_items)) / "sid_index.npz")
+        assert (index.codes[:NUM_ITEMS] == before).all()
+        new = index.codes[NUM_ITEMS:, :3]
+        assert not (new[:, None] == before[None, :, :3]).all(axis=2).any()
+        (run.dir / "sids_grown").rename(run.dir / f"grown_{how}")
+
+
+def test_what_cannot_be_grown_says_so(run):
+    with pytest.raises(ArtifactError, match="not there yet"):
+        grow(run, "--retire", "[1]")
+    run.sids("--method", "rqkmeans")
+    with pytest.raises(ArtifactError, match="retire names item 90"):
+        grow(run, "--retire", "[90]")
+    with pytest.raises(ArtifactError, match="cannot be read|No such file"):
+        grow(run, "--add", "/no/such.item.json")
