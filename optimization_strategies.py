@@ -17,17 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from genrec.artifacts import BADCASE_REPORT, ArtifactError, write_json
+from genrec.config import ConfigError
 from genrec.stage import fail
 
 
 def main() -> None:
     options = options_of_call()
     try:
-        print(run(options))
-    except (ArtifactError, ValueError) as error:
+        text = run(options)
+    except (ArtifactError, ConfigError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"cannot write {options.output_config}: {error.strerror}; choose another --output_config")
+    except (KeyboardInterrupt, EOFError):
+        fail("nothing chosen, nothing written", code=130)
+    print(text)
 
 
 def options_of_call() -> argparse.Namespace:
