@@ -167,13 +167,13 @@ def draw_codes(axis: plt.Axes, quality: dict[str, Any]) -> None:
     used = quality["codes_used"]
     bars = axis.bar([f"level {n + 1}" for n in range(len(used))], [part / whole for part, whole in used], color=PLAIN)
     labels = [
-        f"{part} of {whole}\nlargest\n{big:.1f}x even"
-        for (part, whole), big in zip(used, quality["code_imbalance"], strict=True)
+        f"{part} of {whole}\n{big:.1f}x" for (part, whole), big in zip(used, quality["code_imbalance"], strict=True)
     ]
     axis.bar_label(bars, labels, fontsize=9, padding=2)
     axis.set_ylim(0, 1.3)
     axis.set_yticks(np.linspace(0, 1, 6))
     axis.set_ylabel("share of codes in use")
+    axis.set_xlabel("codes in use; largest code over an even share")
     before, after = (quality["collision"][name]["items"] for name in ("before", "after"))
     axis.set_title(f"collisions: {after:,} now, {before:,} before resolution", fontsize=11)
 

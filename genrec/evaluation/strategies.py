@@ -210,7 +210,7 @@ def tune_sequential(report: dict[str, Any]) -> Changes:
 
 STRATEGIES: dict[str, Strategy] = {
     "long_tail": Strategy(
-        "rare items are seen as often as popular ones",
+        "rare items weigh more in training",
         pattern_evidence(("long_tail", 0.30), ("popularity_bias", 0.30)),
         {"language": balance_items, "sequential": spread_targets},
     ),
