@@ -19,6 +19,8 @@ from genrec.config import Config
 
 def build(config: Config, directory: Path) -> dict[str, Any]:
     """Data and SIDs -> model directory; returns what the manifest tells of the training."""
+    if (directory / artifacts.TRAINING).exists():  # killed after the last weight was written
+        return leave_checkpoints(directory)
     import numpy as np
     from transformers import set_seed
 
@@ -57,15 +59,23 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         return valid_scores(generative.recommend(valid, 10, Decoding(num_beams=20)), valid.target)
 
     statistics = train(config, directory, model, tokenizer, rows, decode, callbacks(config, "sft"))
-    for checkpoint in directory.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    statistics |= {"rows": len(rows), "answer_tokens": targets}
+    if stage.rank() > 0:
+        return statistics
     merged(model).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     sids = artifacts.require(stage.stage_dir(config, "sids"), "rq/generate_indices.py")
-    save_card(
-        directory, Card(sids.fingerprint, prompt_fingerprint(), config.data.source, config.sft.cutoff_len), texts.index
-    )
-    return statistics | {"rows": len(rows), "answer_tokens": targets}
+    card = Card(sids.fingerprint, prompt_fingerprint(), config.data.source, config.sft.cutoff_len)
+    save_card(directory, card, texts.index)
+    artifacts.write_json(directory / artifacts.TRAINING, statistics)
+    return leave_checkpoints(directory)
+
+
+def leave_checkpoints(directory: Path) -> dict[str, Any]:
+    """The model is written: its checkpoints are no longer needed. Returns what training.json says."""
+    for checkpoint in directory.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    return artifacts.read_json(directory / artifacts.TRAINING)
 
 
 def make_model(config: Config, texts: Any) -> tuple[Any, Any]:

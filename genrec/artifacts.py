@@ -36,6 +36,7 @@ QUANTIZER = "quantizer"  # directory of the learned quantizers' weights
 QUALITY = "quality.json"
 QUALITY_PLOT = "quality.png"
 SID_INDEX = "sid_index.npz"
+TRAINING = "training.json"  # in a model directory: how training went; written when the weights are there
 RESULTS = "results.json"
 EVAL_RESULTS = "eval_results.jsonl"
 RECOMMENDATIONS = "recommendations.npz"
@@ -136,6 +137,13 @@ def write_text(path: Path, text: str) -> None:
     beside = path.with_name(path.name + ".tmp")
     beside.write_text(text, encoding="utf-8")
     os.replace(beside, path)
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from None
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:

@@ -84,6 +84,9 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
     """One stage, from what is there to what should be there. `sources` gives fingerprints of files outside the run."""
     config, final = command.config, stage_dir(command.config, stage)
     partial = final.with_name(final.name + ".partial")
+    if rank() > 0:
+        follow(config, partial, identity(config, stage, sources), build)
+        return
     if command.clean and not command.dry_run:
         remove(final, partial)
     wanted = identity(config, stage, sources)
@@ -105,6 +108,21 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
     finish(stage, partial, identity(config, stage, sources), statistics, seconds)
     os.replace(partial, final)
     note(stage, f"done in {seconds:.1f} s -> {final}")
+
+
+def rank() -> int:
+    """Number of this process in a distributed launch (torchrun), 0 when alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def follow(config: Config, partial: Path, wanted: Identity, build: Build) -> None:
+    """A process beside rank 0: work along once rank 0 has begun, write nothing. Gives up quietly if it never begins."""
+    begun, deadline = partial / BEGUN, time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if begun.exists() and not differing(json.loads(begun.read_text()), wanted):
+            build(config, partial)
+            return
+        time.sleep(0.1)
 
 
 def stage_dir(config: Config, stage: str) -> Path:
@@ -210,5 +228,5 @@ def git_commit() -> str:
 
 def note(stage: str, text: str) -> None:
     """One line a phase, on rank 0 only."""
-    if int(os.environ.get("RANK", "0")) == 0:
+    if rank() == 0:
         print(f"{stage}: {text}", flush=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 
 from genrec.config import Config
 from genrec.data.prompts import Encoder
@@ -131,7 +131,11 @@ class TreeTrainer(Trainer):
         total = torch.nn.functional.cross_entropy(
             logits.float(), labels, reduction="sum", label_smoothing=self.args.label_smoothing_factor
         )
-        count = num_items_in_batch if num_items_in_batch is not None else len(labels)
+        count = len(labels)
+        if (
+            num_items_in_batch is not None
+        ):  # answers of the whole step, over all processes, whose gradients are averaged
+            count = num_items_in_batch / self.accelerator.num_processes
         return (total / count, {"logits": logits}) if return_outputs else total / count
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
@@ -151,6 +155,7 @@ def training_arguments(config: Config, directory: Path, num_rows: int) -> Traini
         "output_dir": str(directory),
         "seed": config.run.seed,
         "use_cpu": not cuda,
+        "ddp_backend": "gloo" if processes() > 1 and not cuda else None,
         "bf16": settings.bf16 if settings.bf16 != "auto" else cuda and torch.cuda.is_bf16_supported(),
         "num_train_epochs": settings.num_epochs,
         "per_device_train_batch_size": settings.micro_batch_size,
@@ -178,8 +183,12 @@ def training_arguments(config: Config, directory: Path, num_rows: int) -> Traini
 
 def accumulation(batch_size: int, micro_batch_size: int) -> int:
     """Forward passes an optimizer step, over all processes of a distributed launch."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    return max(1, batch_size // (micro_batch_size * processes))
+    return max(1, batch_size // (micro_batch_size * processes()))
+
+
+def processes() -> int:
+    """Of a distributed launch (torchrun)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def train(
@@ -203,9 +212,16 @@ def train(
         decode=decode,
         callbacks=[*stop, *callbacks],
     )
-    result = trainer.train(resume_from_checkpoint=get_last_checkpoint(str(directory)))
+    result = trainer.train(resume_from_checkpoint=newest_checkpoint(directory))
+    trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     best = trainer.state.best_metric
     return {"train_loss": result.training_loss, "steps": trainer.state.global_step, f"valid_{VALID_METRIC}": best}
+
+
+def newest_checkpoint(directory: Path) -> str | None:
+    """The newest whole checkpoint; one that a kill cut short lacks the trainer's state, which is written last."""
+    whole = [path.parent for path in directory.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
+    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
 def valid_scores(recommended: Recommendations, target: np.ndarray) -> dict[str, float]:
