@@ -14,25 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from genrec.artifacts import ArtifactError
-from genrec.config import Config, parse
-from genrec.stage import fail, main
-
-
-def build(config: Config, partial: Path) -> dict:
-    from genrec.quantizers.build import build
-
-    return build(config, partial)
-
+from genrec.quantizers.command import command
 
 if __name__ == "__main__":
-    asked = parse(section="sids", doc=__doc__).config
-    if asked.sids.add is None and not asked.sids.retire:
-        main("sids", "sids", __doc__, build)
-    else:
-        from genrec.quantizers.grow import grow_run
-
-        try:
-            grow_run(asked)
-        except ArtifactError as error:
-            fail(str(error))
+    command(__doc__)

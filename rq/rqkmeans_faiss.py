@@ -13,16 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from genrec.config import Config
-from genrec.stage import main
-
-
-def build(config: Config, partial: Path) -> dict:
-    from genrec.quantizers.build import build
-
-    return build(config, partial)
-
+from genrec.quantizers.command import command
 
 if __name__ == "__main__":
-    sys.argv[1:1] = ["--method", "rqkmeans"]  # first, so that the config's method gives way
-    main("sids", "sids", __doc__, build)
+    command(__doc__, "rqkmeans")

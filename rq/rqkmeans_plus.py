@@ -14,21 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from genrec.config import Config, parse
-from genrec.stage import main
-
-
-def build(config: Config, partial: Path) -> dict:
-    from genrec.quantizers.build import build
-
-    return build(config, partial)
-
+from genrec.quantizers.command import command
 
 if __name__ == "__main__":
-    sys.argv[1:1] = ["--method", "rqkmeans_plus"]  # first, so that the config's method gives way
-    command = parse(section="sids", doc=__doc__)
-    if not (command.dry_run or command.clean):
-        from genrec.quantizers.build import take_over_constrained
-
-        take_over_constrained(command.config)
-    main("sids", "sids", __doc__, build)
+    command(__doc__, "rqkmeans_plus")

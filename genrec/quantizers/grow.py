@@ -122,12 +122,12 @@ def read_base(config: Config, base: Path) -> tuple[SidIndex, Catalog, np.ndarray
 
 def place(config: Config, manifest: Manifest, frozen: Path, added: Catalog) -> Quantized:
     """New texts -> codes by the run's own encoder and quantizer, none of which learns anything."""
-    from genrec.models.item_encoder import SHARDS, check_vectors, encode_items, forget_shards, item_texts, settings_of
+    from genrec.models.item_encoder import check_vectors, encode_items, forget_shards, item_texts, settings_of
 
     scratch = frozen.with_name("sids_grown.partial")
     vectors = encode_items(item_texts(added), settings_of(config), scratch)
     forget_shards(scratch)
-    check_vectors(vectors, len(added), f"the vectors of {config.sids.add} ({SHARDS})")
+    check_vectors(vectors, len(added), f"the vectors of {config.sids.add}")
     return by_frozen(manifest, frozen, vectors, np.zeros((len(vectors), 0), np.float32))
 
 

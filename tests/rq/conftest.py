@@ -17,7 +17,16 @@ from genrec.data.sequences import Sequences, Split, save_sequences, save_splits
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_ITEMS, WIDTH, GROUPS = 90, 16, 6
-SMALL = ["--config", str(ROOT / "config/tiny.yaml"), "--sids.codebook_size", "12", "--sids.epochs", "8"]
+SMALL = [
+    "--config",
+    str(ROOT / "config/tiny.yaml"),
+    "--sids.codebook_size",
+    "12",
+    "--sids.epochs",
+    "8",
+    "--sids.alpha",
+    "0",
+]
 
 
 def shop_vectors():

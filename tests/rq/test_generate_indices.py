@@ -143,4 +143,4 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_index(run, tmp_path, m
 
 def test_shop_has_three_equal_items():
     vectors = shop_vectors()
-    assert (vectors[0] == vectors[1]).all() and len(SMALL) == 6 and Run
+    assert (vectors[0] == vectors[1]).all() and len(SMALL) == 8 and Run

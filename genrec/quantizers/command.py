@@ -1,0 +1,45 @@
+"""What every script of rq/ that makes semantic IDs does: the stage `sids`, or growth of what it made."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from genrec.artifacts import ArtifactError
+from genrec.config import Config, parse
+from genrec.stage import fail, main
+
+
+def command(doc: str, method: str | None = None) -> None:
+    """`method` is what the script stands for: it takes the config's place; flags of the call come after it."""
+    if method is not None:
+        sys.argv[1:1] = ["--method", method]
+    asked = parse(section="sids", doc=doc)
+    try:
+        if asked.config.sids.add is not None or asked.config.sids.retire:
+            grow(asked.config)
+            return
+        if method == "rqkmeans_plus" and not (asked.dry_run or asked.clean):
+            take_over(asked.config)
+    except ArtifactError as error:
+        fail(str(error))
+    main("sids", "sids", doc, build)
+
+
+def grow(config: Config) -> None:
+    from genrec.quantizers.grow import grow_run
+
+    grow_run(config)
+
+
+def take_over(config: Config) -> None:
+    from genrec.quantizers.build import take_over_constrained
+
+    take_over_constrained(config)
+
+
+def build(config: Config, partial: Path) -> dict[str, Any]:
+    from genrec.quantizers.build import build
+
+    return build(config, partial)
