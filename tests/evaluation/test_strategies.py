@@ -36,8 +36,23 @@ TINY = str(ROOT / "config/tiny.yaml")
 TOP_K = 5
 
 
+# What the tests below count on, whatever the preset becomes.
+RUN = {
+    "data": {"max_history": 10},
+    "sids": {"method": "rqkmeans", "num_levels": 3, "codebook_size": 16, "collisions": "reassign", "alpha": 0.0},
+    "sft": {"train_from_scratch": True, "tasks": {"sid_to_sid": 1, "title_to_sid": 1, "sid_to_title": 1}},
+    "sequential": {"cosine": True, "label_smoothing": 0.0},
+}
+
+
 def config(*flags: str) -> dict:
-    return parse_strict(["--config", TINY, *flags]).config.model_dump(mode="json")
+    pinned = [
+        word
+        for section, keys in RUN.items()
+        for key, value in keys.items()
+        for word in (f"--{section}.{key}", json.dumps(value))
+    ]
+    return parse_strict(["--config", TINY, *pinned, *flags]).config.model_dump(mode="json")
 
 
 def pattern(share: float, hits: float, finding: str = "more often among misses") -> dict:
