@@ -24,9 +24,10 @@ METHODS = {
     "rqkmeans": {},
     "rqkmeans_constrained": {},
     "rqvae": {},
+    "rqvae, best by collision": {"method": "rqvae", "best_by": "collision"},
     "rqvae, Sinkhorn": {"method": "rqvae", "sinkhorn_eps": 0.05},
     "rqkmeans_plus": {},
-    "rqkmeans_constrained, alpha 0.3": {"method": "rqkmeans_constrained", "alpha": 0.3},
+    "rqkmeans_constrained, alpha 0.5": {"method": "rqkmeans_constrained", "alpha": 0.5},
 }
 COLUMNS = "method | s (CPU s) | collisions before | codes used | perplexity | error | next | near | category | brand"
 
@@ -56,9 +57,9 @@ def row(config: Config, name: str, change: dict) -> str:
 
 def main() -> None:
     config = parse(doc=__doc__).config
-    table = [f"| {COLUMNS} |", "|" + "---|" * (COLUMNS.count("|") + 1)]
-    table += [row(config, name, change) for name, change in METHODS.items()]
-    print("\n".join(table))
+    print(f"| {COLUMNS} |\n|" + "---|" * (COLUMNS.count("|") + 1))
+    for name, change in METHODS.items():
+        print(row(config, name, change), flush=True)
 
 
 if __name__ == "__main__":

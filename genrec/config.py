@@ -114,7 +114,7 @@ class Sids(Section):
     hidden: list[int] = knob([256, 128], "hidden widths of the encoder MLP; the decoder mirrors it")
     latent: int = knob(32, "width of z (rqvae; rqkmeans_plus is as wide as its input)", ge=1)
     epochs: int = knob(300, "passes over the items, at most", ge=1)
-    batch_size: int = knob(1024, "items a step", ge=1)
+    batch_size: int = knob(256, "items a step", ge=1)
     learning_rate: float | None = knob(None, "AdamW rate; 1e-3 for rqvae, 1e-4 for rqkmeans_plus when empty", gt=0)
     beta: float = knob(0.25, "weight of |r - sg(e)|^2, which holds the encoder to the codebooks", ge=0)
     quantization_weight: float = knob(1.0, "weight of the codebook terms against the reconstruction", ge=0)
@@ -125,7 +125,7 @@ class Sids(Section):
     layerwise: bool = knob(False, "train the levels one after the other instead of jointly")
     eval_step: int = knob(10, "epochs between two looks at collisions, each a checkpoint", ge=1)
     early_stop: int = knob(5, "looks without a better loss before stopping; 0 never stops", ge=0)
-    best_by: Literal["collision", "loss"] = knob("collision", "which of the two best models makes the index")
+    best_by: Literal["collision", "loss"] = knob("loss", "which of the two best models makes the index")
     add: Path | None = knob(
         None, "item.json of new items: give them SIDs by the frozen codebooks, into sids_grown/", result=False
     )
