@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from genrec import artifacts, stage
-from genrec.config import Command, Config, parse
+from genrec.commandline import Command, parse
+from genrec.config import Config
 
 
 def build(config: Config, partial: Path) -> dict[str, Any]:

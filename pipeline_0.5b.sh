@@ -65,7 +65,7 @@ ask() { # name: run (0), skip (1) or quit
 
 source setup_env.sh
 setup_env requirements.txt
-logs="$(python -m genrec.config run.dir "${flags[@]}")/logs" # a typo anywhere ends here, before any work
+logs="$(python -m genrec.commandline run.dir "${flags[@]}")/logs" # a typo anywhere ends here, before any work
 [[ -n "$dry" ]] || mkdir -p "$logs"
 done_=""
 stages

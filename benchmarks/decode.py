@@ -1,11 +1,11 @@
-"""Constrained beam search on the token tree against `model.generate` with a prefix-dictionary processor, in one process.
+"""Beam search on the token tree against `model.generate` with a prefix-dictionary processor, in one process.
 
     python benchmarks/decode.py --shape quickstart --requests 32
     python benchmarks/decode.py --shape 0.5b --requests 2 --dtype bfloat16
 
 Random weights, 3,686 items of 3 x 256 codes, prompts of about 100 tokens, 50 beams. Prints whether the lists are the
-same, requests a second of both, their ratio, and how far the engine is from its floor: the arithmetic of one prompt pass
-and two levels of 50 tokens, over the matrix-multiplication rate measured just before.
+same, requests a second of both, their ratio, and how far the engine is from its floor: the arithmetic of one prompt
+pass and two levels of 50 tokens, over the matrix-multiplication rate measured just before.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def in_turn(first, second, rounds: int) -> tuple[float, float]:
 
 
 def arithmetic(config: Qwen2Config, prompt: float) -> float:
-    """Multiply-adds x 2 of one request: blocks over prompt and beam tokens, the head once and for two levels of beams."""
+    """Operations of one request: blocks over prompt and beam tokens, the head once and for two levels of beams."""
     width, head = config.hidden_size, config.hidden_size // config.num_attention_heads
     attention = 2 * width * width + 2 * width * head * config.num_key_value_heads
     block = attention + 3 * width * config.intermediate_size

@@ -18,7 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from genrec.artifacts import QUALITY
-from genrec.config import Config, parse
+from genrec.commandline import parse
+from genrec.config import Config
 
 METHODS = {
     "rqkmeans": {},

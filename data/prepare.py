@@ -17,7 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genrec import stage
-from genrec.config import Command, Config, parse
+from genrec.commandline import Command, parse
+from genrec.config import Config
 
 
 def build(config: Config, directory: Path) -> dict:

@@ -1,8 +1,6 @@
-"""Every knob of the system, in one place: YAML files merge left to right, then flags; unknown keys fail at once.
+"""Every knob of the system, in one place: the schema, its checks, and what one key means for a result.
 
-A preset may open with `extends: other.yaml`. A stage script takes the keys of its own section as plain flags
-(`--learning_rate 3e-4`) and all others by path (`--data.dataset Office_Products`); the pipeline takes paths only.
-Nothing here imports torch, so `--help` and every typo answer in a fraction of a second.
+`genrec.commandline` reads files and flags into it. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -10,15 +8,12 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 ROOT = Path(__file__).resolve().parent.parent
-DEFAULT_CONFIG = ROOT / "config" / "0.5b.yaml"
 
 
 class ConfigError(ValueError):
@@ -283,148 +278,6 @@ class Config(Section):
     analysis: Analysis = knob(Analysis(), "")
 
 
-class Command(NamedTuple):
-    """What a command line says: the config, and what to do about this one call."""
-
-    config: Config
-    clean: bool
-    dry_run: bool
-
-
-# Spellings of seed commands for keys that live elsewhere under one name.
-ALIASES = {
-    "category": "data.dataset",
-    "dataset": "data.dataset",
-    "root": "run.dir",
-    "num_quantization_layers": "sids.num_levels",
-}
-
-
-def parse(argv: list[str] | None = None, section: str | None = None, doc: str = "") -> Command:
-    """Command line -> Command; prints help or one clear line and exits (0 / 2) where there is nothing to run."""
-    argv = sys.argv[1:] if argv is None else argv
-    if "--help" in argv or "-h" in argv:
-        print(help_text(section, doc))
-        raise SystemExit(0)
-    try:
-        return parse_strict(argv, section)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-
-
-def parse_strict(argv: list[str], section: str | None = None) -> Command:
-    files, flags, switches = split_argv(argv, section)
-    merged: dict[str, Any] = {}
-    for file in files or [DEFAULT_CONFIG]:
-        merge(merged, load_yaml(Path(file)))
-    for path, value in flags:
-        set_path(merged, path, value)
-    return Command(validate(merged), "clean" in switches, "dry-run" in switches)
-
-
-def split_argv(argv: list[str], section: str | None) -> tuple[list[str], list[tuple[str, Any]], set[str]]:
-    """`--config F`, `--a.b V`, `--a.b=V`, `--clean`, `--dry-run` -> files, (path, value) pairs, switches."""
-    files, flags, switches = [], [], set()
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            raise ConfigError(f"expected a flag that starts with --, found '{word}'")
-        name, equals, value = word[2:].partition("=")
-        if name in ("clean", "dry-run"):
-            switches.add(name)
-            continue
-        if not equals:
-            if not rest:
-                raise ConfigError(f"--{name} needs a value")
-            value = rest.pop(0)
-        if name == "config":
-            files.append(value)
-        else:
-            flags.append((full_path(name, section), yaml_value(value)))
-    return files, flags, switches
-
-
-def full_path(name: str, section: str | None) -> str:
-    """The path of a flag: a key of the script's own section, a path from the top, or a seed spelling."""
-    own = Config.model_fields[section].annotation.model_fields if section else {}
-    first = name.partition(".")[0]
-    if first in own:
-        return f"{section}.{name}"
-    if "." in name:
-        return name
-    if name in ALIASES:
-        return ALIASES[name]
-    raise ConfigError(f"unknown flag --{name}{nearest(name, [*own, *all_paths()])}")
-
-
-def yaml_value(text: str) -> Any:
-    """A flag's text read as YAML, so that `True`, `3e-4`, `[a, b]` mean what they mean in a file."""
-    try:
-        return float(text) if _is_float(text) else yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"'{text}' is not a YAML value: {error.__class__.__name__}") from None
-
-
-def _is_float(text: str) -> bool:
-    """YAML 1.1 reads 3e-4 as a string; a number is a number here."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "e" in text.lower() and text.lower() not in ("nan", "inf")
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """A config file with what it extends beneath it (`extends` is relative to the file)."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"no config file {path}; presets: {', '.join(presets())}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold sections (run:, data:, ...), found {type(content).__name__}")
-    content = _numbers(content)
-    base = content.pop("extends", None)
-    return merge(load_yaml(path.parent / base), content) if base else content
-
-
-def _numbers(value: Any) -> Any:
-    """The same tree with `5e-4` read as a number in files too."""
-    if isinstance(value, dict):
-        return {key: _numbers(child) for key, child in value.items()}
-    return float(value) if isinstance(value, str) and _is_float(value) else value
-
-
-def presets() -> list[str]:
-    return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "config").rglob("*.yaml") if "accelerate" not in p.parts)
-
-
-# Keys whose value is a free mapping: an overlay replaces a task mixture, but adds to trainer arguments.
-REPLACED_WHOLE = {"tasks"}
-
-
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`, in place: mappings merge key by key, everything else is replaced."""
-    for key, value in over.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict) and key not in REPLACED_WHOLE:
-            merge(base[key], value)
-        else:
-            base[key] = value
-    return base
-
-
-def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    for name in parents:
-        tree = tree.setdefault(name, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"--{path}: '{name}' is a value, not a section")
-    tree[last] = value
-
-
 def validate(tree: dict[str, Any]) -> Config:
     try:
         config = Config.model_validate(tree)
@@ -516,50 +369,3 @@ def result_knobs(section: Section) -> dict[str, Any]:
     """The keys of a section that its artifact depends on, as plain values."""
     dumped = section.model_dump(mode="json")
     return {n: dumped[n] for n, f in type(section).model_fields.items() if f.json_schema_extra["result"]}
-
-
-def help_text(section: str | None, doc: str) -> str:
-    lines = [doc.strip(), ""] if doc else []
-    lines += ["Options of every script:"]
-    lines += _rows(
-        [
-            ("--config FILE", f"preset, repeatable, later ones win (default {DEFAULT_CONFIG.relative_to(ROOT)})"),
-            ("--dry-run", "say what would be done and why"),
-            ("--clean", "throw away what this stage wrote before and start anew"),
-        ]
-    )
-    shown = [section, "run"] if section else list(Config.model_fields)
-    for name in shown:
-        model = Config.model_fields[name].annotation
-        lines += ["", f"{name}: {model.__doc__.strip() if model.__doc__ else ''}"]
-        prefix = "--" if name == section else f"--{name}."
-        lines += _rows([(f"{prefix}{path}", _describe(field)) for path, field in walk(model)])
-    if section:
-        others = ", ".join(f"--{name}.*" for name in Config.model_fields if name not in shown)
-        lines += ["", f"Other sections by path: {others}. Presets: {', '.join(presets())}"]
-    return "\n".join(lines)
-
-
-def _describe(field: Any) -> str:
-    default = field.default
-    return f"{field.description} (default {default})"
-
-
-def _rows(rows: list[tuple[str, str]]) -> list[str]:
-    width = max(len(left) for left, _ in rows) + 2
-    return [f"  {left:<{width}}{right}" for left, right in rows]
-
-
-def value_at(config: Config, path: str) -> Any:
-    """The value of one dotted key, for shell scripts."""
-    value: Any = config
-    for name in path.split("."):
-        value = getattr(value, name)
-    return value
-
-
-if __name__ == "__main__":
-    # python -m genrec.config [KEY] [flags]: check a configuration; print it resolved, or one key of it
-    asked = [word for word in sys.argv[1:2] if not word.startswith("--")]
-    resolved = parse(sys.argv[1 + len(asked) :]).config
-    print(value_at(resolved, asked[0]) if asked else yaml.safe_dump(resolved.model_dump(mode="json"), sort_keys=False))

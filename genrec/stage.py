@@ -23,7 +23,8 @@ from typing import Any
 
 from genrec import artifacts
 from genrec.artifacts import ArtifactError, Manifest, read_manifest
-from genrec.config import ROOT, Command, Config, ConfigError, parse, result_knobs
+from genrec.commandline import Command, parse
+from genrec.config import ROOT, Config, ConfigError, result_knobs
 
 BEGUN = ".begun.json"  # inside <stage>.partial: what it was begun with
 PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu", "trl")

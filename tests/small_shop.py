@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from genrec import artifacts, stage
-from genrec.config import Command, Config, validate
+from genrec.commandline import Command
+from genrec.config import Config, validate
 from genrec.data.catalog import Catalog, save_catalog
 from genrec.data.item_json import write_item_json
 from genrec.data.prepared import Prepared

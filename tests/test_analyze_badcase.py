@@ -12,7 +12,8 @@ import analyze_badcase
 import evaluate
 from genrec import stage
 from genrec.artifacts import ArtifactError, load_arrays, read_manifest, save_arrays
-from genrec.config import ROOT, Command, Config
+from genrec.commandline import Command
+from genrec.config import ROOT, Config
 from genrec.evaluation import plots
 from genrec.models.families import fingerprints_read
 from tests.small_shop import small_config, small_shop, write_data, write_sids

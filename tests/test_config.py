@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 import yaml
 
-from genrec.config import ROOT, ConfigError, TaskName, all_paths, parse_strict, presets
+from genrec.commandline import parse_strict, presets
+from genrec.config import ROOT, ConfigError, TaskName, all_paths
 from genrec.data.tasks import TASKS
 
 SCRIPTS = sorted(

@@ -12,7 +12,8 @@ import pytest
 import convert_dataset
 from genrec import stage
 from genrec.artifacts import ArtifactError
-from genrec.config import Command, Config, Data
+from genrec.commandline import Command
+from genrec.config import Config, Data
 from genrec.data import minionerec
 from genrec.data.conversion import COLUMNS, convert, file_stem, printed
 from genrec.data.prepared import Prepared

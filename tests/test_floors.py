@@ -8,7 +8,7 @@ import pytest
 from genrec.config import ROOT
 
 FLOORS = [
-    {"config", "artifacts", "stage"},
+    {"config", "commandline", "artifacts", "stage"},
     {"sids", "data", "evaluation"},
     {"models", "quantizers"},
     {"training"},

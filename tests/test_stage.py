@@ -8,7 +8,8 @@ import pytest
 
 from genrec import stage
 from genrec.artifacts import ArtifactError, read_manifest
-from genrec.config import ROOT, parse_strict
+from genrec.commandline import parse_strict
+from genrec.config import ROOT
 
 
 def command(tmp_path, *flags):

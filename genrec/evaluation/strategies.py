@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from genrec.artifacts import ArtifactError
-from genrec.config import merge, set_path, validate
+from genrec.commandline import merge, set_path
+from genrec.config import validate
 from genrec.evaluation.badcase import headline, lift_text, percent
 from genrec.stage import STAGES
 

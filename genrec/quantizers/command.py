@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from genrec.artifacts import ArtifactError
-from genrec.config import Config, parse
+from genrec.commandline import parse
+from genrec.config import Config
 from genrec.stage import fail, main
 
 

@@ -17,7 +17,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from genrec.artifacts import CATALOG, EMBEDDINGS, ITEM_JSON, ArtifactError
-from genrec.config import Config, parse
+from genrec.commandline import parse
+from genrec.config import Config
 from genrec.stage import fail, main, note, stage_dir
 
 STAGE = "embeddings"

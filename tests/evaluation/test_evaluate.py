@@ -10,7 +10,8 @@ import pytest
 import evaluate
 from genrec import stage
 from genrec.artifacts import ArtifactError
-from genrec.config import Command, Config, ConfigError, parse_strict
+from genrec.commandline import Command, parse_strict
+from genrec.config import Config, ConfigError
 from genrec.evaluation.predictions import read_predictions
 from genrec.evaluation.report import read_report
 from genrec.models import families

@@ -10,7 +10,8 @@ import pytest
 
 import optimization_strategies
 from genrec.artifacts import ArtifactError
-from genrec.config import ROOT, ConfigError, all_paths, parse_strict, result_knobs
+from genrec.commandline import parse_strict
+from genrec.config import ROOT, ConfigError, all_paths, result_knobs
 from genrec.data.sequences import examples, train_counts
 from genrec.data.tasks import TASKS
 from genrec.data.toy import toy_store

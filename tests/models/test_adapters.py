@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from genrec.config import ConfigError, parse_strict
+from genrec.commandline import parse_strict
+from genrec.config import ConfigError
 from genrec.models.adapters import attach, merged
 from genrec.models.beam import beam_search
 from genrec.models.token_tree import Branch, answer_logits, collate, grow

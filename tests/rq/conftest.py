@@ -11,7 +11,7 @@ import pytest
 
 from genrec import stage
 from genrec.artifacts import CATALOG, SEQUENCES, SPLITS
-from genrec.config import parse_strict
+from genrec.commandline import parse_strict
 from genrec.data.catalog import Catalog, save_catalog
 from genrec.data.sequences import Sequences, Split, save_sequences, save_splits
 

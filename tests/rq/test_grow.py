@@ -8,7 +8,7 @@ import torch
 
 from genrec import sids
 from genrec.artifacts import ArtifactError
-from genrec.config import parse_strict
+from genrec.commandline import parse_strict
 from genrec.models import item_encoder
 from genrec.models.trie import build_trie, make_filter
 from genrec.quantizers.grow import grow_run

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 import sequential
 from genrec import stage
-from genrec.config import Command, Config
+from genrec.commandline import Command
+from genrec.config import Config
 from genrec.evaluation.metrics import item_scores
 from genrec.models.sasrec import SasRec, Shape, load_sasrec
 from genrec.training import sequential as training

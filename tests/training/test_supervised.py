@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from genrec.config import parse_strict
+from genrec.commandline import parse_strict
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Sequences, Split, examples
 from genrec.data.tasks import RECOMMEND, TASKS, Texts, task_rows
