@@ -6,6 +6,8 @@ import os
 import shutil
 import urllib.error
 import urllib.request
+import zipfile
+import zlib
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ def download(url: str, path: Path, timeout: float = TIMEOUT) -> Path:
         receive(url, part, timeout)
     except (OSError, ValueError, HTTPException) as error:
         raise unreachable(url, path, error) from None
-    check_gzip(url, part, path)
+    check_kind(url, part, path)
     os.replace(part, path)
     return path
 
@@ -88,13 +90,20 @@ def copy(response: Any, part: Path, have: int, whole: int | None) -> None:
             bar.update(len(block))
 
 
-def check_gzip(url: str, part: Path, path: Path) -> None:
+def check_kind(url: str, part: Path, path: Path) -> None:
     """A moved host answers 'here' with a web page; it must not lie there as data."""
-    with part.open("rb") as file:
-        head = file.read(2)
-    if path.suffix == ".gz" and head != b"\x1f\x8b":
+    kind, is_kind = KINDS.get(path.suffix, ("", None))
+    if is_kind and not is_kind(part):
         part.unlink()
-        raise unreachable(url, path, "the answer is not a gzip file, probably a page of a host that moved")
+        raise unreachable(url, path, f"the answer is not a {kind} file, probably a page of a host that moved")
+
+
+def is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+KINDS = {".gz": ("gzip", is_gzip), ".zip": ("zip", zipfile.is_zipfile)}
 
 
 def unreachable(url: str, path: Path, why: object) -> ArtifactError:
@@ -107,8 +116,6 @@ def unreachable(url: str, path: Path, why: object) -> ArtifactError:
 
 def unpack(archive: Path, members: dict[str, str], directory: Path) -> None:
     """Members of a zip (a wheel is one) -> directory/name, whole or not at all."""
-    import zipfile
-
     make_directory(directory)
     try:
         with zipfile.ZipFile(archive) as file:
@@ -117,5 +124,5 @@ def unpack(archive: Path, members: dict[str, str], directory: Path) -> None:
                 with file.open(member) as source, beside.open("wb") as target:
                     shutil.copyfileobj(source, target)
                 os.replace(beside, directory / name)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise ArtifactError(f"{archive} is not the archive it should be ({error}); remove it and run again") from None

