@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,21 @@ def read_item_json(path: Path) -> Catalog:
     """The texts of an item.json; the item number stands in for the shop's own id, which the file does not hold."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
+    if not isinstance(rows, dict) or not rows:
+        raise ArtifactError(f"{path} must map the items '0'..'N-1' to their texts; found {_shown(rows)}")
     keys = [str(item) for item in range(len(rows))]
-    if not isinstance(rows, dict) or not rows or set(rows) != set(keys):
-        raise ArtifactError(f"{path} must map the items '0'..'N-1' to their texts; it has {len(rows)} keys not so")
+    if unknown := sorted(rows.keys() - set(keys)):
+        raise ArtifactError(f"{path} must map the items '0'..'{len(rows) - 1}' to their texts; found '{unknown[0]}'")
+    if wrong := [key for key in keys if not isinstance(rows[key], dict)]:
+        raise ArtifactError(f"{path}: item '{wrong[0]}' must be an object with a title; found {_shown(rows[wrong[0]])}")
     columns = {ours: _column([rows[key].get(theirs) for key in keys]) for theirs, ours in FIELDS.items()}
     return Catalog(item_id=np.array(keys, dtype=object), **columns)
+
+
+def _shown(value: object) -> str:
+    return textwrap.shorten(json.dumps(value), 80, placeholder=" ...")
 
 
 def _column(values: list[object]) -> np.ndarray:
