@@ -211,12 +211,15 @@ def plot_error(axis: Any, quality: dict[str, Any]) -> None:
 
 
 def plot_shares(axis: Any, title: str, rows: list[dict[str, float]]) -> None:
-    where = np.arange(len(rows))
-    axis.bar(where - 0.2, [row["share"] for row in rows], 0.4, label="these SIDs")
-    axis.bar(where + 0.2, [row["chance"] for row in rows], 0.4, label="chance", color="lightgray")
     axis.set(title=f"Equal first codes: {title}", xlabel="first codes compared", ylabel="share")
     axis.set(ylim=(0, 1.35), yticks=np.linspace(0, 1, 6))
+    where = np.arange(len(rows))
     axis.set_xticks(where, [str(row["codes"]) for row in rows])
+    if not rows:  # no item has such a label
+        axis.text(0.5, 0.5, "not known", ha="center", va="center", transform=axis.transAxes)
+        return
+    axis.bar(where - 0.2, [row["share"] for row in rows], 0.4, label="these SIDs")
+    axis.bar(where + 0.2, [row["chance"] for row in rows], 0.4, label="chance", color="lightgray")
     for x, row in zip(where, rows, strict=True):
         axis.text(x - 0.2, row["share"], f"{row['share']:.2f}", ha="center", va="bottom", fontsize=8)
     axis.legend(loc="upper right")

@@ -90,3 +90,15 @@ def test_the_plot_is_written(tmp_path):
     measured = quality.measure(index, CODES, catalog(), vectors, np.array([[0, 1]]), seed=0)
     quality.plot(measured, index, tmp_path / "q.png")
     assert (tmp_path / "q.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"), [([], ["not known"]), ([{"codes": 1, "share": 0.5, "chance": 0.1}], ["0.50"])]
+)
+def test_a_panel_without_labels_says_so(rows, said):
+    from matplotlib.figure import Figure
+
+    axis = Figure().subplots()
+    quality.plot_shares(axis, "same brand", rows)
+    assert [text.get_text() for text in axis.texts] == said
+    assert (axis.get_legend() is None) == (not rows)
