@@ -27,12 +27,12 @@ RANK_EDGES = (1, 2, 4, 6, 11, 21, 51)  # rank groups 1, 2-3, 4-5, 6-10, 11-20, 2
 
 @dataclass(frozen=True)
 class Limits:
-    """Where the lines between cases are drawn."""
+    """Where the lines between cases are drawn; the knobs of the section `analysis`."""
 
-    top_k: int = 10
-    near_miss: int = 50
-    short_history: int = 2
-    recent_items: int = 3
+    top_k: int
+    near_miss: int
+    short_history: int
+    recent_items: int
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from genrec.artifacts import PER_EXAMPLE, RESULTS, ArtifactError, load_arrays, save_arrays, write_json
+from genrec.config import Analysis
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Examples, Sequences
 from genrec.evaluation.metrics import Recommendations, beyond_accuracy, item_scores, sid_scores
 
 RESAMPLES = 2000
 LEVEL = 0.95
-TAIL_SHARE = 0.2  # the rarest items that together hold this share of training events
-SHORT_HISTORY = 2  # items
+TAIL_SHARE, SHORT_HISTORY = Analysis().tail_share, Analysis().short_history  # fixed, so that reports can be compared
 SLICE_METRICS = ("hr@10", "ndcg@10")
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from genrec.artifacts import RESULTS, ArtifactError
+from genrec.config import Analysis
 from genrec.data.sequences import Examples
 from genrec.evaluation import report
 from tests.small_shop import small_shop
@@ -62,6 +63,10 @@ def test_slices_by_hand():
     assert slices["repeat purchase"].tolist() == [False, False, False, True]
     assert slices["category: Toys"].tolist() == [True, False, False, True]  # the level below "Shop", which all share
     assert "category: Shop" not in slices
+
+
+def test_slices_are_cut_where_the_analysis_cuts():
+    assert (report.TAIL_SHARE, report.SHORT_HISTORY) == (Analysis().tail_share, Analysis().short_history)
 
 
 def example_report(shop) -> report.Report:

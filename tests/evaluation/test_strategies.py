@@ -254,7 +254,7 @@ def diagnosed(shop, fault: str) -> dict:
     items[np.arange(len(rows)), place] = np.where(hit, rows.target, items[np.arange(len(rows)), place])
     items, count = FAULTS[fault](shop, rows, items, count)
     cases = Cases(
-        Limits(top_k=TOP_K, recent_items=1),
+        Limits(top_k=TOP_K, near_miss=50, short_history=2, recent_items=1),
         rows,
         Recommendations(items.astype(np.int32), np.zeros(items.shape, np.float32)),
         count,
