@@ -9,7 +9,7 @@ from typing import Any
 from genrec.artifacts import ArtifactError
 from genrec.commandline import parse
 from genrec.config import Config
-from genrec.stage import fail, main
+from genrec.stage import fail, main, unwritable
 
 
 def command(doc: str, method: str | None = None) -> None:
@@ -19,19 +19,28 @@ def command(doc: str, method: str | None = None) -> None:
     asked = parse(section="sids", doc=doc)
     try:
         if asked.config.sids.add is not None or asked.config.sids.retire:
-            grow(asked.config)
+            grow(asked.config, asked.dry_run)
             return
         if method == "rqkmeans_plus" and not (asked.dry_run or asked.clean):
             take_over(asked.config)
     except ArtifactError as error:
         fail(str(error))
+    except Exception as error:
+        if not (cause := unwritable(error)):
+            raise
+        fail(f"cannot write under {asked.config.run.dir}: {cause}; free space there. Nothing finished was touched.")
+    except KeyboardInterrupt:
+        fail("stopped; the same command begins anew", code=130)
     main("sids", "sids", doc, build)
 
 
-def grow(config: Config) -> None:
-    from genrec.quantizers.grow import grow_run
+def grow(config: Config, dry_run: bool) -> None:
+    from genrec.quantizers.grow import grow_run, plan
 
-    grow_run(config)
+    if dry_run:
+        plan(config)
+    else:
+        grow_run(config)
 
 
 def take_over(config: Config) -> None:

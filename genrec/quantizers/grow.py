@@ -85,15 +85,11 @@ def grow_run(config: Config) -> Path:
     target = frozen.with_name("sids_grown")
     base = target if target.exists() else frozen
     done = read_report(target)
-    new_items = config.sids.add
-    added = read_item_json(new_items) if new_items else None
-    if new_items is not None and sha256(new_items) in done["added_files"]:
-        note(STAGE, f"{new_items} was added before; only retirements are applied")
-        added = None
+    added = read_added(config, done)
     index, catalog, allowed = read_base(config, base)
     if added is not None:
         grown = grow(index, place(config, manifest, frozen, added), old_errors(config, manifest, frozen))
-        done["added_files"].append(sha256(new_items))
+        done["added_files"].append(sha256(config.sids.add))
         done["items"] += describe(grown, added, len(index))
         index, catalog = grown.index, join(catalog, added)
         allowed = np.concatenate([allowed, np.ones(len(added), dtype=bool)])
@@ -102,6 +98,32 @@ def grow_run(config: Config) -> Path:
     poor = sum(item["poor"] for item in done["items"])
     note(STAGE, f"{len(done['items'])} items added ({poor} poorly placed), {len(done['retired'])} retired -> {target}")
     return target
+
+
+def plan(config: Config) -> None:
+    """Says what `grow_run` would do, with its own refusals, and writes nothing."""
+    frozen = stage_dir(config, STAGE)
+    require(frozen, "rq/generate_indices.py")
+    target = frozen.with_name("sids_grown")
+    base = target if target.exists() else frozen
+    added = read_added(config, read_report(target))
+    count = len(added) if added is not None else 0
+    _, catalog, allowed = read_base(config, base)
+    retired = retire(np.concatenate([allowed, np.ones(count, dtype=bool)]), config.sids.retire)
+    note(
+        STAGE, f"to run: {count} items added to the {len(catalog)} of {base}, {len(retired)} retired in all -> {target}"
+    )
+
+
+def read_added(config: Config, done: dict[str, Any]) -> Catalog | None:
+    """The items of sids.add, None where there is no such file or it was added before."""
+    if config.sids.add is None:
+        return None
+    added = read_item_json(config.sids.add)
+    if sha256(config.sids.add) not in done["added_files"]:
+        return added
+    note(STAGE, f"{config.sids.add} was added before; only retirements are applied")
+    return None
 
 
 def read_report(target: Path) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from genrec.artifacts import CATALOG, EMBEDDINGS, ITEM_JSON, ArtifactError
-from genrec.commandline import parse
+from genrec.commandline import Command, parse
 from genrec.config import Config
-from genrec.stage import fail, main, note, stage_dir
+from genrec.stage import fail, main, note, stage_dir, unwritable
 
 STAGE = "embeddings"
 
@@ -35,17 +35,36 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     return statistics
 
 
-def without_run(config: Config, root: Path) -> None:
+def without_run(command: Command, root: Path) -> None:
+    """What --root asks for; like a stage, every expected failure ends in one line and exit 1."""
+    try:
+        write_beside(command.config, root, command.dry_run)
+    except ArtifactError as error:
+        fail(str(error))
+    except Exception as error:
+        if not (cause := unwritable(error)):
+            raise
+        fail(f"cannot write under {root}: {cause}; free space there, or copy the item.json elsewhere for --root")
+    except KeyboardInterrupt:
+        fail("stopped; the same command goes on from here", code=130)
+
+
+def write_beside(config: Config, root: Path, dry_run: bool) -> None:
     """<root>/<dataset>.item.json -> <root>/<dataset>.emb.npy."""
     from genrec.data.item_json import read_item_json
     from genrec.models.item_encoder import forget_shards, item_texts
 
     texts = item_texts(read_item_json(root / ITEM_JSON.format(dataset=config.data.dataset)))
+    target = root / EMBEDDINGS.format(dataset=config.data.dataset)
+    if dry_run:
+        again = ", in place of the one there" if target.exists() else ""
+        note(STAGE, f"to run: {len(texts):,} items by {config.embeddings.plm_checkpoint} -> {target}{again}")
+        return
     work = root / f".{config.data.dataset}.{work_name(config, texts)}"  # other texts or settings: other shards
     write_vectors(config, texts, root, work)
     forget_shards(work)
     work.rmdir()
-    note(STAGE, f"done -> {root / EMBEDDINGS.format(dataset=config.data.dataset)}")
+    note(STAGE, f"done -> {target}")
 
 
 def work_name(config: Config, texts: list[str]) -> str:
@@ -69,11 +88,8 @@ def sources(config: Config) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    asked = parse(section=STAGE, doc=__doc__).config
-    if asked.embeddings.root is None:
+    asked = parse(section=STAGE, doc=__doc__)
+    if asked.config.embeddings.root is None:
         main(STAGE, STAGE, __doc__, build, sources)
     else:
-        try:
-            without_run(asked, asked.embeddings.root)
-        except ArtifactError as error:
-            fail(str(error))
+        without_run(asked, asked.config.embeddings.root)

@@ -1,9 +1,14 @@
 """Texts to vectors: the encoder's own answer, resumable to the byte, and one line for every mistake."""
 
+import errno
+import importlib.util
+
 import numpy as np
 import pytest
 
 from genrec.artifacts import ArtifactError
+from genrec.commandline import parse_strict
+from genrec.config import ROOT
 from genrec.data.catalog import Catalog
 from genrec.data.item_json import read_item_json, write_item_json
 from genrec.models import item_encoder
@@ -137,3 +142,37 @@ def test_an_item_json_of_another_shape_is_one_clear_line(tmp_path, content, said
     with pytest.raises(ArtifactError, match=said) as failure:
         read_item_json(tmp_path / "a.item.json")
     assert "a.item.json" in str(failure.value) and "\n" not in str(failure.value)
+
+
+@pytest.fixture
+def text2emb():
+    """The script as a module."""
+    script = ROOT / "rq/text2emb/amazon_text2emb.py"
+    spec = importlib.util.spec_from_file_location("amazon_text2emb", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def asked(root, *flags):
+    return parse_strict(["--dataset", "shop", "--root", str(root), *flags], "embeddings")
+
+
+def test_a_dry_run_with_root_writes_nothing(text2emb, tmp_path, capsys):
+    (tmp_path / "shop.item.json").write_text('{"0": {"title": "T"}}')
+    text2emb.without_run(asked(tmp_path, "--dry-run"), tmp_path)
+    said = capsys.readouterr().out
+    assert "to run: 1 items by" in said and said.strip().endswith(f"-> {tmp_path / 'shop.emb.npy'}")
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.item.json"]
+
+
+def test_a_full_disk_with_root_is_one_line(text2emb, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "shop.item.json").write_text('{"0": {"title": "T"}}')
+    monkeypatch.setattr(text2emb, "write_vectors", full)
+    with pytest.raises(SystemExit, match="1"):
+        text2emb.without_run(asked(tmp_path), tmp_path)
+    said = capsys.readouterr().err.strip()
+    assert said.startswith(f"error: cannot write under {tmp_path}: No space left") and "\n" not in said

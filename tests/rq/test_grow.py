@@ -1,5 +1,6 @@
 """A growing catalogue: old SIDs stay byte for byte, new items can be decoded, retired ones cannot."""
 
+import errno
 import json
 
 import numpy as np
@@ -11,6 +12,8 @@ from genrec.artifacts import ArtifactError
 from genrec.commandline import parse_strict
 from genrec.models import item_encoder
 from genrec.models.trie import build_trie, make_filter
+from genrec.quantizers import grow as quantizers_grow
+from genrec.quantizers.command import command
 from genrec.quantizers.grow import grow_run
 from tests.rq.conftest import NUM_ITEMS, WIDTH, shop_vectors
 
@@ -94,3 +97,26 @@ def test_what_cannot_be_grown_says_so(run):
         grow(run, "--retire", "[90]")
     with pytest.raises(ArtifactError, match="cannot be read|No such file"):
         grow(run, "--add", "/no/such.item.json")
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run, new_items):
+    run.sids("--method", "rqkmeans")
+    before = sorted(run.dir.rglob("*"))
+    done = run.script("generate_indices.py", "--add", str(new_items), "--retire", "[3]", "--dry-run")
+    assert done.returncode == 0 and "to run: 4 items added to the 90" in done.stdout and "1 retired" in done.stdout
+    assert sorted(run.dir.rglob("*")) == before
+    done = run.script("generate_indices.py", "--retire", "[94]", "--dry-run")
+    assert done.returncode == 1 and "names item 94" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_one_line(run, new_items, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run.sids("--method", "rqkmeans")
+    monkeypatch.setattr(quantizers_grow, "write_grown", full)
+    monkeypatch.setattr("sys.argv", ["generate_indices.py", *run.flags, "--add", str(new_items)])
+    with pytest.raises(SystemExit, match="1"):
+        command("")
+    said = capsys.readouterr().err.strip()
+    assert said.startswith(f"error: cannot write under {run.dir}: No space left") and "\n" not in said
