@@ -27,51 +27,28 @@ def build(config: Config, directory: Path) -> dict:
     from genrec.data.catalog import save_catalog
     from genrec.data.preparation import summary
     from genrec.data.sequences import save_sequences, save_splits
+    from genrec.data.sources import SOURCES
 
-    made = prepare(config)
+    source = SOURCES[config.data.source]
+    made = source.prepare(config)
     save_catalog(made.catalog, directory / artifacts.CATALOG)
     save_sequences(made.sequences, directory / artifacts.SEQUENCES)
     save_splits(made.splits, directory / artifacts.SPLITS)
     artifacts.write_json(directory / artifacts.REPORT, made.report)
     if config.data.source == "minionerec":
         name = artifacts.INDEX_JSON.format(dataset=config.data.dataset)
-        shutil.copyfile(raw_files(config)["index"], directory / name)  # for sids.method: imported
+        shutil.copyfile(source.raw_files(config)["index"], directory / name)  # for sids.method: imported
     for line in summary(made.report):
         stage.note("data", line)
     return {key: made.report[key] for key in ("users", "items", "events", "rows")}
 
 
-def prepare(config: Config):
-    """The config's reader, and what all sources share after it."""
-    from genrec.data import amazon, minionerec, movielens, toy
-    from genrec.data.preparation import prepare_shop
-
-    data = config.data
-    if data.source == "minionerec":
-        return minionerec.read(data)
-    if data.source == "movielens":
-        return prepare_shop(movielens.read(data), data)
-    if data.source == "toy":
-        return prepare_shop(toy.read(data, config.run.seed), data)
-    return prepare_shop(amazon.read(data, amazon.EDITIONS[data.source]), data)
-
-
 def sources(config: Config) -> dict[str, str]:
     """Fingerprints of the raw files that are there: size, and a hash over the first and last MiB."""
-    return {role: fingerprint(path) for role, path in raw_files(config).items()}
+    from genrec.data.sources import SOURCES
 
-
-def raw_files(config: Config) -> dict[str, Path]:
-    from genrec.data import amazon, minionerec, movielens, toy
-
-    data = config.data
-    if data.source == "minionerec":
-        return minionerec.raw_files(data)
-    if data.source == "movielens":
-        return movielens.raw_files(data)
-    if data.source == "toy":
-        return toy.raw_files(data, config.run.seed)
-    return amazon.raw_files(data, amazon.EDITIONS[data.source])
+    files = SOURCES[config.data.source].raw_files(config)
+    return {role: fingerprint(path) for role, path in files.items()}
 
 
 def fingerprint(path: Path) -> str:

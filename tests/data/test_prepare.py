@@ -5,13 +5,15 @@ import json
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 from genrec.artifacts import read_manifest
-from genrec.config import ROOT
+from genrec.config import ROOT, Data
 from genrec.data.catalog import load_catalog
 from genrec.data.sequences import load_sequences, load_splits
+from genrec.data.sources import SOURCES
 from tests.data.raw import item, real, review, write_shop
 
 FILES = {"catalog.parquet", "sequences.npz", "splits.npz", "report.json"}
@@ -134,6 +136,19 @@ def test_the_seed_command_works_from_inside_data_and_outside(raw, script):
     assert made == {f"shop.{ending}" for ending in endings}
     again = run(*flags[:-4], "--output_path", "./Other", *flags[-2:], "--run.dir", raw / "run", cwd=raw, script=script)
     assert "up to date" in again.stdout and (raw / "Other" / "shop" / "shop.item.json").exists()
+
+
+@pytest.mark.parametrize("flag", ["--dataset=A_B", "--dataset A_B", "--category=A_B", "--category A_B"])
+@pytest.mark.parametrize("year", ["18", "23"])
+def test_the_seed_command_names_its_run_after_the_dataset(flag, year):
+    script = f"data/amazon{year}_data_process.sh"
+    said = run("--user_k", 5, *flag.split(), "--ed_year", 2017, script=script, PYTHON="echo").stdout.split()
+    assert said[said.index("--run.dir") + 1] == str(ROOT / "outputs" / f"A_B_amazon{year}")
+    assert said[said.index("--source") + 1] == f"amazon{year}" and said[-2:] == ["--ed_year", "2017"]
+
+
+def test_every_source_of_the_config_has_a_reader():
+    assert set(SOURCES) == set(get_args(Data.model_fields["source"].annotation))
 
 
 def test_an_import_brings_its_sids_along(tmp_path):
