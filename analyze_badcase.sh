@@ -1,5 +1,4 @@
 #!/usr/bin/env bash
 # Why a model missed; all flags go to analyze_badcase.py, e.g. --model sft --category Industrial_and_Scientific --top_k 10
 set -euo pipefail
-cd "$(dirname "$0")"
-exec "${PYTHON:-python}" analyze_badcase.py "$@"
+exec "${PYTHON:-python}" "$(dirname "${BASH_SOURCE[0]}")/analyze_badcase.py" "$@"

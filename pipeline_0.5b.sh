@@ -10,7 +10,7 @@
 #
 # A finished stage is "up to date" and not run again; a killed run goes on where it was.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
 stages() {
     stage data        data/prepare.py                    # raw reviews    -> catalogue, sequences, splits
@@ -30,16 +30,18 @@ while (($#)); do
         --from | --to | --skip)
             (($# > 1)) || { echo "error: $1 needs a stage" >&2; exit 2; }
             printf -v "${1#--}" '%s' "$2"; shift ;;
-        -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$root/pipeline_0.5b.sh"; exit 0 ;;
         *) flags+=("$1") ;;
     esac
     shift
 done
 [[ -t 0 ]] || yes=1
-known=" $(sed -n 's/^    stage \([a-z]*\) .*/\1/p' "$0" | tr '\n' ' ')"
+known=" $(sed -n 's/^    stage \([a-z]*\) .*/\1/p' "$root/pipeline_0.5b.sh" | tr '\n' ' ')"
 for name in $from $to ${skip//,/ }; do
     [[ "$known" == *" $name "* ]] || { echo "error: no stage '$name'; there are:$known" >&2; exit 2; }
 done
+[[ -z "$from" || -z "$to" || "$from" == "$to" || "$known" == *" $from "*" $to "* || "$known" == *" $from $to "* ]] ||
+    { echo "error: --to $to comes before --from $from" >&2; exit 2; }
 
 stage() { # name script: run it, unless it is outside --from/--to, in --skip, or the person says no
     [[ -n "$from" && "$1" != "$from" ]] && return 0
@@ -47,9 +49,9 @@ stage() { # name script: run it, unless it is outside --from/--to, in --skip, or
     [[ -n "$done_" ]] && return 0
     [[ "$1" == "$to" ]] && done_=1
     [[ ",$skip," == *",$1,"* ]] && { echo "$1: skipped"; return 0; }
-    [[ -n "$dry" ]] && { python "$2" "${flags[@]}" --dry-run; return; }
+    [[ -n "$dry" ]] && { python "$root/$2" "${flags[@]}" --dry-run; return; }
     ask "$1" || return 0
-    python "$2" "${flags[@]}" 2>&1 | tee -a "$logs/$1.log"
+    python "$root/$2" "${flags[@]}" | tee -a "$logs/$1.log" # bars and errors go straight to the terminal
 }
 
 ask() { # name: run (0), skip (1) or quit
@@ -63,9 +65,9 @@ ask() { # name: run (0), skip (1) or quit
     fi
 }
 
-source setup_env.sh
+source "$root/setup_env.sh"
 setup_env requirements.txt
-logs="$(python -m genrec.commandline run.dir "${flags[@]}")/logs" # a typo anywhere ends here, before any work
+logs="$(PYTHONPATH="$root" python -m genrec.commandline run.dir "${flags[@]}")/logs" # a typo anywhere ends here, before any work
 [[ -n "$dry" ]] || mkdir -p "$logs"
 done_=""
 stages

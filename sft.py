@@ -20,7 +20,7 @@ from genrec.config import Config
 def build(config: Config, directory: Path) -> dict[str, Any]:
     """Data and SIDs -> model directory; returns what the manifest tells of the training."""
     if (directory / artifacts.TRAINING).exists():  # killed after the last weight was written
-        return leave_checkpoints(directory)
+        return leave_checkpoints(directory) if stage.rank() == 0 else {}
     import numpy as np
     from transformers import set_seed
 
@@ -71,6 +71,13 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     return leave_checkpoints(directory)
 
 
+def sources(config: Config) -> dict[str, str]:
+    """Fingerprint of a base model that lies in a local directory."""
+    base = Path(config.sft.base_model)
+    used = base.is_dir() and not config.sft.train_from_scratch
+    return {"base_model": artifacts.directory_fingerprint(base)} if used else {}
+
+
 def leave_checkpoints(directory: Path) -> dict[str, Any]:
     """The model is written: its checkpoints are no longer needed. Returns what training.json says."""
     for checkpoint in directory.glob("checkpoint-*"):
@@ -98,4 +105,4 @@ def make_model(config: Config, texts: Any) -> tuple[Any, Any]:
 
 
 if __name__ == "__main__":
-    stage.main("sft", "sft", __doc__, build)
+    stage.main("sft", "sft", __doc__, build, sources)

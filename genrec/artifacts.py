@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,14 @@ def fingerprint_of(files: dict[str, dict[str, Any]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def directory_fingerprint(directory: Path) -> str:
+    """Of a finished artifact, its manifest's; of any other model directory, a hash over its files."""
+    if not directory.is_dir():
+        raise ArtifactError(f"{directory} is not a directory")
+    manifest = read_manifest(directory)
+    return manifest.fingerprint if manifest else fingerprint_of(describe_files(directory))
+
+
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
@@ -158,5 +167,5 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import yaml
 
@@ -76,7 +76,8 @@ def split_argv(argv: list[str], section: str | None) -> tuple[list[str], list[tu
         if name == "config":
             files.append(value)
         else:
-            flags.append((full_path(name, section), yaml_value(value)))
+            path = full_path(name, section)
+            flags.append((path, value if takes_text(path) else yaml_value(value)))
     return files, flags, switches
 
 
@@ -91,6 +92,13 @@ def full_path(name: str, section: str | None) -> str:
     if name in ALIASES:
         return ALIASES[name]
     raise ConfigError(f"unknown flag --{name}{nearest(name, [*own, *all_paths()])}")
+
+
+def takes_text(path: str) -> bool:
+    """Whether a key is a plain string or a path, so that its flag is taken as it stands ("run #1", "2018")."""
+    field = dict(walk(Config)).get(path)
+    kinds = {field.annotation, *get_args(field.annotation)} if field else set()
+    return bool(kinds & {str, Path}) and kinds <= {str, Path, type(None), *([field.annotation] if field else [])}
 
 
 def yaml_value(text: str) -> Any:
@@ -110,19 +118,39 @@ def _is_float(text: str) -> bool:
     return "e" in text.lower() and text.lower() not in ("nan", "inf")
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A config file with what it extends beneath it (`extends` is relative to the file)."""
+    if path.resolve() in below:
+        raise ConfigError(f"{path} extends itself, by way of {', '.join(str(file) for file in below)}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=NoRepeats) or {}
     except FileNotFoundError:
         raise ConfigError(f"no config file {path}; presets: {', '.join(presets())}") from None
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold sections (run:, data:, ...), found {type(content).__name__}")
     content = _numbers(content)
     base = content.pop("extends", None)
-    return merge(load_yaml(path.parent / base), content) if base else content
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends must name one file, found {base!r}")
+    return merge(load_yaml(path.parent / base, (*below, path.resolve())), content)
+
+
+class NoRepeats(yaml.SafeLoader):
+    """YAML in which a key may stand once; PyYAML would drop the first in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.YAMLError(f"'{key.value}' stands twice, line {key.start_mark.line + 1}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _numbers(value: Any) -> Any:

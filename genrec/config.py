@@ -28,6 +28,11 @@ def knob(default: Any, help: str, *, result: bool = True, **constraints: Any) ->
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
 
+    @field_validator("*", mode="after")
+    @classmethod
+    def expand_home(cls, value: Any) -> Any:
+        return value.expanduser() if isinstance(value, Path) else value
+
 
 def comma_list(value: Any) -> Any:
     """Lists of names may come as one word, `popular,sasrec`."""
@@ -176,7 +181,7 @@ class Sft(Section):
     lora: Lora = knob(Lora(), "low-rank adapters")
     tasks: dict[TaskName, Share] = knob(
         {"sid_to_sid": 1.0, "title_to_sid": 1.0, "sid_to_title": 1.0, "sid_to_next_title": 1.0},
-        "rows of each task per example or item: 1 all, 0.5 every second, 0 none",
+        "rows of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none",
     )
     pack: Literal["none", "exact", "windows"] = knob(
         "exact",
@@ -194,7 +199,7 @@ class Sft(Section):
     weight_decay: float = knob(0.01, "AdamW decay", ge=0)
     cutoff_len: int = knob(256, "tokens a row keeps; the oldest history items go first", ge=16)
     eval_step: float = knob(0.25, "share of training between checkpoints with a validation", gt=0, le=1)
-    valid_size: int = knob(500, "valid examples decoded at each of them", ge=0)
+    valid_size: int = knob(500, "valid examples decoded at each of them", ge=1)
     early_stop: int = knob(3, "validations without a better NDCG@10 before stopping; 0 never stops", ge=0)
     bf16: bool | Literal["auto"] = knob("auto", "bfloat16 arithmetic; auto: on GPUs that have it")
     gradient_checkpointing: bool = knob(False, "less memory, more time", result=False)
@@ -311,6 +316,11 @@ def check_together(config: Config) -> None:
     if sft.freeze_LLM and (sft.lora.r or sft.train_from_scratch):
         other = f"sft.lora.r {sft.lora.r}" if sft.lora.r else "sft.train_from_scratch True"
         raise ConfigError(f"sft.freeze_LLM True and {other} exclude each other")
+    if not any(sft.tasks.values()):
+        raise ConfigError(f"sft.tasks has no task with a share above 0: {sft.tasks}")
+    for key in sft.trainer:
+        if key in TRAINER_KNOBS:
+            raise ConfigError(f"sft.trainer.{key} is set by {TRAINER_KNOBS[key]}")
     check_framework_keys("sft.trainer", sft.trainer, "transformers.training_args", "TrainingArguments")
     if evaluate.base_model and "sft" not in evaluate.models:
         raise ConfigError(
@@ -319,6 +329,26 @@ def check_together(config: Config) -> None:
     hidden, heads = config.sequential.hidden, config.sequential.heads
     if hidden % heads:
         raise ConfigError(f"sequential.hidden {hidden} is not a multiple of sequential.heads {heads}")
+
+
+# Trainer arguments that have a knob of their own, or that resuming a killed run rests on.
+RESUME = "the stage itself, so that a killed run can go on"
+TRAINER_KNOBS = {
+    "output_dir": RESUME,
+    "save_strategy": RESUME,
+    "eval_strategy": RESUME,
+    "load_best_model_at_end": RESUME,
+    "remove_unused_columns": RESUME,
+    "report_to": "run.tracker",
+    "seed": "run.seed",
+    "num_train_epochs": "sft.num_epochs",
+    "learning_rate": "sft.learning_rate",
+    "weight_decay": "sft.weight_decay",
+    "bf16": "sft.bf16",
+    "per_device_train_batch_size": "sft.micro_batch_size",
+    "gradient_accumulation_steps": "sft.batch_size",
+    "gradient_checkpointing": "sft.gradient_checkpointing",
+}
 
 
 def check_framework_keys(section: str, given: dict[str, Any], module: str, cls: str) -> None:

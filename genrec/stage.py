@@ -27,7 +27,7 @@ from genrec.commandline import Command, parse
 from genrec.config import ROOT, Config, ConfigError, result_knobs
 
 BEGUN = ".begun.json"  # inside <stage>.partial: what it was begun with
-PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu", "trl")
+PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu")
 
 # stage -> (script, sections its result depends on, stages it reads); the order is the order of the pipeline.
 STAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
@@ -85,13 +85,16 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
     """One stage, from what is there to what should be there. `sources` gives fingerprints of files outside the run."""
     config, final = command.config, stage_dir(command.config, stage)
     partial = final.with_name(final.name + ".partial")
-    if rank() > 0:
-        follow(config, partial, identity(config, stage, sources), build)
-        return
     if command.clean and not command.dry_run:
+        if processes() > 1:
+            raise ConfigError("--clean works in one process: clean first, then launch several")
         remove(final, partial)
     wanted = identity(config, stage, sources)
     state, reason = status(stage, final, wanted)
+    if rank() > 0:
+        if state == "to run" and not command.dry_run:
+            follow(config, partial, wanted, build)
+        return
     if command.dry_run:
         note(stage, f"{state}{reason}")
         return
@@ -102,12 +105,15 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
         raise ArtifactError(refusal(stage, final, reason))
     for name in STAGES[stage][2]:
         artifacts.require(stage_dir(config, name), STAGES[name][0])
+    if read_manifest(partial):  # killed between the manifest and the rename
+        publish(partial, final)
+        return run(stage, command, build, sources)
     begin(stage, partial, wanted)
     start = time.perf_counter()
     statistics = build(config, partial)
     seconds = time.perf_counter() - start
     finish(stage, partial, identity(config, stage, sources), statistics, seconds)
-    os.replace(partial, final)
+    publish(partial, final)
     note(stage, f"done in {seconds:.1f} s -> {final}")
 
 
@@ -116,14 +122,21 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def processes() -> int:
+    """How many processes a distributed launch (torchrun) runs, 1 when alone."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def follow(config: Config, partial: Path, wanted: Identity, build: Build) -> None:
-    """A process beside rank 0: work along once rank 0 has begun, write nothing. Gives up quietly if it never begins."""
-    begun, deadline = partial / BEGUN, time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if begun.exists() and not differing(json.loads(begun.read_text()), wanted):
+    """A process beside rank 0: work along once rank 0 has begun this launch; what it writes is rank 0's to finish."""
+    begun, launched = partial / BEGUN, time.time()
+    while time.time() < launched + 120:
+        fresh = begun.exists() and begun.stat().st_mtime > launched - 30  # not that of a launch killed earlier
+        if fresh and not differing(json.loads(begun.read_text()), wanted):
             build(config, partial)
             return
         time.sleep(0.1)
+    raise ArtifactError(f"rank 0 did not begin {partial} within two minutes; its own message says why")
 
 
 def stage_dir(config: Config, stage: str) -> Path:
@@ -146,6 +159,8 @@ def identity(config: Config, stage: str, sources: Sources | None) -> Identity:
 def status(stage: str, final: Path, wanted: Identity) -> tuple[str, str]:
     """('to run' | 'up to date' | 'stale', reason) of a stage."""
     manifest = read_manifest(final)
+    if manifest is None and final.exists():
+        raise ArtifactError(f"{final} exists but is no artifact: it has no {artifacts.MANIFEST}; move it away")
     if manifest is None:
         missing = [name for name in STAGES[stage][2] if name not in wanted["inputs"]]
         return "to run", f" (after {', '.join(missing)})" if missing else ""
@@ -181,12 +196,19 @@ def begin(stage: str, partial: Path, wanted: Identity) -> None:
         have = json.loads(begun.read_text()) if begun.exists() else None
         if have and not differing(have, wanted):
             note(stage, "going on from where it was stopped")
+            begun.touch()
             return
-        if have and any(partial.glob("checkpoint-*")):
+        if have and any(path != begun for path in partial.iterdir()):
             raise ArtifactError(refusal(stage, partial, ": " + "; ".join(differing(have, wanted))))
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     artifacts.write_json(begun, wanted)
+
+
+def publish(partial: Path, final: Path) -> None:
+    """The rename that makes a finished artifact exist."""
+    os.replace(partial, final)
+    (final / BEGUN).unlink(missing_ok=True)
 
 
 def finish(stage: str, partial: Path, made_from: Identity, statistics: dict[str, Any], seconds: float) -> None:
@@ -204,7 +226,6 @@ def finish(stage: str, partial: Path, made_from: Identity, statistics: dict[str,
         seconds=round(seconds, 1),
     )
     artifacts.write_json(partial / artifacts.MANIFEST, asdict(manifest))
-    (partial / BEGUN).unlink()
 
 
 def remove(*directories: Path) -> None:

@@ -61,6 +61,11 @@ def test_own_section_is_plain_and_others_go_by_path():
         (["--sft.trainer.lerning_rate", "1"], "lerning_rate"),
         (["--sft.tasks.sid_to_sit", "1"], "sid_to_sit"),
         (["sft"], "starts with --"),
+        (["--sft.trainer.output_dir", "x"], "sft.trainer.output_dir is set by"),
+        (["--sft.trainer.learning_rate", "1"], "is set by sft.learning_rate"),
+        (["--sft.tasks", "{sid_to_sid: 0}"], "no task with a share above 0"),
+        (["--sft.valid_size", "0"], "sft.valid_size"),
+        (["--config", "config"], "cannot be read"),
     ],
 )
 def test_bad_input_is_one_clear_line(argv, message):
@@ -117,3 +122,24 @@ def test_a_knob_written_in_a_preset_is_in_the_schema():
 
 def test_task_names_of_the_config_are_the_tasks():
     assert set(get_args(TaskName)) == set(TASKS)
+
+
+def test_strings_and_paths_are_taken_as_they_stand():
+    config = parse_strict(["--run.dir", "runs/run #1: a", "--data.dataset", "2018", "--data.raw_dir", "~/raw"]).config
+    assert str(config.run.dir) == "runs/run #1: a" and config.data.dataset == "2018"
+    assert str(config.data.raw_dir).startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: loop.yaml\n", "extends itself"),
+        ("extends: [a]\n", "one file"),
+        ("run: {}\nrun: {}\n", "stands twice"),
+    ],
+)
+def test_a_preset_that_cannot_be_meant_is_one_clear_line(tmp_path, text, message):
+    path = tmp_path / "loop.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        parse_strict(["--config", str(path)])

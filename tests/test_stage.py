@@ -78,7 +78,7 @@ def killed(config, directory):
     raise KeyboardInterrupt
 
 
-def test_a_killed_stage_keeps_its_work_for_the_same_settings_only(tmp_path):
+def test_a_killed_stage_goes_on_with_its_work(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         stage.run("data", command(tmp_path), killed)
     assert not (tmp_path / "run/data").exists()
@@ -87,28 +87,49 @@ def test_a_killed_stage_keeps_its_work_for_the_same_settings_only(tmp_path):
         assert (directory / "half.txt").exists()
         return {}
 
-    def anew(config, directory):
-        assert not (directory / "half.txt").exists()
-        return {}
+    stage.run("data", command(tmp_path), goes_on)
+    assert (tmp_path / "run/data/half.txt").exists()
 
+
+def test_half_done_work_of_other_settings_is_never_thrown_away_in_silence(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         stage.run("data", command(tmp_path), killed)
-    stage.run("data", command(tmp_path), goes_on)
-    with pytest.raises(KeyboardInterrupt):
-        stage.run("embeddings", command(tmp_path), killed)
-    stage.run("embeddings", command(tmp_path, "--embeddings.normalize", "False"), anew)
+    with pytest.raises(ArtifactError, match="made with other settings"):
+        stage.run("data", command(tmp_path, "--data.user_k", "7"), write("other"))
+    assert (tmp_path / "run/data.partial/half.txt").exists()
+    stage.run("data", command(tmp_path, "--data.user_k", "7", "--clean"), write("other"))
 
 
-def test_training_half_done_is_never_thrown_away_in_silence(tmp_path):
-    def trained(config, directory):
-        (directory / "checkpoint-10").mkdir(exist_ok=True)
+def test_killed_before_anything_was_written_leaves_nothing_to_refuse(tmp_path):
+    def at_once(config, directory):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stage.run("data", command(tmp_path), trained)
-    with pytest.raises(ArtifactError, match="made with other settings"):
-        stage.run("data", command(tmp_path, "--data.user_k", "7"), trained)
-    assert (tmp_path / "run/data.partial/checkpoint-10").exists()
+        stage.run("data", command(tmp_path), at_once)
+    stage.run("data", command(tmp_path, "--data.user_k", "7"), write("other"))
+
+
+def test_killed_between_manifest_and_rename_is_only_renamed(tmp_path, monkeypatch, capsys):
+    def killed_here(partial, final):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "publish", killed_here)
+        with pytest.raises(KeyboardInterrupt):
+            stage.run("data", command(tmp_path), write("hello"))
+
+    def never(config, directory):
+        raise AssertionError("built twice")
+
+    stage.run("data", command(tmp_path), never)
+    assert (tmp_path / "run/data/out.txt").read_text() == "hello" and "up to date" in capsys.readouterr().out
+
+
+def test_a_directory_that_is_no_artifact_is_not_written_over(tmp_path):
+    (tmp_path / "run/data").mkdir(parents=True)
+    (tmp_path / "run/data/mine.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="no manifest.json; move it away"):
+        stage.run("data", command(tmp_path), write("hello"))
 
 
 def test_dry_run_says_what_and_why_and_writes_nothing(tmp_path, capsys):

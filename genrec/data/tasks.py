@@ -76,8 +76,15 @@ def task_rows(
     return ((fit[row : row + 1], int(fit[row])) for row in drawn(len(fit), share, rng))
 
 
-def drawn(count: int, share: float, rng: np.random.Generator) -> np.ndarray:
-    """floor(share) copies of all rows and a random part for the rest, in row order."""
+def copies(count: int, share: float, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Row numbers, each list in order: all rows floor(share) times, then a random part for the rest."""
     whole, rest = int(share), share - int(share)
-    extra = rng.choice(count, size=round(count * rest), replace=False)
-    return np.sort(np.concatenate([np.tile(np.arange(count), whole), extra]))
+    for _ in range(whole):
+        yield np.arange(count)
+    if part := round(count * rest):
+        yield np.sort(rng.choice(count, size=part, replace=False))
+
+
+def drawn(count: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    """All copies in one list, in row order."""
+    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *copies(count, share, rng)]))

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import torch
 
+from genrec.artifacts import ArtifactError
+
 
 def pick_device(name: str) -> torch.device:
     """`run.device` -> device; auto is the GPU where there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ArtifactError(f"run.device is '{name}'; it can be auto, cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ArtifactError(f"run.device is {name}, but torch sees no GPU here; use --run.device auto")
+    return device

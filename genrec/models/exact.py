@@ -50,6 +50,9 @@ def exact_search(
     scores = last.new_full((len(prompts), len(trie.code[-1])), NEVER, dtype=torch.float32)  # (B, leaves)
     root = torch.zeros(len(prompts), 1, dtype=torch.long, device=last.device)
     first = node_scores(model, trie, sids, last[:, None], 0, root, normalisation, only)[:, 0]  # (B, W)
+    if trie.num_levels == 1:
+        _, real = trie.children(0, root[0, 0])
+        scores = first[:, real]
     for chunk in chunks(trie, max(token_budget // len(prompts), 1)):
         reached = first[:, chunk.start[0] : chunk.stop[0]]  # (B, nodes of depth 1)
         hidden = read_chunk(model, trie, sids, cache, chunk, seen, length)
@@ -66,8 +69,10 @@ def exact_search(
 
 
 def chunks(trie: Trie, size: int) -> list[Chunk]:
-    """Runs of depth-1 subtrees with at most `size` tokens to read (a larger subtree stands alone)."""
+    """Runs of depth-1 subtrees with at most `size` tokens to read (a larger one stands alone); none of one level."""
     found: list[Chunk] = []
+    if trie.num_levels == 1:
+        return found
     for node in range(len(trie.code[0])):
         one = subtree(trie, node, node + 1)
         grown = Chunk(found[-1].start, one.stop) if found else one

@@ -99,16 +99,8 @@ def fingerprints_read(config: Config) -> dict[str, str]:
     manifests = {stage: artifacts.read_manifest(stage_dir(config, stage)) for stage in stages_read(config)}
     found = {stage: manifest.fingerprint for stage, manifest in manifests.items() if manifest}
     if config.evaluate.base_model and {"sft", "sft_exact"} & set(config.evaluate.models):
-        found["base_model"] = directory_fingerprint(config.evaluate.base_model)
+        found["base_model"] = artifacts.directory_fingerprint(config.evaluate.base_model)
     return found
-
-
-def directory_fingerprint(directory: Path) -> str:
-    """Of a finished artifact, its manifest's; of any other model directory, a hash over its files."""
-    if not directory.is_dir():
-        raise artifacts.ArtifactError(f"evaluate.base_model {directory} is not a directory")
-    manifest = artifacts.read_manifest(directory)
-    return manifest.fingerprint if manifest else artifacts.fingerprint_of(artifacts.describe_files(directory))
 
 
 def require_stages(config: Config) -> None:

@@ -5,7 +5,6 @@ E examples, k cut-off, K beams
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from genrec.models.exact import exact_search
 from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.trie import build_trie, make_filter
 from genrec.sids import SidIndex, load_index, save_index
+from genrec.stage import stage_dir
 
 CARD = "genrec.json"  # in a model directory: what the model was trained on
 
@@ -146,12 +146,15 @@ def load_card(directory: Path) -> Card:
     path = directory / CARD
     if not path.exists():
         raise ArtifactError(f"{directory} is not a model of this project: it has no {CARD}; make one with sft.py")
-    return Card(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return Card(**artifacts.read_json(path))
+    except TypeError:
+        raise ArtifactError(f"{path} does not hold what a model card must: {', '.join(Card.__annotations__)}") from None
 
 
 def check_card(directory: Path, card: Card, config: Config) -> None:
     """A model meets the run it is used in: same SIDs, same prompts, same data source, or an error with both values."""
-    sids = artifacts.require(config.run.dir / "sids", "rq/generate_indices.py")
+    sids = artifacts.require(stage_dir(config, "sids"), "rq/generate_indices.py")
     pairs = {
         "sids": (card.sids, sids.fingerprint),
         "prompts": (card.prompts, prompt_fingerprint()),

@@ -5,7 +5,7 @@ E examples, H history, B rows, A answer tokens
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from transformers.trainer import TRAINER_STATE_NAME
 from genrec.config import Config
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Sequences, Split, examples
-from genrec.data.tasks import TASKS, Task, Texts, task_rows
-from genrec.evaluation.metrics import Recommendations
+from genrec.data.tasks import TASKS, Task, Texts, copies, task_rows
+from genrec.evaluation.metrics import Recommendations, item_scores
 from genrec.models.token_tree import Branch, TokenTree, answer_logits, chain, collate, grow
+from genrec.stage import processes
 
 VALID_METRIC = "ndcg@10"
 
@@ -71,8 +72,11 @@ def training_rows(config: Config, builder: RowBuilder, sequences: Sequences, tra
     cut = examples(sequences, train, config.data.max_history)
     for name, share in settings.tasks.items():
         task = TASKS[name]
-        if name == "sid_to_sid" and settings.pack != "none" and share > 0:
-            yield from packed_rows(builder, task, sequences, train, config.data.max_history, settings.pack)
+        if name == "sid_to_sid" and settings.pack != "none":
+            for copy in copies(len(train), share, rng):
+                yield from packed_rows(
+                    builder, task, sequences, train.take(copy), config.data.max_history, settings.pack
+                )
         else:
             for items, target in task_rows(task, share, cut, builder.texts.catalog, rng):
                 yield builder.row(task, items, target)
@@ -154,6 +158,8 @@ def training_arguments(config: Config, directory: Path, num_rows: int) -> Traini
     arguments = {
         "output_dir": str(directory),
         "seed": config.run.seed,
+        "restore_callback_states_from_checkpoint": True,  # the patience of early stopping survives a kill
+        "disable_tqdm": not sys.stderr.isatty(),
         "use_cpu": not cuda,
         "ddp_backend": "gloo" if processes() > 1 and not cuda else None,
         "bf16": settings.bf16 if settings.bf16 != "auto" else cuda and torch.cuda.is_bf16_supported(),
@@ -178,17 +184,15 @@ def training_arguments(config: Config, directory: Path, num_rows: int) -> Traini
         "remove_unused_columns": False,
         "report_to": [],
     }
-    return TrainingArguments(**(arguments | settings.trainer))
+    made = TrainingArguments(**(arguments | settings.trainer))
+    if made.device.type == "cuda":
+        made._n_gpu = 1  # one process drives one GPU; several GPUs are several processes (torchrun)
+    return made
 
 
 def accumulation(batch_size: int, micro_batch_size: int) -> int:
     """Forward passes an optimizer step, over all processes of a distributed launch."""
     return max(1, batch_size // (micro_batch_size * processes()))
-
-
-def processes() -> int:
-    """Of a distributed launch (torchrun)."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def train(
@@ -226,6 +230,5 @@ def newest_checkpoint(directory: Path) -> str | None:
 
 def valid_scores(recommended: Recommendations, target: np.ndarray) -> dict[str, float]:
     """Mean HR@10 and NDCG@10 of a validation sample."""
-    hit = recommended.item[:, :10] == target[:, None]  # (E, 10)
-    gain = hit / np.log2(np.arange(10) + 2)
-    return {"hr@10": float(hit.any(1).mean()), VALID_METRIC: float(gain.sum(1).mean())}
+    scores = item_scores(recommended, target)
+    return {name: float(scores[name].mean()) for name in ("hr@10", VALID_METRIC)}

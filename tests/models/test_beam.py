@@ -159,3 +159,13 @@ def test_unequal_depths(model, sids, prompts, search):
         every = exhaustive(model, index, sids, prompt, "vocab")
         found = scores[row] > NEVER / 2
         assert items(trie, leaves[row][found]).tolist() == np.argsort(-every).tolist()
+
+
+@pytest.mark.parametrize("search", [beam_search, exact_search])
+def test_one_level(model, sids, prompts, search):
+    index = make_index(np.array([[4], [0], [3]]), (CODES,))
+    trie = build_trie(index)
+    leaves, scores = search(model, trie, sids, prompts, 5)
+    for row, prompt in enumerate(prompts):
+        every = exhaustive(model, index, sids, prompt, "vocab")
+        assert items(trie, leaves[row][scores[row] > NEVER / 2]).tolist() == np.argsort(-every).tolist()

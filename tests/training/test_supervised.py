@@ -166,11 +166,12 @@ def test_new_rows_from_titles_leave_old_rows_alone(texts):
     torch.testing.assert_close(table[tokenizer.convert_tokens_to_ids("<a_1>")], mean)
 
 
-def test_pack_none_and_exact_have_the_same_answers(texts, tokenizer, sequences):
+@pytest.mark.parametrize("share", [0.25, 1, 2])
+def test_every_packing_asks_for_the_same_share(texts, tokenizer, sequences, share):
     events, train = sequences
     builder = RowBuilder(tokenizer, texts, 512)
     counts = {}
     for pack in ("none", "exact", "windows"):
-        config = parse_strict(["--sft.pack", pack, "--sft.tasks", "{sid_to_sid: 1, sid_to_title: 0.5}"]).config
+        config = parse_strict(["--sft.pack", pack, "--sft.tasks", f"{{sid_to_sid: {share}}}"]).config
         counts[pack] = sum(len(tree.labels) for tree in training_rows(config, builder, events, train))
-    assert len(set(counts.values())) == 1
+    assert set(counts.values()) == {3 * round(len(train) * share)}
