@@ -216,10 +216,9 @@ def train(
         decode=decode,
         callbacks=[*stop, *callbacks],
     )
-    result = trainer.train(resume_from_checkpoint=newest_checkpoint(directory))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(directory))
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
-    best = trainer.state.best_metric
-    return {"train_loss": result.training_loss, "steps": trainer.state.global_step, f"valid_{VALID_METRIC}": best}
+    return {"steps": trainer.state.global_step, f"valid_{VALID_METRIC}": trainer.state.best_metric}
 
 
 def newest_checkpoint(directory: Path) -> str | None:
