@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -124,10 +125,10 @@ def shard_path(shards: Path, span: tuple[int, int]) -> Path:
 
 
 def save_whole(path: Path, array: np.ndarray) -> None:
-    """npy, whole or not there."""
+    """npy, whole or not there. Given a real file, numpy writes past Python and a full disk loses its error number."""
     beside = path.with_name(path.name + ".tmp")
     with beside.open("wb") as file:
-        np.save(file, array)
+        np.save(SimpleNamespace(write=file.write), array)
     os.replace(beside, path)
 
 

@@ -41,7 +41,7 @@ from genrec.config import Config
 from genrec.data.catalog import Catalog, load_catalog
 from genrec.data.item_json import write_item_json
 from genrec.data.sequences import examples, load_sequences, load_splits, seen_in_training
-from genrec.models.item_encoder import check_vectors, pick_devices
+from genrec.models.item_encoder import check_vectors, pick_devices, save_whole
 from genrec.quantizers import collisions, quality, residual
 from genrec.quantizers.residual import Quantized
 from genrec.sids import SidIndex
@@ -214,7 +214,7 @@ def mix(config: Config, text: np.ndarray, purchases: Purchases, partial: Path) -
         alpha, rates = choose_alpha(text, purchases.factors, last, target, config.run.seed)
         tried = {"alpha_hit_rates": rates}
     note(STAGE, f"alpha {alpha}: text and collaborative vectors mixed" + (f", by {tried}" if tried else ""))
-    np.save(partial / FACTORS, purchases.factors)
+    save_whole(partial / FACTORS, purchases.factors)
     return fuse(text, purchases.factors, alpha), {"alpha": alpha} | tried
 
 
@@ -243,7 +243,7 @@ def load_codebooks(path: Path) -> tuple[np.ndarray, ...]:
 
 def write(config: Config, index: SidIndex, catalog: Catalog, measured: dict[str, Any], partial: Path) -> None:
     dataset = config.data.dataset
-    np.save(partial / CODES, index.codes)
+    save_whole(partial / CODES, index.codes)
     sids.save_index(index, partial / SID_INDEX)
     sids.write_index_json(index, partial / INDEX_JSON.format(dataset=dataset))
     write_item_json(catalog, partial / ITEM_JSON.format(dataset=dataset))

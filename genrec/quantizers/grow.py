@@ -40,6 +40,7 @@ from genrec.artifacts import (
 from genrec.config import Config
 from genrec.data.catalog import Catalog
 from genrec.data.item_json import read_item_json, write_item_json
+from genrec.models.item_encoder import save_whole
 from genrec.quantizers.collisions import reassign
 from genrec.quantizers.residual import Quantized, decode, encode
 from genrec.sids import NONE, SidIndex, make_index
@@ -236,8 +237,8 @@ def write_grown(
     scratch = target.with_name(target.name + ".partial")
     remove(scratch)
     scratch.mkdir(parents=True)
-    np.save(scratch / CODES, index.codes)
-    np.save(scratch / ALLOWED, allowed)
+    save_whole(scratch / CODES, index.codes)
+    save_whole(scratch / ALLOWED, allowed)
     sids.save_index(index, scratch / SID_INDEX)
     sids.write_index_json(index, scratch / INDEX_JSON.format(dataset=config.data.dataset))
     write_item_json(catalog, scratch / ITEM_JSON.format(dataset=config.data.dataset))

@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import resource
 
 import numpy as np
 import pytest
@@ -176,3 +177,14 @@ def test_a_full_disk_with_root_is_one_line(text2emb, tmp_path, monkeypatch, caps
         text2emb.without_run(asked(tmp_path), tmp_path)
     said = capsys.readouterr().err.strip()
     assert said.startswith(f"error: cannot write under {tmp_path}: No space left") and "\n" not in said
+
+
+def test_an_array_that_does_not_fit_says_why(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # stands for a disk that fills up amid the file
+    try:
+        with pytest.raises(OSError) as failure:
+            item_encoder.save_whole(tmp_path / "x.npy", np.zeros((3, 10_000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert failure.value.errno == errno.EFBIG and not (tmp_path / "x.npy").exists()
