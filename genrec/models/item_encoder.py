@@ -102,7 +102,7 @@ def encode_shards(
 
     stride = settings.batch_size * (1 if len(settings.devices) == 1 else 16 * len(settings.devices))  # texts a call
     todo = sum(end - start for start, end in missing)
-    with opened(settings) as encode, tqdm(total=todo, unit="text", desc="text2emb") as bar:
+    with opened(settings) as encode, tqdm(total=todo, unit="text", desc="text2emb", disable=None) as bar:
         for start, end in missing:
             rows = []
             for first, last in shard_spans(end - start, stride):
@@ -159,7 +159,9 @@ def load_encoder(settings: EncoderSettings) -> SentenceTransformer:
     """The sentence encoder, or one line that says what is missing and the ways on."""
     source = resolve_checkpoint(settings.checkpoint)
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # of loading weights
     with quiet_retries():
         try:
             reach_hub(source)
