@@ -4,7 +4,7 @@
     python benchmarks/decode.py --shape 0.5b --requests 2 --dtype bfloat16
 
 Random weights, 3,686 items of 3 x 256 codes, prompts of about 100 tokens, 50 beams. Prints whether the lists are the
-same (items whose scores differ by less than 1e-5 may change places), requests a second of both, their ratio, and how far
+same (items whose scores differ by less than 1e-5 may swap), requests a second of both, their ratio, and how far
 the engine is from its floor: the arithmetic of one prompt pass and two levels of 50 tokens, over the
 matrix-multiplication rate measured just before.
 """
