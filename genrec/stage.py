@@ -16,7 +16,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,16 +53,22 @@ Identity = dict[str, dict[str, Any]]  # {"config": {knob: value}, "inputs": {nam
 def main(stage: str, section: str, doc: str, build: Build, sources: Sources | None = None) -> None:
     """The `__main__` of a stage script: parse, then `run`; every expected failure ends in one line and exit 1."""
     command = parse(section=section, doc=doc)
-    try:
+    with one_line_failures(command.config.run.dir):
         run(stage, command, build, sources)
+
+
+@contextmanager
+def one_line_failures(directory: Path) -> Iterator[None]:
+    """Within: every expected failure ends the program in one line; what we did not expect keeps its traceback."""
+    try:
+        yield
     except (ArtifactError, ConfigError) as error:
         fail(str(error))
     except Exception as error:
         if not (cause := unwritable(error)):
             raise
         fail(
-            f"cannot write under {command.config.run.dir}: {cause}; "
-            "free space there or choose another --run.dir. Nothing finished was touched."
+            f"cannot write under {directory}: {cause}; free space there or write elsewhere. Nothing finished was touched."
         )
     except KeyboardInterrupt:
         fail("stopped; the same command goes on from here", code=130)

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from genrec.artifacts import ArtifactError
 from genrec.commandline import parse
 from genrec.config import Config
-from genrec.stage import fail, main, unwritable
+from genrec.stage import main, one_line_failures
 
 
 def command(doc: str, method: str | None = None) -> None:
@@ -17,20 +16,12 @@ def command(doc: str, method: str | None = None) -> None:
     if method is not None:
         sys.argv[1:1] = ["--method", method]
     asked = parse(section="sids", doc=doc)
-    try:
+    with one_line_failures(asked.config.run.dir):
         if asked.config.sids.add is not None or asked.config.sids.retire:
             grow(asked.config, asked.dry_run)
             return
         if method == "rqkmeans_plus" and not (asked.dry_run or asked.clean):
             take_over(asked.config)
-    except ArtifactError as error:
-        fail(str(error))
-    except Exception as error:
-        if not (cause := unwritable(error)):
-            raise
-        fail(f"cannot write under {asked.config.run.dir}: {cause}; free space there. Nothing finished was touched.")
-    except KeyboardInterrupt:
-        fail("stopped; the same command begins anew", code=130)
     main("sids", "sids", doc, build)
 
 

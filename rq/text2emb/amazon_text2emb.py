@@ -16,10 +16,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from genrec.artifacts import CATALOG, EMBEDDINGS, ITEM_JSON, ArtifactError
+from genrec.artifacts import CATALOG, EMBEDDINGS, ITEM_JSON
 from genrec.commandline import Command, parse
 from genrec.config import Config
-from genrec.stage import fail, main, note, stage_dir, unwritable
+from genrec.stage import main, note, one_line_failures, stage_dir
 
 STAGE = "embeddings"
 
@@ -37,16 +37,8 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
 
 def without_run(command: Command, root: Path) -> None:
     """What --root asks for; like a stage, every expected failure ends in one line and exit 1."""
-    try:
+    with one_line_failures(root):
         write_beside(command.config, root, command.dry_run)
-    except ArtifactError as error:
-        fail(str(error))
-    except Exception as error:
-        if not (cause := unwritable(error)):
-            raise
-        fail(f"cannot write under {root}: {cause}; free space there, or copy the item.json elsewhere for --root")
-    except KeyboardInterrupt:
-        fail("stopped; the same command goes on from here", code=130)
 
 
 def write_beside(config: Config, root: Path, dry_run: bool) -> None:
