@@ -67,9 +67,8 @@ def one_line_failures(directory: Path) -> Iterator[None]:
     except Exception as error:
         if not (cause := unwritable(error)):
             raise
-        fail(
-            f"cannot write under {directory}: {cause}; free space there or write elsewhere. Nothing finished was touched."
-        )
+        ways_on = "free space there or write elsewhere. Nothing finished was touched."
+        fail(f"cannot write under {directory}: {cause}; {ways_on}")
     except KeyboardInterrupt:
         fail("stopped; the same command goes on from here", code=130)
 
