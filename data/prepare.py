@@ -76,14 +76,7 @@ def export(command: Command) -> None:
     stage.note("data", f"also wrote {directory}/{dataset}.*")
 
 
-def forget_killed(command: Command) -> None:
-    """A killed run leaves no more than raw files to go on from; it was begun before those counted as its inputs."""
-    if not command.dry_run:
-        stage.remove(stage.stage_dir(command.config, "data").with_name("data.partial"))
-
-
 if __name__ == "__main__":
     asked = parse(section="data", doc=__doc__)
-    forget_killed(asked)
     stage.main("data", "data", __doc__, build, sources)
     export(asked)

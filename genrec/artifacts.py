@@ -53,6 +53,12 @@ class ArtifactError(RuntimeError):
     """An artifact that is missing, broken, or belongs to another run; the message is for the user as it stands."""
 
 
+def first_line(error: Exception) -> str:
+    """What a library's error says, short enough to be quoted in one of ours."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What an artifact says of itself."""

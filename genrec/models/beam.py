@@ -122,16 +122,31 @@ def advance(
     only: Filter | None,
 ) -> Beams:
     """Beams at a depth and the hidden states of their last tokens (B, k, d) -> the best beams one level on (B, K)."""
-    child, real = trie.children(depth, beams.node)  # (B, k, W)
-    if only is not None:
-        real &= trie.count(depth + 1, child, only) > 0
-    code = trie.code[depth][child]  # (B, k, W), -1 where the SID has ended
-    score = child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalisation)
+    child, code, score = scored_children(model, trie, sids, beams.node, hidden, depth, normalisation, only)
     total = (beams.score[..., None] + score).clamp(min=NEVER).flatten(1)  # (B, k * W)
     best, where = total.topk(min(num_beams, total.shape[1]), dim=-1)
     node, code = child.flatten(1).gather(1, where), code.flatten(1).gather(1, where)
     token = sids.level(depth)[code.clamp(min=0)]
     return Beams(node, best, token, where // child.shape[-1])
+
+
+def scored_children(
+    model: PreTrainedModel,
+    trie: Trie,
+    sids: SidVocabulary,
+    node: Tensor,
+    hidden: Tensor,
+    depth: int,
+    normalisation: str,
+    only: Filter | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Nodes (B, k) and their hidden states (B, k, d) -> children, their codes and log-probabilities, (B, k, W) each."""
+    child, real = trie.children(depth, node)
+    if only is not None:
+        real = real & (trie.count(depth + 1, child, only) > 0)
+    code = trie.code[depth][child]  # -1 where the SID has ended
+    score = child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalisation)
+    return child, code, score
 
 
 def child_scores(

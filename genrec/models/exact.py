@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from genrec.models.beam import NEVER, SidVocabulary, child_scores, read_prompts
+from genrec.models.beam import NEVER, SidVocabulary, read_prompts, scored_children
 from genrec.models.trie import Filter, Trie
 
 
@@ -49,7 +49,8 @@ def exact_search(
     cache, last, seen, length = read_prompts(model, prompts)
     scores = last.new_full((len(prompts), len(trie.code[-1])), NEVER, dtype=torch.float32)  # (B, leaves)
     root = torch.zeros(len(prompts), 1, dtype=torch.long, device=last.device)
-    first = node_scores(model, trie, sids, last[:, None], 0, root, normalisation, only)[:, 0]  # (B, W)
+    _, _, first = scored_children(model, trie, sids, root, last[:, None], 0, normalisation, only)
+    first = first[:, 0]  # (B, W)
     if trie.num_levels == 1:
         _, real = trie.children(0, root[0, 0])
         scores = first[:, real]
@@ -59,8 +60,8 @@ def exact_search(
         cache.crop(-chunk.tokens)
         for depth in range(1, trie.num_levels):
             nodes = torch.arange(chunk.start[depth - 1], chunk.stop[depth - 1], device=last.device)
-            here = hidden[depth - 1]  # (B, nodes, d)
-            grown = node_scores(model, trie, sids, here, depth, nodes.expand(len(prompts), -1), normalisation, only)
+            here = nodes.expand(len(prompts), -1)  # (B, nodes)
+            _, _, grown = scored_children(model, trie, sids, here, hidden[depth - 1], depth, normalisation, only)
             _, real = trie.children(depth, nodes)  # (nodes, W)
             reached = (reached[..., None] + grown)[:, real]  # (B, nodes of the next depth), in their order
         scores[:, chunk.start[-1] : chunk.stop[-1]] = reached
@@ -116,15 +117,3 @@ def read_chunk(
         use_cache=True,
     ).last_hidden_state
     return list(hidden.split([stop - start for start, stop in bounds], dim=1))
-
-
-def node_scores(
-    model: PreTrainedModel, trie: Trie, sids: SidVocabulary, hidden: Tensor, depth: int, node: Tensor,
-    normalisation: str, only: Filter | None,
-) -> Tensor:  # fmt: skip
-    """Log-probability of each child (B, n, W) of nodes (B, n) with hidden states (B, n, d)."""
-    child, real = trie.children(depth, node)
-    if only is not None:
-        real = real & (trie.count(depth + 1, child, only) > 0)
-    code = trie.code[depth][child]
-    return child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalisation)

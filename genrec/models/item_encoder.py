@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError, sha256
+from genrec.artifacts import ArtifactError, first_line, sha256
 from genrec.config import Config
 from genrec.data.catalog import Catalog
 
@@ -273,8 +273,3 @@ def check_vectors(vectors: np.ndarray, num_items: int, name: str) -> None:
     zero = np.flatnonzero(~vectors.any(axis=1))
     if len(zero):
         raise ArtifactError(f"{name} hold {len(zero)} rows of zeros, first row {zero[0]}: those items have no text")
-
-
-def first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

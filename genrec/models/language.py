@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from genrec.artifacts import ArtifactError
+from genrec.artifacts import ArtifactError, first_line
 from genrec.config import Scratch
 from genrec.data.catalog import Catalog
 from genrec.models.beam import SidVocabulary
@@ -64,10 +64,6 @@ def _load_local(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTra
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be loaded: {first_line(error)}") from None
     return model, tokenizer
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
