@@ -25,12 +25,12 @@ setup_env() {
 
 find_python() {
     local name
-    for name in python3.11 python3.12 python3.10 python3 python; do
-        if command -v "$name" >/dev/null && "$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))'; then
+    for name in python3.11 python3.12 python3 python; do
+        if command -v "$name" >/dev/null && "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; then
             echo "$name"
             return
         fi
     done
-    echo "setup: needs Python 3.10, 3.11 or 3.12 on the PATH" >&2
+    echo "setup: needs Python 3.11 or 3.12 on the PATH" >&2
     return 1
 }

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from genrec.artifacts import ArtifactError, write_json
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import Recommendations
+from genrec.models.backbone import Backbone, BackboneShape
 from genrec.models.device import pick_device
 
 WEIGHTS, SHAPE = "model.safetensors", "config.json"
@@ -39,31 +40,6 @@ class Shape:
     temperature: float
 
 
-class Block(nn.Module):
-    """Pre-norm causal attention and feed-forward, each with a residual."""
-
-    def __init__(self, shape: Shape):
-        super().__init__()
-        d = shape.hidden
-        self.heads, self.dropout = shape.heads, shape.dropout
-        self.attention_norm, self.feed_norm = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.query_key_value, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.feed = nn.Sequential(nn.Linear(d, 4 * d), nn.GELU(), nn.Dropout(shape.dropout), nn.Linear(4 * d, d))
-        self.drop = nn.Dropout(shape.dropout)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, T, d) -> (B, T, d)
-        x = x + self.drop(self.attend(self.attention_norm(x)))
-        return x + self.drop(self.feed(self.feed_norm(x)))
-
-    def attend(self, x: Tensor) -> Tensor:
-        B, T, d = x.shape
-        parts = self.query_key_value(x).view(B, T, 3, self.heads, d // self.heads)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (B, heads, T, d / heads)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
-        return self.out(mixed.transpose(1, 2).reshape(B, T, d))
-
-
 class SasRec(nn.Module):
     def __init__(self, shape: Shape):
         super().__init__()
@@ -72,8 +48,7 @@ class SasRec(nn.Module):
         self.position = nn.Embedding(shape.max_length, shape.hidden)
         self.bias = nn.Parameter(torch.zeros(shape.num_items))
         self.drop = nn.Dropout(shape.dropout)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
-        self.norm = nn.LayerNorm(shape.hidden)
+        self.backbone = Backbone(BackboneShape(shape.hidden, shape.blocks, shape.heads, shape.dropout))
         for table in (self.item, self.position):
             nn.init.normal_(table.weight, std=0.02)
 
@@ -81,10 +56,7 @@ class SasRec(nn.Module):
         """Items (B, T), right-padded with -1, T <= max_length -> state after each item (B, T, d)."""
         positions = torch.arange(items.shape[1], device=items.device)
         x = self.item(items.clamp(min=0)) * self.shape.hidden**0.5 + self.position(positions)
-        x = self.drop(x)
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)
+        return self.backbone(self.drop(x))
 
     def score(self, states: Tensor) -> Tensor:
         """States (..., d) -> scores of every item (..., N)."""

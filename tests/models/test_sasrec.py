@@ -43,7 +43,7 @@ def test_padding_does_not_matter(cosine):
 
 
 def test_attention_equals_the_textbook_formula():
-    block, x = model().blocks[0], torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(2))
+    block, x = model().backbone.blocks[0], torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(2))
     query, key, value = block.query_key_value(x).split(16, dim=-1)
     expected = torch.zeros_like(x)
     for b in range(2):
@@ -52,7 +52,7 @@ def test_attention_equals_the_textbook_formula():
             for t in range(6):
                 weight = torch.softmax(key[b, : t + 1, part] @ query[b, t, part] / 8**0.5, dim=0)
                 expected[b, t, part] = weight @ value[b, : t + 1, part]
-    assert torch.allclose(block.attend(x), block.out(expected), atol=1e-5)
+    assert torch.allclose(block.attend(x, None), block.out(expected), atol=1e-5)
 
 
 @pytest.mark.parametrize("cosine", [False, True])
