@@ -5,7 +5,7 @@ T events
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +75,7 @@ def among(events: Events, items: pl.Series) -> np.ndarray:
 
 
 def month_start(year: int, month: int) -> int:
-    return int(datetime(year, month, 1, tzinfo=timezone.utc).timestamp())
+    return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
 
 
 def in_window(events: Events, data: Data, start_year: int) -> np.ndarray:
@@ -86,7 +86,7 @@ def in_window(events: Events, data: Data, start_year: int) -> np.ndarray:
 
 def spanned(events: Events) -> str:
     """'2013-10-01 to 2018-09-30': what the events cover."""
-    first, last = (datetime.fromtimestamp(int(t), timezone.utc) for t in (events.time.min(), events.time.max()))
+    first, last = (datetime.fromtimestamp(int(t), UTC) for t in (events.time.min(), events.time.max()))
     return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
 
 
