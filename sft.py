@@ -26,7 +26,8 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
     from genrec.data.prepared import load_prepared
     from genrec.data.prompts import prompt_fingerprint
-    from genrec.data.tasks import Texts
+    from genrec.data.tasks import make_texts
+    from genrec.data.weights import target_weights
     from genrec.models.adapters import attach, merged
     from genrec.models.generative import Card, Decoding, GenerativeModel, save_card
     from genrec.models.language import sid_vocabulary
@@ -37,11 +38,12 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     set_seed(config.run.seed)
     data = load_prepared(config)
     index = load_index(stage.stage_dir(config, "sids") / artifacts.SID_INDEX)
-    texts = Texts(data.catalog, index, config.data.source)
+    texts = make_texts(data.catalog, index, config.data.source, config.sft.profile)
     model, tokenizer = make_model(config, texts)
     model = attach(model, sid_vocabulary(tokenizer, index), config.sft)
     builder = RowBuilder(tokenizer, texts, config.sft.cutoff_len)
-    rows = to_dataset(training_rows(config, builder, data.sequences, data.splits["train"]))
+    weight = target_weights(data, config.sft.balance, config.sft.half_life)
+    rows = to_dataset(training_rows(config, builder, data.sequences, data.splits["train"], weight))
     targets = sum(len(labels) for labels in rows["labels"])
     total, trained = (sum(p.numel() for p in model.parameters() if p.requires_grad or every) for every in (True, False))
     stage.note(
@@ -65,7 +67,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     merged(model).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     sids = artifacts.require(stage.stage_dir(config, "sids"), "rq/generate_indices.py")
-    card = Card(sids.fingerprint, prompt_fingerprint(), config.data.source, config.sft.cutoff_len)
+    card = Card(sids.fingerprint, prompt_fingerprint(), config.data.source, config.sft.cutoff_len, config.sft.profile)
     save_card(directory, card, texts.index)
     artifacts.write_json(directory / artifacts.TRAINING, statistics)
     return leave_checkpoints(directory)

@@ -188,6 +188,15 @@ class Sft(Section):
         "sid_to_sid rows of a user as one token tree; exact: as far as histories are not cut by data.max_history; "
         "windows: always, each target sees between half and all of max_history items",
     )
+    balance: float = knob(
+        0.0, "history tasks: a target weighs (train events of its item)^-balance; 0 alike, 1 items alike", ge=0, le=1
+    )
+    half_life: float = knob(
+        0.0, "history tasks: share of the training period in which a target's weight halves; 0 never", ge=0
+    )
+    profile: Literal["none", "taste"] = knob(
+        "none", "taste: history prompts say the category and brand that the history holds most often"
+    )
     sid_init: Literal["text", "random"] = knob(
         "text", "new SID rows: mean title embedding of the code's items, or random"
     )
@@ -243,6 +252,10 @@ class Sequential(Section):
     cosine: bool = knob(True, "sasrec scores by cosine / temperature instead of the dot product")
     temperature: float = knob(0.07, "divides the cosine", gt=0)
     label_smoothing: float = knob(0.0, "share of sasrec's target spread over the catalogue", ge=0, lt=1)
+    balance: float = knob(
+        0.0, "a target weighs (train events of its item)^-balance; 0 alike, 1 items alike", ge=0, le=1
+    )
+    half_life: float = knob(0.0, "share of the training period in which a target's weight halves; 0 never", ge=0)
     learning_rate: float = knob(2e-3, "AdamW peak rate, falling to 0 over the epochs along half a cosine", gt=0)
     weight_decay: float = knob(0.0, "AdamW decay", ge=0)
     epochs: int = knob(10, "passes over the training windows; sasrec_bce needs more, 60 say", ge=1)

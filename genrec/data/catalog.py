@@ -51,3 +51,13 @@ def load_catalog(path: Path) -> Catalog:
         name.removeprefix("feature_"): table[name].to_numpy() for name in table.columns if name.startswith("feature_")
     }
     return Catalog(**texts, features=features)
+
+
+def telling_category(categories: np.ndarray, too_common: float = 0.9) -> np.ndarray:
+    """(N,) "a,b,c" -> (N,) the name at the first level where none covers `too_common` of the items; '' where none."""
+    paths = [[name.strip() for name in text.split(",")] for text in categories]
+    for level in range(max((len(path) for path in paths), default=0)):
+        names = np.array([path[level] if level < len(path) else "" for path in paths])
+        if np.unique(names, return_counts=True)[1].max() < too_common * len(names):
+            return names
+    return np.full(len(categories), "")

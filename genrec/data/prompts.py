@@ -2,7 +2,8 @@
 
 A prompt is a head, parts (one a history item, oldest first) and a tail. The pieces are tokenised one by one, so that a
 history is a prefix of the longer history of the same user, token by token. From a SID history to the next SID the tail
-is empty: the answer continues the history, and one sequence holds the prompts and answers of all its targets.
+is empty: the answer continues the history, and one sequence holds the prompts and answers of all its targets. A profile
+of the user stands in the tail, behind the history, so histories of one user still begin alike.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ INSTRUCTIONS = {
 HEAD = "### Instruction:\n{instruction}\n### Input:\n"
 TAIL = "\n### Response:\n"
 CONTINUED = ("sid history", "sid")  # its answer follows without a tail
+PROFILE = "\nMostly {bought}: {favourites}"
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,15 @@ def tail(given: str, wanted: str) -> str:
     return "" if (given, wanted) == CONTINUED else TAIL
 
 
+def profile_tail(favourites: list[str], source: str) -> str:
+    """The tail of a history prompt that says what the user likes; names that are not known ('') are left out."""
+    known = ", ".join(filter(None, favourites))
+    return (PROFILE.format(bought=NOUNS[source][2], favourites=known) if known else "") + TAIL
+
+
 def prompt_fingerprint() -> str:
     """Hash of every text above; a model directory carries the one it was trained with."""
-    return hashlib.sha256(repr((NOUNS, INSTRUCTIONS, HEAD, TAIL, CONTINUED)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((NOUNS, INSTRUCTIONS, HEAD, TAIL, CONTINUED, PROFILE)).encode()).hexdigest()[:16]
 
 
 class Encoder:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genrec.data import prompts
-from genrec.data.catalog import Catalog
+from genrec.data.catalog import Catalog, telling_category
 from genrec.data.prompts import Prompt
 from genrec.data.sequences import Examples
 from genrec.sids import SidIndex
@@ -49,11 +49,18 @@ class Texts:
     catalog: Catalog
     index: SidIndex
     source: str  # data.source, for the nouns
+    traits: tuple[np.ndarray, ...] = ()  # names of each item (N,) whose commonest in a history make the user's profile
 
     def prompt(self, task: Task, items: np.ndarray) -> Prompt:
         """The prompt of a task about `items`: a history (oldest first, -1 ignored) or one item."""
         parts = tuple(self.part(task.given, int(item)) for item in items if item >= 0)
-        return Prompt(prompts.head(task.given, task.wanted, self.source), parts, prompts.tail(task.given, task.wanted))
+        return Prompt(prompts.head(task.given, task.wanted, self.source), parts, self.tail(task, items))
+
+    def tail(self, task: Task, items: np.ndarray) -> str:
+        """What follows the items; with `traits` it says what the history's items have most in common."""
+        if not (self.traits and task.from_history):
+            return prompts.tail(task.given, task.wanted)
+        return prompts.profile_tail([commonest(names[items[items >= 0]]) for names in self.traits], self.source)
 
     def part(self, given: str, item: int) -> str:
         if given.startswith("sid"):
@@ -65,15 +72,38 @@ class Texts:
         return self.index.text(item) if task.wanted == "sid" else str(self.catalog.title[item])
 
 
+def make_texts(catalog: Catalog, index: SidIndex, source: str, profile: str) -> Texts:
+    """`profile` is sft.profile; a model directory carries it, so that everybody asks the model as it was taught."""
+    traits = (telling_category(catalog.categories), catalog.brand) if profile == "taste" else ()
+    return Texts(catalog, index, source, traits)
+
+
+def commonest(names: np.ndarray) -> str:
+    """The most frequent name, of equally frequent ones the latest; '' where none is known."""
+    known = [name for name in names if name]
+    return max(reversed(known), key=known.count, default="")
+
+
 def task_rows(
     task: Task, share: float, examples: Examples, catalog: Catalog, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, int]]:
     """(items given, target item) of a task; a `share` below 1 draws that part of the rows, above 1 repeats them."""
+    return (task_row(task, examples, row) for row in row_numbers(task, share, len(examples), catalog, rng))
+
+
+def row_numbers(task: Task, share: float, count: int, catalog: Catalog, rng: np.random.Generator) -> np.ndarray:
+    """The rows of a task: numbers of examples, of which there are `count`, or of items."""
     if task.from_history:
-        rows = drawn(len(examples), share, rng)
-        return ((examples.history[row], int(examples.target[row])) for row in rows)
+        return drawn(count, share, rng)
     fit = np.flatnonzero(catalog.text != "") if task.given == "description" else np.arange(len(catalog))
-    return ((fit[row : row + 1], int(fit[row])) for row in drawn(len(fit), share, rng))
+    return fit[drawn(len(fit), share, rng)]
+
+
+def task_row(task: Task, examples: Examples, row: int) -> tuple[np.ndarray, int]:
+    """(items given, target item) of one of those numbers."""
+    if task.from_history:
+        return examples.history[row], int(examples.target[row])
+    return np.array([row]), int(row)
 
 
 def copies(count: int, share: float, rng: np.random.Generator) -> Iterator[np.ndarray]:

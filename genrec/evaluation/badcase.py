@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from genrec.data.catalog import Catalog
+from genrec.data.catalog import Catalog, telling_category
 from genrec.data.sequences import Examples, Sequences
 from genrec.evaluation.metrics import Recommendations, ranks, sid_groups
 from genrec.evaluation.predictions import describe_row
-from genrec.evaluation.report import LEVEL, Estimate, align, estimates, plain, ratio_draws, telling_category
+from genrec.evaluation.report import LEVEL, Estimate, align, estimates, plain, ratio_draws
 
 POPULAR = 2  # a list leans to the popular when its median item sold this many times the user's usual one
 RANK_EDGES = (1, 2, 4, 6, 11, 21, 51)  # rank groups 1, 2-3, 4-5, 6-10, 11-20, 21-50, then not listed

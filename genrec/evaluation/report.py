@@ -15,7 +15,7 @@ import numpy as np
 
 from genrec.artifacts import PER_EXAMPLE, RESULTS, ArtifactError, load_arrays, save_arrays, write_json
 from genrec.config import Analysis
-from genrec.data.catalog import Catalog
+from genrec.data.catalog import Catalog, telling_category
 from genrec.data.sequences import Examples, Sequences
 from genrec.evaluation.metrics import Recommendations, beyond_accuracy, item_scores, sid_scores
 
@@ -149,16 +149,6 @@ def category_slices(target: np.ndarray, catalog: Catalog, largest: int = 5) -> d
     names, counts = np.unique(category[category != ""], return_counts=True)
     chosen = names[np.argsort(-counts, kind="stable")[:largest]]
     return {f"category: {name}": category == name for name in chosen}
-
-
-def telling_category(categories: np.ndarray, too_common: float = 0.9) -> np.ndarray:
-    """(N,) "a,b,c" -> (N,) the name at the first level where none covers `too_common` of the items; '' where none."""
-    paths = [[name.strip() for name in text.split(",")] for text in categories]
-    for level in range(max((len(path) for path in paths), default=0)):
-        names = np.array([path[level] if level < len(path) else "" for path in paths])
-        if np.unique(names, return_counts=True)[1].max() < too_common * len(names):
-            return names
-    return np.full(len(categories), "")
 
 
 def make_report(

@@ -18,7 +18,7 @@ from genrec.config import Config
 from genrec.data.catalog import Catalog
 from genrec.data.prompts import Encoder, prompt_fingerprint
 from genrec.data.sequences import Examples
-from genrec.data.tasks import RECOMMEND, Texts
+from genrec.data.tasks import RECOMMEND, Texts, make_texts
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.beam import NEVER, beam_search
 from genrec.models.device import pick_device
@@ -39,6 +39,7 @@ class Card:
     prompts: str  # prompts.prompt_fingerprint()
     source: str  # data.source
     cutoff_len: int
+    profile: str  # sft.profile
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def load_generative(model_dir: Path, config: Config, catalog: Catalog, exact: bo
     device = pick_device(config.run.device)
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     model, tokenizer = load_pretrained(str(model_dir), dtype)
-    texts = Texts(catalog, load_index(model_dir / artifacts.SID_INDEX), card.source)
+    texts = make_texts(catalog, load_index(model_dir / artifacts.SID_INDEX), card.source, card.profile)
     generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
     settings = config.evaluate
     decoding = Decoding(settings.num_beams, settings.batch_size, settings.normalisation, exact, settings.filter_seen)

@@ -27,6 +27,7 @@ class Branch(NamedTuple):
     after: int  # how many trunk tokens the branch has read
     tail: list[int]
     answer: list[int]
+    weight: float = 1.0  # of the answer's loss
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class TokenTree:
     end: list[int]  # (S,)
     predictor: list[int]  # (A,)
     labels: list[int]  # (A,)
+    weight: list[float]  # (A,) of each label's loss
 
 
 def grow(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
@@ -50,6 +52,7 @@ def grow(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
     end: list[int] = []
     predictor: list[int] = []
     labels: list[int] = []
+    weight: list[float] = []
     read = 0  # trunk tokens laid down so far
     trunk_place = -1  # where the newest of them lies
 
@@ -66,18 +69,21 @@ def grow(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
         places = [trunk_place, *range(len(ids), len(ids) + len(tokens))]  # of the trunk's last token, then the branch's
         predictor += places[len(branch.tail) :]
         labels += branch.answer
+        weight += [branch.weight] * len(branch.answer)
         lay(tokens, read, len(ids) + len(tokens))
-    return TokenTree(ids, position, [len(ids) if stop == OPEN else stop for stop in end], predictor, labels)
+    return TokenTree(ids, position, [len(ids) if stop == OPEN else stop for stop in end], predictor, labels, weight)
 
 
-def chain(pieces: Sequence[Sequence[int]], asked: Iterable[int]) -> TokenTree:
+def chain(pieces: Sequence[Sequence[int]], asked: Sequence[int], weights: Sequence[float]) -> TokenTree:
     """A row without branches: the pieces `asked` (from 1 on) are themselves the answers to what stands before."""
     stops = np.cumsum([len(piece) for piece in pieces])
     answers = [place for piece in asked for place in range(stops[piece - 1], stops[piece])]
     ids = [token for piece in pieces for token in piece]
     labels = [ids[place] for place in answers]
+    weight = [float(weight) for piece, weight in zip(asked, weights, strict=True) for _ in pieces[piece]]
     del ids[answers[-1] :]  # the last answer token is only predicted
-    return TokenTree(ids, list(range(len(ids))), [len(ids)] * len(ids), [place - 1 for place in answers], labels)
+    predictor = [place - 1 for place in answers]
+    return TokenTree(ids, list(range(len(ids))), [len(ids)] * len(ids), predictor, labels, weight)
 
 
 def visible(end: Tensor) -> Tensor:
@@ -88,12 +94,12 @@ def visible(end: Tensor) -> Tensor:
     return (earlier & inside)[:, None]
 
 
-def collate(trees: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
+def collate(trees: Sequence[dict[str, list]]) -> dict[str, Tensor]:
     """Trees as dicts of lists -> padded tensors; a padding token sees itself alone and nobody sees it."""
     width = max(len(tree["ids"]) for tree in trees)
     answers = max(len(tree["labels"]) for tree in trees)
 
-    def padded(key: str, size: int, fill: int) -> Tensor:
+    def padded(key: str, size: int, fill: float) -> Tensor:
         return torch.tensor([tree[key] + [fill] * (size - len(tree[key])) for tree in trees])
 
     ends = [tree["end"] + list(range(len(tree["end"]) + 1, width + 1)) for tree in trees]
@@ -103,6 +109,7 @@ def collate(trees: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
         "end": torch.tensor(ends),
         "predictor": padded("predictor", answers, 0),
         "labels": padded("labels", answers, IGNORE),
+        "weight": padded("weight", answers, 0.0),
     }
 
 

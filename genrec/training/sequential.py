@@ -1,6 +1,6 @@
 """Training SASRec: every position of a sequence at once, early stop on valid, exact resume after a kill.
 
-B sequences, T positions, P real positions of a batch, N items, d width
+B windows, T positions, P real positions of a batch, N items, d width
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from genrec.artifacts import write_json
 from genrec.config import Config, Sequential
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences
+from genrec.data.weights import target_weights
 from genrec.evaluation.metrics import item_scores
 from genrec.models.device import pick_device
 from genrec.models.sasrec import SasRec, SasRecRecommender, Shape, save_sasrec
@@ -50,7 +52,7 @@ def train_sasrec(name: str, config: Config, data: Prepared, directory: Path) -> 
     model = SasRec(shape_of(name, options, len(data.catalog), data.max_history)).to(pick_device(config.run.device))
     optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     best = {key: value.clone() for key, value in model.state_dict().items()}
-    windows = training_windows(data.sequences, data.seen, data.max_history)
+    windows = training_windows(data, options)
     progress = load_checkpoint(directory / CHECKPOINT, model, optimizer, best)
     valid = data.examples("valid")
     with tqdm(total=options.epochs, initial=progress.epoch, desc=f"sequential: {name}", disable=None) as bar:
@@ -92,15 +94,28 @@ def stopped(progress: Progress, options: Sequential) -> bool:
     return options.early_stop > 0 and progress.epoch - progress.best_epoch > options.early_stop
 
 
-def training_windows(sequences: Sequences, seen: np.ndarray, max_length: int) -> np.ndarray:
-    """(B, max_length + 1) items, right-padded with -1: each user's training events, long ones cut into windows.
+class Windows(NamedTuple):
+    """Stretches of users' training events, right-padded: what stands at t is to be followed by what stands at t + 1."""
+
+    item: np.ndarray  # (B, T + 1), -1 = padding
+    weight: np.ndarray  # (B, T + 1) float32, of the item as a target
+
+
+def training_windows(data: Prepared, options: Sequential) -> Windows:
+    events = window_events(data.sequences, data.seen, data.max_history)
+    weight = target_weights(data, options.balance, options.half_life).astype(np.float32)
+    return Windows(np.where(events >= 0, data.sequences.item[events], -1).astype(np.int64), weight[events])
+
+
+def window_events(sequences: Sequences, seen: np.ndarray, max_length: int) -> np.ndarray:
+    """(B, max_length + 1) event numbers, right-padded with -1: each user's training events, long ones cut.
 
     A window ends where the next begins, with one event in common, so every event but a user's first is once a target.
     """
-    bounds = np.searchsorted(np.flatnonzero(seen), sequences.offset)  # (U + 1,) in the training events
-    items = sequences.item[seen]
+    trained = np.flatnonzero(seen)
+    bounds = np.searchsorted(trained, sequences.offset)  # (U + 1,) in the training events
     rows = [
-        items[at : min(at + max_length + 1, end)]
+        trained[at : min(at + max_length + 1, end)]
         for begin, end in pairwise(bounds)
         for at in range(begin, end - 1, max_length)
     ]
@@ -110,42 +125,45 @@ def training_windows(sequences: Sequences, seen: np.ndarray, max_length: int) ->
     return windows
 
 
-def train_epoch(model, optimizer, windows: np.ndarray, loss_of, options: Sequential, seed: int, epoch: int) -> None:
+def train_epoch(model, optimizer, windows: Windows, loss_of, options: Sequential, seed: int, epoch: int) -> None:
     """One pass in an order and with dropout that depend on seed and epoch alone, so a resumed run repeats it."""
     torch.manual_seed((seed << 20) + epoch)
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = options.learning_rate * decay(epoch / options.epochs)
     for batch in batches(windows, options.batch_size, np.random.default_rng([seed, epoch])):
-        items = torch.from_numpy(batch).to(model.bias.device)
+        items, weights = (torch.from_numpy(part).to(model.bias.device) for part in batch)
         targets = items[:, 1:]
-        states = model(items[:, :-1])[targets >= 0]  # (P, d)
-        loss = loss_of(model, states, targets[targets >= 0], options)
+        real = targets >= 0
+        losses = loss_of(model, model(items[:, :-1])[real], targets[real], options)  # (P,)
+        loss = (losses * weights[:, 1:][real]).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
 
-def batches(windows: np.ndarray, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+def batches(windows: Windows, size: int, random: np.random.Generator) -> Iterator[Windows]:
     """Windows in random order, each batch as wide as its longest window."""
-    order = random.permutation(len(windows))
+    order = random.permutation(len(windows.item))
     for begin in range(0, len(order), size):
-        batch = windows[order[begin : begin + size]]
-        yield batch[:, : (batch >= 0).sum(axis=1).max()]
+        item, weight = (part[order[begin : begin + size]] for part in windows)
+        width = (item >= 0).sum(axis=1).max()
+        yield Windows(item[:, :width], weight[:, :width])
 
 
 def full_softmax(model: SasRec, states: Tensor, targets: Tensor, options: Sequential) -> Tensor:
-    """Mean over positions of -log softmax over the whole catalogue, (P, d), (P,) -> ()."""
-    return F.cross_entropy(model.score(states), targets, label_smoothing=options.label_smoothing)
+    """-log softmax over the whole catalogue, (P, d), (P,) -> (P,)."""
+    scores = model.score(states)  # (P, N)
+    return F.cross_entropy(scores, targets, reduction="none", label_smoothing=options.label_smoothing)
 
 
 def bce(model: SasRec, states: Tensor, targets: Tensor, options: Sequential) -> Tensor:
-    """The published loss, one uniform negative n a position: mean of -log sigmoid(s_target) - log sigmoid(-s_n)."""
+    """The published loss, one uniform negative n a position: -log sigmoid(s_target) - log sigmoid(-s_n), -> (P,)."""
     shift = torch.randint(1, model.shape.num_items, targets.shape, device=targets.device)
     negatives = (targets + shift) % model.shape.num_items  # any item but the target
     positive, negative = model.score_some(states, targets), model.score_some(states, negatives)
-    return -(F.logsigmoid(positive) + F.logsigmoid(-negative)).mean()
+    return -(F.logsigmoid(positive) + F.logsigmoid(-negative))
 
 
 LOSSES = {"sasrec": full_softmax, "sasrec_bce": bce}

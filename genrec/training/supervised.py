@@ -19,9 +19,9 @@ from transformers.trainer import TRAINER_STATE_NAME
 from genrec.config import Config
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Sequences, Split, examples
-from genrec.data.tasks import TASKS, Task, Texts, copies, task_rows
+from genrec.data.tasks import TASKS, Task, Texts, copies, row_numbers, task_row
 from genrec.evaluation.metrics import Recommendations, item_scores
-from genrec.models.token_tree import Branch, TokenTree, answer_logits, chain, collate, grow
+from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, chain, collate, grow
 from genrec.stage import processes
 
 VALID_METRIC = "ndcg@10"
@@ -41,32 +41,39 @@ class RowBuilder:
         ids = self.encoder.piece(self.texts.answer(task, item))
         return ids if task.wanted == "sid" else [*ids, self.eos][: self.cutoff_len // 2]
 
-    def row(self, task: Task, items: np.ndarray, target: int) -> TokenTree:
+    def row(self, task: Task, items: np.ndarray, target: int, weight: float = 1.0) -> TokenTree:
         """One prompt, one answer."""
         answer = self.answer(task, target)
         prompt = self.encoder.prompt(self.texts.prompt(task, items), self.cutoff_len - len(answer))
-        return grow(prompt, [Branch(len(prompt), [], answer)])
+        return grow(prompt, [Branch(len(prompt), [], answer, float(weight))])
 
-    def user(self, task: Task, items: np.ndarray, asked: np.ndarray) -> TokenTree:
+    def user(self, task: Task, items: np.ndarray, asked: np.ndarray, weights: np.ndarray) -> TokenTree:
         """One trunk of items that holds for each asked place p >= 1 the prompt of items[:p] and the answer items[p]."""
         prompt = self.texts.prompt(task, items[: asked[-1] + 1])
         pieces = [self.encoder.piece(prompt.head), *(self.encoder.piece(part) for part in prompt.parts)]
         if not prompt.tail:
-            return chain(pieces, asked + 1)
-        tail = self.encoder.piece(prompt.tail)
+            return chain(pieces, asked + 1, weights)
         length = np.cumsum([len(piece) for piece in pieces])  # length[p]: head and p items
-        branches = [Branch(int(length[place]), tail, self.answer(task, int(items[place]))) for place in asked]
+        branches = [
+            Branch(int(length[place]), self.tail(task, items[:place]), self.answer(task, int(items[place])), weight)
+            for place, weight in zip(asked, weights.tolist(), strict=True)
+        ]
         return grow([token for piece in pieces for token in piece], branches)
 
-    def room(self, task: Task) -> int:
-        """Items whose SIDs fit beside head, tail and answer."""
-        empty = self.texts.prompt(task, np.zeros(0, dtype=np.int64))
-        fixed = len(self.encoder.piece(empty.head)) + len(self.encoder.piece(empty.tail))
+    def tail(self, task: Task, items: np.ndarray) -> list[int]:
+        return self.encoder.piece(self.texts.tail(task, items))
+
+    def room(self, task: Task, items: np.ndarray) -> int:
+        """Items whose SIDs fit beside head, tail and answer of a prompt about `items`."""
+        head = self.encoder.piece(self.texts.prompt(task, items[:0]).head)
+        fixed = len(head) + len(self.tail(task, items))
         return (self.cutoff_len - fixed - self.texts.index.num_levels) // self.texts.index.num_levels
 
 
-def training_rows(config: Config, builder: RowBuilder, sequences: Sequences, train: Split) -> Iterator[TokenTree]:
-    """All rows of all tasks with a positive share."""
+def training_rows(
+    config: Config, builder: RowBuilder, sequences: Sequences, train: Split, weight: np.ndarray
+) -> Iterator[TokenTree]:
+    """All rows of all tasks with a positive share; weight (T,) is that of each event as a target."""
     rng = np.random.default_rng(config.run.seed)
     settings = config.sft
     cut = examples(sequences, train, config.data.max_history)
@@ -75,47 +82,55 @@ def training_rows(config: Config, builder: RowBuilder, sequences: Sequences, tra
         if name == "sid_to_sid" and settings.pack != "none":
             for copy in copies(len(train), share, rng):
                 yield from packed_rows(
-                    builder, task, sequences, train.take(copy), config.data.max_history, settings.pack
+                    builder, task, sequences, train.take(copy), weight, config.data.max_history, settings.pack
                 )
         else:
-            for items, target in task_rows(task, share, cut, builder.texts.catalog, rng):
-                yield builder.row(task, items, target)
+            for row in row_numbers(task, share, len(train), builder.texts.catalog, rng):
+                items, target = task_row(task, cut, row)
+                yield builder.row(task, items, target, weight[train.end[row]] if task.from_history else 1.0)
 
 
 def packed_rows(
-    builder: RowBuilder, task: Task, sequences: Sequences, train: Split, max_history: int, pack: str
+    builder: RowBuilder,
+    task: Task,
+    sequences: Sequences,
+    train: Split,
+    weight: np.ndarray,
+    max_history: int,
+    pack: str,
 ) -> Iterator[TokenTree]:
     """Each user's targets on shared trunks; those whose history is cut get rows of their own, or windows."""
-    limit = min(max_history, builder.room(task))
-    ordered = train.take(np.lexsort([train.end, train.user]))
+    item, ordered = sequences.item, train.take(np.lexsort([train.end, train.user]))
     for rows in np.split(np.arange(len(train)), np.flatnonzero(np.diff(ordered.user)) + 1):
         group, first = ordered.end[rows], sequences.offset[ordered.user[rows[0]]]
-        place = group - first  # how many events each target has before it
-        whole = place <= limit
+        begin = np.maximum(group - max_history, first)  # of each target's history
+        room = np.array([builder.room(task, item[a:b]) for a, b in zip(begin, group, strict=True)])
+        limit = np.minimum(room, max_history)
+        whole = group - first <= limit
         if whole.any():
-            yield builder.user(task, sequences.item[first : group[whole][-1] + 1], place[whole])
-        rest = group[~whole]
+            ends = group[whole]
+            yield builder.user(task, item[first : ends[-1] + 1], ends - first, weight[ends])
         if pack == "exact":
-            for end in rest:
-                yield builder.row(task, sequences.item[end - limit : end], int(sequences.item[end]))
-        else:
-            yield from window_rows(builder, task, sequences.item, rest, limit)
+            for a, end in zip(begin[~whole], group[~whole], strict=True):
+                yield builder.row(task, item[a:end], int(item[end]), weight[end])
+        elif not whole.all():
+            yield from window_rows(builder, task, item, group[~whole], weight, int(limit[~whole].min()))
 
 
-def window_rows(builder: RowBuilder, task: Task, item: np.ndarray, ends: np.ndarray, limit: int) -> Iterator[TokenTree]:
+def window_rows(
+    builder: RowBuilder, task: Task, item: np.ndarray, ends: np.ndarray, weight: np.ndarray, limit: int
+) -> Iterator[TokenTree]:
     """Targets in runs of limit/2 events; a run shares a trunk that begins limit/2 events before its first target."""
     stride = max(limit // 2, 1)
-    if len(ends) == 0:
-        return
     run = (ends - ends[0]) // stride
     for group in np.split(ends, np.flatnonzero(np.diff(run)) + 1):
         begin = ends[0] + stride * ((group[0] - ends[0]) // stride) - (limit - stride + 1)
-        yield builder.user(task, item[begin : group[-1] + 1], group - begin)
+        yield builder.user(task, item[begin : group[-1] + 1], group - begin, weight[group])
 
 
 def to_dataset(trees: Iterator[TokenTree]) -> datasets.Dataset:
     """Columns of a TokenTree and `length`, by which the Trainer groups rows."""
-    columns: dict[str, list] = {name: [] for name in ("ids", "position", "end", "predictor", "labels")}
+    columns: dict[str, list] = {name: [] for name in ("ids", "position", "end", "predictor", "labels", "weight")}
     for tree in trees:
         for name, column in columns.items():
             column.append(getattr(tree, name))
@@ -132,9 +147,10 @@ class TreeTrainer(Trainer):
 
     def compute_loss(self, model, inputs: dict[str, Tensor], return_outputs=False, num_items_in_batch=None):
         logits, labels = answer_logits(model, inputs, self.accelerator.unwrap_model(model))
-        total = torch.nn.functional.cross_entropy(
-            logits.float(), labels, reduction="sum", label_smoothing=self.args.label_smoothing_factor
-        )
+        losses = torch.nn.functional.cross_entropy(
+            logits.float(), labels, reduction="none", label_smoothing=self.args.label_smoothing_factor
+        )  # (A',)
+        total = (losses * inputs["weight"][inputs["labels"] != IGNORE]).sum()
         count = len(labels)
         if (
             num_items_in_batch is not None

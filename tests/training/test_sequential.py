@@ -12,6 +12,7 @@ import sequential
 from genrec import stage
 from genrec.commandline import Command
 from genrec.config import Config
+from genrec.data.weights import target_weights
 from genrec.evaluation.metrics import item_scores
 from genrec.models.sasrec import SasRec, Shape, load_sasrec
 from genrec.training import sequential as training
@@ -46,7 +47,8 @@ def test_losses_equal_a_loop_over_positions():
     for state, target in zip(states, targets, strict=True):
         log_softmax = torch.log_softmax(model.item.weight @ state + model.bias, dim=0)
         expected -= 0.8 * log_softmax[target] + 0.2 * log_softmax.mean()
-    assert training.full_softmax(model, states, targets, options).item() == pytest.approx(expected.item() / 6, rel=1e-5)
+    found = training.full_softmax(model, states, targets, options)
+    assert found.shape == (6,) and found.mean().item() == pytest.approx(expected.item() / 6, rel=1e-5)
 
     torch.manual_seed(7)
     found = training.bce(model, states, targets, options)
@@ -57,19 +59,20 @@ def test_losses_equal_a_loop_over_positions():
     for state, target, negative in zip(states, targets, negatives, strict=True):
         score = model.item.weight @ state + model.bias
         expected -= F.logsigmoid(score[target]) + F.logsigmoid(-score[negative])
-    assert found.item() == pytest.approx(expected.item() / 6, rel=1e-5)
+    assert found.shape == (6,) and found.mean().item() == pytest.approx(expected.item() / 6, rel=1e-5)
 
 
 def test_windows_hold_every_training_event_once_as_a_target_and_no_other():
     shop = small_shop()
-    windows = training.training_windows(shop.sequences, shop.seen, max_length=3)
+    windows = training.window_events(shop.sequences, shop.seen, max_length=3)
     pairs = [(a, b) for row in windows.tolist() for a, b in pairwise(row) if b >= 0]
+    pairs = shop.sequences.item[np.array(pairs)].tolist()
     wanted = []
     for user in range(len(shop.sequences)):
         begin, end = shop.sequences.offset[user : user + 2]
         items = shop.sequences.item[begin:end][shop.seen[begin:end]]
         wanted += list(zip(items[:-1].tolist(), items[1:].tolist(), strict=True))
-    assert sorted(pairs) == sorted(wanted)
+    assert sorted(map(tuple, pairs)) == sorted(wanted)
     assert windows.shape[1] == 4 and (windows[:, 1] >= 0).all()
 
 
@@ -125,8 +128,36 @@ def test_early_stop_keeps_the_best_epoch(tmp_path, monkeypatch):
 def test_held_out_events_are_in_no_window():
     shop = small_shop()
     other = replace(shop.sequences, item=np.where(shop.seen, shop.sequences.item, 19 - shop.sequences.item))
-    windows = [training.training_windows(sequences, shop.seen, 6) for sequences in (shop.sequences, other)]
-    assert (other.item != shop.sequences.item).any() and (windows[0] == windows[1]).all()
+    options = config_of("x").sequential
+    windows = [training.training_windows(replace(shop, sequences=each), options) for each in (shop.sequences, other)]
+    assert (other.item != shop.sequences.item).any() and (windows[0].item == windows[1].item).all()
+
+
+def test_weights_stand_beside_the_targets_they_belong_to_and_weigh_their_loss(tmp_path, monkeypatch):
+    shop, options = small_shop(), config_of(tmp_path, balance=0.7, half_life=0.3).sequential
+    windows, weight = training.training_windows(shop, options), target_weights(shop, 0.7, 0.3)
+    events = training.window_events(shop.sequences, shop.seen, shop.max_history)
+    real = events >= 0
+    assert np.allclose(windows.weight[real], weight[events[real]]) and np.ptp(weight) > 0.5
+    for batch in training.batches(windows, 16, np.random.default_rng(0)):
+        assert batch.item.shape == batch.weight.shape and (batch.item[:, -1] >= 0).any()
+
+    torch.manual_seed(0)
+    model = SasRec(training.shape_of("sasrec", options, len(shop.catalog), shop.max_history))
+    told = []
+    monkeypatch.setattr(torch.Tensor, "backward", lambda loss: told.append(loss.item()))
+    one = training.Windows(windows.item[:1], windows.weight[:1])
+    loss_of = lambda model, states, targets, options: targets.float()  # noqa: E731
+    training.train_epoch(model, torch.optim.SGD(model.parameters(), 0.0), one, loss_of, options, 0, 0)
+    targets = windows.item[0, 1:][windows.item[0, 1:] >= 0]
+    assert told == pytest.approx([np.mean(targets * weight[events[0, 1 : len(targets) + 1]])], rel=1e-5)
+
+
+@pytest.mark.parametrize("knob", ["balance", "half_life"])
+def test_a_weighted_training_ends_elsewhere(tmp_path, knob):
+    write_data(config_of(tmp_path / "one"), small_shop())
+    write_data(config_of(tmp_path / "two"), small_shop())
+    assert train(config_of(tmp_path / "one", epochs=1)) != train(config_of(tmp_path / "two", epochs=1, **{knob: 0.5}))
 
 
 def test_the_rate_falls_from_its_peak_to_nothing():

@@ -1,5 +1,8 @@
 """Packed rows ask exactly what plain rows ask: same prompts, same answers, same loss."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +10,11 @@ import torch
 from genrec.commandline import parse_strict
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Sequences, Split, examples
-from genrec.data.tasks import RECOMMEND, TASKS, Texts, task_rows
+from genrec.data.tasks import RECOMMEND, TASKS, Texts, commonest, make_texts, task_rows
 from genrec.models.language import make_scratch, sid_vocabulary, teach_sids, train_tokenizer
 from genrec.models.token_tree import answer_logits, collate
 from genrec.sids import make_index
-from genrec.training.supervised import RowBuilder, packed_rows, training_rows
+from genrec.training.supervised import RowBuilder, TreeTrainer, packed_rows, training_rows
 
 NUM_ITEMS = 12
 
@@ -56,6 +59,11 @@ def sequences():
     return sequences, Split(np.searchsorted(offset, end, side="right").astype(np.int32) - 1, end)
 
 
+def alike(sequences):
+    """All targets of weight 1."""
+    return np.ones(len(sequences.item))
+
+
 def asked(trees, rows):
     """Multiset of (ids the answer is read from, answer) over all answers of all trees, by following visible tokens."""
     found = []
@@ -79,7 +87,7 @@ def test_exact_packing_asks_what_plain_rows_ask(texts, tokenizer, sequences, nam
     plain = [
         builder.row(TASKS[name], items, target) for items, target in task_rows(TASKS[name], 1, cut, texts.catalog, rng)
     ]
-    packed = list(packed_rows(builder, TASKS[name], events, train, cap, "exact"))
+    packed = list(packed_rows(builder, TASKS[name], events, train, alike(events), cap, "exact"))
     assert len(packed) < len(plain)
     assert asked(packed, len(train)) == asked(plain, len(train))
 
@@ -88,8 +96,8 @@ def test_windows_show_between_half_and_all_of_the_history(texts, tokenizer, sequ
     events, train = sequences
     builder = RowBuilder(tokenizer, texts, 512)
     head = len(builder.encoder.piece(texts.prompt(RECOMMEND, np.zeros(0, int)).head))
-    exact = asked(packed_rows(builder, RECOMMEND, events, train, 50, "exact"), len(train))
-    windows = asked(packed_rows(builder, RECOMMEND, events, train, 4, "windows"), len(train))
+    exact = asked(packed_rows(builder, RECOMMEND, events, train, alike(events), 50, "exact"), len(train))
+    windows = asked(packed_rows(builder, RECOMMEND, events, train, alike(events), 4, "windows"), len(train))
     full = {(ids[head:], answer) for ids, answer in exact}
     for ids, answer in windows:
         history = ids[head:]
@@ -103,7 +111,7 @@ def test_packed_loss_and_gradients_equal_plain_rows(texts, tokenizer, model, seq
     builder = RowBuilder(tokenizer, texts, 512)
     rows = task_rows(RECOMMEND, 1, examples(events, train, 50), texts.catalog, np.random.default_rng(0))
     plain = [builder.row(RECOMMEND, items, target) for items, target in rows]
-    packed = list(packed_rows(builder, RECOMMEND, events, train, 50, "exact"))
+    packed = list(packed_rows(builder, RECOMMEND, events, train, alike(events), 50, "exact"))
 
     def loss_and_gradient(trees):
         model.zero_grad()
@@ -173,5 +181,94 @@ def test_every_packing_asks_for_the_same_share(texts, tokenizer, sequences, shar
     counts = {}
     for pack in ("none", "exact", "windows"):
         config = parse_strict(["--sft.pack", pack, "--sft.tasks", f"{{sid_to_sid: {share}}}"]).config
-        counts[pack] = sum(len(tree.labels) for tree in training_rows(config, builder, events, train))
+        counts[pack] = sum(len(tree.labels) for tree in training_rows(config, builder, events, train, alike(events)))
     assert set(counts.values()) == {3 * round(len(train) * share)}
+
+
+# Weights of targets
+
+
+@pytest.mark.parametrize("pack", ["none", "exact", "windows"])
+def test_every_answer_carries_the_weight_of_its_event(texts, tokenizer, sequences, pack):
+    events, train = sequences
+    events = replace(events, item=(np.arange(21) % NUM_ITEMS).astype(np.int32))
+    weight = 1.0 + events.item  # known by the answer
+    builder = RowBuilder(tokenizer, texts, 512)
+    config = parse_strict(["--sft.pack", pack, "--sft.tasks", "{sid_to_sid: 1, title_to_sid: 1}"]).config
+    config.data.max_history = 4
+    found = []
+    for tree in training_rows(config, builder, events, train, weight):
+        answers = [tokenizer.decode(tree.labels[at : at + 3]) for at in range(0, len(tree.labels), 3)]
+        found += list(zip(answers, tree.weight[::3], strict=True))
+        assert len(tree.weight) == len(tree.labels)
+    wanted = [(texts.index.text(item), 1.0 + item) for item in events.item[train.end]]
+    wanted += [(texts.index.text(item), 1.0) for item in range(NUM_ITEMS)]
+    assert sorted(found) == sorted(wanted)
+
+
+def test_a_weight_of_two_is_the_row_twice(texts, tokenizer, model, sequences):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, texts, 512)
+    rows = list(task_rows(RECOMMEND, 1, examples(events, train, 50), texts.catalog, np.random.default_rng(0)))[:4]
+
+    def loss(trees, count):
+        trainer = TreeTrainer.__new__(TreeTrainer)
+        trainer.args, trainer.accelerator = SimpleNamespace(label_smoothing_factor=0.0), OneProcess()
+        return trainer.compute_loss(model, collate([vars(tree) for tree in trees]), num_items_in_batch=count).item()
+
+    twice = loss([builder.row(RECOMMEND, *row) for row in [*rows, rows[1]]], 15)
+    weighted = loss([builder.row(RECOMMEND, *row, 1.0 + (n == 1)) for n, row in enumerate(rows)], 15)
+    assert weighted == pytest.approx(twice, rel=1e-5)
+    assert weighted != pytest.approx(loss([builder.row(RECOMMEND, *row) for row in rows], 15), rel=1e-3)
+
+
+class OneProcess:
+    num_processes = 1
+
+    @staticmethod
+    def unwrap_model(model):
+        return model
+
+
+# The profile
+
+
+def test_the_commonest_name_is_the_latest_of_equals():
+    assert commonest(np.array(["a", "b", "", "a", "b"], dtype=object)) == "b"
+    assert commonest(np.array(["a", "b", "a", ""], dtype=object)) == "a"
+    assert commonest(np.array(["", ""], dtype=object)) == "" == commonest(np.array([], dtype=object))
+
+
+@pytest.fixture(scope="module")
+def with_profile(texts):
+    kinds = np.array([f"Shop,{('Valves', 'Taps', '')[item % 3]}" for item in range(NUM_ITEMS)], dtype=object)
+    brands = np.array([f"Brand{item % 2}" for item in range(NUM_ITEMS)], dtype=object)
+    return make_texts(replace(texts.catalog, categories=kinds, brand=brands), texts.index, "toy", "taste")
+
+
+def test_the_profile_says_category_and_brand_of_the_history_alone(with_profile, texts):
+    prompt = with_profile.prompt(RECOMMEND, np.array([-1, 0, 1, 3, 5]))  # Valves Taps Valves -, brands 0 1 1 1
+    assert prompt.text.endswith("\nMostly bought: Valves, Brand1\n### Response:\n")
+    assert with_profile.prompt(RECOMMEND, np.array([2])).tail == "\nMostly bought: Brand0\n### Response:\n"
+    assert with_profile.prompt(TASKS["title_to_sid"], np.array([3])).tail == "\n### Response:\n"
+    assert texts.prompt(RECOMMEND, np.array([0, 1])).tail == ""
+
+
+@pytest.mark.parametrize("cutoff", [512, 90])
+@pytest.mark.parametrize("cap", [4, 50])
+def test_packed_rows_with_a_profile_ask_what_plain_rows_and_evaluation_ask(
+    with_profile, tokenizer, sequences, cap, cutoff
+):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, with_profile, cutoff)
+    cut = examples(events, train, cap)
+    plain = [
+        builder.row(RECOMMEND, history, int(target)) for history, target in zip(cut.history, cut.target, strict=True)
+    ]
+    packed = list(packed_rows(builder, RECOMMEND, events, train, alike(events), cap, "exact"))
+    assert asked(packed, len(train)) == asked(plain, len(train))
+    assert len(packed) < len(plain)
+    prompts = {
+        tuple(builder.encoder.prompt(with_profile.prompt(RECOMMEND, history), cutoff - 3)) for history in cut.history
+    }
+    assert {ids for ids, _ in asked(packed, len(train))} == prompts
