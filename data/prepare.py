@@ -9,7 +9,6 @@ Writes  <run.dir>/data: catalog.parquet, sequences.npz, splits.npz, report.json 
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -44,20 +43,12 @@ def build(config: Config, directory: Path) -> dict:
 
 
 def sources(config: Config) -> dict[str, str]:
-    """Fingerprints of the raw files that are there: size, and a hash over the first and last MiB."""
+    """Fingerprints of the raw files that are there."""
+    from genrec.artifacts import sample_fingerprint
     from genrec.data.sources import SOURCES
 
     files = SOURCES[config.data.source].raw_files(config)
-    return {role: fingerprint(path) for role, path in files.items()}
-
-
-def fingerprint(path: Path) -> str:
-    size, end = path.stat().st_size, 1 << 20
-    with path.open("rb") as file:
-        digest = hashlib.sha256(file.read(end))
-        file.seek(max(end, size - end))
-        digest.update(file.read(end))
-    return f"{size} bytes {digest.hexdigest()[:16]}"
+    return {role: sample_fingerprint(path) for role, path in files.items()}
 
 
 def export(command: Command) -> None:

@@ -129,6 +129,16 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sample_fingerprint(path: Path) -> str:
+    """Of a file that may be large: its size, and a hash over its first and last MiB."""
+    size, end = path.stat().st_size, 1 << 20
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(end))
+        file.seek(max(end, size - end))
+        digest.update(file.read(end))
+    return f"{size} bytes {digest.hexdigest()[:16]}"
+
+
 def fingerprint_of(files: dict[str, dict[str, Any]]) -> str:
     """Hash over names and contents of an artifact's files."""
     text = json.dumps({name: entry["sha256"] for name, entry in sorted(files.items())})

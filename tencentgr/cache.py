@@ -1,0 +1,93 @@
+"""Converted files beside the raw ones: each part is built once, and again when a file it was made from changes.
+
+    cache/<part>/{*.npy, part.json}      part.json, written last, says what the part was made from
+    cache/<part>.partial/                what a killed process left; never read, removed by the next one
+
+One process builds at a time (a lock on cache/.lock, which a killed process gives up); the others wait and then read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrec.artifacts import ArtifactError, read_json, sample_fingerprint, write_json
+from genrec.stage import remove
+
+VERSION = 1  # of what conversion writes; raise it when an array changes its meaning
+CARD = "part.json"
+
+Build = Callable[[Path], dict[str, Any]]  # writes .npy files into a directory, returns what to report
+
+
+@dataclass(frozen=True)
+class Part:
+    """A finished part of the cache."""
+
+    directory: Path
+    report: dict[str, Any]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """An array of the part, mapped from disk."""
+        return np.load(self.directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+
+def cached(cache_dir: Path, name: str, inputs: dict[str, str], build: Build) -> Part:
+    """The part `name`, built unless it is there and was made from `inputs` ({file: stamp})."""
+    wanted = {"version": VERSION, "inputs": inputs}
+    directory = cache_dir / name
+    if (part := read_part(directory, wanted)) is not None:
+        return part
+    with building(cache_dir):
+        if (part := read_part(directory, wanted)) is None:  # nobody built it while we waited
+            write_part(directory, wanted, build)
+            part = read_part(directory, wanted)
+    return part
+
+
+def read_part(directory: Path, wanted: dict[str, Any]) -> Part | None:
+    if not (directory / CARD).exists():
+        return None
+    card = read_json(directory / CARD)
+    same = {key: card.get(key) for key in wanted} == wanted
+    return Part(directory, card["report"]) if same else None
+
+
+def write_part(directory: Path, wanted: dict[str, Any], build: Build) -> None:
+    partial = directory.with_name(directory.name + ".partial")
+    remove(partial)
+    partial.mkdir()
+    report = build(partial)
+    write_json(partial / CARD, {**wanted, "report": report})
+    remove(directory)
+    os.replace(partial, directory)
+
+
+@contextmanager
+def building(cache_dir: Path) -> Iterator[None]:
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        lock = (cache_dir / ".lock").open("w")
+    except OSError as error:
+        raise ArtifactError(f"cannot write {cache_dir} ({error.strerror}); pass --cache_dir ANOTHER") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def stamps(data_dir: Path, paths: list[Path]) -> dict[str, str]:
+    """{path: size, time of change and a hash over both ends} of files."""
+    return {str(path.relative_to(data_dir)): stamp(path) for path in paths}
+
+
+def stamp(path: Path) -> str:
+    if not path.exists():
+        raise ArtifactError(f"{path} is missing")
+    return f"{sample_fingerprint(path)} changed {path.stat().st_mtime_ns}"

@@ -1,0 +1,318 @@
+"""Data of the competition's form as arrays, and the sequences that a model is trained and asked on.
+
+load_data        seq.jsonl and what lies beside it, by way of a cache (tencentgr.cache)
+load_queries     predict_seq.jsonl in the same form
+load_candidates  predict_set.jsonl
+split_rows       train and valid, by users
+SequenceDataset  rows of token numbers; features are looked up in the tables, on the device, by the model
+
+S sequences (a user each), T interactions, n rows of a data set, L = maxlen + 1 tokens
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from genrec.artifacts import ArtifactError
+from tencentgr import files
+from tencentgr.conversion import Interactions
+from tencentgr.features import FeatureSchema, FeatureTable, within
+from tencentgr.parts import (
+    BASE,
+    Source,
+    candidate_part,
+    catalog_part,
+    item_table,
+    read_table,
+    semantic_features,
+    sequence_part,
+    with_embeddings,
+)
+
+PAD, ITEM, USER = 0, 1, 2  # token types
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Pointers: row r stands for the interactions of sequence[r] before the interaction stop[r]."""
+
+    sequence: np.ndarray  # (n,) int64
+    stop: np.ndarray  # (n,) int64, between offset[s] and offset[s + 1]
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+
+@dataclass(frozen=True)
+class Data:
+    schema: FeatureSchema
+    items: FeatureTable  # row = item re-id; then items training never saw
+    users: FeatureTable  # row = user re-id; then users training never saw
+    sequences: Interactions
+    creative_id: np.ndarray  # (rows of items,) str, '' at 0
+    user_id: np.ndarray  # (S,) str
+    report: dict[str, Any]  # what was dropped or defaulted, by file; see report_lines
+    splits: dict[str, Rows] | None = None  # where the source has its own train, valid and test
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """(num_items + 1,) interactions of each item that training may see."""
+        return self.popularity(self.splits["train"] if self.splits else all_rows(self))
+
+    def popularity(self, rows: Rows) -> np.ndarray:
+        """(num_items + 1,) interactions of each item in these rows, each interaction once; 0 at 0."""
+        seen = np.zeros(len(self.sequences.item) + 1, dtype=np.int64)
+        np.add.at(seen, self.sequences.offset[rows.sequence], 1)
+        np.add.at(seen, rows.stop, -1)
+        item = self.sequences.item[np.cumsum(seen[:-1]) > 0]
+        return np.bincount(item[item <= self.schema.num_items], minlength=self.schema.num_items + 1)
+
+    def within(self, schema: FeatureSchema) -> Data:
+        """The same data for a model of another schema: what that does not know becomes 0."""
+        items = within(self.items, self.schema, schema, "item")
+        users = within(self.users, self.schema, schema, "user")
+        return replace(self, schema=schema, items=items, users=users)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Items to choose from; row 0 of the table is padding, candidate c stands at row c + 1."""
+
+    table: FeatureTable
+    creative_id: np.ndarray  # (candidates,) str
+    retrieval_id: np.ndarray  # (candidates,) uint64
+    report: dict[str, Any]
+
+
+Ids = list[str | int] | tuple[str | int, ...]
+
+
+def load_data(
+    data_dir: Path | str,
+    mm_emb_id: Ids = ("81",),
+    cache_dir: Path | str | None = None,
+    semantic: bool = True,
+    prefixes: bool = False,
+) -> Data:
+    """The training data: seq.jsonl, seq_offsets.pkl, indexer.pkl, item_feat_dict.json, creative_emb/.
+
+    The cache lies in <data_dir>/cache unless named. `mm_emb_id` are the embeddings to read, e.g. [81, 82].
+    `semantic` reads semantic_id_dict.json where it is there (`schema.semantic` is empty where it is not); `prefixes`
+    makes each prefix of two or more codes a feature of its own.
+    """
+    source = source_of(data_dir, mm_emb_id, cache_dir, semantic, prefixes)
+    return load(source, "train", files.SEQ, files.SEQ_OFFSETS)
+
+
+def load_queries(
+    data_dir: Path | str,
+    mm_emb_id: Ids = ("81",),
+    cache_dir: Path | str | None = None,
+    semantic: bool = True,
+    prefixes: bool = False,
+) -> Data:
+    """predict_seq.jsonl in the same form: items and users training never saw have rows with features and id 0.
+
+    A user may come without interactions; `SequenceDataset(..., query=True)` then shows the profile alone.
+    """
+    source = source_of(data_dir, mm_emb_id, cache_dir, semantic, prefixes)
+    return load(source, "predict", files.PREDICT_SEQ, files.PREDICT_SEQ_OFFSETS)
+
+
+def load_candidates(
+    data_dir: Path | str,
+    mm_emb_id: Ids = ("81",),
+    cache_dir: Path | str | None = None,
+    semantic: bool = True,
+    prefixes: bool = False,
+) -> tuple[Candidates, FeatureSchema]:
+    """predict_set.jsonl, and the schema of its table (for `features.within`)."""
+    source = source_of(data_dir, mm_emb_id, cache_dir, semantic, prefixes)
+    catalog = catalog_part(source)
+    schema = FeatureSchema.from_dict(catalog.report["schema"])
+    part = candidate_part(source, schema, catalog["creative_id"])
+    creatives, made_from = part["creative_id"], (*BASE, files.PREDICT_SET)
+    table, missing = with_embeddings(source, read_table(part, "items"), creatives, "candidates_", made_from)
+    table, schema = with_semantic(source, table, creatives, schema)
+    report = {files.PREDICT_SET: part.report, files.EMBEDDINGS: missing}
+    return Candidates(table, creatives[1:], part["retrieval_id"], report), schema
+
+
+def source_of(data_dir, mm_emb_id: Ids, cache_dir, semantic: bool, prefixes: bool) -> Source:
+    data_dir = Path(data_dir)
+    if not data_dir.is_dir():
+        raise ArtifactError(f"there is no data directory {data_dir}; make_sample.py writes one to try things on")
+    ids = tuple(str(mm_id) for mm_id in mm_emb_id)
+    return Source(data_dir, Path(cache_dir or data_dir / "cache"), ids, semantic, prefixes)
+
+
+def load(source: Source, name: str, lines: str, offsets: str) -> Data:
+    catalog = catalog_part(source)
+    schema = FeatureSchema.from_dict(catalog.report["schema"])
+    events = sequence_part(source, name, lines, offsets, schema)
+    creatives = np.concatenate([catalog["creative_id"], events["cold_creative"]])
+    items, missing = item_table(source, catalog, events, name, lines)
+    items, schema = with_semantic(source, items, creatives, schema)
+    report = {"catalog": catalog.report, lines: events.report, files.EMBEDDINGS: missing}
+    columns = (np.asarray(events[key]) for key in ("offset", "item", "action", "time", "user"))
+    users = read_table(events, "users")
+    return Data(schema, items, users, Interactions(*columns), creatives, events["user_id"], report)
+
+
+def with_semantic(
+    source: Source, table: FeatureTable, creatives: np.ndarray, schema: FeatureSchema
+) -> tuple[FeatureTable, FeatureSchema]:
+    """Table and schema with what only the whole table can tell: vectors' widths, semantic IDs."""
+    semantic, sizes = semantic_features(source, creatives)
+    widths = {mm_id: vectors.shape[1] for mm_id, vectors in table.emb.items()}
+    return replace(table, semantic=semantic), replace(schema, item_emb=widths, semantic=sizes)
+
+
+def all_items(data: Data) -> Candidates:
+    """Every item training knew, as candidates; the retrieval id is the re-id."""
+    known = data.schema.num_items + 1
+    table = data.items
+    rows = FeatureTable(
+        table.ids[:known],
+        table.sparse[:known],
+        table.array[:known],
+        table.continual[:known],
+        {mm_id: vectors[:known] for mm_id, vectors in table.emb.items()},
+        None if table.semantic is None else table.semantic[:known],
+    )
+    return Candidates(rows, data.creative_id[1:known], np.arange(1, known, dtype=np.uint64), {})
+
+
+def report_lines(report: dict[str, Any]) -> list[str]:
+    """What was dropped or defaulted, a line a file."""
+    lines = []
+    for name, found in report.items():
+        if name == files.EMBEDDINGS:
+            lines += [f"embedding {mm_id}: {count:,} items have none (0)" for mm_id, count in found.items() if count]
+            continue
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in found["counts"].items())
+        lines.append(f"{found.get('trail', name)}{'; ' if counts else ''}{counts}")
+    return lines
+
+
+def all_rows(data: Data) -> Rows:
+    return Rows(np.arange(len(data.sequences)), data.sequences.offset[1:])
+
+
+def split_users(num_users: int, seed: int, valid_share: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """(train, valid) numbers 0..num_users - 1, each in order, drawn by the seed."""
+    order = np.random.default_rng(seed).permutation(num_users)
+    cut = round(num_users * valid_share)
+    return np.sort(order[cut:]), np.sort(order[:cut])
+
+
+def split_rows(data: Data, seed: int, valid_share: float = 0.1) -> dict[str, Rows]:
+    """{"train", "valid", ...}: the source's own splits, else users drawn by the seed.
+
+    A row ends with its target. Users with nothing to predict from, or nothing to predict, are left out.
+    """
+    if data.splits:
+        return data.splits
+    parts = zip(("train", "valid"), split_users(len(data.sequences), seed, valid_share), strict=True)
+    return {name: with_target(data, Rows(users, data.sequences.offset[users + 1])) for name, users in parts}
+
+
+def with_target(data: Data, rows: Rows) -> Rows:
+    """The rows that have an interaction after a first token (a profile, or another interaction)."""
+    interactions = rows.stop - data.sequences.offset[rows.sequence]
+    enough = interactions + (data.sequences.user[rows.sequence] > 0) >= 2
+    kept = enough & (interactions >= 1)
+    return Rows(rows.sequence[kept], rows.stop[kept])
+
+
+class SequenceDataset(Dataset):
+    """Token numbers of rows, left-padded to L = maxlen + 1, in the competition's convention.
+
+    A user's profile is the first token, then come the latest interactions, as many as fit. A row is a dict of (L,):
+
+        seq               row of the item table, or of the user table where token_type is USER
+        token_type        ITEM, USER or PAD (0)
+        action_type       action of the token + 1, 0 where it has none
+        pos               the next item, a row of the item table; 0 where there is none that training knows
+        next_token_type   ITEM where pos > 0, else 0
+        next_action_type  action of the next item, 0 where it has none
+        hour, weekday     1..24 and 1 (Monday) .. 7 in UTC, 0 where there is no time (with time_features)
+        gap               log(1 + seconds since the interaction before) float32 (with time_features)
+
+    A row's last interaction is its last target, so `pos[-1]` is the leave-one-out target of its user; with `query` it
+    is a token like the others, and `pos[-1]` is 0. `__getitems__`, which DataLoader calls, builds a batch at once.
+    """
+
+    def __init__(self, data: Data, rows: Rows, maxlen: int = 101, time_features: bool = False, query: bool = False):
+        self.sequences, self.num_items = data.sequences, data.schema.num_items
+        self.rows, self.length, self.time_features, self.query = rows, maxlen + 1, time_features, query
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        return {name: values[0] for name, values in self.__getitems__([row]).items()}
+
+    def __getitems__(self, rows: list[int]) -> dict[str, np.ndarray]:
+        """n rows at once -> {name: (n, L)}."""
+        events, sequence, stop = self.sequences, self.rows.sequence[rows], self.rows.stop[rows]
+        begin, end = events.offset[sequence], stop if self.query else stop - 1  # tokens are begin..end
+        profile = events.user[sequence]  # (n,)
+        first = np.maximum(begin, end - (self.length - (profile > 0)))  # the profile's place is kept
+        event = (end - self.length)[:, None] + np.arange(self.length)  # (n, L) the interaction at each place
+        is_item = event >= first[:, None]
+        is_profile = (event == first[:, None] - 1) & (profile > 0)[:, None]
+        return self.tokens(event, is_item, is_profile, profile) | self.targets(event, is_item | is_profile, stop)
+
+    def tokens(
+        self, event: np.ndarray, is_item: np.ndarray, is_profile: np.ndarray, profile: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        events, where = self.sequences, np.where(is_item, event, 0)
+        found = {
+            "seq": np.where(is_item, take(events.item, where), np.where(is_profile, profile[:, None], 0)),
+            "token_type": np.where(is_item, ITEM, np.where(is_profile, USER, PAD)),
+            "action_type": np.where(is_item, take(events.action, where) + 1, 0),
+        }
+        return found | (self.times(where, is_item) if self.time_features else {})
+
+    def targets(self, event: np.ndarray, is_token: np.ndarray, stop: np.ndarray) -> dict[str, np.ndarray]:
+        events, after = self.sequences, event + 1
+        inside = is_token & (after < stop[:, None])
+        where = np.where(inside, after, 0)
+        item = take(events.item, where)
+        wanted = inside & (item <= self.num_items)
+        return {
+            "pos": np.where(wanted, item, 0),
+            "next_token_type": np.where(wanted, ITEM, PAD),
+            "next_action_type": np.where(wanted, np.maximum(take(events.action, where), 0), 0),
+        }
+
+    def times(self, where: np.ndarray, is_item: np.ndarray) -> dict[str, np.ndarray]:
+        time = take(self.sequences.time, where)
+        before = np.where(is_item[:, :-1], time[:, :-1], time[:, 1:])  # itself, where none is shown before it
+        gap = np.log1p(np.maximum(time[:, 1:] - before, 0), dtype=np.float64)
+        gap = np.pad(gap, ((0, 0), (1, 0)))
+        return {
+            "hour": np.where(is_item, time // 3600 % 24 + 1, 0),
+            "weekday": np.where(is_item, (time // 86400 + 3) % 7 + 1, 0),  # 1970-01-01 was a Thursday
+            "gap": np.where(is_item, gap, 0).astype(np.float32),
+        }
+
+
+def take(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """values[where] as int64; an empty table has no rows to take and nothing to show."""
+    return values[where].astype(np.int64) if len(values) else np.zeros(where.shape, dtype=np.int64)
+
+
+def collate(rows: dict[str, np.ndarray] | list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+    """A batch as `__getitems__` makes it, or a list of rows, -> {name: (B, L) tensor}."""
+    if isinstance(rows, list):
+        rows = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return {name: torch.from_numpy(values) for name, values in rows.items()}

@@ -1,0 +1,170 @@
+"""The competition's files: their names, where they lie, and how each is read.
+
+seq.jsonl            a line a user: [[user, item, user_features, item_features, action, time], ...]
+seq_offsets.pkl      where each line begins, list or {number: byte}
+indexer.pkl          {"u": {user: id}, "i": {creative: id}, "f": {feature: {value: id}}}, ids from 1
+item_feat_dict.json  {"item id": {feature: value}}
+creative_emb/        emb_81_32.pkl {creative: float32 (32,)}, or emb_82_1024/*.json lines {"anonymous_cid", "emb"}
+semantic_id_dict.json  {"creative": [code, ...]}, written by train_rqvae.py
+predict_seq.jsonl, predict_seq_offsets.pkl, predict_set.jsonl   queries and candidates
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrec.artifacts import ArtifactError
+from tencentgr import safe_pickle
+
+SEQ, SEQ_OFFSETS = "seq.jsonl", "seq_offsets.pkl"
+PREDICT_SEQ, PREDICT_SEQ_OFFSETS, PREDICT_SET = "predict_seq.jsonl", "predict_seq_offsets.pkl", "predict_set.jsonl"
+INDEXER, ITEM_FEATURES, EMBEDDINGS = "indexer.pkl", "item_feat_dict.json", "creative_emb"
+SEMANTIC = "semantic_id_dict.json"
+
+# Widths that the competition's embeddings have; a file name carries its own.
+WIDTHS = {"81": 32, "82": 1024, "83": 3584, "84": 4096, "85": 3584, "86": 3584}
+
+
+def directory(flag: str | Path | None, variable: str, name: str) -> Path:
+    """A directory from its flag, else from its environment variable (TRAIN_DATA_PATH, EVAL_RESULT_PATH, ...)."""
+    chosen = flag or os.environ.get(variable)
+    if not chosen:
+        raise ArtifactError(f"no {name}: pass --{name} DIRECTORY or set {variable}")
+    return Path(chosen)
+
+
+def read_indexer(data_dir: Path) -> dict[str, dict]:
+    """indexer.pkl with its numbering checked: ids of users, items and each feature's values are 1..size."""
+    path = data_dir / INDEXER
+    indexer = safe_pickle.load(path)
+    if not isinstance(indexer, dict) or not {"u", "i", "f"} <= set(indexer):
+        raise ArtifactError(f"{path} must hold a dict with the keys 'u', 'i' and 'f'")
+    for name, ids in [("u", indexer["u"]), ("i", indexer["i"]), *indexer["f"].items()]:
+        if sorted(ids.values()) != list(range(1, len(ids) + 1)):
+            raise ArtifactError(f"{path}: the ids of '{name}' are not 1..{len(ids)}")
+    return indexer
+
+
+def names_by_id(ids: dict[Any, int]) -> np.ndarray:
+    """{name: id} -> (size + 1,) str by id; '' at 0."""
+    names = np.empty(len(ids) + 1, dtype=object)
+    names[0] = ""
+    for name, number in ids.items():
+        names[number] = str(name)
+    return names.astype(np.str_)
+
+
+def read_offsets(path: Path) -> np.ndarray:
+    """(lines,) int64 byte offsets, from a list or a dict by line number."""
+    offsets = safe_pickle.load(path)
+    values = [offsets[key] for key in sorted(offsets)] if isinstance(offsets, dict) else offsets
+    return np.asarray(values, dtype=np.int64)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """(1-based number, byte offset, line) of every line that is not blank."""
+    offset = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.isspace():
+                yield number, offset, line
+            offset += len(line)
+
+
+def read_item_features(data_dir: Path) -> dict[str, dict[str, Any]]:
+    return read_object(data_dir / ITEM_FEATURES)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds one object."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing") from None
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not valid JSON ({error}); it is cut short or damaged") from None
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path} must hold a JSON object, found {type(value).__name__}")
+    return value
+
+
+def embedding_source(data_dir: Path, mm_id: str) -> tuple[Path, int]:
+    """(pickle or folder, width) of one embedding, by its name emb_<id>_<width>."""
+    folder = data_dir / EMBEDDINGS
+    found = {path: re.fullmatch(r"emb_(\w+)_(\d+)(\.pkl)?", path.name) for path in sorted(folder.glob("emb_*"))}
+    chosen = [(path, int(match[2])) for path, match in found.items() if match and match[1] == mm_id]
+    if len(chosen) != 1:
+        there = sorted({match[1] for match in found.values() if match})
+        raise ArtifactError(f"{folder} holds {len(chosen)} embeddings with the id {mm_id}; its ids: {there or 'none'}")
+    return chosen[0]
+
+
+def embedding_files(data_dir: Path, mm_id: str) -> list[Path]:
+    path, _ = embedding_source(data_dir, mm_id)
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    if not files:
+        raise ArtifactError(f"{path} holds no *.json file")
+    return files
+
+
+def read_embedding(data_dir: Path, mm_id: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(creative id, (width,) float32) of every creative; a damaged file is an error that names it."""
+    _, width = embedding_source(data_dir, mm_id)
+    for path in embedding_files(data_dir, mm_id):
+        for creative, values in pickled(path) if path.suffix == ".pkl" else json_lines(path):
+            vector = np.asarray(values, dtype=np.float32)
+            if vector.shape != (width,):
+                raise ArtifactError(f"{path}: the vector of {creative} has shape {vector.shape}, expected ({width},)")
+            yield str(creative), vector
+
+
+def pickled(path: Path) -> Iterator[tuple[Any, Any]]:
+    vectors = safe_pickle.load(path)
+    if not isinstance(vectors, dict):
+        raise ArtifactError(f"{path} must hold a dict of vectors, found {type(vectors).__name__}")
+    yield from vectors.items()
+
+
+def json_lines(path: Path) -> Iterator[tuple[Any, Any]]:
+    for number, _, line in read_lines(path):
+        try:
+            record = json.loads(line)
+            yield record["anonymous_cid"], record["emb"]
+        except (ValueError, KeyError, TypeError):
+            raise ArtifactError(
+                f"{path}, line {number}: not a JSON object with anonymous_cid and emb; the file is cut short or damaged"
+            ) from None
+
+
+def look_up_embedding(data_dir: Path, mm_id: str, creatives: np.ndarray, out: np.ndarray) -> int:
+    """Fill out (R, width), zeros before, with the vectors of creatives (R,); how many were found."""
+    row_of = rows_by_name(creatives)
+    found = 0
+    for creative, vector in read_embedding(data_dir, mm_id):
+        if (row := row_of.get(creative)) is not None:
+            out[row] = vector
+            found += 1
+    return found
+
+
+def rows_by_name(creatives: np.ndarray) -> dict[str, int]:
+    return {name: row for row, name in enumerate(creatives.tolist()) if name}
+
+
+def read_semantic(path: Path) -> dict[str, list[int]]:
+    """semantic_id_dict.json, checked: lists of one length, codes from 0."""
+    codes = read_object(path)
+    lengths = {len(row) if isinstance(row, list) else -1 for row in codes.values()}
+    if len(lengths) != 1 or lengths & {-1, 0}:
+        raise ArtifactError(f"{path} must give every creative a list of codes of one length, found lengths {lengths}")
+    for creative, row in codes.items():
+        if not all(type(code) is int and code >= 0 for code in row):
+            raise ArtifactError(f"{path}: the codes of {creative} are {row}, expected whole numbers from 0")
+    return codes

@@ -1,0 +1,202 @@
+"""The parts of the cache: which raw files each is made from, what it holds, and how tables are put together from them.
+
+    catalog                       indexer.pkl, item_feat_dict.json     creative_id, sparse, array
+    emb_<id>                      + creative_emb/                      vectors
+    train | predict               + seq.jsonl | predict_seq.jsonl      interactions, users, items training never saw
+    candidates                    + predict_set.jsonl
+    <train | ...>_emb_<id>        + creative_emb/                      vectors of items training never saw
+
+N items, R rows of a feature table
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrec.artifacts import ArtifactError
+from genrec.data.ledger import Ledger
+from tencentgr import files
+from tencentgr.cache import Part, cached, stamps
+from tencentgr.conversion import Converted, convert
+from tencentgr.features import (
+    ITEM_SPARSE,
+    USER_ARRAY,
+    USER_SPARSE,
+    FeatureSchema,
+    FeatureTable,
+    Record,
+    encode_table,
+    stack,
+)
+from tencentgr.semantic import semantic_columns
+
+BASE = (files.INDEXER, files.ITEM_FEATURES)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the files lie and which of the optional ones are read."""
+
+    data_dir: Path
+    cache_dir: Path
+    mm_emb_id: tuple[str, ...]
+    semantic: bool
+    prefixes: bool
+
+    def stamps(self, *names: str | Path) -> dict[str, str]:
+        return stamps(self.data_dir, [self.data_dir / name for name in names])
+
+
+def catalog_part(source: Source) -> Part:
+    return cached(source.cache_dir, "catalog", source.stamps(*BASE), partial(build_catalog, source.data_dir))
+
+
+def build_catalog(data_dir: Path, out: Path) -> dict[str, Any]:
+    """The indexer as a schema and names, and the features of all items (a missing one has the defaults, 0)."""
+    indexer, features = files.read_indexer(data_dir), files.read_item_features(data_dir)
+    schema, tally = schema_of(indexer), Counter()
+    records: list[Record] = [{}] + [features.get(str(item), {}) for item in range(1, schema.num_items + 1)]
+    tally["items without features"] = sum(not record for record in records[1:])
+    table = encode_table(np.arange(len(records)), records, schema.item_sparse, schema.item_array, tally)
+    np.save(out / "creative_id.npy", files.names_by_id(indexer["i"]))
+    save_table(table, out, "items")
+    counts = {reason: count for reason, count in tally.items() if count}
+    used = {*schema.item_sparse, *schema.user_sparse, *schema.user_array}
+    return {"schema": asdict(schema), "counts": counts, "fields not used": sorted(set(indexer["f"]) - used)}
+
+
+def schema_of(indexer: dict[str, dict]) -> FeatureSchema:
+    sizes = {str(name): len(values) for name, values in indexer["f"].items()}
+
+    def pick(names: tuple[str, ...]) -> dict[str, int]:
+        return {name: sizes[name] for name in names if name in sizes}
+
+    return FeatureSchema(
+        num_users=len(indexer["u"]),
+        num_items=len(indexer["i"]),
+        user_sparse=pick(USER_SPARSE),
+        user_array=pick(USER_ARRAY),
+        item_sparse=pick(ITEM_SPARSE),
+    )
+
+
+def sequence_part(source: Source, name: str, lines: str, offsets: str, schema: FeatureSchema) -> Part:
+    def build(out: Path) -> dict[str, Any]:
+        return save_converted(convert(source.data_dir / lines, source.data_dir / offsets, schema), out)
+
+    return cached(source.cache_dir, name, source.stamps(files.INDEXER, lines, offsets), build)
+
+
+def save_converted(converted: Converted, out: Path) -> dict[str, Any]:
+    for name, values in vars(converted.interactions).items():
+        np.save(out / f"{name}.npy", values)
+    np.save(out / "user_id.npy", converted.user_id)
+    np.save(out / "cold_creative.npy", converted.cold_creative)
+    save_table(converted.users, out, "users")
+    save_table(converted.cold_items, out, "items")
+    return converted.report
+
+
+def candidate_part(source: Source, schema: FeatureSchema, creatives: np.ndarray) -> Part:
+    """predict_set.jsonl; `creatives` (N + 1,) are the names of the items training knew."""
+
+    def build(out: Path) -> dict[str, Any]:
+        return build_candidates(source.data_dir / files.PREDICT_SET, schema, files.rows_by_name(creatives), out)
+
+    return cached(source.cache_dir, "candidates", source.stamps(*BASE, files.PREDICT_SET), build)
+
+
+def build_candidates(path: Path, schema: FeatureSchema, item_of: dict[str, int], out: Path) -> dict[str, Any]:
+    ledger, tally, sound = Ledger(path.name), Counter(), []
+    for number, _, line in files.read_lines(path):
+        ledger.read += 1
+        record = candidate_of(line)
+        if record is None:
+            ledger.drop("not a candidate", 1, [number])
+        else:
+            sound.append(record)
+    if not sound:
+        raise ArtifactError(f"{path} holds no usable candidate: {ledger.trail()}")
+    names = [str(record["creative_id"]) for record in sound]
+    ids = np.array([0] + [item_of.get(name, 0) for name in names], dtype=np.int32)
+    tally["items unseen in training"] = int((ids[1:] == 0).sum())
+    records = [{}] + [record["features"] for record in sound]
+    save_table(encode_table(ids, records, schema.item_sparse, schema.item_array, tally), out, "items")
+    np.save(out / "creative_id.npy", np.array(["", *names], dtype=np.str_))
+    np.save(out / "retrieval_id.npy", np.array([record["retrieval_id"] for record in sound], dtype=np.uint64))
+    counts = {reason: count for reason, count in tally.items() if count}
+    return {"lines": ledger.as_dict(), "trail": ledger.line(), "counts": counts}
+
+
+def candidate_of(line: bytes) -> dict[str, Any] | None:
+    """{"creative_id", "retrieval_id", "features"}, or None for a line of another form."""
+    try:
+        record = json.loads(line)
+        sound = type(record["retrieval_id"]) is int and record["retrieval_id"] >= 0
+        sound = sound and isinstance(record["features"], dict) and type(record["creative_id"]) in (int, str)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return record if sound else None
+
+
+def embedding_part(source: Source, name: str, mm_id: str, creatives: np.ndarray, made_from: tuple[str, ...]) -> Part:
+    """vectors (R, width) float32 of creatives (R,), zeros where the files have none."""
+    _, width = files.embedding_source(source.data_dir, mm_id)
+    read = [path.relative_to(source.data_dir) for path in files.embedding_files(source.data_dir, mm_id)]
+
+    def build(out: Path) -> dict[str, Any]:
+        shape = (len(creatives), width)
+        vectors = np.lib.format.open_memmap(out / "vectors.npy", mode="w+", dtype=np.float32, shape=shape)
+        found = files.look_up_embedding(source.data_dir, mm_id, creatives, vectors)
+        vectors.flush()
+        return {"missing": int((creatives != "").sum()) - found}
+
+    return cached(source.cache_dir, name, source.stamps(*made_from, *read), build)
+
+
+def with_embeddings(
+    source: Source, table: FeatureTable, creatives: np.ndarray, stem: str, made_from: tuple[str, ...]
+) -> tuple[FeatureTable, dict[str, int]]:
+    """The table with the vectors of source.mm_emb_id, and how many rows lack each."""
+    parts = {
+        mm_id: embedding_part(source, f"{stem}emb_{mm_id}", mm_id, creatives, made_from) for mm_id in source.mm_emb_id
+    }
+    vectors = {mm_id: part["vectors"] for mm_id, part in parts.items()}
+    plain = FeatureTable(table.ids, table.sparse, table.array, table.continual, vectors)
+    return plain, {mm_id: part.report["missing"] for mm_id, part in parts.items()}
+
+
+def item_table(source: Source, catalog: Part, events: Part, name: str, lines: str) -> tuple[FeatureTable, dict]:
+    """Rows of the indexer's items, then those of items that only this sequence file knows; and the missing vectors."""
+    known, missing = with_embeddings(source, read_table(catalog, "items"), catalog["creative_id"], "", BASE[:1])
+    cold = read_table(events, "items")
+    if not len(cold):
+        return known, missing
+    cold, more = with_embeddings(source, cold, events["cold_creative"], f"{name}_", (files.INDEXER, lines))
+    return stack(known, cold), {mm_id: count + more[mm_id] for mm_id, count in missing.items()}
+
+
+def semantic_features(source: Source, creatives: np.ndarray) -> tuple[np.ndarray | None, tuple[int, ...]]:
+    """((R, C), sizes), or (None, ()) where they are off or the file is missing."""
+    path = source.data_dir / files.SEMANTIC
+    if not source.semantic or not path.exists():
+        return None, ()
+    return semantic_columns(files.read_semantic(path), creatives, source.prefixes)
+
+
+def save_table(table: FeatureTable, out: Path, name: str) -> None:
+    """Features as files give them; vectors and semantic IDs are parts of their own."""
+    for column in ("ids", "sparse", "array"):
+        np.save(out / f"{name}_{column}.npy", getattr(table, column))
+
+
+def read_table(part: Part, name: str) -> FeatureTable:
+    ids, sparse, array = (part[f"{name}_{column}"] for column in ("ids", "sparse", "array"))
+    return FeatureTable(ids, sparse, array, np.zeros((len(ids), 0), dtype=np.float32))
