@@ -17,6 +17,7 @@ HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "sentence_transfo
 MODULES = sorted((ROOT / "genrec").rglob("*.py"))
 TENCENTGR = sorted((ROOT / "tencentgr").glob("*.py"))  # scripts of floor 4, and modules that they alone share
 SHARED = [path for path in TENCENTGR if '__name__ == "__main__"' not in path.read_text(encoding="utf-8")]
+UR4REC = sorted((ROOT / "UR4Rec").rglob("*.py"))
 SCRIPTS = sorted(path for pattern in ("*.py", "data/*.py", "rq/**/*.py") for path in ROOT.glob(pattern))
 SCRIPTS += [path for path in TENCENTGR if path not in SHARED]
 PICKLE = ROOT / "tencentgr" / "safe_pickle.py"  # a competition's formats are pickles; it opens plain data only
@@ -43,6 +44,7 @@ def imported(path: Path) -> set[str]:
 def test_imports_go_down(path):
     own = floor_of("genrec." + path.relative_to(ROOT / "genrec").with_suffix("").as_posix().replace("/", "."))
     for name in imported(path):
+        assert not name.startswith("UR4Rec"), f"{path.name} imports {name}, which stands on genrec"
         if name.startswith("genrec."):
             assert floor_of(name) <= own, f"{path.name} imports {name} from a floor above"
         if own < 2:
@@ -63,7 +65,7 @@ def test_modules_of_tencentgr_are_shared_by_its_scripts_only():
 
 
 def test_no_eval_no_pickle_no_remote_code():
-    for path in [*MODULES, *SCRIPTS, *SHARED]:
+    for path in [*MODULES, *UR4REC, *SCRIPTS, *SHARED]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("eval", "exec"), path

