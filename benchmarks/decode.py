@@ -23,6 +23,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, Qwen2Config, Qwen
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.shapes import HALF_B, HALF_B_VOCABULARY
 from genrec.models.beam import SidVocabulary, beam_search
 from genrec.models.trie import build_trie
 from genrec.sids import SidIndex, make_index
@@ -31,8 +32,7 @@ LEVELS, CODES, ITEMS, BEAMS = 3, 256, 3686, 50
 SHAPES = {  # text vocabulary, then Qwen2Config
     "quickstart": (2000, {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2,
                           "num_attention_heads": 4, "num_key_value_heads": 4}),
-    "0.5b": (151936, {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
-                      "num_attention_heads": 14, "num_key_value_heads": 2, "rope_theta": 1e6}),
+    "0.5b": (HALF_B_VOCABULARY, HALF_B),
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 IGNORE = -100  # label of a place that is no answer token
 OPEN = -1  # end of a trunk token while the row still grows
@@ -95,7 +96,11 @@ def visible(end: Tensor) -> Tensor:
 
 
 def collate(trees: Sequence[dict[str, list]]) -> dict[str, Tensor]:
-    """Trees as dicts of lists -> padded tensors; a padding token sees itself alone and nobody sees it."""
+    """Trees as dicts of lists -> padded tensors; a padding token sees itself alone and nobody sees it.
+
+    The first column of what belongs to answers is empty: transformers.Trainer counts the answers of a step from the
+    second column on, for causal losses that shift.
+    """
     width = max(len(tree["ids"]) for tree in trees)
     answers = max(len(tree["labels"]) for tree in trees)
 
@@ -107,9 +112,9 @@ def collate(trees: Sequence[dict[str, list]]) -> dict[str, Tensor]:
         "input_ids": padded("ids", width, 0),
         "position_ids": padded("position", width, 0),
         "end": torch.tensor(ends),
-        "predictor": padded("predictor", answers, 0),
-        "labels": padded("labels", answers, IGNORE),
-        "weight": padded("weight", answers, 0.0),
+        "predictor": pad(padded("predictor", answers, 0), (1, 0)),
+        "labels": pad(padded("labels", answers, IGNORE), (1, 0), value=IGNORE),
+        "weight": pad(padded("weight", answers, 0.0), (1, 0)),
     }
 
 

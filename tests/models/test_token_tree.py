@@ -61,6 +61,6 @@ def test_logprobs_and_gradients_equal_plain_rows(model):
 def test_padding_is_ignored():
     trees = [grow(TRUNK, BRANCHES), grow([1], [Branch(1, [], [5])])]
     batch = collate([as_dict(tree) for tree in trees])
-    assert (batch["labels"][1] == IGNORE).sum() == len(trees[0].labels) - 1
+    assert (batch["labels"][1, 1:] == IGNORE).sum() == len(trees[0].labels) - 1
     mask = visible(batch["end"])[1, 0]
     assert mask.diagonal().all() and not mask[0, 1:].any()  # a pad sees itself, nobody sees a pad

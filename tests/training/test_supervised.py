@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from genrec.commandline import parse_strict
 from genrec.data.catalog import Catalog
@@ -14,7 +15,7 @@ from genrec.data.tasks import RECOMMEND, TASKS, Texts, commonest, make_texts, ta
 from genrec.models.language import make_scratch, sid_vocabulary, teach_sids, train_tokenizer
 from genrec.models.token_tree import answer_logits, collate
 from genrec.sids import make_index
-from genrec.training.supervised import RowBuilder, TreeTrainer, packed_rows, training_rows
+from genrec.training.supervised import RowBuilder, TreeTrainer, packed_rows, to_dataset, training_rows
 
 NUM_ITEMS = 12
 
@@ -123,6 +124,27 @@ def test_packed_loss_and_gradients_equal_plain_rows(texts, tokenizer, model, seq
     (expected, gradient), (loss, packed_gradient) = loss_and_gradient(plain), loss_and_gradient(packed)
     assert abs(loss - expected) < 1e-4
     assert (packed_gradient - gradient).norm() / gradient.norm() < 1e-4
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_a_step_learns_from_the_mean_over_its_answers(texts, tokenizer, model, sequences, tmp_path, accumulation):
+    """Also when its forward passes hold different numbers of answers."""
+    events, train = sequences
+    trees = list(packed_rows(RowBuilder(tokenizer, texts, 512), RECOMMEND, events, train, alike(events), 50, "exact"))
+    with torch.no_grad():
+        logits, labels = answer_logits(model, collate([vars(tree) for tree in trees]))
+    expected = torch.nn.functional.cross_entropy(logits, labels).item()
+    arguments = TrainingArguments(
+        str(tmp_path), max_steps=1, learning_rate=0.0, per_device_train_batch_size=3 // accumulation,
+        gradient_accumulation_steps=accumulation, use_cpu=True, logging_steps=1, report_to=[], disable_tqdm=True,
+        remove_unused_columns=False, save_strategy="no",
+    )  # fmt: skip
+    assert len(trees) == 3
+    rows = to_dataset(iter(trees))
+    trainer = TreeTrainer(model=model, args=arguments, train_dataset=rows, data_collator=collate, decode=dict)
+    trainer.train()
+    model.eval()
+    assert abs(trainer.state.log_history[0]["loss"] - expected) < 1e-3 * expected
 
 
 def test_every_task_has_its_prompt_and_answer(texts, tokenizer, sequences):
