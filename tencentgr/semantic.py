@@ -16,15 +16,21 @@ def semantic_columns(
     codes: dict[str, list[int]], creatives: np.ndarray, prefixes: bool
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """{creative: codes}, creatives (R,) -> ((R, C) int32 with 0 where missing, size of each column)."""
-    matrix = np.array(list(codes.values()), dtype=np.int64)  # (M, L)
-    columns = matrix + 1
-    if prefixes:
-        longer = [prefix_numbers(matrix[:, :length]) for length in range(2, matrix.shape[1] + 1)]
-        columns = np.column_stack([columns, *longer])
+    columns = level_columns(np.array(list(codes.values()), dtype=np.int64), prefixes)  # (M, C)
     row_of = {creative: row for row, creative in enumerate(codes)}
     places = np.array([row_of.get(creative, len(codes)) for creative in creatives.tolist()], dtype=np.int64)
     with_missing = np.vstack([columns, np.zeros_like(columns[:1])])
-    return with_missing[places].astype(np.int32), tuple(int(size) for size in columns.max(axis=0))
+    return with_missing[places], sizes_of(columns)
+
+
+def level_columns(codes: np.ndarray, prefixes: bool) -> np.ndarray:
+    """(M, L) codes, -1 where a short ID has none -> (M, C) int32."""
+    longer = [prefix_numbers(codes[:, :length]) for length in range(2, codes.shape[1] + 1)] if prefixes else []
+    return np.column_stack([codes + 1, *longer]).astype(np.int32)
+
+
+def sizes_of(columns: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(size) for size in columns.max(axis=0))
 
 
 def prefix_numbers(prefix: np.ndarray) -> np.ndarray:

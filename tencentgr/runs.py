@@ -1,0 +1,131 @@
+"""A prepared run of genrec (`data/prepare.py`: an Amazon category, MovieLens, ...) as data of the competition's form.
+
+Brand, categories and the catalogue's other features are item features, the run's text embeddings are the multimodal
+vector "text", its semantic IDs the semantic features. Users have no profile; an event is a click. The splits are the
+run's own, so metrics stand beside those of its other models.
+
+N items, T events
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from genrec.artifacts import CODES, EMBEDDINGS, require
+from genrec.config import Config, validate
+from genrec.data.catalog import Catalog
+from genrec.data.prepared import Prepared, load_prepared
+from genrec.data.sequences import Split
+from genrec.stage import STAGES, stage_dir
+from tencentgr.conversion import Interactions
+from tencentgr.dataset import Data, Rows
+from tencentgr.features import FeatureSchema, FeatureTable
+from tencentgr.semantic import level_columns, sizes_of
+
+TEXT = "text"  # the mm id of the run's embeddings
+CLICK = 1
+
+
+def load_run(
+    run_dir: Path | str, mm_emb_id: tuple[str, ...] = (TEXT,), semantic: bool = True, prefixes: bool = False
+) -> Data:
+    """The data of a run; `mm_emb_id` is ("text",) or (). Semantic IDs are used where the run has made them."""
+    config = config_of(Path(run_dir))
+    run = load_prepared(config)
+    items, schema = item_features(run.catalog)
+    if TEXT in mm_emb_id:
+        items = replace(items, emb={TEXT: text_vectors(config)})
+        schema = replace(schema, item_emb={TEXT: items.emb[TEXT].shape[1]})
+    if semantic and (columns := semantic_ids(config, prefixes)) is not None:
+        items, schema = replace(items, semantic=columns), replace(schema, semantic=sizes_of(columns))
+    return Data(
+        schema=schema,
+        items=items,
+        users=nobody(),
+        sequences=interactions(run),
+        creative_id=np.array(["", *run.catalog.item_id], dtype=np.str_),
+        user_id=run.sequences.user_id,
+        report={},
+        splits={"train": training_rows(run)} | {name: rows_of(run.splits[name]) for name in ("valid", "test")},
+    )
+
+
+def config_of(run_dir: Path) -> Config:
+    """The data settings that the run was prepared with."""
+    made = require(run_dir / "data", STAGES["data"][0])
+    data = {key.removeprefix("data."): value for key, value in made.config.items() if key.startswith("data.")}
+    return validate({"run": {"dir": str(run_dir)}, "data": data})
+
+
+def item_features(catalog: Catalog) -> tuple[FeatureTable, FeatureSchema]:
+    brands = numbered([[brand] for brand in catalog.brand])
+    categories = numbered([[part.strip() for part in text.split(",")] for text in catalog.categories])
+    columns = {"brand": brands[:, 0], **{name: np.append(0, values) for name, values in catalog.features.items()}}
+    sparse = np.stack(list(columns.values()), axis=1).astype(np.int32)  # (N + 1, features)
+    schema = FeatureSchema(
+        num_users=0,
+        num_items=len(catalog),
+        item_sparse={name: int(values.max()) for name, values in columns.items()},
+        item_array={"categories": int(categories.max())},
+    )
+    ids = np.arange(len(catalog) + 1, dtype=np.int32)
+    return FeatureTable(ids, sparse, categories[:, None], np.zeros((len(ids), 0), np.float32)), schema
+
+
+def numbered(rows: list[list[str]]) -> np.ndarray:
+    """Each item's words -> (N + 1, longest) int32 with a row of padding first; words number from 1, '' is 0."""
+    words = {word: number for number, word in enumerate(sorted({word for row in rows for word in row if word}), 1)}
+    table = np.zeros((len(rows) + 1, max(len(row) for row in rows)), dtype=np.int32)
+    for item, row in enumerate(rows, start=1):
+        table[item, : len(row)] = [words.get(word, 0) for word in row]
+    return table
+
+
+def nobody() -> FeatureTable:
+    """The user table of a source without profiles: padding alone."""
+    return FeatureTable(
+        np.zeros(1, np.int32), np.zeros((1, 0), np.int32), np.zeros((1, 0, 1), np.int32), np.zeros((1, 0), np.float32)
+    )
+
+
+def text_vectors(config: Config) -> np.ndarray:
+    """(N + 1, width) float32 with a row of padding first."""
+    directory = stage_dir(config, "embeddings")
+    require(directory, STAGES["embeddings"][0])
+    vectors = np.load(directory / EMBEDDINGS.format(dataset=config.data.dataset), allow_pickle=False)
+    return np.pad(vectors.astype(np.float32), ((1, 0), (0, 0)))
+
+
+def semantic_ids(config: Config, prefixes: bool) -> np.ndarray | None:
+    """(N + 1, C) int32 with a row of padding first, or None where the run has no semantic IDs."""
+    directory = stage_dir(config, "sids")
+    if not directory.exists():
+        return None
+    require(directory, STAGES["sids"][0])
+    codes = np.load(directory / CODES, allow_pickle=False).astype(np.int64)
+    return np.pad(level_columns(codes, prefixes), ((1, 0), (0, 0)))
+
+
+def interactions(run: Prepared) -> Interactions:
+    events = run.sequences
+    return Interactions(
+        offset=events.offset,
+        item=events.item.astype(np.int32) + 1,
+        action=np.full(len(events.item), CLICK, dtype=np.int8),
+        time=events.time,
+        user=np.zeros(len(events), dtype=np.int32),
+    )
+
+
+def training_rows(run: Prepared) -> Rows:
+    """Each user as far as training may see; every event after the first is a target."""
+    events = np.diff(np.append(0, np.cumsum(run.seen))[run.sequences.offset])  # (users,)
+    users = np.flatnonzero(events >= 2)
+    return Rows(users, run.sequences.offset[users] + events[users])
+
+
+def rows_of(split: Split) -> Rows:
+    return Rows(split.user.astype(np.int64), split.end.astype(np.int64) + 1)
