@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 RECENT_TITLES = 20  # of a user's train prefix that a prompt or sentence shows, the latest ones
 TOP_GENRES = 4
+PREFERENCE_TOKENS, DESCRIPTION_TOKENS = 200, 150  # the longest answer
 
 SYSTEM = "You write short, factual descriptions for a recommender system. Answer with the text alone."
 PREFERENCE = (
@@ -41,5 +43,7 @@ def plain_preference(history: Sequence[Item]) -> str:
     return f"Likes {', '.join(often) or 'many genres'}. Latest first: {titles}."
 
 
-def plain_description(item: Item) -> str:
-    return item["description"]
+def fingerprint() -> str:
+    """Hash of every text above; generated files carry the one they were made with."""
+    texts = (SYSTEM, PREFERENCE, DESCRIPTION, RECENT_TITLES, TOP_GENRES, PREFERENCE_TOKENS, DESCRIPTION_TOKENS)
+    return hashlib.sha256(repr(texts).encode()).hexdigest()[:16]

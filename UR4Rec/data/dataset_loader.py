@@ -126,6 +126,9 @@ class MovieLensDataLoader:
         ledger.drop("of no film of the collection", int((~known).sum()))
         found = Ratings(user[known], item[known], rating[known].astype(np.float32), time[known])
         ledger.check(len(found.user))
+        if not self.multimodal:
+            counts = len(np.unique(found.user)), len(self.movies), len(found.user)
+            movielens.check_counts(self.dataset_name, self.directory, counts, *self.ledgers.values())
         return found
 
     def rows(self, name: str, file: str, separator: str, parse: Any) -> list[tuple]:

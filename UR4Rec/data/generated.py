@@ -1,15 +1,81 @@
-"""Texts about users and items on disk: JSON {id: text}, ids as the collection has them."""
+"""Texts about users and items on disk, JSON {id: text} by the collection's own ids, and what they are made from.
+
+A text about a user is made from the user's train prefix alone, so that it can stand in a prompt, or in a model's input,
+for the user's held-out items.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from genrec.artifacts import ArtifactError, read_json
+import numpy as np
+
+from genrec.artifacts import ArtifactError, read_json, write_json
+from genrec.data.catalog import Catalog
+from genrec.data.sequences import Sequences
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
-from UR4Rec.data.multimodal_dataset import train_prefixes
-from UR4Rec.prompts import plain_preference
+from UR4Rec.prompts import Item, plain_preference
 
 USER_PREFERENCES, ITEM_DESCRIPTIONS = "user_preferences.json", "item_descriptions.json"
+MADE_OF = "made_of.json"  # beside them: the data, the model and the prompts
+
+
+@dataclass(frozen=True)
+class Source:
+    """What may be said of items and users; ids as strings, the collection's own."""
+
+    name: str
+    items: Mapping[str, Item]
+    histories: Mapping[str, list[str]]  # {user: items of the train prefix, oldest first}
+
+    @property
+    def fingerprint(self) -> str:
+        texts = {item: [known["title"], known["description"]] for item, known in self.items.items()}
+        content = json.dumps([texts, dict(self.histories)], ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def history(self, user: str) -> list[Item]:
+        return [self.items[item] for item in self.histories[user]]
+
+
+def movielens_source(name: str, item_metadata: ItemMetadata, user_sequences: UserSequences) -> Source:
+    """Leave-one-out: the last two of each sequence are held out."""
+    original = {number: str(item["original_id"]) for number, item in item_metadata.items()}
+    histories = {str(user): [original[i] for i in items[:-2]] for user, items in user_sequences.items()}
+    return Source(name, {original[number]: item for number, item in item_metadata.items()}, histories)
+
+
+def prepared_source(name: str, catalog: Catalog, sequences: Sequences, seen: np.ndarray) -> Source:
+    """A run's data artifact: `seen` (T,) are the events that training may see."""
+    items = {str(catalog.item_id[i]): catalog_item(catalog, i) for i in range(len(catalog))}
+    histories = {}
+    for user, user_id in enumerate(sequences.user_id):
+        own = slice(sequences.offset[user], sequences.offset[user + 1])
+        known = catalog.item_id[sequences.item[own][seen[own]]]
+        if len(known):
+            histories[str(user_id)] = [str(item) for item in known]
+    return Source(name, items, histories)
+
+
+def catalog_item(catalog: Catalog, row: int) -> dict[str, Any]:
+    genres = [name for name in str(catalog.categories[row]).split(",") if name]
+    return {
+        "title": str(catalog.title[row]),
+        "genres": genres,
+        "genres_str": ", ".join(genres),
+        "description": str(catalog.text[row]),
+    }
+
+
+def plain_preferences(item_metadata: ItemMetadata, user_sequences: UserSequences) -> dict[str, str]:
+    """{user id: text} without a language model."""
+    source = movielens_source("", item_metadata, user_sequences)
+    return {user: plain_preference(source.history(user)) for user in source.histories}
 
 
 def read_texts(path: Path | str) -> dict[str, str]:
@@ -20,9 +86,22 @@ def read_texts(path: Path | str) -> dict[str, str]:
     return found
 
 
-def plain_preferences(item_metadata: ItemMetadata, user_sequences: UserSequences) -> dict[str, str]:
-    """{user id: text} without a language model, from the train prefix alone."""
-    return {
-        str(user): plain_preference([item_metadata[item] for item in items])
-        for user, items in train_prefixes(user_sequences).items()
-    }
+def check_same_making(directory: Path, made_of: dict[str, Any]) -> None:
+    """Texts of other data, models or prompts are never mixed into one file."""
+    path = directory / MADE_OF
+    there = read_json(path) if path.exists() else made_of
+    if differing := [key for key in made_of if there.get(key) != made_of[key]]:
+        key = differing[0]
+        raise ArtifactError(
+            f"{directory} holds texts made with {key} {there.get(key)!r}, asked is {made_of[key]!r}; "
+            "give another --output_dir, or remove it"
+        )
+    if not path.exists() and any((directory / name).exists() for name in (USER_PREFERENCES, ITEM_DESCRIPTIONS)):
+        raise ArtifactError(f"{directory} holds texts but no {MADE_OF} that says of what; give another --output_dir")
+
+
+def merge_texts(path: Path, texts: dict[str, str]) -> int:
+    """Add to, or replace in, what is there: nothing is ever lost; -> how many texts the file holds now."""
+    merged = {**(read_texts(path) if path.exists() else {}), **texts}
+    write_json(path, dict(sorted(merged.items(), key=lambda pair: (len(pair[0]), pair[0]))))
+    return len(merged)

@@ -1,0 +1,153 @@
+"""Who answers: an OpenAI-compatible endpoint, or a language model in a local Hugging Face directory.
+
+A backend is a function question -> answer. It raises Retry where a second try may help, Refused where this one question
+will not be answered, and ArtifactError where none will.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from genrec.artifacts import ArtifactError, first_line
+from genrec.data.texts import clean
+from UR4Rec.models.llm_cache import Answer, Question
+
+DASHSCOPE_URL = "https://dashscope.aliyuncs.com/compatible-mode/v1"
+THOUGHT = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
+
+Backend = Callable[[Question], Answer]
+
+
+class Retry(Exception):
+    """The endpoint was busy, slow, broken or talked nonsense; `after` seconds if it said how long to wait."""
+
+    def __init__(self, why: str, after: float = 0.0):
+        super().__init__(why)
+        self.after = after
+
+
+class Refused(Exception):
+    """The endpoint will not answer this question."""
+
+
+def usable(text: object) -> str:
+    """An answer as one clean line, without a model's thoughts."""
+    found = clean(THOUGHT.sub("", text)) if isinstance(text, str) else ""
+    if not any(letter.isalnum() for letter in found):
+        raise Retry(f"the answer has no word in it: {str(text)[:60]!r}")
+    return found
+
+
+def endpoint(base_url: str | None) -> tuple[str | None, str]:
+    """(URL, None = OpenAI's own; key). Keys come from the environment alone, and each goes to its own provider."""
+    dashscope, openai = os.environ.get("DASHSCOPE_API_KEY"), os.environ.get("OPENAI_API_KEY")
+    if base_url:
+        own = dashscope if (urlsplit(base_url).hostname or "").endswith(".aliyuncs.com") else openai
+        return base_url, own or "none"  # a server of one's own takes any key
+    if dashscope:
+        return DASHSCOPE_URL, dashscope
+    if openai:
+        return None, openai
+    raise ArtifactError(
+        "no key for a language model. Ways on: export DASHSCOPE_API_KEY or OPENAI_API_KEY; --base_url of a server of "
+        "your own; --backend local --model_name DIR; or --backend none, plain sentences without a model"
+    )
+
+
+def openai_backend(base_url: str | None, timeout: float) -> Backend:
+    try:
+        import openai
+    except ImportError:
+        raise ArtifactError("--backend openai needs its client: pip install openai") from None
+    url, key = endpoint(base_url)
+    client = openai.OpenAI(api_key=key, base_url=url, timeout=timeout, max_retries=0)  # the caller retries
+
+    def ask(question: Question) -> Answer:
+        messages = [{"role": "system", "content": question.system}, {"role": "user", "content": question.prompt}]
+        try:
+            found = client.chat.completions.create(
+                model=question.model,
+                messages=messages,
+                temperature=question.temperature,
+                max_tokens=question.max_tokens,
+            )
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+            raise ArtifactError(f"{url or 'the endpoint'} refuses the key or the model: {first_line(error)}") from None
+        except openai.RateLimitError as error:
+            if error.code == "insufficient_quota":
+                raise ArtifactError(f"the account is used up: {first_line(error)}") from None
+            raise Retry(first_line(error), wait_time(error.response.headers.get("retry-after"))) from None
+        except (openai.APIConnectionError, openai.InternalServerError) as error:  # a timeout is a connection error
+            raise Retry(first_line(error)) from None
+        except openai.APIStatusError as error:
+            raise Refused(first_line(error)) from None
+        except (openai.APIError, ValueError) as error:
+            raise Retry(f"the answer cannot be read: {first_line(error)}") from None
+        return read_completion(found)
+
+    return ask
+
+
+def read_completion(found: object) -> Answer:
+    """What the client made of the answer's JSON; an endpoint may send anything."""
+    try:
+        text = found.choices[0].message.content
+        tokens_in, tokens_out = (found.usage.prompt_tokens, found.usage.completion_tokens) if found.usage else (0, 0)
+    except (AttributeError, IndexError, TypeError) as error:
+        raise Retry(f"the answer is no chat completion ({first_line(error)})") from None
+    return Answer(usable(text), int(tokens_in or 0), int(tokens_out or 0))
+
+
+def wait_time(header: str | None) -> float:
+    """Seconds of a Retry-After header; its other form, a date, is left to the back-off."""
+    return float(header) if header and re.fullmatch(r"\d+(\.\d+)?", header) else 0.0
+
+
+def local_backend(model_dir: str, device: str) -> Backend:
+    """A causal language model, one question at a time; the same question gets the same answer."""
+    import torch
+    import transformers
+
+    from genrec.models.device import pick_device
+
+    if not Path(model_dir).is_dir():
+        raise ArtifactError(f"no directory {model_dir}; --backend local needs a Hugging Face model there")
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model_dir)
+        model = transformers.AutoModelForCausalLM.from_pretrained(model_dir).to(pick_device(device)).eval()
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{model_dir} is no language model: {first_line(error)}") from None
+    one_at_a_time = threading.Lock()
+
+    def ask(question: Question) -> Answer:
+        tokens = torch.tensor([prompt_tokens(tokenizer, question)], device=model.device)
+        sampling = {"do_sample": True, "temperature": question.temperature} if question.temperature else {}
+        with one_at_a_time, torch.no_grad():
+            torch.manual_seed(int(question.key[:8], 16))
+            out = model.generate(
+                tokens,
+                attention_mask=torch.ones_like(tokens),
+                max_new_tokens=question.max_tokens,
+                pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+                **(sampling or {"do_sample": False}),
+            )[0, tokens.shape[1] :]
+        try:
+            text = usable(tokenizer.decode(out, skip_special_tokens=True))
+        except Retry as error:  # it would say the same again
+            raise Refused(str(error)) from None
+        return Answer(text, tokens.shape[1], len(out))
+
+    return ask
+
+
+def prompt_tokens(tokenizer, question: Question) -> list[int]:
+    if tokenizer.chat_template is None:
+        return tokenizer(f"{question.system}\n\n{question.prompt}\n")["input_ids"]
+    messages = [{"role": "system", "content": question.system}, {"role": "user", "content": question.prompt}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -1,0 +1,88 @@
+"""Answers of language models on disk: JSON lines, only ever appended to, keyed by a hash of the whole question.
+
+Killed at any byte, it loses at most the answer being written: a torn last line is cut off when the file is opened.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from genrec.artifacts import ArtifactError
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that an answer depends on."""
+
+    system: str
+    prompt: str
+    model: str
+    temperature: float
+    max_tokens: int
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(json.dumps(asdict(self), ensure_ascii=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    tokens_in: int
+    tokens_out: int
+
+
+class AnswerCache:
+    """`with AnswerCache(path) as cache`: look up and add, from any thread of one process at a time."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.known: dict[str, Answer] = {}
+        self.dropped = 0  # lines that are no answer
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> AnswerCache:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = self.path.open("a+b")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.file.close()
+            raise ArtifactError(
+                f"{self.path} is in use by another run; wait for it, or give another --output_dir"
+            ) from None
+        self.read()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.file.close()
+
+    def read(self) -> None:
+        self.file.seek(0)
+        content = self.file.read()
+        whole = content.rfind(b"\n") + 1  # what follows the last line end was torn
+        if whole < len(content):
+            self.file.truncate(whole)
+        for line in content[:whole].splitlines():
+            try:
+                record = json.loads(line)
+                self.known[record["key"]] = Answer(record["text"], record["tokens_in"], record["tokens_out"])
+            except (ValueError, KeyError, TypeError):
+                self.dropped += 1
+
+    def get(self, question: Question) -> Answer | None:
+        return self.known.get(question.key)
+
+    def add(self, question: Question, answer: Answer) -> None:
+        line = json.dumps({"key": question.key, "model": question.model, **asdict(answer)}, ensure_ascii=False)
+        with self.lock:
+            self.known[question.key] = answer
+            self.file.write(line.encode() + b"\n")
+            self.file.flush()
+            os.fsync(self.file.fileno())

@@ -1,0 +1,328 @@
+"""Texts about users (from their train prefix alone) and items, by a language model; an optional step.
+
+reads   MovieLens as UR4Rec/data/dataset_loader.py does, or with --run_dir the data of a run of the main pipeline
+writes  <output_dir>/{user_preferences.json item_descriptions.json made_of.json llm_cache/answers.jsonl}
+
+    export DASHSCOPE_API_KEY=...        # or OPENAI_API_KEY
+    python UR4Rec/models/llm_generator.py --num_users 10 --num_items 50
+    python UR4Rec/models/llm_generator.py --skip_items --base_url http://localhost:8000/v1 --model_name my-model
+    python UR4Rec/models/llm_generator.py --backend local --model_name DIR
+    python UR4Rec/models/llm_generator.py --backend none      # plain sentences, no model
+
+Every answer is kept at once, so a run can be killed and given again. A run for some users or items adds to the files.
+Exit code 1: some texts could not be had; the files hold the others, and the same command asks for those again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from genrec.artifacts import ArtifactError, write_json
+from genrec.stage import fail, one_line_failures
+from UR4Rec import prompts
+from UR4Rec.data.dataset_loader import PLACES, MovieLensDataLoader
+from UR4Rec.data.generated import (
+    ITEM_DESCRIPTIONS,
+    MADE_OF,
+    USER_PREFERENCES,
+    Source,
+    check_same_making,
+    merge_texts,
+    movielens_source,
+    prepared_source,
+)
+from UR4Rec.models.llm_backends import Backend, Refused, Retry, local_backend, openai_backend
+from UR4Rec.models.llm_cache import Answer, AnswerCache, Question
+
+CACHE = Path("llm_cache", "answers.jsonl")
+LONGEST_WAIT = 60.0  # seconds between two tries
+GIVE_UP_AFTER = 20  # questions in a row without an answer: nobody is there
+CHARACTERS_A_TOKEN = 4  # for the estimate, of English
+
+
+class Job(NamedTuple):
+    file: str  # which output it belongs to
+    id: str
+    question: Question
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often and how fast an endpoint is asked."""
+
+    concurrency: int
+    max_retries: int
+    backoff: float  # seconds before the second try; doubled each time
+    requests_per_minute: float  # 0: as many as concurrency allows
+
+
+def main() -> None:
+    options = parse_options()
+    with one_line_failures(options.output_dir):
+        source = load_source(options)
+        failed = plain(options, source) if options.backend == "none" else generate(options, source)
+    if failed:
+        fail(f"{failed} texts could not be had; the same command asks for them again")
+
+
+def plain(options: argparse.Namespace, source: Source) -> int:
+    """The sentences that need no model; items keep the description they have."""
+    users, items = chosen(options, source)
+    described = {item: source.items[item]["description"] for item in items}
+    texts = {
+        USER_PREFERENCES: {user: prompts.plain_preference(source.history(user)) for user in users},
+        ITEM_DESCRIPTIONS: {item: text for item, text in described.items() if text},
+    }
+    made_of = {**describe_source(source), "backend": "none"}
+    check_same_making(options.output_dir, made_of)
+    print(f"{len(users):,} users and {len(items):,} items: plain sentences, no model is asked", flush=True)
+    if not options.dry_run:
+        write_outputs(options.output_dir, made_of, texts)
+    return 0
+
+
+def generate(options: argparse.Namespace, source: Source) -> int:
+    """Ask for what the cache does not hold, write what there is; -> how many texts are missing."""
+    made_of = describe_source(source) | {
+        "backend": options.backend,
+        "model": options.model_name,
+        "temperature": options.temperature,
+    }
+    check_same_making(options.output_dir, made_of)
+    jobs = list(make_jobs(options, source))
+    with AnswerCache(options.output_dir / CACHE) as cache:
+        open_jobs = [job for job in jobs if cache.get(job.question) is None]
+        print(estimate(jobs, open_jobs, options), flush=True)
+        if options.dry_run:
+            return 0
+        failures = {}
+        if open_jobs:
+            patience = Patience(options.concurrency, options.max_retries, options.backoff, options.requests_per_minute)
+            failures = ask_all(open_jobs, make_backend(options), cache, patience)
+        texts: dict[str, dict[str, str]] = {}
+        for job in jobs:
+            if answer := cache.get(job.question):
+                texts.setdefault(job.file, {})[job.id] = answer.text
+        write_outputs(options.output_dir, made_of, texts)
+        asked = [cache.get(job.question) for job in open_jobs if job not in failures]
+    print(spent(asked, options), flush=True)
+    for job, why in failures.items():
+        print(f"no text: {job.file.removesuffix('.json')} {job.id}: {why}", flush=True)
+    return len(failures)
+
+
+def chosen(options: argparse.Namespace, source: Source) -> tuple[list[str], list[str]]:
+    """The first so many users and items."""
+    users = [] if options.skip_users else list(islice(source.histories, options.num_users))
+    items = [] if options.skip_items else list(islice(source.items, options.num_items))
+    return users, items
+
+
+def make_jobs(options: argparse.Namespace, source: Source) -> Iterator[Job]:
+    def question(prompt: str, max_tokens: int) -> Question:
+        return Question(prompts.SYSTEM, prompt, options.model_name, options.temperature, max_tokens)
+
+    users, items = chosen(options, source)
+    for user in users:
+        prompt = prompts.preference_prompt(source.history(user))
+        yield Job(USER_PREFERENCES, user, question(prompt, prompts.PREFERENCE_TOKENS))
+    for item in items:
+        prompt = prompts.description_prompt(source.items[item])
+        yield Job(ITEM_DESCRIPTIONS, item, question(prompt, prompts.DESCRIPTION_TOKENS))
+
+
+def ask_all(jobs: list[Job], backend: Backend, cache: AnswerCache, patience: Patience) -> dict[Job, str]:
+    """Every answer goes into the cache as it comes; -> why the others did not."""
+    from tqdm import tqdm
+
+    pace = Pace(patience.requests_per_minute)
+    failures: dict[Job, str] = {}
+    in_a_row = 0
+    try:
+        with tqdm(total=len(jobs), unit="text", desc="llm", disable=None) as bar:
+            for job, future in completed(jobs, lambda job: ask(job.question, backend, patience, pace), patience):
+                try:
+                    cache.add(job.question, future.result())
+                    in_a_row = 0
+                except (Retry, Refused) as error:
+                    failures[job] = str(error)
+                    in_a_row += 1
+                if in_a_row == GIVE_UP_AFTER:
+                    raise ArtifactError(f"{in_a_row} texts in a row could not be had, the last: {failures[job]}")
+                bar.update()
+    finally:
+        pace.stop()
+    return failures
+
+
+def completed(jobs: list[Job], work: Callable[[Job], Answer], patience: Patience) -> Iterator[tuple[Job, Future]]:
+    """Jobs as they end; no more are handed out than are being worked on, so that a stop is a stop."""
+    rest, running = iter(jobs), {}
+    pool = ThreadPoolExecutor(patience.concurrency)
+    try:
+        while True:
+            for job in islice(rest, patience.concurrency - len(running)):
+                running[pool.submit(work, job)] = job
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future
+    finally:
+        pool.shutdown(wait=False)
+
+
+def ask(question: Question, backend: Backend, patience: Patience, pace: Pace) -> Answer:
+    """One answer, tried again with waits of backoff * 2^n seconds, varied by half, or as long as the endpoint says."""
+    for attempt in range(patience.max_retries + 1):
+        pace.wait()
+        try:
+            return backend(question)
+        except Retry as error:
+            if attempt == patience.max_retries:
+                raise
+            delay = patience.backoff * 2**attempt * random.uniform(0.5, 1.5)
+            pace.sleep(min(max(delay, error.after), LONGEST_WAIT))
+    raise AssertionError("the last try returns or raises")
+
+
+class Pace:
+    """At most so many requests a minute, evenly spaced, over all threads; `stop` ends every wait."""
+
+    def __init__(self, requests_per_minute: float):
+        self.gap = 60 / requests_per_minute if requests_per_minute else 0.0
+        self.lock = threading.Lock()
+        self.next = 0.0
+        self.stopped = threading.Event()
+
+    def wait(self) -> None:
+        with self.lock:
+            now = time.monotonic()
+            at = max(self.next, now)
+            self.next = at + self.gap
+        self.sleep(at - now)
+
+    def sleep(self, seconds: float) -> None:
+        if self.stopped.wait(seconds):
+            raise Refused("the run was stopped")
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+def make_backend(options: argparse.Namespace) -> Backend:
+    if options.backend == "local":
+        return local_backend(options.model_name, options.device)
+    return openai_backend(options.base_url, options.timeout)
+
+
+def estimate(jobs: list[Job], open_jobs: list[Job], options: argparse.Namespace) -> str:
+    """What a run will ask for and cost, before it does."""
+    characters = sum(len(job.question.system) + len(job.question.prompt) for job in open_jobs)
+    tokens_in = characters // CHARACTERS_A_TOKEN
+    tokens_out = sum(job.question.max_tokens for job in open_jobs)
+    users = sum(job.file == USER_PREFERENCES for job in jobs)
+    return (
+        f"{users:,} users and {len(jobs) - users:,} items: {len(jobs) - len(open_jobs):,} answers are in the cache, "
+        f"{len(open_jobs):,} to ask {options.model_name} for; "
+        f"about {tokens_in:,} tokens in, at most {tokens_out:,} out, {cost(tokens_in, tokens_out, options)}"
+    )
+
+
+def spent(answers: list[Answer], options: argparse.Namespace) -> str:
+    tokens_in, tokens_out = sum(a.tokens_in for a in answers), sum(a.tokens_out for a in answers)
+    counted = f"{tokens_in:,} tokens in, {tokens_out:,} out, {cost(tokens_in, tokens_out, options)}"
+    return f"{len(answers):,} answers: {counted}"
+
+
+def cost(tokens_in: int, tokens_out: int, options: argparse.Namespace) -> str:
+    if not (options.price_in or options.price_out):
+        return "cost unknown (--price_in, --price_out)"
+    return f"cost {tokens_in / 1000 * options.price_in + tokens_out / 1000 * options.price_out:.4f}"
+
+
+def write_outputs(directory: Path, made_of: dict, texts: dict[str, dict[str, str]]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    check_same_making(directory, made_of)
+    write_json(directory / MADE_OF, made_of)
+    for file, found in texts.items():
+        if found:
+            print(f"{directory / file}: {merge_texts(directory / file, found):,} texts, {len(found):,} of this run")
+
+
+def describe_source(source: Source) -> dict[str, str]:
+    return {"source": source.name, "data": source.fingerprint, "prompts": prompts.fingerprint()}
+
+
+def load_source(options: argparse.Namespace) -> Source:
+    if options.run_dir:
+        return run_source(options.run_dir)
+    loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
+    print(loader.report(), flush=True)
+    item_metadata, user_sequences, _ = loader.load()
+    return movielens_source(options.dataset, item_metadata, user_sequences)
+
+
+def run_source(run_dir: Path) -> Source:
+    """Items and train events of a run's data artifact, whatever shop they are of."""
+    from genrec.artifacts import CATALOG, SEQUENCES, SPLITS, require
+    from genrec.data.catalog import load_catalog
+    from genrec.data.sequences import load_sequences, load_splits, seen_in_training
+
+    directory = run_dir / "data"
+    dataset = require(directory, "data/prepare.py").config["data.dataset"]
+    sequences, splits = load_sequences(directory / SEQUENCES), load_splits(directory / SPLITS)
+    seen = seen_in_training(sequences, splits)
+    return prepared_source(dataset, load_catalog(directory / CATALOG), sequences, seen)
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = parser.add_argument_group("data")
+    data.add_argument("--dataset", choices=sorted(PLACES), default="ml-100k", help="default ml-100k")
+    data.add_argument("--data_dir", type=Path, help="folder of the files, as dataset_loader.py takes it")
+    data.add_argument("--plots", type=Path, help="JSON lines with movie_id and plot, for plain MovieLens")
+    data.add_argument("--run_dir", type=Path, help="a run of the main pipeline, in place of MovieLens")
+    data.add_argument("--output_dir", type=Path, default=Path("data/llm_generated"), help="default data/llm_generated")
+    data.add_argument("--num_users", type=count, help="the first so many users (default all)")
+    data.add_argument("--num_items", type=count, help="the first so many items (default all)")
+    data.add_argument("--skip_users", action="store_true", help="items only")
+    data.add_argument("--skip_items", action="store_true", help="users only")
+    model = parser.add_argument_group("model")
+    model.add_argument("--backend", choices=["openai", "local", "none"], default="openai", help="default openai")
+    model.add_argument("--model_name", default="qwen-flash", help="a model of the endpoint, or a local directory")
+    model.add_argument("--base_url", help="an OpenAI-compatible endpoint (default DashScope's or OpenAI's, by key)")
+    model.add_argument("--device", default="auto", help="of a local model: auto, cpu, cuda")
+    model.add_argument("--temperature", type=float, default=0.7, help="default 0.7")
+    run = parser.add_argument_group("run")
+    run.add_argument("--concurrency", type=count, default=4, help="questions at a time (default 4)")
+    run.add_argument("--requests_per_minute", type=float, default=0.0, help="at most so many (default no limit)")
+    run.add_argument("--timeout", type=float, default=60.0, help="seconds an answer may take (default 60)")
+    run.add_argument("--max_retries", type=int, default=5, help="tries after the first (default 5)")
+    run.add_argument("--backoff", type=float, default=1.0, help="seconds before the second try, doubled (default 1)")
+    run.add_argument("--price_in", type=float, default=0.0, help="price of 1,000 tokens read, for the estimate")
+    run.add_argument("--price_out", type=float, default=0.0, help="price of 1,000 tokens written")
+    run.add_argument("--dry_run", action="store_true", help="the estimate alone")
+    return parser.parse_args()
+
+
+def count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, found {number}")
+    return number
+
+
+if __name__ == "__main__":
+    main()

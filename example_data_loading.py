@@ -1,0 +1,47 @@
+"""UR4Rec's data in four steps: load, batch, texts about users, and frozen vectors of items.
+
+    python example_data_loading.py
+    python example_data_loading.py --data_dir DIR --vectors      # step 4 too, which runs a sentence encoder
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def main() -> None:
+    from genrec.stage import one_line_failures
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", type=Path, help="folder of the files, as UR4Rec/data/dataset_loader.py takes it")
+    parser.add_argument("--vectors", action="store_true", help="encode the item texts, about half a minute")
+    options = parser.parse_args()
+    with one_line_failures(options.data_dir or Path(".")):
+        show(options.data_dir, options.vectors)
+
+
+def show(data_dir: Path | None, vectors: bool) -> None:
+    from UR4Rec.data.dataset_loader import load_ml_100k
+    from UR4Rec.data.features import encode_descriptions
+    from UR4Rec.data.generated import plain_preferences
+    from UR4Rec.data.multimodal_dataset import create_dataloaders, describe
+
+    item_metadata, user_sequences, users = load_ml_100k(data_dir)
+    print(f"1. loaded {len(item_metadata):,} items, {len(user_sequences):,} user sequences, {len(users):,} users")
+    print(f"   item 1: {item_metadata[1]}")
+
+    train_loader, val_loader, test_loader = create_dataloaders(user_sequences, item_metadata, batch_size=128)
+    print(f"2. {len(train_loader):,} train, {len(val_loader)} valid, {len(test_loader)} test batches; one of test:")
+    print("\n".join(f"   {line}" for line in describe(next(iter(test_loader)))))
+
+    user, text = next(iter(plain_preferences(item_metadata, user_sequences).items()))
+    print(f"3. what the train prefix says of user {user}: {text}")
+
+    if vectors:
+        found = encode_descriptions(item_metadata)
+        print(f"4. item vectors {found.vector.shape}, {int(found.known.sum()):,} of them known")
+
+
+if __name__ == "__main__":
+    main()
