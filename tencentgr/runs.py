@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import CODES, EMBEDDINGS, require
+from genrec.artifacts import CODES, require
 from genrec.config import Config, validate
 from genrec.data.catalog import Catalog
 from genrec.data.prepared import Prepared, load_prepared
 from genrec.data.sequences import Split
+from genrec.quantizers.build import load_vectors
 from genrec.stage import STAGES, stage_dir
 from tencentgr.conversion import Interactions
 from tencentgr.dataset import Data, Rows
@@ -37,7 +38,8 @@ def load_run(
     run = load_prepared(config)
     items, schema = item_features(run.catalog)
     if TEXT in mm_emb_id:
-        items = replace(items, emb={TEXT: text_vectors(config)})
+        vectors = load_vectors(config, len(run.catalog))
+        items = replace(items, emb={TEXT: np.pad(vectors, ((1, 0), (0, 0)))})
         schema = replace(schema, item_emb={TEXT: items.emb[TEXT].shape[1]})
     if semantic and (columns := semantic_ids(config, prefixes)) is not None:
         items, schema = replace(items, semantic=columns), replace(schema, semantic=sizes_of(columns))
@@ -89,14 +91,6 @@ def nobody() -> FeatureTable:
     return FeatureTable(
         np.zeros(1, np.int32), np.zeros((1, 0), np.int32), np.zeros((1, 0, 1), np.int32), np.zeros((1, 0), np.float32)
     )
-
-
-def text_vectors(config: Config) -> np.ndarray:
-    """(N + 1, width) float32 with a row of padding first."""
-    directory = stage_dir(config, "embeddings")
-    require(directory, STAGES["embeddings"][0])
-    vectors = np.load(directory / EMBEDDINGS.format(dataset=config.data.dataset), allow_pickle=False)
-    return np.pad(vectors.astype(np.float32), ((1, 0), (0, 0)))
 
 
 def semantic_ids(config: Config, prefixes: bool) -> np.ndarray | None:

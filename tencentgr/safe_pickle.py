@@ -17,6 +17,7 @@ import numpy as np
 from genrec.artifacts import ArtifactError, first_line
 
 PLAIN_KINDS = "biufSU"  # bool, int, unsigned, float, bytes, str; no objects
+ARRAY = "numpy.ndarray"  # stands for the class, which a pickle may name but not call
 
 
 def dump(value: Any, path: Path) -> None:
@@ -60,7 +61,7 @@ def plain_dtype(code: Any, *flags: Any) -> np.dtype:
 
 def plain_array(kind: Any, shape: Any, code: Any) -> np.ndarray:
     """numpy's `_reconstruct`: an empty array that the pickle fills next."""
-    if kind is not np.ndarray:
+    if kind is not ARRAY:
         raise Refused(f"it holds a {kind!r} in place of an array")
     return np.ndarray.__new__(np.ndarray, shape, plain_dtype(code))
 
@@ -79,13 +80,14 @@ def plain_bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin1" if encoding == "latin1" else "ascii")
 
 
-ALLOWED: dict[tuple[str, str], Callable[..., Any] | type] = {
+CONTAINERS = (dict, list, set, frozenset, tuple, int, float, str, complex)
+ALLOWED: dict[tuple[str, str], Callable[..., Any] | type | str] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): defaultdict,
     ("_codecs", "encode"): plain_bytes,
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): ARRAY,
     ("numpy", "dtype"): plain_dtype,
-    **{("builtins", kind.__name__): kind for kind in (dict, list, set, frozenset, tuple, int, float, str, complex)},
+    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in CONTAINERS},
     **{(f"numpy.{core}.multiarray", "_reconstruct"): plain_array for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): plain_scalar for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): plain_buffer for core in ("core", "_core")},
