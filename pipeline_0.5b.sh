@@ -19,6 +19,7 @@ stages() {
     stage convert     convert_dataset.py                 # an export in MiniOneRec's layout, for other tools
     stage sequential  sequential.py                      # the honest opponent: SASRec on the same rows
     stage sft         sft.py                             # tasks          -> a language model that answers in semantic IDs
+    stage rl          rl.py                              # rewards        -> the same model, if valid says that RL helped
     stage evaluation  evaluate.py                        # held-out rows  -> HR, NDCG, example users
 }
 

@@ -169,6 +169,10 @@ TaskName = Literal[
     "sid_to_title",
 ]
 Share = Annotated[float, Field(ge=0)]
+# Those of them that answer with a semantic ID, and the rewards of genrec.training.rewards.REWARDS.
+SidTaskName = Literal["sid_to_sid", "title_history_to_sid", "title_to_sid", "description_to_sid"]
+RewardName = Literal["rule", "ranking_only", "ranking", "prefix", "semantic", "sasrec", "diversity"]
+STAGE_OF_REWARD = {"semantic": "embeddings", "sasrec": "sequential"}  # what a reward reads beside data and sids
 
 
 class Sft(Section):
@@ -215,11 +219,75 @@ class Sft(Section):
     trainer: dict[str, Any] = knob({}, "passed to transformers.TrainingArguments, names unchanged")
 
 
+class Rl(Section):
+    """Reinforcement learning from the SFT model: GRPO (arXiv 2402.03300), answers held to the catalogue."""
+
+    model_path: Path | None = knob(None, "SFT model directory; the run's own sft when empty")
+    tasks: dict[SidTaskName, Share] = knob(
+        {"sid_to_sid": 1.0, "title_to_sid": 0.5},
+        "prompts of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none",
+    )
+    sample_train: bool = knob(False, "train on sample_size of these prompts, drawn by seed")
+    sample_size: int = knob(10000, "how many; all where there are fewer", ge=1)
+    num_train_epochs: float = knob(1, "passes over the prompts", gt=0)
+    train_batch_size: int = knob(
+        256, "completions an optimizer step over all processes: prompts x num_generations", ge=2
+    )
+    micro_batch_size: int = knob(256, "completions a forward pass, at most; groups stay whole", ge=2)
+    num_generations: int = knob(16, "completions a prompt (G): one group", ge=2)
+    reward_type: dict[RewardName, Annotated[float, Field(allow_inf_nan=False)]] = knob(
+        {"ranking": 1.0}, "reward, several as a,b or with weights: {ranking: 1, diversity: 0.1}", min_length=1
+    )
+    beam_search: bool = knob(True, "a group is the best G beams; False: G items sampled without replacement")
+    temperature: float = knob(1.0, "divides the logits of that sampling; the trained policy stays at 1", gt=0)
+    dynamic_sampling: bool = knob(False, "find 1.5 G candidates and keep G: the target if found, then the best others")
+    add_gt: bool = knob(False, "a group without the target gets it in its last place")
+    mask_all_zero: bool = knob(False, "groups whose rewards are all equal leave the loss, their KL term too")
+    normalisation: Literal["trie", "vocab"] = knob(
+        "trie", "policy: softmax over the legal children, as the decoder chooses, or over all tokens"
+    )
+    beta: float = knob(1e-3, "weight of the KL to the reference, the SFT model; 0 leaves both out", ge=0)
+    sync_ref_model: bool = knob(False, "let the reference follow (trainer.ref_model_sync_steps, ref_model_mixup_alpha)")
+    dapo: bool = knob(False, "loss as a mean over the tokens of all groups (arXiv 2503.14476), not over answers")
+    gspo: bool = knob(False, "one probability ratio an answer, not one a token (arXiv 2507.18071)")
+    learning_rate: float = knob(1e-5, "peak rate (cosine, warm-up)", gt=0)
+    warmup_ratio: float = knob(0.03, "share of steps spent warming up", ge=0, le=1)
+    lora: Lora = knob(Lora(dropout=0.0), "low-rank adapters; without them the model is its own reference")
+    eval_step: float = knob(0.2, "share of training between checkpoints", gt=0, le=1)
+    test_during_training: bool = knob(
+        True, "decode valid at each of them and keep the best; False: begin and end alone"
+    )
+    valid_size: int = knob(500, "valid examples decoded", ge=1)
+    early_stop: int = knob(3, "validations without a better NDCG@10 before stopping; 0 never stops", ge=0)
+    kl_limit: float = knob(1.0, "stop when the KL to the reference passes this many nats a token; 0 never stops", ge=0)
+    bf16: bool | Literal["auto"] = knob("auto", "bfloat16 arithmetic; auto: on GPUs that have it")
+    gradient_checkpointing: bool = knob(False, "less memory, more time", result=False)
+    trainer: dict[str, Any] = knob({}, "passed to trl.GRPOConfig, names unchanged")
+    replay: int = knob(
+        0, "train nothing: groups of this many prompts, and the share each reward leaves dead", ge=0, result=False
+    )
+
+    split_rewards = field_validator("reward_type", mode="before")(
+        lambda value: {name: 1.0 for name in comma_list(value)} if isinstance(value, str) else value
+    )
+
+
 class Evaluate(Section):
     """HR, NDCG and MRR of one or several models on a split, full catalogue."""
 
     models: list[
-        Literal["popular", "popular_recent", "last_item", "item_knn", "sasrec", "sasrec_bce", "sft", "sft_exact"]
+        Literal[
+            "popular",
+            "popular_recent",
+            "last_item",
+            "item_knn",
+            "sasrec",
+            "sasrec_bce",
+            "sft",
+            "sft_exact",
+            "rl",
+            "rl_exact",
+        ]
     ] = knob(
         ["popular", "last_item", "sft"],
         "rows of the table, also as a,b,c; sft_exact scores every item, so it shows what sft's beams lose",
@@ -230,7 +298,7 @@ class Evaluate(Section):
     num_beams: int = knob(50, "beams of constrained search", ge=1)
     batch_size: int = knob(16, "prompts a batch", ge=1, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
-    normalisation: Literal["vocab", "level"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
+    normalisation: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
     filter_seen: bool = knob(False, "language models leave out the items of the history")
     recent_share: float = knob(0.1, "popular_recent counts this latest share of the training events", gt=0, le=1)
 
@@ -291,6 +359,7 @@ class Config(Section):
     sids: Sids = knob(Sids(), "")
     convert: Convert = knob(Convert(), "")
     sft: Sft = knob(Sft(), "")
+    rl: Rl = knob(Rl(), "")
     sequential: Sequential = knob(Sequential(), "")
     evaluate: Evaluate = knob(Evaluate(), "")
     analysis: Analysis = knob(Analysis(), "")
@@ -307,9 +376,14 @@ def validate(tree: dict[str, Any]) -> Config:
 
 def _explain(item: dict[str, Any]) -> str:
     path = ".".join(str(part) for part in item["loc"])
-    if path.startswith("sft.tasks.") and item["type"] == "literal_error":
-        name = item["loc"][2]
-        return f"unknown task '{name}'{nearest(name, list(get_args(TaskName)))}"
+    named = {
+        "sft.tasks": ("task", TaskName),
+        "rl.tasks": ("task", SidTaskName),
+        "rl.reward_type": ("reward", RewardName),
+    }
+    if item["type"] == "literal_error" and (table := named.get(".".join(map(str, item["loc"][:2])))):
+        name = str(item["loc"][2])
+        return f"unknown {table[0]} '{name}'{nearest(name, list(get_args(table[1])))}"
     if item["type"] == "extra_forbidden":
         return f"unknown key '{path}'{nearest(path, all_paths())}"
     return f"{path}: {item['msg']} (got {item['input']!r})"
@@ -334,7 +408,8 @@ def check_together(config: Config) -> None:
     for key in sft.trainer:
         if key in TRAINER_KNOBS:
             raise ConfigError(f"sft.trainer.{key} is set by {TRAINER_KNOBS[key]}")
-    check_framework_keys("sft.trainer", sft.trainer, "transformers.training_args", "TrainingArguments")
+    check_framework_keys("sft.trainer", sft.trainer, TRAINING_ARGUMENTS)
+    check_rl(config.rl)
     if evaluate.base_model and "sft" not in evaluate.models:
         raise ConfigError(
             f"evaluate.base_model {evaluate.base_model} is the row 'sft', which evaluate.models {evaluate.models} lacks"
@@ -343,6 +418,37 @@ def check_together(config: Config) -> None:
     if hidden % heads:
         raise ConfigError(f"sequential.hidden {hidden} is not a multiple of sequential.heads {heads}")
 
+
+def check_rl(rl: Rl) -> None:
+    group = rl.num_generations
+    for name, size in (("train_batch_size", rl.train_batch_size), ("micro_batch_size", rl.micro_batch_size)):
+        if size % group:
+            raise ConfigError(f"rl.{name} {size} is not a multiple of rl.num_generations {group}")
+    excluded = [
+        (rl.beam_search and rl.temperature != 1, f"rl.temperature {rl.temperature}", "rl.beam_search True"),
+        (rl.sync_ref_model and not rl.beta, "rl.sync_ref_model True", "rl.beta 0"),
+        (rl.sync_ref_model and rl.lora.r, "rl.sync_ref_model True", f"rl.lora.r {rl.lora.r}"),
+        (rl.dapo and rl.gspo, "rl.dapo True", "rl.gspo True"),
+        (rl.dapo and "loss_type" in rl.trainer, "rl.dapo True", "rl.trainer.loss_type"),
+        (rl.gspo and "importance_sampling_level" in rl.trainer, "rl.gspo True", "rl.trainer.importance_sampling_level"),
+    ]
+    for wrong, one, other in excluded:
+        if wrong:
+            raise ConfigError(f"{one} and {other} exclude each other")
+    if not any(rl.tasks.values()):
+        raise ConfigError(f"rl.tasks has no task with a share above 0: {rl.tasks}")
+    for key in rl.trainer:
+        if key in RL_TRAINER_KNOBS:
+            raise ConfigError(f"rl.trainer.{key} is set by {RL_TRAINER_KNOBS[key]}")
+        if key.startswith(FREE_GENERATION):
+            raise ConfigError(
+                f"rl.trainer.{key} would do nothing: answers are made by beams or sampling on the catalogue"
+            )
+    check_framework_keys("rl.trainer", rl.trainer, GRPO_CONFIG, GRPO_BASE, TRAINING_ARGUMENTS)
+
+
+TRAINING_ARGUMENTS = ("transformers.training_args", "TrainingArguments")
+GRPO_CONFIG, GRPO_BASE = ("trl.trainer.grpo_config", "GRPOConfig"), ("trl.trainer.base_config", "_BaseConfig")
 
 # Trainer arguments that have a knob of their own, or that resuming a killed run rests on.
 RESUME = "the stage itself, so that a killed run can go on"
@@ -364,12 +470,41 @@ TRAINER_KNOBS = {
 }
 
 
-def check_framework_keys(section: str, given: dict[str, Any], module: str, cls: str) -> None:
+# The same for GRPOConfig, and the beginnings of its arguments for free text generation, which there is none of.
+RL_TRAINER_KNOBS = {key: owner.replace("sft.", "rl.") for key, owner in TRAINER_KNOBS.items()} | {
+    "num_train_epochs": "rl.num_train_epochs",
+    "gradient_accumulation_steps": "rl.train_batch_size",
+    "num_generations": "rl.num_generations",
+    "beta": "rl.beta",
+    "sync_ref_model": "rl.sync_ref_model",
+    "temperature": "rl.temperature",
+    "reward_weights": "rl.reward_type",
+    "max_completion_length": "sids.num_levels",
+}
+FREE_GENERATION = (
+    "vllm",
+    "use_vllm",
+    "use_transformers",
+    "transformers_",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "generation_kwargs",
+    "cache_implementation",
+    "mask_truncated_completions",
+    "chat_template",
+    "model_init_kwargs",
+    "max_tool",
+)
+
+
+def check_framework_keys(section: str, given: dict[str, Any], *classes: tuple[str, str]) -> None:
     """Keys that are passed through must be fields of the framework's class; its source is read, not imported."""
-    known = framework_fields(module, cls) if given else []
+    known = [name for module, cls in classes for name in framework_fields(module, cls)] if given else []
     for key in given:
         if key not in known:
-            raise ConfigError(f"unknown key '{section}.{key}': not an argument of {cls}{nearest(key, known)}")
+            raise ConfigError(f"unknown key '{section}.{key}': not an argument of {classes[0][1]}{nearest(key, known)}")
 
 
 def framework_fields(module: str, cls: str) -> list[str]:

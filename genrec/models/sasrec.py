@@ -88,6 +88,18 @@ class SasRecRecommender:
         item, score = (np.concatenate(part) for part in zip(*found, strict=True))
         return Recommendations(item, score)
 
+    @torch.no_grad()
+    def score_items(self, history: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Histories (B, H) left-padded and items (B, G) -> the score of each item next, (B, G)."""
+        self.model.eval()
+        items, last = to_right_padded(history[:, -self.model.shape.max_length :])
+        device = self.model.bias.device
+        states = self.model(torch.from_numpy(items).to(device))[
+            torch.arange(len(items)), torch.from_numpy(last)
+        ]  # (B, d)
+        scores = self.model.score(states)  # (B, N)
+        return scores.gather(1, torch.from_numpy(item).long().to(device)).float().cpu().numpy()
+
     def recommend_batch(self, history: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(B, H) left-padded -> (B, k) items and scores; -1 and -inf past the last item of a small catalogue."""
         items, last = to_right_padded(history[:, -self.model.shape.max_length :])

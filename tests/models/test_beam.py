@@ -61,7 +61,7 @@ def exhaustive(model, index, sids, prompt, normalisation, allowed=None):
             if code == NONE:
                 break
             logits = model(torch.tensor([prompt + path])).logits[0, -1].detach()
-            if normalisation == "level":
+            if normalisation == "trie":
                 same = (index.codes[:, :level] == row[:level]).all(1)
                 if allowed is not None:
                     same &= allowed
@@ -86,7 +86,7 @@ def test_same_list_and_scores_as_generate(model, index, sids, prompts, num_beams
         torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("normalisation", ["vocab", "level"])
+@pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 def test_wide_beam_is_exhaustive_ranking(model, index, sids, prompts, normalisation):
     trie = build_trie(index)
     leaves, scores = beam_search(model, trie, sids, prompts, 50, normalisation)
@@ -108,7 +108,7 @@ def test_hostile_generation_config_changes_nothing(model, index, sids, prompts):
     assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
 
 
-@pytest.mark.parametrize("normalisation", ["vocab", "level"])
+@pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 def test_deny_list_patches_the_trie(model, index, sids, prompts, normalisation):
     allowed = np.ones(len(index), dtype=bool)
     allowed[::3] = False
@@ -137,7 +137,7 @@ def test_each_row_has_its_own_seen_items(model, index, sids, prompts, search):
         assert found == np.argsort(-every)[: legal.sum()].tolist()
 
 
-@pytest.mark.parametrize("normalisation", ["vocab", "level"])
+@pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 @pytest.mark.parametrize("budget", [1, 60, 4096])
 def test_exact_ranking_is_exhaustive_scoring(model, index, sids, prompts, normalisation, budget):
     trie = build_trie(index)

@@ -1,0 +1,387 @@
+"""GRPO on semantic IDs: TRL's GRPOTrainer with its rollouts, its log-probabilities and its batches made for groups.
+
+B prompts, G answers a prompt, P prompt tokens, L levels
+
+Four seams of TRL 1.16 are used, nothing of it is copied:
+rollout_func                         constrained beams or sampling instead of model.generate
+reward functions                     item numbers arrive as columns, never as text
+_get_per_token_logps_and_entropies   one row a group, the prompt read once (genrec.models.policy)
+_generate_and_score_completions      what it returns is folded to (B, G, ...), so that shuffling and micro-batches move
+                                     whole groups; _compute_loss unfolds it again
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from safetensors.torch import load_model, save_model
+from torch import Tensor
+from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOConfig, GRPOTrainer
+
+from genrec.artifacts import ArtifactError
+from genrec.config import Config, Rl
+from genrec.data.prepared import Prepared
+from genrec.data.prompts import Encoder
+from genrec.data.tasks import TASKS, Texts, task_rows
+from genrec.models.adapters import lora_config, merged
+from genrec.models.language import load_pretrained
+from genrec.models.policy import answer_scores
+from genrec.stage import note, processes
+from genrec.training.health import Floor, KlLimit, Screen
+from genrec.training.rewards import Groups, Knowledge, scored
+from genrec.training.rollout import Answers, roll_out
+from genrec.training.supervised import VALID_METRIC, newest_checkpoint
+
+PROMPTS_AT_ONCE = 16  # in a look before training
+REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy
+
+warnings.filterwarnings("ignore", message="You are using 'rollout_func'")  # its seam is pinned and tested
+
+
+def prompt_rows(
+    config: Config, data: Prepared, texts: Texts, tokenizer: PreTrainedTokenizerBase, limit: int
+) -> Dataset:
+    """A row a prompt: token ids of at most `limit`, the target item, the history (H, -1 = none), the task's name."""
+    rng = np.random.default_rng(config.run.seed)
+    cut = data.examples("train")
+    rows = [
+        (name, items, target)
+        for name, share in config.rl.tasks.items()
+        for items, target in task_rows(TASKS[name], share, cut, data.catalog, rng)
+    ]
+    if config.rl.sample_train and config.rl.sample_size < len(rows):
+        rows = [rows[row] for row in np.sort(rng.choice(len(rows), config.rl.sample_size, replace=False))]
+    if outside := [target for _, _, target in rows if not 0 <= target < len(texts.index)]:
+        raise ArtifactError(f"target {outside[0]} is outside the catalogue of {len(texts.index)} items")
+    encoder, none = Encoder(tokenizer), [-1] * data.max_history
+    return Dataset.from_dict(
+        {
+            "prompt": [encoder.prompt(texts.prompt(TASKS[name], items), limit) for name, items, _ in rows],
+            "target": [target for _, _, target in rows],
+            "history": [items.tolist() if TASKS[name].from_history else none for name, items, _ in rows],
+            "task": [name for name, _, _ in rows],
+        }
+    )
+
+
+def load_policy(model_dir: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """An SFT model ready to be trained on: without dropout, for what is trained must be what answered."""
+    model, tokenizer = load_pretrained(str(model_dir), torch.float32)
+    for module in model.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+    return model.to(device), tokenizer
+
+
+def sample_groups(
+    model: PreTrainedModel, answers: Answers, prompts: Dataset, settings: Rl, count: int, seed: int
+) -> Groups:
+    """Groups of the model as it is, for `count` prompts drawn by seed."""
+    rows = prompts.select(np.random.default_rng(seed).permutation(len(prompts))[:count])
+    target, generator = np.array(rows["target"]), torch.Generator(device=model.device).manual_seed(seed)
+    item = np.concatenate(
+        [
+            roll_out(model.eval(), answers, part["prompt"], np.array(part["target"]), settings, generator)
+            for part in rows.iter(batch_size=PROMPTS_AT_ONCE)
+        ]
+    )
+    rank = np.tile(np.arange(settings.num_generations), (len(rows), 1))
+    return Groups(item, rank, target, np.array(rows["history"]))
+
+
+def reward_function(name: str, known: Knowledge, group: int) -> Callable[..., list[float]]:
+    """A reward as TRL calls it: columns of B * G values in, as many numbers out."""
+
+    def reward(prompts, completions, completion_ids, item, rank, target, history, **_) -> list[float]:
+        groups = Groups(
+            np.array(item).reshape(-1, group),
+            np.array(rank).reshape(-1, group),
+            np.array(target)[::group],
+            np.array(history)[::group],
+        )
+        return scored(name, groups, known).ravel().tolist()
+
+    reward.__name__ = name
+    return reward
+
+
+class GroupTrainer(GRPOTrainer):
+    """GRPOTrainer whose unit is the group; `evaluate` decodes the valid sample and scores it."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: GRPOConfig,
+        settings: Rl,
+        answers: Answers,
+        known: Knowledge,
+        decode: Callable[[], dict[str, float]],
+        **kwargs,
+    ):
+        self.settings, self.answers, self.decode = settings, answers, decode
+        self.seconds = {"rollout": 0.0, "reference": 0.0, "update": 0.0}
+        rewards = [reward_function(name, known, settings.num_generations) for name in settings.reward_type]
+        super().__init__(model, rewards, args, rollout_func=lambda prompts, trainer: trainer.roll(prompts), **kwargs)
+
+    def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Tensor]:
+        """Rows of a generation batch, G times each -> tensors (B, G, ...) that the loss needs."""
+        self.rows = inputs[:: self.num_generations]
+        batch = fold(super()._generate_and_score_completions(inputs), self.num_generations)
+        return self.without_dead(batch) if self.settings.mask_all_zero else batch
+
+    def roll(self, prompts: list[list[int]]) -> dict[str, list]:
+        """TRL's rollout_func: every prompt comes G times, in the order of `self.rows`, and goes with its G answers."""
+        began, G = time.perf_counter(), self.num_generations
+        prompts = prompts[::G]
+        target = np.array([row["target"] for row in self.rows])
+        model = self.accelerator.unwrap_model(self.model)
+        model.eval()
+        with self.accelerator.autocast():
+            item = roll_out(model, self.answers, prompts, target, self.settings, self.generator())  # (B, G)
+        model.train()
+        self.count_hits(item == target[:, None])
+        self.seconds["rollout"] += time.perf_counter() - began
+        return {
+            "prompt_ids": [prompt for prompt in prompts for _ in range(G)],
+            "completion_ids": [self.answers.tokens(one) for one in item.ravel()],
+            "logprobs": None,
+            "item": item.ravel().tolist(),
+            "rank": list(range(G)) * len(prompts),
+        }
+
+    def generator(self) -> torch.Generator:
+        """Noise that follows from seed, step and process alone: a resumed run draws what the killed one would have."""
+        key = np.random.SeedSequence([self.args.seed, self.state.global_step, self.accelerator.process_index])
+        return torch.Generator(device=self.accelerator.device).manual_seed(int(key.generate_state(1)[0]))
+
+    def count_hits(self, hit: np.ndarray) -> None:
+        """Share of groups that hold their target, in all and by task."""
+        found = hit.any(axis=1)
+        for name in {row["task"] for row in self.rows}:
+            of_task = np.array([row["task"] == name for row in self.rows])
+            self._log_metric(f"hit_in_group/{name}", float(found[of_task].mean()))
+        self._log_metric("hit_in_group", float(found.mean()))
+
+    def without_dead(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Groups without any advantage hidden from the loss by their completion mask."""
+        alive = (batch["advantages"] != 0).any(dim=1)  # (B,)
+        batch["completion_mask"] = batch["completion_mask"] * alive[:, None, None]
+        batch["num_items_in_batch"] = self.accelerator.gather(batch["completion_mask"].sum()).sum()
+        return batch
+
+    def _compute_loss(self, model, inputs: dict[str, Tensor]) -> Tensor:
+        return super()._compute_loss(model, unfold(inputs))
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **_
+    ):
+        """Log-probabilities (B * G, L) of the answers at the end of `input_ids` (B * G, P + L), and entropies."""
+        began, G = time.perf_counter(), self.num_generations
+        rows, chunk = len(input_ids) // G, max(1, (batch_size or len(input_ids)) // G)
+        prompt, answer = input_ids[::G, :-logits_to_keep], input_ids[:, -logits_to_keep:].view(rows, G, -1)
+        real = attention_mask[::G, :-logits_to_keep].bool()
+        owner = self.accelerator.unwrap_model(model)
+        parts = []
+        for start in range(0, rows, chunk):
+            part = slice(start, start + chunk)
+            with self.accelerator.autocast():
+                parts.append(
+                    answer_scores(
+                        model,
+                        owner,
+                        self.answers.trie,
+                        self.answers.sids,
+                        prompt[part],
+                        real[part],
+                        answer[part],
+                        self.settings.normalisation,
+                    )
+                )
+        logp, entropy, mass = (torch.cat(part).flatten(0, 1) for part in zip(*parts, strict=True))
+        if compute_entropy and self.settings.normalisation == "vocab":
+            self._metrics["train"]["legal_mass"].append(self.accelerator.gather(mass.mean()).mean().item())
+        if not torch.is_grad_enabled():
+            self.seconds["reference"] += time.perf_counter() - began
+        return logp, entropy if compute_entropy else None, None
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """A micro-batch; at the last of an optimizer step the length of each phase is logged."""
+        began, before = time.perf_counter(), sum(self.seconds.values())
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.seconds["update"] += time.perf_counter() - began - (sum(self.seconds.values()) - before)
+        if self._step % self.current_gradient_accumulation_steps == 0:
+            for phase, length in self.seconds.items():
+                self._metrics["train"][f"seconds/{phase}"].append(length)
+            self.seconds = dict.fromkeys(self.seconds, 0.0)
+        return loss
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        scores = {f"{metric_key_prefix}_{name}": value for name, value in self.decode().items()}
+        self.log(scores)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
+        return scores
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """None: the manifest of the stage says how the model was made."""
+
+    def _save_checkpoint(self, model, trial) -> None:
+        if self.args.sync_ref_model and self.args.should_save:  # before the trainer's state, which is written last
+            directory = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            directory.mkdir(parents=True, exist_ok=True)
+            save_model(self.accelerator.unwrap_model(self.ref_model), str(directory / REFERENCE))
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.args.sync_ref_model and checkpoint:
+            load_model(self.accelerator.unwrap_model(self.ref_model), Path(checkpoint) / REFERENCE)
+
+
+def fold(batch: dict[str, Tensor], group: int) -> dict[str, Tensor]:
+    """(B * G, ...) -> (B, G, ...); single numbers stay."""
+    return {key: value.view(-1, group, *value.shape[1:]) if value.ndim else value for key, value in batch.items()}
+
+
+def unfold(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.flatten(0, 1) if value.ndim else value for key, value in batch.items()}
+
+
+def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts: int) -> GRPOConfig:
+    """The section `rl` as GRPOConfig; `rl.trainer` has the last word."""
+    settings = config.rl
+    cuda = torch.cuda.is_available() and config.run.device != "cpu"
+    micro = micro_batch(settings)
+    arguments = {
+        "output_dir": str(directory),
+        "seed": config.run.seed,
+        "restore_callback_states_from_checkpoint": True,  # the patience of early stopping survives a kill
+        "disable_tqdm": not sys.stderr.isatty(),
+        "use_cpu": not cuda,
+        "ddp_backend": "gloo" if processes() > 1 and not cuda else None,
+        "bf16": settings.bf16 if settings.bf16 != "auto" else cuda and torch.cuda.is_bf16_supported(),
+        "num_train_epochs": settings.num_train_epochs,
+        "per_device_train_batch_size": micro,
+        "per_device_eval_batch_size": settings.num_generations,
+        "gradient_accumulation_steps": settings.train_batch_size // processes() // micro,
+        "num_generations": settings.num_generations,
+        "max_completion_length": num_levels,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "beta": settings.beta,
+        "sync_ref_model": settings.sync_ref_model,
+        "loss_type": "dapo" if settings.dapo else "grpo",
+        "importance_sampling_level": "sequence" if settings.gspo else "token",
+        "reward_weights": list(settings.reward_type.values()),
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        "metric_for_best_model": f"eval_{VALID_METRIC}",
+        "greater_is_better": True,
+        "report_to": [],
+    }
+    if settings.test_during_training:
+        arguments |= {"eval_strategy": "steps", "load_best_model_at_end": True}
+    made = GRPOConfig(**(arguments | settings.trainer))
+    if made.device.type == "cuda":
+        made._n_gpu = 1  # one process drives one GPU; several GPUs are several processes (torchrun)
+    plan_steps(made, settings, num_prompts)
+    return made
+
+
+def micro_batch(settings: Rl) -> int:
+    """Completions a forward pass of one process, so that passes of whole groups fill the step."""
+    local, rest = divmod(settings.train_batch_size, processes())
+    micro = min(settings.micro_batch_size, local)
+    if rest or local % micro or micro % settings.num_generations:
+        raise ArtifactError(
+            f"rl.train_batch_size {settings.train_batch_size} over {processes()} processes is not a multiple of "
+            f"{micro} completions a pass (rl.micro_batch_size) in groups of {settings.num_generations}"
+        )
+    return micro
+
+
+def plan_steps(args: GRPOConfig, settings: Rl, num_prompts: int) -> None:
+    """Warm-up, validation and log intervals, which rest on the number of steps.
+
+    A checkpoint falls between two generations, so that a resumed run has none to remember.
+    """
+    prompts = args.generation_batch_size // settings.num_generations
+    updates = args.num_iterations * args.steps_per_generation / args.gradient_accumulation_steps  # of one generation
+    steps = args.max_steps if args.max_steps > 0 else int(num_prompts // prompts * updates * args.num_train_epochs)
+    if steps < 1:
+        raise ArtifactError(
+            f"{num_prompts} prompts are fewer than one step takes ({prompts}); lower rl.train_batch_size"
+        )
+    whole = max(1, round(updates))
+    every = max(1, round(steps * settings.eval_step / whole)) * whole
+    args.warmup_steps = settings.trainer.get("warmup_steps", round(steps * settings.warmup_ratio))
+    args.eval_steps = args.save_steps = every
+    args.logging_steps = settings.trainer.get("logging_steps", max(1, every // 4))
+
+
+def train(
+    config: Config,
+    directory: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Dataset,
+    answers: Answers,
+    known: Knowledge,
+    decode: Callable[[], dict[str, float]],
+    callbacks: list,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model that is best on valid, the one given included, and how that came about."""
+    settings, start = config.rl, Path(model.name_or_path)
+    before = decode()[VALID_METRIC]
+    limit, floor = KlLimit(settings.kl_limit), Floor(before)
+    patience = settings.test_during_training and settings.early_stop
+    trainer = GroupTrainer(
+        model,
+        grpo_arguments(config, directory, answers.index.num_levels, len(prompts)),
+        settings,
+        answers,
+        known,
+        decode,
+        train_dataset=prompts,
+        eval_dataset=prompts.select(range(1)),
+        processing_class=tokenizer,
+        peft_config=lora_config(settings.lora) if settings.lora.r else None,
+        callbacks=[floor, limit, Screen(), *([EarlyStoppingCallback(patience)] if patience else []), *callbacks],
+    )
+    for chatty in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(chatty)
+    trainer.train(resume_from_checkpoint=newest_checkpoint(directory))
+    trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
+    best_step, best = best_of(trainer, before)
+    told = {
+        "steps": trainer.state.global_step,
+        "best_step": best_step,  # 0: the SFT model
+        f"valid_{VALID_METRIC}": best,
+        f"sft_valid_{VALID_METRIC}": before,
+        "stopped": limit.reason,
+    }
+    if best_step:
+        note("rl", f"best on valid is step {best_step}: NDCG@10 {best:.4f}, SFT {before:.4f}")
+        return merged(trainer.accelerator.unwrap_model(trainer.model)), told
+    note("rl", f"RL did not help on valid (NDCG@10 {before:.4f} before it); the SFT model is written")
+    return load_pretrained(str(start), torch.float32)[0], told
+
+
+def best_of(trainer: GroupTrainer, before: float) -> tuple[int, float]:
+    """Step and valid score of the model that the trainer now holds, or step 0 where the start was as good."""
+    if trainer.settings.test_during_training:
+        kept = trainer.state.best_model_checkpoint
+        return int(Path(kept).name.split("-")[1]) if kept else 0, trainer.state.best_metric
+    after = trainer.evaluate()[f"eval_{VALID_METRIC}"]
+    return (trainer.state.global_step, after) if after > before else (0, before)

@@ -1,0 +1,89 @@
+"""Is RL worth its time? What the rewards say before a step is taken, one line a look while it runs, when to stop.
+
+B groups, G answers a group
+"""
+
+from __future__ import annotations
+
+from transformers import TrainerCallback
+
+from genrec.artifacts import ArtifactError
+from genrec.stage import note
+from genrec.training.rewards import REWARDS, Groups, Knowledge, flat, scored
+from genrec.training.supervised import VALID_METRIC
+
+
+def replay(groups: Groups, known: Knowledge, chosen: dict[str, float]) -> str:
+    """A table of what each reward that can be computed would do with these groups, the chosen sum last."""
+    rows = {name: scored(name, groups, known) for name in REWARDS if computable(name, known)}
+    rows["chosen"] = sum(weight * rows[name] for name, weight in chosen.items())
+    found = groups.hit.any(axis=1).mean()
+    lines = [f"{len(groups.item)} groups of {groups.item.shape[1]}; {found:.1%} of them hold their target"]
+    lines += [f"{'reward':<14}{'dead groups':>12}{'mean':>9}{'spread in a group':>19}"]
+    for name, value in rows.items():
+        spread = value.std(axis=1).mean()
+        lines.append(f"{name:<14}{flat(value).mean():>12.1%}{value.mean():>9.4f}{spread:>19.4f}")
+    return "\n".join(lines)
+
+
+def computable(name: str, known: Knowledge) -> bool:
+    return not (name == "semantic" and known.vectors is None or name == "sasrec" and known.sequential is None)
+
+
+def check_alive(groups: Groups, known: Knowledge, chosen: dict[str, float]) -> float:
+    """Share of groups that the chosen sum leaves dead; an error where a reward is constant over all of them."""
+    values = {name: scored(name, groups, known) for name in chosen}
+    for name, value in values.items():
+        if flat(value).all():
+            raise ArtifactError(
+                f"reward '{name}' is constant in each of {len(value)} groups, so nothing can be learned from it. "
+                "Ways on: rl.reward_type prefix, which tells misses apart; more rl.num_generations; a better SFT model"
+            )
+    return float(flat(sum(weight * values[name] for name, weight in chosen.items())).mean())
+
+
+class Screen(TrainerCallback):
+    """One line for each log and each validation."""
+
+    COLUMNS = {
+        "reward": ".3f",
+        "hit_in_group": ".1%",
+        "frac_reward_zero_std": ".1%",
+        "kl": ".4f",
+        "entropy": ".2f",
+        "legal_mass": ".3f",
+    }
+    NAMES = {"hit_in_group": "hit", "frac_reward_zero_std": "dead"}
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        if "reward" in logs:
+            told = [
+                f"{self.NAMES.get(key, key)} {logs[key]:{form}}" for key, form in self.COLUMNS.items() if key in logs
+            ]
+            took = [f"{key.split('/')[1]} {value:.2f} s" for key, value in logs.items() if key.startswith("seconds/")]
+            note("rl", f"step {state.global_step}/{state.max_steps}: {', '.join(told + took)}")
+        elif score := logs.get(f"eval_{VALID_METRIC}"):
+            note("rl", f"step {state.global_step}/{state.max_steps}: valid NDCG@10 {score:.4f}")
+
+
+class Floor(TrainerCallback):
+    """The SFT model as the first candidate for the best on valid: a checkpoint must beat it to be kept."""
+
+    def __init__(self, score: float):
+        self.score = score
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        if state.best_metric is None:
+            state.best_metric = self.score
+
+
+class KlLimit(TrainerCallback):
+    """Stops when the policy has left the reference; `reason` then says so."""
+
+    def __init__(self, limit: float):
+        self.limit, self.reason = limit, ""
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        if self.limit and logs.get("kl", 0.0) > self.limit:
+            self.reason = f"KL {logs['kl']:.3g} passed rl.kl_limit {self.limit:g} at step {state.global_step}"
+            control.should_training_stop = True

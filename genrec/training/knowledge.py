@@ -1,0 +1,49 @@
+"""What rewards know of the items, read from the artifacts of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from genrec import artifacts
+from genrec.artifacts import ArtifactError
+from genrec.config import STAGE_OF_REWARD, Config
+from genrec.data.prepared import Prepared
+from genrec.sids import SidIndex
+from genrec.stage import STAGES, stage_dir
+from genrec.training.rewards import Knowledge
+
+
+def load_knowledge(config: Config, data: Prepared, index: SidIndex, rewards: Iterable[str]) -> Knowledge:
+    """Whatever these rewards need; an error names the stage to run first."""
+    wanted = set(rewards)
+    for name in sorted(wanted & STAGE_OF_REWARD.keys()):
+        artifacts.require(stage_dir(config, STAGE_OF_REWARD[name]), STAGES[STAGE_OF_REWARD[name]][0])
+    return Knowledge(
+        index.codes,
+        data.train_count,
+        unit_vectors(config, len(index)) if "semantic" in wanted else None,
+        sequential_scores(config) if "sasrec" in wanted else None,
+    )
+
+
+def available(config: Config) -> set[str]:
+    """Rewards whose stage this run has."""
+    return {name for name, stage in STAGE_OF_REWARD.items() if artifacts.read_manifest(stage_dir(config, stage))}
+
+
+def unit_vectors(config: Config, num_items: int) -> np.ndarray:
+    """(N, D) text embeddings of length 1."""
+    path = stage_dir(config, "embeddings") / artifacts.EMBEDDINGS.format(dataset=config.data.dataset)
+    vectors = np.load(path, allow_pickle=False)
+    if len(vectors) != num_items:
+        raise ArtifactError(f"{path} has {len(vectors)} vectors, the catalogue {num_items} items")
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def sequential_scores(config: Config) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Histories (B, H) and items (B, G) -> scores (B, G) of the run's SASRec."""
+    from genrec.models.sasrec import load_sasrec
+
+    return load_sasrec(stage_dir(config, "sequential") / "sasrec", config.run.device).score_items

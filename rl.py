@@ -1,0 +1,151 @@
+"""Reinforcement learning: GRPO from the SFT model, rewarded for ranking the next item first. The best on valid is kept.
+
+    python rl.py --config config/quickstart.yaml
+    python rl.py --config config/quickstart.yaml --replay 500      trains nothing: which reward leaves groups dead
+    python rl.py --model_path DIR --train_batch_size 32 --num_train_epochs 1 --sample_train True --sample_size 10000 \
+                 --reward_type ranking --num_generations 16
+
+Reads <run>/data, <run>/sids and <run>/sft (or --model_path); reward sasrec reads <run>/sequential, semantic
+<run>/embeddings. Writes <run>/rl, a plain Hugging Face model directory: the step that was best on valid, or the SFT
+model itself where no step was better; training.json says which. A killed run goes on from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genrec import artifacts, stage
+from genrec.commandline import parse
+from genrec.config import STAGE_OF_REWARD, Config
+
+LOOK = 64  # groups that are looked at before training begins
+VALID_BEAMS = 20
+
+
+@dataclass(frozen=True)
+class Material:
+    """What RL starts from; types are those of genrec.models and genrec.data, imported when needed."""
+
+    data: Any  # Prepared
+    card: Any  # Card
+    texts: Any  # Texts
+    model: Any
+    tokenizer: Any
+    answers: Any  # Answers
+    prompts: Any  # datasets.Dataset
+
+
+def build(config: Config, directory: Path) -> dict[str, Any]:
+    """SFT model, data and SIDs -> model directory; returns what the manifest tells of the training."""
+    if (directory / artifacts.TRAINING).exists():  # killed after the last weight was written
+        return leave_checkpoints(directory) if stage.rank() == 0 else {}
+    from transformers import set_seed
+
+    from genrec.models.generative import save_card
+    from genrec.training.grpo import train
+    from genrec.training.health import check_alive
+    from genrec.training.knowledge import load_knowledge
+    from genrec.training.supervised import newest_checkpoint
+    from genrec.training.tracking import callbacks
+
+    set_seed(config.run.seed)
+    made = gather(config)
+    known = load_knowledge(config, made.data, made.texts.index, config.rl.reward_type)
+    stage.note("rl", f"{len(made.prompts):,} prompts in groups of {config.rl.num_generations} from {model_dir(config)}")
+    if not newest_checkpoint(directory):
+        dead = check_alive(groups_of(config, made, LOOK), known, config.rl.reward_type)
+        stage.note("rl", f"{dead:.1%} of {LOOK} groups of the SFT model are without advantage")
+    args = (made.model, made.tokenizer, made.prompts, made.answers, known, decoder(config, made))
+    model, statistics = train(config, directory, *args, callbacks(config, "rl"))
+    if stage.rank() > 0:
+        return statistics
+    model.save_pretrained(directory)
+    made.tokenizer.save_pretrained(directory)
+    save_card(directory, made.card, made.texts.index)
+    artifacts.write_json(directory / artifacts.TRAINING, statistics)
+    return leave_checkpoints(directory)
+
+
+def gather(config: Config) -> Material:
+    from genrec.data.prepared import load_prepared
+    from genrec.data.tasks import Texts
+    from genrec.models.device import pick_device
+    from genrec.models.generative import check_card, load_card
+    from genrec.models.language import sid_vocabulary
+    from genrec.sids import load_index
+    from genrec.training.grpo import load_policy, prompt_rows
+    from genrec.training.rollout import make_answers
+
+    data, card = load_prepared(config), load_card(model_dir(config))
+    check_card(model_dir(config), card, config)
+    texts = Texts(data.catalog, load_index(model_dir(config) / artifacts.SID_INDEX), card.source)
+    device = pick_device(config.run.device)
+    model, tokenizer = load_policy(model_dir(config), device)
+    answers = make_answers(texts.index, sid_vocabulary(tokenizer, texts.index), device, config.rl.num_generations)
+    prompts = prompt_rows(config, data, texts, tokenizer, card.cutoff_len - texts.index.num_levels)
+    return Material(data, card, texts, model, tokenizer, answers, prompts)
+
+
+def decoder(config: Config, made: Material) -> Any:
+    """() -> {metric: value} of the model as it then is, on a fixed sample of valid, decoded as `evaluate` does."""
+    import numpy as np
+
+    from genrec.models.generative import Decoding, GenerativeModel
+    from genrec.training.supervised import valid_scores
+
+    held_out = made.data.examples("valid")
+    sample = np.random.default_rng(config.run.seed).permutation(len(held_out))[: config.rl.valid_size]
+    valid = held_out.take(np.sort(sample))
+    generative = GenerativeModel(made.model, made.tokenizer, made.texts, made.card.cutoff_len)
+    decoding = Decoding(VALID_BEAMS, normalisation=config.evaluate.normalisation)
+    return lambda: valid_scores(generative.recommend(valid, 10, decoding), valid.target)
+
+
+def groups_of(config: Config, made: Material, count: int) -> Any:
+    """Groups of the SFT model for `count` prompts drawn by seed."""
+    from genrec.training.grpo import sample_groups
+
+    return sample_groups(made.model, made.answers, made.prompts, config.rl, count, config.run.seed)
+
+
+def look(config: Config) -> None:
+    """--replay: print what each reward would make of the SFT model's groups; nothing is written."""
+    from genrec.training.health import replay
+    from genrec.training.knowledge import available, load_knowledge
+
+    for name in ("data", "sids"):
+        artifacts.require(stage.stage_dir(config, name), stage.STAGES[name][0])
+    made = gather(config)
+    wanted = available(config) | config.rl.reward_type.keys()
+    known = load_knowledge(config, made.data, made.texts.index, wanted)
+    print(replay(groups_of(config, made, config.rl.replay), known, config.rl.reward_type))
+
+
+def model_dir(config: Config) -> Path:
+    return config.rl.model_path or stage.stage_dir(config, "sft")
+
+
+def sources(config: Config) -> dict[str, str]:
+    """What is read beside data and sids: a model in place of sft, what rewards need, and how valid is decoded."""
+    stages = [STAGE_OF_REWARD[name] for name in config.rl.reward_type if name in STAGE_OF_REWARD]
+    manifests = {name: artifacts.read_manifest(stage.stage_dir(config, name)) for name in stages}
+    found = {name: manifest.fingerprint for name, manifest in manifests.items() if manifest}
+    if config.rl.model_path:
+        found["sft"] = artifacts.directory_fingerprint(config.rl.model_path)
+    return found | {"evaluate.normalisation": config.evaluate.normalisation}
+
+
+def leave_checkpoints(directory: Path) -> dict[str, Any]:
+    """The model is written: its checkpoints are no longer needed. Returns what training.json says."""
+    for checkpoint in directory.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    return artifacts.read_json(directory / artifacts.TRAINING)
+
+
+if __name__ == "__main__":
+    command = parse(section="rl", doc=__doc__)
+    with stage.one_line_failures(command.config.run.dir):
+        look(command.config) if command.config.rl.replay else stage.run("rl", command, build, sources)
