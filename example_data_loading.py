@@ -1,5 +1,7 @@
 """UR4Rec's data in four steps: load, batch, texts about users, and frozen vectors of items.
 
+reads   MovieLens-100K as UR4Rec/data/dataset_loader.py does
+
     python example_data_loading.py
     python example_data_loading.py --data_dir DIR --vectors      # step 4 too, which runs a sentence encoder
 """

@@ -111,17 +111,15 @@ def wait_time(header: str | None) -> float:
 def local_backend(model_dir: str, device: str) -> Backend:
     """A causal language model, one question at a time; the same question gets the same answer."""
     import torch
-    import transformers
 
     from genrec.models.device import pick_device
+    from genrec.models.language import load_pretrained
 
-    if not Path(model_dir).is_dir():
-        raise ArtifactError(f"no directory {model_dir}; --backend local needs a Hugging Face model there")
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model_dir)
-        model = transformers.AutoModelForCausalLM.from_pretrained(model_dir).to(pick_device(device)).eval()
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{model_dir} is no language model: {first_line(error)}") from None
+    if not (Path(model_dir) / "config.json").exists():
+        raise ArtifactError(f"no Hugging Face model in '{model_dir}'; --backend local --model_name DIR takes one")
+    where = pick_device(device)
+    model, tokenizer = load_pretrained(model_dir, torch.float32 if where.type == "cpu" else torch.bfloat16)
+    model.to(where).eval()
     one_at_a_time = threading.Lock()
 
     def ask(question: Question) -> Answer:
