@@ -245,6 +245,7 @@ class SequenceDataset(Dataset):
         next_action_type  action of the next item, 0 where it has none
         hour, weekday     1..24 and 1 (Monday) .. 7 in UTC, 0 where there is no time (with time_features)
         gap               log(1 + seconds since the interaction before) float32 (with time_features)
+        sequence          one number, not (L,): which sequence of the data the row is of
 
     A row's last interaction is its last target, so `pos[-1]` is the leave-one-out target of its user; with `query` it
     is a token like the others, and `pos[-1]` is 0. `__getitems__`, which DataLoader calls, builds a batch at once.
@@ -261,7 +262,7 @@ class SequenceDataset(Dataset):
         return {name: values[0] for name, values in self.__getitems__([row]).items()}
 
     def __getitems__(self, rows: list[int]) -> dict[str, np.ndarray]:
-        """n rows at once -> {name: (n, L)}."""
+        """n rows at once -> {name: (n, L)}, and sequence (n,)."""
         events, sequence, stop = self.sequences, self.rows.sequence[rows], self.rows.stop[rows]
         begin, end = events.offset[sequence], stop if self.query else stop - 1  # tokens are begin..end
         profile = events.user[sequence]  # (n,)
@@ -269,7 +270,8 @@ class SequenceDataset(Dataset):
         event = (end - self.length)[:, None] + np.arange(self.length)  # (n, L) the interaction at each place
         is_item = event >= first[:, None]
         is_profile = (event == first[:, None] - 1) & (profile > 0)[:, None]
-        return self.tokens(event, is_item, is_profile, profile) | self.targets(event, is_item | is_profile, stop)
+        tokens = self.tokens(event, is_item, is_profile, profile)
+        return tokens | self.targets(event, is_item | is_profile, stop) | {"sequence": np.asarray(sequence, np.int64)}
 
     def tokens(
         self, event: np.ndarray, is_item: np.ndarray, is_profile: np.ndarray, profile: np.ndarray

@@ -1,0 +1,117 @@
+"""Recommending: queries and candidates -> one vector each, the ten candidates with the highest inner product.
+
+Because every similarity is an inner product of the widened vectors (tencentgr.similarity), the index searches for
+exactly what training scored.
+
+Q queries, C candidates, w widened width, k list length
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import faiss
+import numpy as np
+import torch
+
+from genrec.artifacts import ArtifactError, write_json, write_text
+from genrec.stage import note
+from tencentgr import files
+from tencentgr.checkpoints import load_model
+from tencentgr.dataset import Candidates, Data, SequenceDataset, all_items, all_rows, load_candidates, load_queries
+from tencentgr.features import within
+from tencentgr.model import TencentGR
+from tencentgr.options import Options
+from tencentgr.processes import choose_device
+from tencentgr.ranking import encode_items, encode_queries
+from tencentgr.training import load
+from tencentgr.training import shape_of as shape_of_options
+
+TOP, FOUND = 10, 100  # recommended items, and how many the file of neighbours holds
+QUERIES, ITEMS, ITEM_IDS, NEIGHBOURS = "query.fbin", "embedding.fbin", "id.u64bin", "id100.u64bin"
+NAMES, RESULT = "retrive_id2creative_id.json", "result.jsonl"  # the competition's own spelling
+
+
+def infer(options: Options) -> None:
+    """Ten items for each user of predict_seq.jsonl out of predict_set.jsonl, where the data directory has them;
+    else for each user of the training data out of all items."""
+    device = choose_device(options.device, None)
+    queries, candidates = asked(options)
+    model, card = load_model(options.state_dict_path, shape_of_options(options), queries.schema)
+    if card is None:
+        note(
+            "infer", f"{options.state_dict_path} holds weights alone; shape and features are taken from flags and data"
+        )
+    user_vectors, item_vectors = encode(model.to(device), queries, candidates)
+    neighbours = search(user_vectors, item_vectors, max(TOP, FOUND))
+    write(options.result_dir, queries, candidates, user_vectors, item_vectors, neighbours)
+    note("infer", f"{len(user_vectors):,} users, {len(item_vectors):,} candidates -> {options.result_dir / RESULT}")
+
+
+def asked(options: Options) -> tuple[Data, Candidates]:
+    places = options.data_dir, options.embeddings, options.cache_dir, options.semantic, options.semantic_prefixes
+    competition = options.source == "tencentgr"
+    if not (competition and (options.data_dir / files.PREDICT_SEQ).exists()):
+        data = load(options)
+        return data, all_items(data)
+    queries = load_queries(*places)
+    if not (options.data_dir / files.PREDICT_SET).exists():
+        return queries, all_items(queries)
+    candidates, schema = load_candidates(*places)
+    return queries, replace(candidates, table=within(candidates.table, schema, queries.schema, "item"))
+
+
+@torch.no_grad()
+def encode(model: TencentGR, queries: Data, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
+    """(Q, w), (C, w) float32, from tables cut to what the model knows."""
+    known = queries.within(model.schema)
+    rows = SequenceDataset(known, all_rows(known), model.shape.maxlen, model.shape.time_features, query=True)
+    users = encode_queries(model.use(known.items, known.users), rows)
+    table = within(candidates.table, queries.schema, model.schema, "item")
+    model.use(table, known.users)
+    items = encode_items(model, torch.arange(1, len(table), device=users.device))
+    return users.cpu().numpy(), items.cpu().numpy()
+
+
+def search(queries: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
+    """(Q, w), (C, w) -> (Q, k) candidates by falling inner product, exact; -1 past the last of few candidates."""
+    index = faiss.IndexFlatIP(items.shape[1])
+    index.add(np.ascontiguousarray(items))
+    return index.search(np.ascontiguousarray(queries), k)[1]
+
+
+def write(directory: Path, queries: Data, candidates: Candidates, user_vectors, item_vectors, neighbours) -> None:
+    """result.jsonl and the files of the competition's search program, for the same vectors."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_binary(directory / QUERIES, user_vectors.astype(np.float32))
+    write_binary(directory / ITEMS, item_vectors.astype(np.float32))
+    ids = candidates.retrieval_id.astype(np.uint64)
+    write_binary(directory / ITEM_IDS, ids[:, None])
+    listed = neighbours[:, : min(FOUND, len(ids))]
+    write_binary(directory / NEIGHBOURS, ids[listed])
+    names = candidates.creative_id
+    write_json(
+        directory / NAMES, {str(number): name for number, name in zip(ids.tolist(), names.tolist(), strict=True)}
+    )
+    lines = [
+        json.dumps({"user_id": user, "creative_ids": names[top[top >= 0]].tolist()})
+        for user, top in zip(queries.user_id.tolist(), neighbours[:, :TOP], strict=True)
+    ]
+    write_text(directory / RESULT, "\n".join(lines) + "\n")
+
+
+def write_binary(path: Path, values: np.ndarray) -> None:
+    """Header (rows, columns) as two uint32, then the rows."""
+    with path.open("wb") as file:
+        file.write(np.array(values.shape, dtype=np.uint32).tobytes())
+        file.write(np.ascontiguousarray(values).tobytes())
+
+
+def read_binary(path: Path, dtype: type) -> np.ndarray:
+    content = path.read_bytes()
+    rows, columns = np.frombuffer(content[:8], dtype=np.uint32)
+    if len(content) - 8 != int(rows) * int(columns) * np.dtype(dtype).itemsize:
+        raise ArtifactError(f"{path} holds {len(content) - 8} bytes, its header says {rows} x {columns}")
+    return np.frombuffer(content[8:], dtype=dtype).reshape(rows, columns)

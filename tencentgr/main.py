@@ -1,0 +1,46 @@
+"""Train the TencentGR model, or recommend with one.
+
+Reads   --data_dir (TRAIN_DATA_PATH; default ./data) in the competition's formats, or a prepared run of genrec
+        (--source run --run_dir DIR)
+Writes  logs/{train.log, best_model.safetensors, .pt, .json, training_state.safetensors, global_step*/,
+        evaluation/results.json}, tb_logs/; with --inference_only results/result.jsonl and the index files beside it
+
+cd tencentgr
+python main.py --batch_size 128 --lr 0.001 --num_epochs 10
+python main.py --use_adaptive_similarity --use_smart_sampling --similarity_types dot cosine scaled
+python main.py --config config.yaml --hidden_units 128          (flags win over the file)
+torchrun --nproc_per_node=2 main.py --batch_size 64
+python main.py --inference_only --state_dict_path ./logs/best_model.pt
+
+The same command again goes on where a killed run was. Another command in the same directories moves the files of the
+run before into earlier-1/, earlier-2/, ...
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from genrec.artifacts import ArtifactError
+from genrec.stage import fail
+from tencentgr.options import Options, parse
+
+
+def main(options: Options) -> None:
+    try:
+        if options.inference_only:
+            from tencentgr.inference import infer
+
+            infer(options)
+        else:
+            from tencentgr.training import train
+
+            train(options)
+    except ArtifactError as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    main(parse(doc=__doc__))

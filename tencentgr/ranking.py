@@ -1,0 +1,144 @@
+"""Every item scored for every user, in bounded memory, and what the lists are worth.
+
+E rows, N items, w widened width, L tokens, k list length
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genrec.data.catalog import Catalog
+from genrec.data.sequences import Examples, Sequences
+from genrec.evaluation.metrics import CUTOFFS, Recommendations, check_recommendations
+from genrec.evaluation.report import Report, Rows, describe_rows, make_report, make_slices, write_report
+from tencentgr.dataset import Data, SequenceDataset, collate
+from tencentgr.dataset import Rows as Pointers
+from tencentgr.model import TencentGR, item_rows
+
+BATCH = 512  # sequences encoded at once
+SCORES = 1 << 24  # scores held at once
+HISTORY = 50  # interactions of a row that slices look at
+SCORE_WEIGHTS = {"hr@10": 0.31, "ndcg@10": 0.69}  # of the competition's score
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Items are numbered 0..N-1 (re-id minus one), as everywhere in genrec.evaluation."""
+
+    listed: Recommendations
+    auc: np.ndarray  # (E,) share of the other items that score below the target, ties by half
+
+
+def batches(dataset: SequenceDataset, size: int = BATCH) -> Iterator[dict[str, Tensor]]:
+    """The rows in order, each batch without the columns that are padding in all of it."""
+    for begin in range(0, len(dataset), size):
+        yield trim(collate(dataset.__getitems__(list(range(begin, min(begin + size, len(dataset)))))))
+
+
+def trim(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the columns on the left that are padding in every row; (B, L) -> (B, T)."""
+    used = (batch["token_type"] > 0).any(dim=0)
+    first = int(used.int().argmax()) if used.any() else used.shape[0] - 1
+    return {name: values[:, first:] if values.dim() == 2 else values for name, values in batch.items()}
+
+
+@torch.no_grad()
+def encode_queries(model: TencentGR, dataset: SequenceDataset) -> Tensor:
+    """What each row asks for: the query of its last token, (E, w) on the model's device."""
+    device = next(model.parameters()).device
+    found = []
+    for batch in batches(dataset):
+        batch = {name: values.to(device) for name, values in batch.items()}
+        states = model.encode(batch, model.item_vectors(item_rows(batch))[0])
+        found.append(model.similarity.query(states[:, -1]).float())
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def encode_items(model: TencentGR, rows: Tensor) -> Tensor:
+    """Item rows (N,) -> (N, w), the other side of the inner product."""
+    parts = [model.similarity.item(model.item_vectors(part)[0]).float() for part in rows.split(8192)]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def rank(queries: Tensor, items: Tensor, target: Tensor, k: int) -> Ranking:
+    """(E, w), (N, w), targets (E,) in 0..N-1 -> the first k items of each row and where its target stands.
+
+    Never more than SCORES scores at once, whatever E and N are.
+    """
+    N, best, auc = len(items), [], []
+    for query, wanted in zip(*(part.split(max(1, SCORES // N)) for part in (queries, target)), strict=True):
+        scores = query @ items.T  # (e, w) @ (w, N)
+        own = scores.gather(1, wanted[:, None])  # (e, 1)
+        above, equal = (scores > own).sum(1), (scores == own).sum(1) - 1
+        auc.append(1 - (above + 0.5 * equal) / max(N - 1, 1))
+        best.append(scores.topk(min(k, N), dim=1))
+    item = torch.cat([part.indices for part in best]).cpu().numpy().astype(np.int32)
+    score = torch.cat([part.values for part in best]).cpu().numpy()
+    pad = ((0, 0), (0, k - item.shape[1]))
+    listed = Recommendations(np.pad(item, pad, constant_values=-1), np.pad(score, pad, constant_values=-np.inf))
+    return Ranking(listed, torch.cat(auc).cpu().numpy())
+
+
+def rank_rows(model: TencentGR, data: Data, rows: Pointers, time_features: bool, k: int = max(CUTOFFS)) -> Ranking:
+    """Each row's last interaction is asked of the whole catalogue of training."""
+    model.eval()
+    device = next(model.parameters()).device
+    queries = encode_queries(model, SequenceDataset(data, rows, model.shape.maxlen, time_features))
+    items = encode_items(model, torch.arange(1, data.schema.num_items + 1, device=device))
+    return rank(queries, items, torch.from_numpy(targets(data, rows)).to(device), k)
+
+
+def targets(data: Data, rows: Pointers) -> np.ndarray:
+    """(E,) int64 the last interaction of each row, as item number."""
+    return data.sequences.item[rows.stop - 1].astype(np.int64) - 1
+
+
+def with_known_target(data: Data, rows: Pointers) -> Pointers:
+    """The rows whose target training has a row for."""
+    known = data.sequences.item[rows.stop - 1] <= data.schema.num_items
+    return Pointers(rows.sequence[known], rows.stop[known])
+
+
+def report(name: str, data: Data, rows: Pointers, split: str, ranking: Ranking, counts: np.ndarray) -> Report:
+    """The shared evaluator's report, with AUC and the competition's score beside HR, NDCG and MRR."""
+    examples = as_examples(data, rows)
+    catalog, sequences = as_catalog(data), as_sequences(data)
+    check_recommendations(ranking.listed, len(examples), ranking.listed.item.shape[1], len(catalog))
+    described: Rows = describe_rows(examples, catalog, sequences, split, len(rows))
+    slices = make_slices(examples, catalog, counts[1:])
+    made = make_report(name, described, examples, ranking.listed, slices, counts[1:])
+    made.scores["auc"] = ranking.auc.astype(float)
+    made.scores["score"] = sum(weight * made.scores[metric] for metric, weight in SCORE_WEIGHTS.items())
+    return made
+
+
+def as_examples(data: Data, rows: Pointers) -> Examples:
+    back = rows.stop[:, None] - 1 - np.arange(HISTORY, 0, -1)  # (E, HISTORY) interactions before the target
+    inside = back >= data.sequences.offset[rows.sequence][:, None]
+    history = np.where(inside, data.sequences.item[np.maximum(back, 0)].astype(np.int64) - 1, -1)
+    return Examples(rows.sequence.astype(np.int32), history.astype(np.int32), targets(data, rows).astype(np.int32))
+
+
+def as_catalog(data: Data) -> Catalog:
+    names = data.creative_id[1 : data.schema.num_items + 1].astype(object)
+    nothing = np.full(len(names), "", dtype=object)
+    return Catalog(item_id=names, title=names, text=nothing, brand=nothing, categories=nothing)
+
+
+def as_sequences(data: Data) -> Sequences:
+    events = data.sequences
+    return Sequences(events.item - 1, events.time, events.offset, data.user_id.astype(object))
+
+
+def write_evaluation(found: Report, directory: Path, seed: int) -> None:
+    """results.json and per_example.npz, as compare_results.py reads them."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_report(found, directory, seed)

@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import pytest
+
+from genrec.config import ConfigError
+from tencentgr.options import Options, parse_strict
+
+ROOT = Path(__file__).resolve().parents[2] / "tencentgr"
+VARIABLES = ("TRAIN_DATA_PATH", "TRAIN_LOG_PATH", "TRAIN_TF_EVENTS_PATH", "TRAIN_CKPT_PATH", "EVAL_DATA_PATH",
+             "EVAL_RESULT_PATH", "MODEL_OUTPUT_PATH")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def written(tmp_path: Path, text: str) -> list[str]:
+    (tmp_path / "some.yaml").write_text(text)
+    return ["--config", str(tmp_path / "some.yaml")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--data_dir /d --batch_size 128 --lr 0.001 --num_epochs 10 --hidden_units 64 --num_blocks 2 --device cuda",
+        "--batch_size 128 --lr 0.001 --num_epochs 10",
+        "--use_adaptive_similarity --similarity_types dot cosine scaled --batch_size 128 --lr 0.001 --num_epochs 10",
+        "--use_adaptive_similarity --use_smart_sampling --similarity_types dot cosine scaled bilinear --norm_first "
+        "--batch_size 128 --lr 0.001 --num_epochs 10 --hidden_units 64",
+        "--use_adaptive_similarity --similarity_types dot cosine",
+        "--inference_only --state_dict_path ./logs/best_model.pt",
+        "--hidden_units 128 --num_blocks 4 --lr 0.0005",
+        "--local-rank=0 --mm_emb_id 81 82 --optimizer adamw --lr_scheduler step --l2_emb 0.1 --save_freq 5 --seed 1",
+        "--use_smart_sampling --use_curriculum_learning --curriculum_schedule exponential --popularity_factor 0.5",
+    ],
+)
+def test_the_published_commands_parse(line):
+    parse_strict(line.split())
+
+
+def test_without_flags_it_is_the_baseline():
+    options = parse_strict([])
+    assert (options.loss, options.similarity, options.use_smart_sampling, options.norm_first) == (
+        "bce",
+        "dot",
+        False,
+        False,
+    )
+    assert (options.batch_size, options.lr, options.num_epochs, options.hidden_units, options.num_blocks) == (
+        128,
+        1e-3,
+        10,
+        64,
+        2,
+    )
+    assert options.embeddings == ("81",) and options.data_dir == Path("data") and options.models == Path("logs")
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path, monkeypatch):
+    config = written(tmp_path, "paths: {log_dir: f, data_dir: f, tb_dir: f}\ntraining: {lr: 5e-4}\n")
+    monkeypatch.setenv("TRAIN_LOG_PATH", "e")
+    monkeypatch.setenv("TRAIN_DATA_PATH", "e")
+    options = parse_strict([*config, "--data_dir", "c", "--num_epochs", "3"])
+    assert [str(path) for path in (options.tb_dir, options.log_dir, options.data_dir)] == ["f", "e", "c"]
+    assert (options.lr, options.num_epochs) == (5e-4, 3)
+
+
+def test_inference_reads_its_own_variables(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.setenv(name, name.lower())
+    options = parse_strict(["--inference_only"])
+    assert (str(options.data_dir), str(options.state_dict_path)) == ("eval_data_path", "model_output_path")
+    assert str(parse_strict([]).data_dir) == "train_data_path"
+
+
+def test_a_switch_of_the_file_can_be_switched_off(tmp_path):
+    config = written(tmp_path, "model: {norm_first: true}\n")
+    assert parse_strict(config).norm_first and not parse_strict([*config, "--no-norm_first"]).norm_first
+
+
+def test_the_published_spellings_of_a_file(tmp_path):
+    text = "training: {learning_rate: 0.002, gradient_clip: 2.0}\ndata: {multimodal_features: [81, 82]}\n"
+    text += "model: {max_seq_length: 50}\nsystem: {save_frequency: 3}\n"
+    options = parse_strict(written(tmp_path, text))
+    assert (options.lr, options.grad_clip, options.embeddings, options.maxlen, options.save_freq) == (
+        0.002,
+        2.0,
+        ("81", "82"),
+        50,
+        3,
+    )
+
+
+def test_the_shipped_file_is_valid():
+    assert parse_strict(["--config", str(ROOT / "config.yaml")]).norm_first
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("--use_smart_samplin", "unknown flag --use_smart_samplin; did you mean 'use_smart_sampling'"),
+        ("--lr fast", "--lr: Input should be a valid number"),
+        ("--loss hinge", "'bce', 'infonce', 'sampled' or 'full'"),
+        ("--use_curriculum_learning", "needs --use_smart_sampling"),
+        ("--inference_only", "needs --state_dict_path"),
+        ("--hidden_units 10 --num_heads 4", "10 is not a multiple of --num_heads 4"),
+        ("--hidden_units 6 --num_heads 2 --rotary", "even multiple"),
+        ("--source run", "needs --run_dir"),
+        ("--similarity_types dot dot", "names a kind twice"),
+        ("stray", "unknown flag stray"),
+    ],
+)
+def test_a_wrong_line_is_one_clear_sentence(line, said):
+    with pytest.raises(ConfigError, match=said):
+        parse_strict(line.split())
+
+
+def test_an_unknown_key_of_a_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="unknown key 'hiden_units'; did you mean 'hidden_units'"):
+        parse_strict(written(tmp_path, "model: {hiden_units: 3}\n"))
+
+
+def test_every_flag_says_what_it_is():
+    assert all(field.description for field in Options.model_fields.values())

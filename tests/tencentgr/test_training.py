@@ -1,0 +1,215 @@
+"""Training end to end on a small sample: learning, files, logs, a kill, a second process, other runs, errors."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import compare_results
+from genrec.artifacts import ArtifactError
+from genrec.config import ROOT
+from tencentgr import training
+from tencentgr.checkpoints import load_model, read_weights
+from tencentgr.dataset import Rows, load_data
+from tencentgr.generator import write_sample
+from tencentgr.losses import Objective
+from tencentgr.options import Options, parse_strict
+from tencentgr.training import interactions_of, shape_of, step_seed, train
+
+MAIN = ROOT / "tencentgr/main.py"
+SMALL = ["--num_epochs", "2", "--hidden_units", "16", "--num_blocks", "1", "--batch_size", "32", "--lr", "0.003"]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sample")
+    write_sample(directory, 160, 60, mm_emb_id=("81",))
+    return directory
+
+
+def line(sample: Path, out: Path, *more: str) -> list[str]:
+    places = ["--data_dir", str(sample), "--log_dir", str(out / "logs"), "--tb_dir", str(out / "tb")]
+    return [*places, "--device", "cpu", *SMALL, *more]
+
+
+def options(sample: Path, out: Path, *more: str) -> Options:
+    return parse_strict(line(sample, out, "--tracker", "none", *more))
+
+
+def log_of(out: Path) -> list[dict]:
+    return [json.loads(text) for text in (out / "logs/train.log").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(sample, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained")
+    more = ["--save_freq", "1", "--use_adaptive_similarity", "--use_smart_sampling", "--save_steps", "2"]
+    train(options(sample, out, *more))
+    return out
+
+
+def test_it_learns_and_says_so(trained):
+    results = json.loads((trained / "logs/evaluation/results.json").read_text())
+    metrics = {name: values["mean"] for name, values in results["metrics"].items()}
+    assert metrics["auc"] > 0.65  # ten small steps; a model that knows nothing has .5
+    assert metrics["score"] == pytest.approx(0.31 * metrics["hr@10"] + 0.69 * metrics["ndcg@10"], abs=1e-5)
+    assert {"hr@5", "ndcg@10", "mrr@50"} <= set(metrics)
+
+
+def test_every_step_is_in_the_log_with_the_learned_weights(trained):
+    steps = [entry for entry in log_of(trained) if "loss" in entry]
+    assert [entry["global_step"] for entry in steps] == list(range(1, len(steps) + 1))
+    assert {"alpha", "beta", "gamma", "temperature", "lr", "epoch", "time"} <= set(steps[0])
+    assert steps[0]["alpha"] != steps[-1]["alpha"] and steps[-1]["loss"] < steps[0]["loss"]
+    valid = [entry for entry in log_of(trained) if "valid_loss" in entry]
+    assert [entry["epoch"] for entry in valid] == [1, 2]
+
+
+def test_each_kept_checkpoint_says_all_of_itself(trained):
+    kept = sorted((trained / "logs").glob("global_step*.valid_loss=*"))
+    assert len(kept) == 2
+    card = json.loads((kept[0] / "config.json").read_text())
+    assert {"args", "model_params", "epoch", "global_step", "valid_loss"} <= set(card)
+    assert card["args"]["use_smart_sampling"] is True and f"{card['valid_loss']:.4f}" in kept[0].name
+
+
+@pytest.mark.parametrize("name", ["best_model.pt", "best_model.safetensors", "."])
+def test_all_forms_of_a_model_are_one_model(sample, trained, name):
+    wanted, card = read_weights(trained / "logs/best_model.safetensors")
+    tensors, found = read_weights(trained / "logs" / name)
+    assert found == card and all(torch.equal(tensors[key], wanted[key]) for key in wanted)
+    model, _ = load_model(trained / "logs" / name, None, None)
+    assert model.similarity.adaptive and model.shape.hidden == 16
+
+
+def test_bare_weights_need_flags_that_fit(sample, trained, tmp_path):
+    tensors, _ = read_weights(trained / "logs/best_model.pt")
+    torch.save(tensors, tmp_path / "model.pt")
+    schema = load_data(sample).schema
+    fitting = shape_of(options(sample, tmp_path, "--use_adaptive_similarity"))
+    assert load_model(tmp_path / "model.pt", fitting, schema)[1] is None
+    with pytest.raises(ArtifactError, match="do not fit the model that the flags and data describe"):
+        load_model(tmp_path / "model.pt", shape_of(options(sample, tmp_path)), schema)
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "ran"),))
+
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"model_state_dict": Evil()}))
+    with pytest.raises(ArtifactError, match="cannot be read as tensors"):
+        read_weights(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_results_can_be_compared(sample, trained, tmp_path):
+    train(options(sample, tmp_path))
+    directories = [out / "logs/evaluation/results.json" for out in (tmp_path, trained)]
+    said = compare_results.run(*directories, tmp_path / "comparison", 0)
+    assert "ndcg@10" in said and (tmp_path / "comparison/comparison.json").exists()
+
+
+def test_killed_and_begun_again_it_ends_the_same(sample, trained, tmp_path):
+    more = ["--save_freq", "1", "--use_adaptive_similarity", "--use_smart_sampling", "--save_steps", "2"]
+    command = [sys.executable, str(MAIN), *line(sample, tmp_path, *more), "--tracker", "none"]
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=alone, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    log = tmp_path / "logs/train.log"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 3):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, process.stderr.read().decode()
+    train(options(sample, tmp_path, *more))
+    before, after = (read_weights(out / "logs/best_model.safetensors")[0] for out in (trained, tmp_path))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    without_time = [
+        [{k: v for k, v in entry.items() if k != "time"} for entry in log_of(out)] for out in (trained, tmp_path)
+    ]
+    assert without_time[0] == without_time[1]
+
+
+def test_a_finished_run_is_left_alone_and_another_one_moves_it(sample, trained, tmp_path, capsys):
+    train(options(sample, tmp_path, "--num_epochs", "1"))
+    stamp = (tmp_path / "logs/best_model.pt").stat().st_mtime_ns
+    train(options(sample, tmp_path, "--num_epochs", "1"))
+    assert "is finished" in capsys.readouterr().out and (tmp_path / "logs/best_model.pt").stat().st_mtime_ns == stamp
+    train(options(sample, tmp_path, "--num_epochs", "1", "--lr", "0.001"))
+    assert "moved to" in capsys.readouterr().out
+    assert (tmp_path / "logs/earlier-1/best_model.pt").stat().st_mtime_ns == stamp
+    assert json.loads((tmp_path / "logs/best_model.json").read_text())["args"]["lr"] == 0.001
+
+
+def test_two_processes_train_one_model(sample, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(MAIN)]
+    command = [*launcher, *line(sample, tmp_path, "--num_epochs", "1", "--tracker", "none")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    steps = [entry for entry in log_of(tmp_path) if "loss" in entry]
+    assert len(steps) == 3  # ceil(144 / 2 / 32)
+    assert (tmp_path / "logs/evaluation/results.json").exists()
+
+
+def test_an_error_in_a_batch_ends_the_run(sample, tmp_path, monkeypatch):
+    def broken(self, batch, progress=0.0):
+        raise ValueError("this batch is broken")
+
+    monkeypatch.setattr(Objective, "forward", broken)
+    with pytest.raises(ValueError, match="this batch is broken"):
+        train(options(sample, tmp_path))
+
+
+def test_a_loss_that_is_no_number_ends_the_run(sample, tmp_path, monkeypatch):
+    honest = Objective.forward
+    monkeypatch.setattr(Objective, "forward", lambda self, *given: honest(self, *given) * float("nan"))
+    with pytest.raises(ArtifactError, match="the loss is nan at step 1"):
+        train(options(sample, tmp_path))
+
+
+def test_smart_sampling_is_a_switch(sample, tmp_path):
+    for more, smart in ([], False), (["--use_smart_sampling"], True):
+        made = training.Training(options(sample, tmp_path, *more), training.start_processes("cpu"))
+        assert made.objective.sampler.mix.smart is smart
+        assert made.objective.sampler.mix.popular_ratio(0.5) == (0.3 if smart else 0.0)
+
+
+def test_rates_of_the_schedules(sample, tmp_path):
+    def rates(*more: str) -> list[float]:
+        made = training.Training(options(sample, tmp_path, *more), training.start_processes("cpu"))
+        found = []
+        for step in range(made.steps):
+            made.progress.global_step, made.progress.epoch = step, step // made.epoch_steps
+            found.append(made.rate())
+        return found
+
+    cosine = rates("--num_epochs", "2")
+    assert cosine[0] == 1.0 and cosine[5] == pytest.approx(0.5) and cosine[-1] < 0.1  # 10 steps
+    halved = rates("--num_epochs", "21", "--lr_scheduler", "step")
+    assert (halved[0], halved[50], halved[100]) == (1.0, 0.5, 0.25)
+    assert rates("--lr_scheduler", "none", "--warmup_steps", "4")[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_a_seed_for_every_step_and_process():
+    seeds = {step_seed(seed, step, rank) for seed in (0, 1) for step in range(50) for rank in (0, 1)}
+    assert len(seeds) == 200
+
+
+def test_what_is_held_out_is_not_known_to_the_sampler(sample):
+    data = load_data(sample)
+    first = np.array([0, 2])
+    rows = Rows(first, data.sequences.offset[first] + 3)
+    sequence, item = interactions_of(data, rows)
+    known = {0: data.sequences.item[:3].tolist(), 2: data.sequences.item[data.sequences.offset[2] :][:3].tolist()}
+    assert {int(s) for s in sequence} == {0, 2}
+    assert all(item[sequence == s].tolist() == items for s, items in known.items())
