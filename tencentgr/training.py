@@ -34,6 +34,7 @@ from tencentgr.negatives import Mix, NegativeSampler
 from tencentgr.options import Options
 from tencentgr.processes import Processes, start_processes
 from tencentgr.ranking import batches, rank_rows, report, trim, with_known_target, write_evaluation
+from tencentgr.runs import load_run
 
 RUN = "run.json"  # the knobs that a run in these directories was started with
 BETAS = {"adam": (0.9, 0.98), "adamw": (0.9, 0.95)}
@@ -65,8 +66,6 @@ def train(options: Options) -> None:
 
 def load(options: Options) -> Data:
     if options.source == "run":
-        from tencentgr.runs import load_run
-
         return load_run(options.run_dir, options.embeddings, options.semantic, options.semantic_prefixes)
     places = options.data_dir, options.embeddings, options.cache_dir
     return load_data(*places, options.semantic, options.semantic_prefixes)

@@ -50,7 +50,7 @@ def test_rows_are_those_of_a_plain_loop(sample, maxlen, query):
     found = SequenceDataset(data, rows, maxlen, time_features=True, query=query)
     assert len(found) == (120 if query else 119)  # one user has no interactions
     for row, line in enumerate(rows.sequence):
-        wanted = by_loop(lines[line], maxlen, data.schema.num_items, query)
+        wanted = by_loop(lines[line], maxlen, data.schema.num_items, query) | {"sequence": line}
         for name, values in found[row].items():
             np.testing.assert_allclose(values, wanted[name], rtol=1e-6, err_msg=f"{name} of line {line}")
 
