@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from genrec import stage
+from genrec import artifacts, stage
 from genrec.artifacts import (
     BADCASE_PAGE,
     BADCASE_REPORT,
@@ -28,6 +28,7 @@ from genrec.artifacts import (
     RECOMMENDATIONS,
     RESULTS,
     SUMMARY_REPORT,
+    TRAINING,
     VISUALIZATIONS,
     ArtifactError,
     read_manifest,
@@ -92,6 +93,7 @@ def analyse(config: Config) -> tuple[dict[str, Any], Any]:
         "test_set": results["rows"]["fingerprint"],
         **badcase.make_report(shown, slices, sampling),
         "sid_quality": badcase.sid_quality(read_quality(config)),
+        "training": read_training(config, results["model"]),
         "config": config.model_dump(mode="json"),
     }
     return report, shown
@@ -148,6 +150,22 @@ def read_codes(config: Config) -> np.ndarray | None:
 def read_quality(config: Config) -> dict[str, Any] | None:
     path = stage_dir(config, "sids") / QUALITY
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def read_training(config: Config, model: str) -> dict[str, Any] | None:
+    """When the run's own training of this model was best, None for a model that was not trained in this run."""
+    from genrec.models.families import FAMILIES
+
+    stages = [name for name in FAMILIES[model].reads if name not in ("embeddings", "sids")]
+    if not stages or Path(config.analysis.model).is_dir() or config.evaluate.base_model:
+        return None
+    directory = stage_dir(config, stages[-1])
+    path = (directory / model if stages[-1] == "sequential" else directory) / TRAINING
+    if not path.exists():
+        return None
+    told = artifacts.read_json(path)
+    best, end = (told["best_step"], told["steps"]) if "steps" in told else (told["best_epoch"] + 1, told["epoch"])
+    return {"best_at": round(best / max(end, 1), 4)}
 
 
 def exact_dir(config: Config) -> Path | None:

@@ -96,7 +96,7 @@ def read_report(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}; analyze_badcase.py writes it") from None
     except json.JSONDecodeError as error:
         raise ArtifactError(f"{path} is not valid JSON: {error}") from None
-    needed = {"model", "summary", "failure_patterns", "sid_quality", "config"}
+    needed = {"model", "summary", "failure_patterns", "sid_quality", "training", "config"}
     if not isinstance(report, dict) or needed - set(report):
         raise ArtifactError(f"{path} is not a report of analyze_badcase.py; run it and pass its {BADCASE_REPORT}")
     return report
@@ -106,8 +106,9 @@ def way_on(output: Path, plan: Any) -> str:
     if plan.first_stage is None:
         return "Nothing is to be changed; the overlay is empty."
     return (
-        f"Next: a new run with this overlay, `bash pipeline_0.5b.sh --config YOURS --config {output} --run.dir NEW`. "
-        f"It changes {plan.first_stage} and all that is built on it; copy earlier stages to the new run to keep them."
+        f"Next: a new run with this overlay, `bash pipeline_0.5b.sh --config YOURS --config {output} --run.dir NEW`; "
+        f"it changes {plan.first_stage} and all that is built on it. Or let the loop try the advice one by one, keep "
+        "what is better on valid rows, and make nothing twice: `bash pipeline_0.5b.sh --config YOURS --iterate 3`."
     )
 
 

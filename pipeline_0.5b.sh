@@ -6,6 +6,7 @@
 #
 #   --yes            ask nothing (also when there is no terminal)      --dry-run    print the plan
 #   --from STAGE     begin there     --to STAGE   end there            --skip A,B   leave stages out
+#   --iterate N      then N rounds: change what the analysis advises, run again from there, keep it if better
 #   anything else    goes to every stage: --config FILE, --sft.learning_rate 3e-4, --clean, ... (python sft.py --help)
 #
 # A finished stage is "up to date" and not run again; a killed run goes on where it was.
@@ -21,17 +22,19 @@ stages() {
     stage sft         sft.py                             # tasks          -> a language model that answers in semantic IDs
     stage rl          rl.py                              # rewards        -> the same model, if valid says that RL helped
     stage evaluation  evaluate.py                        # held-out rows  -> HR, NDCG, example users
+    stage analysis    analyze_badcase.py                 # misses         -> their causes, a page to read
+    advise                                               # causes         -> the configuration that should help
 }
 
-yes="" dry="" from="" to="" skip="" flags=()
+yes="" dry="" from="" to="" skip="" iterate="" flags=()
 while (($#)); do
     case "$1" in
         --yes) yes=1 ;;
         --dry-run) dry=1 ;;
-        --from | --to | --skip)
-            (($# > 1)) || { echo "error: $1 needs a stage" >&2; exit 2; }
+        --from | --to | --skip | --iterate)
+            (($# > 1)) || { echo "error: $1 needs a value" >&2; exit 2; }
             printf -v "${1#--}" '%s' "$2"; shift ;;
-        -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$root/pipeline_0.5b.sh"; exit 0 ;;
+        -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$root/pipeline_0.5b.sh"; exit 0 ;;
         *) flags+=("$1") ;;
     esac
     shift
@@ -53,6 +56,19 @@ stage() { # name script: run it, unless it is outside --from/--to, in --skip, or
     [[ -n "$dry" ]] && { python "$root/$2" "${flags[@]}" --dry-run; return; }
     ask "$1" || return 0
     python "$root/$2" "${flags[@]}" | tee -a "$logs/$1.log" # bars and errors go straight to the terminal
+    ran="$1"
+}
+
+advise() { # when the analysis was run or is up to date: what it advises, as an overlay of the configuration
+    [[ "$ran" == analysis ]] || return 0
+    local rows=""
+    [[ "$(setting evaluate.split)" == test ]] || rows=_valid
+    python "$root/optimization_strategies.py" --auto_recommend --output_config "$run/optimized_config.json" \
+        --badcase_report "$run/analysis$rows/$(basename "$(setting analysis.model)")" | tee -a "$logs/advice.log"
+}
+
+setting() { # key: its value under the flags of this call
+    PYTHONPATH="$root" python -m genrec.commandline "$1" "${flags[@]}"
 }
 
 ask() { # name: run (0), skip (1) or quit
@@ -68,7 +84,8 @@ ask() { # name: run (0), skip (1) or quit
 
 source "$root/setup_env.sh"
 setup_env requirements.txt
-logs="$(PYTHONPATH="$root" python -m genrec.commandline run.dir "${flags[@]}")/logs" # a typo anywhere ends here, before any work
+run="$(setting run.dir)" # a typo anywhere ends here, before any work
+logs="$run/logs" ran="" done_=""
 [[ -n "$dry" ]] || mkdir -p "$logs"
-done_=""
 stages
+[[ -z "$iterate" ]] || python "$root/iterate.py" "${flags[@]}" --rounds "$iterate" ${dry:+--dry-run}

@@ -71,7 +71,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
 def gather(config: Config) -> Material:
     from genrec.data.prepared import load_prepared
-    from genrec.data.tasks import Texts
+    from genrec.data.tasks import make_texts
     from genrec.models.device import pick_device
     from genrec.models.generative import check_card, load_card
     from genrec.models.language import sid_vocabulary
@@ -81,7 +81,7 @@ def gather(config: Config) -> Material:
 
     data, card = load_prepared(config), load_card(model_dir(config))
     check_card(model_dir(config), card, config)
-    texts = Texts(data.catalog, load_index(model_dir(config) / artifacts.SID_INDEX), card.source)
+    texts = make_texts(data.catalog, load_index(model_dir(config) / artifacts.SID_INDEX), card.source, card.profile)
     device = pick_device(config.run.device)
     model, tokenizer = load_policy(model_dir(config), device)
     answers = make_answers(texts.index, sid_vocabulary(tokenizer, texts.index), device, config.rl.num_generations)

@@ -47,6 +47,8 @@ BADCASE_REPORT = "badcase_report.json"
 BADCASE_PAGE = "report.html"
 VISUALIZATIONS = "visualizations"
 SUMMARY_REPORT = "summary_report.txt"
+ROUNDS = "rounds"  # of a run: one run a round of the loop, <n>/, and what came of them in rounds.{json,txt}
+ROUND_CONFIG = "config.json"  # in a round: its whole configuration
 
 
 class ArtifactError(RuntimeError):

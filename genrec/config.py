@@ -11,7 +11,7 @@ import importlib.util
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -336,7 +336,9 @@ class Sequential(Section):
 class Analysis(Section):
     """Why a model missed: bad cases, their causes, examples, a page to read."""
 
-    model: str = knob("sft", "row of the run's evaluation, or a directory evaluate.py wrote for one model")
+    model: str = knob(
+        "", "row of the run's evaluation, or a directory evaluate.py wrote for one model; the last row if empty"
+    )
     top_k: int = knob(10, "a row whose truth is not among the first top_k is a bad case", ge=1, le=50)
     near_miss: int = knob(50, "a bad case whose truth still stands up to this rank is a near miss", ge=2)
     tail_share: float = knob(
@@ -352,6 +354,15 @@ class Analysis(Section):
     )
 
 
+class Iterate(Section):
+    """The loop: analyse, change what is advised, run again from there, keep what is better on valid."""
+
+    rounds: int = knob(1, "how often", ge=1, result=False)
+    advice: Literal["first", "all"] = knob(
+        "first", "what a round tries: the most urgent advice, so that its effect is seen, or all at once", result=False
+    )
+
+
 class Config(Section):
     run: Run = knob(Run(), "")
     data: Data = knob(Data(), "")
@@ -363,6 +374,12 @@ class Config(Section):
     sequential: Sequential = knob(Sequential(), "")
     evaluate: Evaluate = knob(Evaluate(), "")
     analysis: Analysis = knob(Analysis(), "")
+    iterate: Iterate = knob(Iterate(), "")
+
+    @model_validator(mode="after")
+    def analyse_the_last_row(self) -> Config:
+        self.analysis.model = self.analysis.model or self.evaluate.models[-1]
+        return self
 
 
 def validate(tree: dict[str, Any]) -> Config:

@@ -36,12 +36,14 @@ STAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "embeddings": ("rq/text2emb/amazon_text2emb.py", ("embeddings",), ("data",)),
     "sids": ("rq/generate_indices.py", ("sids",), ("data", "embeddings")),
     "convert": ("convert_dataset.py", ("convert",), ("data", "sids")),
+    "sequential": ("sequential.py", ("sequential",), ("data",)),
     "sft": ("sft.py", ("sft",), ("data", "sids")),
     "rl": ("rl.py", ("rl",), ("data", "sids", "sft")),
-    "sequential": ("sequential.py", ("sequential",), ("data",)),
     "evaluation": ("evaluate.py", ("evaluate",), ("data",)),  # and what its models read, see evaluate.py
     "analysis": ("analyze_badcase.py", ("analysis",), ("data",)),  # and one model's predictions; one artifact a model
 }
+
+MEASURED = ("evaluation", "analysis")  # their artifacts belong to the rows of evaluate.split
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 FULL_DISK = ("No space left on device", "inline_container")  # safetensors' and torch's words for it
@@ -150,9 +152,11 @@ def follow(config: Config, partial: Path, wanted: Identity, build: Build) -> Non
 
 
 def stage_dir(config: Config, stage: str) -> Path:
+    """Where an artifact lies. What is measured on valid rows stands beside what is measured on test rows."""
+    name = f"{stage}_valid" if stage in MEASURED and config.evaluate.split == "valid" else stage
     if stage == "analysis":
-        return config.run.dir / stage / Path(config.analysis.model).name
-    return config.run.dir / stage
+        return config.run.dir / name / Path(config.analysis.model).name
+    return config.run.dir / name
 
 
 def identity(config: Config, stage: str, sources: Sources | None) -> Identity:

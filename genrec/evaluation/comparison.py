@@ -113,18 +113,19 @@ def randomisation_test(by_user: np.ndarray, seed: int, chunk: int = 500) -> np.n
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    def rows(found: list[Difference]) -> list[dict[str, Any]]:
-        return [asdict(each) | {"difference": plain(each.difference)} for each in found]
-
     return {
         "baseline": comparison.baseline,
         "optimized": comparison.optimized,
         "test_set": comparison.fingerprint,
         "rounds": ROUNDS,
         "verdict": verdict(comparison),
-        "overall": rows(comparison.overall),
-        "slices": {name: rows(found) for name, found in comparison.slices.items()},
+        "overall": plain_rows(comparison.overall),
+        "slices": {name: plain_rows(found) for name, found in comparison.slices.items()},
     }
+
+
+def plain_rows(found: list[Difference]) -> list[dict[str, Any]]:
+    return [asdict(each) | {"difference": plain(each.difference)} for each in found]
 
 
 def verdict(comparison: Comparison) -> str:

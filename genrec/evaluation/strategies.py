@@ -23,6 +23,12 @@ TUNE_NEAR_MISSES = 0.20  # share of bad cases just below the cut-off from which 
 BEAM_LOSSES = 0.05  # share of bad cases that more beams could cure
 CROWDED = 0.10  # share of items whose codes had to be changed, from which the index is too small
 MOST_ROWS = 3.0  # largest share a task is raised to
+MOST_DIVERSITY, MOST_GENERATIONS = 0.5, 64
+MOST_DROPOUT = 0.5
+AT_THE_END = 0.9  # of the training
+SHORTEST_HALF_LIFE = 0.1  # of the training period
+
+MIXTURES = ("sft.tasks", "rl.reward_type")  # keys of names with shares
 
 Changes = dict[str, Any]  # {"sft.learning_rate": 3e-4, "sft.tasks.title_to_sid": 2.0}
 
@@ -30,10 +36,11 @@ Changes = dict[str, Any]  # {"sft.learning_rate": 3e-4, "sft.tasks.title_to_sid"
 FAMILY = {
     "sft": "language",
     "sft_exact": "language",
-    "rl": "language",
-    "rl_exact": "language",
+    "rl": "reinforced",
+    "rl_exact": "reinforced",
     "sasrec": "sequential",
     "sasrec_bce": "sequential",
+    "sasrec_text": "sequential",
 }
 
 
@@ -42,6 +49,7 @@ class Evidence:
     applies: bool
     weight: float  # order of advice
     reason: str  # a sentence with the numbers
+    reach: float = 0.0  # share of all rows that it can turn into hits, at most: HR@k cannot gain more
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,7 @@ def pattern_evidence(*limits: tuple[str, float]) -> Callable[[dict[str, Any]], E
 
 def one_pattern(report: dict[str, Any], name: str, least: float) -> Evidence:
     found, text = report["failure_patterns"][name], name.replace("_", " ")
+    rate = report["summary"]["failure_rate"]
     if found["finding"] == "not measured":
         return Evidence(False, 0.0, f"{text} was not measured: {found['why']}")
     share, hits = found["share"]["mean"], found["share_among_hits"]["mean"]
@@ -100,13 +109,14 @@ def one_pattern(report: dict[str, Any], name: str, least: float) -> Evidence:
         return Evidence(False, 0.0, "there are no bad cases")
     has = f"{text} in {percent(share)} of {report['summary']['bad_cases_count']:,} bad cases ({found['says']})"
     if hits is None:
-        return Evidence(share > least, share, f"{has}; there are no hits to compare with")
+        return Evidence(share > least, share, f"{has}; there are no hits to compare with", share * rate)
     compared = f"{has}, {percent(hits)} of hits, lift {lift_text(found)}"
     if share <= least:
         return Evidence(False, share - hits, f"{compared}; worth acting from {percent(least)} on")
     if found["finding"] != "more often among misses":
         return Evidence(False, share - hits, f"{compared}; a large group, but not shown to be a cause")
-    return Evidence(True, share - hits, f"{compared}; more than the {percent(least)} from which it is worth acting")
+    reason = f"{compared}; more than the {percent(least)} from which it is worth acting"
+    return Evidence(True, share - hits, reason, (share - hits) * rate)
 
 
 def sid_evidence(report: dict[str, Any]) -> Evidence:
@@ -116,11 +126,13 @@ def sid_evidence(report: dict[str, Any]) -> Evidence:
         return Evidence(False, 0.0, f"semantic IDs were not measured: {quality['not_measured']}")
     before, after = quality["collision"]["before"], quality["collision"]["after"]
     if after["items"]:
+        shared = report["failure_patterns"]["sid_collision"].get("share", {}).get("mean")
         return Evidence(
             True,
             1.0,
             f"{after['sharing']:,} of {quality['items']:,} items share a semantic ID with another (up to "
             f"{after['largest']} items an ID); no model can tell those apart, so this comes first",
+            (shared or 0.0) * report["summary"]["failure_rate"],
         )
     return Evidence(
         False,
@@ -134,7 +146,14 @@ def tuning_evidence(report: dict[str, Any]) -> Evidence:
     rate, near = report["summary"]["failure_rate"], report["failure_patterns"]["near_miss"]["share"]["mean"] or 0.0
     numbers = f"failure rate {percent(rate)} (bad above {percent(BAD_FAILURE_RATE)}), {percent(near)} of bad cases are "
     numbers += f"near misses (tuning is worth it above {percent(TUNE_NEAR_MISSES)})"
-    return Evidence(rate > BAD_FAILURE_RATE or near > TUNE_NEAR_MISSES, -1.0, numbers)
+    learning = {True: "; its training was best at the end", False: "; its training was best before the end", None: ""}
+    numbers += learning[still_learning(report)]
+    return Evidence(rate > BAD_FAILURE_RATE or near > TUNE_NEAR_MISSES, -1.0, numbers, near * rate)
+
+
+def still_learning(report: dict[str, Any]) -> bool | None:
+    """Whether the model was still getting better when its training ended; None where that is not known."""
+    return None if report["training"] is None else report["training"]["best_at"] > AT_THE_END
 
 
 # Changes: keys of the config and their new values, from the values the run had
@@ -147,15 +166,26 @@ def more_rows(report: dict[str, Any], *tasks: str) -> Changes:
 
 
 def balance_items(report: dict[str, Any]) -> Changes:
-    return more_rows(report, "title_to_sid", "sid_to_title")
+    """Rare targets weigh more, and every item is seen by its title however rare."""
+    return {"sft.balance": more_balance(report["config"]["sft"])} | more_rows(report, "title_to_sid", "sid_to_title")
 
 
-def spread_targets(report: dict[str, Any]) -> Changes:
-    """Popular items cannot win by longer vectors, and each target is spread over all items; sasrec alone has both."""
-    if report["model"] != "sasrec":
-        return {}
-    smoothing = max(report["config"]["sequential"]["label_smoothing"], 0.1)
-    return {"sequential.cosine": True, "sequential.label_smoothing": smoothing}
+def balance_and_reward(report: dict[str, Any]) -> Changes:
+    """The same for the model RL begins from, and popular misses cost more in RL."""
+    rewards = report["config"]["rl"]["reward_type"]
+    dearer = round(min(rewards.get("diversity", 0.0) + 0.1, MOST_DIVERSITY), 4)
+    return balance_items(report) | {"rl.reward_type.diversity": dearer}
+
+
+def balance_targets(report: dict[str, Any]) -> Changes:
+    """Rare targets weigh more; by the cosine, which sasrec alone has, popular items cannot win by longer vectors."""
+    changes = {"sequential.balance": more_balance(report["config"]["sequential"])}
+    return changes if report["model"] == "sasrec_bce" else changes | {"sequential.cosine": True}
+
+
+def more_balance(knobs: dict[str, Any]) -> float:
+    """0, a half, 1: from the frequencies as they are to items alike."""
+    return min(knobs["balance"] + 0.5, 1.0)
 
 
 def align_texts(report: dict[str, Any]) -> Changes:
@@ -165,8 +195,8 @@ def align_texts(report: dict[str, Any]) -> Changes:
 
 
 def use_other_signals(report: dict[str, Any]) -> Changes:
-    """Few items say more by their titles, and by who bought them with what."""
-    return more_rows(report, "title_history_to_sid") | {"sids.alpha": "auto"}
+    """Few items say more by their titles, by what they have in common, and by who bought them with what."""
+    return more_rows(report, "title_history_to_sid") | {"sids.alpha": "auto", "sft.profile": "taste"}
 
 
 def better_sids(report: dict[str, Any]) -> Changes:
@@ -190,37 +220,70 @@ def room_for_items(sids: dict[str, Any], quality: dict[str, Any]) -> Changes:
     return {"sids.codebook_size": wider} if wider <= quality.get("items", 0) else {}
 
 
-def shorten_history(report: dict[str, Any]) -> Changes:
-    """The recent items gain by leaving out the old."""
-    return {"data.max_history": max(math.ceil(report["config"]["data"]["max_history"] / 2), 3)}
+def look_at_the_recent(section: str) -> Callable[[dict[str, Any]], Changes]:
+    """Recent targets weigh more in training, and the old items of a history are left out."""
 
+    def changes(report: dict[str, Any]) -> Changes:
+        half_life, history = report["config"][section]["half_life"], report["config"]["data"]["max_history"]
+        return {
+            f"{section}.half_life": max(half_life / 2, SHORTEST_HALF_LIFE) if half_life else 0.5,
+            "data.max_history": max(math.ceil(history / 2), 3),
+        }
 
-def tune_language(report: dict[str, Any]) -> Changes:
-    sft, lost = report["config"]["sft"], report["failure_patterns"]["beam_loss"]
-    changes = {
-        "sft.learning_rate": round(0.6 * sft["learning_rate"], 10),
-        "sft.num_epochs": math.ceil(5 / 3 * sft["num_epochs"]),
-        "sft.warmup_ratio": max(sft["warmup_ratio"], 0.1),
-        "sft.weight_decay": max(sft["weight_decay"], 0.01),
-    }
-    if lost["finding"] != "not measured" and (lost["share"]["mean"] or 0) > BEAM_LOSSES:
-        changes["evaluate.num_beams"] = 2 * report["config"]["evaluate"]["num_beams"]
     return changes
 
 
+def tune_language(report: dict[str, Any]) -> Changes:
+    """Longer while it was still learning, else slower and more regular; both where that is not known."""
+    sft, learning = report["config"]["sft"], still_learning(report)
+    changes: Changes = {}
+    if learning is not False:
+        changes["sft.num_epochs"] = math.ceil(5 / 3 * sft["num_epochs"])
+    if not learning:
+        changes |= {
+            "sft.learning_rate": round(0.6 * sft["learning_rate"], 10),
+            "sft.warmup_ratio": max(sft["warmup_ratio"], 0.1),
+            "sft.weight_decay": max(sft["weight_decay"], 0.01),
+        }
+    return changes | more_beams(report)
+
+
+def tune_reinforced(report: dict[str, Any]) -> Changes:
+    """Longer while it was still learning; else slower, nearer to the SFT model, in larger groups where they fit."""
+    rl, learning = report["config"]["rl"], still_learning(report)
+    if learning:
+        return {"rl.num_train_epochs": 2 * rl["num_train_epochs"]} | more_beams(report)
+    changes = {"rl.learning_rate": 0.5 * rl["learning_rate"], "rl.beta": min(max(2 * rl["beta"], 1e-3), 0.1)}
+    larger = 2 * rl["num_generations"]
+    if larger <= MOST_GENERATIONS and not (rl["train_batch_size"] % larger or rl["micro_batch_size"] % larger):
+        changes["rl.num_generations"] = larger
+    return changes | more_beams(report)
+
+
+def more_beams(report: dict[str, Any]) -> Changes:
+    """Where beams lose what an exact ranking has."""
+    lost = report["failure_patterns"]["beam_loss"]
+    if lost["finding"] == "not measured" or (lost["share"]["mean"] or 0) <= BEAM_LOSSES:
+        return {}
+    return {"evaluate.num_beams": 2 * report["config"]["evaluate"]["num_beams"]}
+
+
 def tune_sequential(report: dict[str, Any]) -> Changes:
-    knobs = report["config"]["sequential"]
-    return {
-        "sequential.learning_rate": 0.5 * knobs["learning_rate"],
-        "sequential.epochs": 2 * knobs["epochs"],
-    }
+    knobs, learning = report["config"]["sequential"], still_learning(report)
+    changes: Changes = {} if learning is False else {"sequential.epochs": 2 * knobs["epochs"]}
+    if not learning:
+        changes |= {
+            "sequential.learning_rate": 0.5 * knobs["learning_rate"],
+            "sequential.dropout": max(knobs["dropout"], min(round(knobs["dropout"] + 0.1, 4), MOST_DROPOUT)),
+        }
+    return changes
 
 
 STRATEGIES: dict[str, Strategy] = {
     "long_tail": Strategy(
         "rare items weigh more in training",
         pattern_evidence(("long_tail", 0.30), ("popularity_bias", 0.30)),
-        {"language": balance_items, "sequential": spread_targets},
+        {"language": balance_items, "reinforced": balance_and_reward, "sequential": balance_targets},
     ),
     "cold_start": Strategy(
         "items are known by their texts", pattern_evidence(("cold_item", 0.20)), {"language": align_texts}
@@ -232,10 +295,12 @@ STRATEGIES: dict[str, Strategy] = {
     "recency_bias": Strategy(
         "the last items count for more",
         pattern_evidence(("recent_preference_ignored", 0.20)),
-        {"language": shorten_history, "sequential": shorten_history},
+        {"language": look_at_the_recent("sft"), "sequential": look_at_the_recent("sequential")},
     ),
     "hyperparameter": Strategy(
-        "slower and longer training", tuning_evidence, {"language": tune_language, "sequential": tune_sequential}
+        "longer training while it helps, else slower",
+        tuning_evidence,
+        {"language": tune_language, "reinforced": tune_reinforced, "sequential": tune_sequential},
     ),
 }
 
@@ -252,9 +317,16 @@ def recommended(report: dict[str, Any]) -> list[str]:
 
 def advise(report: dict[str, Any], name: str) -> Advice:
     strategy = STRATEGIES[name]
-    changes = strategy.changes.get(family(report), lambda report: {})(report)
+    changes = changes_for(strategy, family(report))(report)
     fresh = {key: value for key, value in changes.items() if value != current(report, key)}
     return Advice(name, strategy.evidence(report), fresh)
+
+
+def changes_for(strategy: Strategy, family: str | None) -> Callable[[dict[str, Any]], Changes]:
+    """What helps a language model helps the one that RL makes of it, unless RL has knobs of its own for it."""
+    known = strategy.changes
+    plain = known.get("language") if family == "reinforced" else None
+    return known.get(family) or plain or (lambda report: {})
 
 
 def family(report: dict[str, Any]) -> str | None:
@@ -262,12 +334,12 @@ def family(report: dict[str, Any]) -> str | None:
 
 
 def current(report: dict[str, Any], key: str) -> Any:
-    """The run's value of a dotted key; a task that is not in the mixture has share 0."""
+    """The run's value of a dotted key; what is not in a mixture has share 0."""
     value: Any = report["config"]
     *parents, last = key.split(".")
     for name in parents:
         value = value[name]
-    return value.get(last, 0.0) if parents[-1] == "tasks" else value[last]
+    return value.get(last, 0.0) if ".".join(parents) in MIXTURES else value[last]
 
 
 def make_plan(report: dict[str, Any], names: list[str]) -> Plan:
@@ -288,10 +360,11 @@ def make_plan(report: dict[str, Any], names: list[str]) -> Plan:
 
 
 def nested(report: dict[str, Any], values: Changes) -> dict[str, Any]:
-    """Dotted keys as sections. A task mixture replaces the one before it, so it is written whole."""
+    """Dotted keys as sections. A mixture replaces the one before it, so it is written whole."""
     tree: dict[str, Any] = {}
-    if any(key.startswith("sft.tasks.") for key in values):
-        set_path(tree, "sft.tasks", dict(report["config"]["sft"]["tasks"]))
+    for mixture in MIXTURES:
+        if any(key.startswith(f"{mixture}.") for key in values):
+            set_path(tree, mixture, dict(current(report, mixture)))
     for key, value in values.items():
         set_path(tree, key, value)
     return tree
@@ -312,6 +385,7 @@ def evidence_json(report: dict[str, Any], plan: Plan) -> dict[str, Any]:
             each.name: {
                 "advised": each.evidence.applies,
                 "reason": each.evidence.reason,
+                "hr_gain_at_most": round(each.evidence.reach, 6),
                 "changes": {key: {"from": current(report, key), "to": value} for key, value in each.changes.items()},
             }
             for each in plan.advice

@@ -234,7 +234,9 @@ def train(
     )
     trainer.train(resume_from_checkpoint=newest_checkpoint(directory))
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
-    return {"steps": trainer.state.global_step, f"valid_{VALID_METRIC}": trainer.state.best_metric}
+    state = trainer.state
+    best_step = state.best_global_step or state.global_step
+    return {"steps": state.global_step, "best_step": best_step, f"valid_{VALID_METRIC}": state.best_metric}
 
 
 def newest_checkpoint(directory: Path) -> str | None:

@@ -85,7 +85,7 @@ def test_same_command_again_does_nothing_and_other_models_are_refused(ready, cap
 def test_limit_draws_rows_by_seed_in_order(ready):
     config = ready(models=["popular"], limit=10, split="valid")
     run(config)
-    report = read_report(config.run.dir / "evaluation" / "popular")
+    report = read_report(config.run.dir / "evaluation_valid" / "popular")
     assert (report.rows.rows, report.rows.rows_of_split, report.rows.split) == (10, 60, "valid")
     assert (np.diff(report.user) > 0).all()
 

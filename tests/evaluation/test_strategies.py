@@ -42,7 +42,7 @@ RUN = {
     "data": {"max_history": 10},
     "sids": {"method": "rqkmeans", "num_levels": 3, "codebook_size": 16, "collisions": "reassign", "alpha": 0.0},
     "sft": {"train_from_scratch": True, "tasks": {"sid_to_sid": 1, "title_to_sid": 1, "sid_to_title": 1}},
-    "sequential": {"cosine": True, "label_smoothing": 0.0},
+    "sequential": {"cosine": True},
 }
 
 
@@ -74,7 +74,7 @@ def pattern(share: float, hits: float, finding: str = "more often among misses")
 def report(model: str = "sft", flags: tuple[str, ...] = (), collisions: int = 0, **patterns) -> dict:
     """A healthy run but for what is given."""
     quiet = dict.fromkeys(
-        ["long_tail", "popularity_bias", "cold_item", "short_history", "recent_preference_ignored"],
+        ["long_tail", "popularity_bias", "cold_item", "short_history", "recent_preference_ignored", "sid_collision"],
         pattern(0.02, 0.02, "no difference shown"),
     )
     near = {"says": "", "finding": "describes the miss", "count": 5, "share": {"mean": 0.05}}
@@ -87,6 +87,7 @@ def report(model: str = "sft", flags: tuple[str, ...] = (), collisions: int = 0,
         "summary": {"total_samples": 500, "bad_cases_count": 100, "failure_rate": 0.2, "interval": [0.17, 0.23]},
         "failure_patterns": quiet | {"near_miss": near, "beam_loss": beam} | patterns,
         "sid_quality": {"items": 200, "collision": {"before": before, "after": after}},
+        "training": None,
         "config": config(*flags),
     }
 
@@ -150,6 +151,8 @@ VARIANTS = [
     ("sft", ("--sids.collisions", "keep", "--sids.codebook_size", "64")),
     ("sft", ("--sids.method", "imported", "--sids.num_levels", "4", "--sft.train_from_scratch", "False")),
     ("sft", ("--sids.alpha", "0.3", "--sft.sid_init", "random", "--sft.train_from_scratch", "False")),
+    ("rl", ()),
+    ("rl", ("--rl.reward_type", "{ranking: 1, diversity: 0.2}", "--rl.num_generations", "16")),
     ("sasrec", ()),
     ("sasrec_bce", ()),
 ]
@@ -160,7 +163,7 @@ VARIANTS = [
 def test_each_key_is_in_the_schema_loads_and_makes_its_stage_run_again(model, flags, name, tmp_path):
     found = report(model, flags, collisions=7, beam_loss={"finding": "x", "share": {"mean": 0.2}})
     plan = make_plan(found, [name])
-    known = set(all_paths()) | {f"sft.tasks.{task}" for task in TASKS}
+    known = set(all_paths()) | {f"sft.tasks.{task}" for task in TASKS} | {"rl.reward_type.diversity"}
     assert set(plan.values) <= known
     if not plan.values:
         return
@@ -191,6 +194,14 @@ def test_an_overlay_keeps_the_whole_task_mixture():
     assert tasks["title_to_sid"] == mixture["title_to_sid"] + 1
 
 
+def test_rl_gets_a_dearer_popular_miss_beside_the_reward_it_had():
+    found = report("rl", flags=("--rl.reward_type", "ranking"), long_tail=pattern(0.4, 0.1))
+    plan = make_plan(found, recommended(found))
+    assert plan.overlay["rl"] == {"reward_type": {"ranking": 1.0, "diversity": 0.1}}
+    assert plan.values["sft.balance"] == 0.5 and plan.first_stage == "sft"
+    assert make_plan(report("rl", cold_item=pattern(0.3, 0.0)), ["cold_start"]).values  # as for the model it began from
+
+
 def test_a_conflict_is_kept_by_the_first_and_said():
     found = report(flags=("--sids.alpha", "0.3"))
     for names, alpha in ((["cold_start", "short_history"], 0.0), (["short_history", "cold_start"], "auto")):
@@ -218,12 +229,22 @@ def test_twice_the_same_advice_does_not_run_away():
             section[last] = value
     assert max(found["config"]["sft"]["tasks"].values()) == 3
     assert found["config"]["sids"]["num_levels"] == 4 and found["config"]["data"]["max_history"] == 3
+    assert found["config"]["sft"]["balance"] == 1 and found["config"]["sft"]["half_life"] == 0.1
+
+
+def test_the_expected_gain_is_the_share_of_rows_that_the_cause_explains():
+    tail = report(long_tail=pattern(0.4, 0.1))  # 20% of the rows are missed
+    assert advise(tail, "long_tail").evidence.reach == pytest.approx((0.4 - 0.1) * 0.2)
+    assert advise(tail, "hyperparameter").evidence.reach == pytest.approx(0.05 * 0.2)
+    shared = report(collisions=7, sid_collision=pattern(0.3, 0.2))
+    assert advise(shared, "sid_quality").evidence.reach == pytest.approx(0.3 * 0.2)
+    assert evidence_json(tail, make_plan(tail, ["long_tail"]))["strategies"]["long_tail"]["hr_gain_at_most"] == 0.06
 
 
 def test_a_model_that_only_counts_has_no_knobs():
     found = report("popular", long_tail=pattern(0.9, 0.1))
     assert recommended(found) == [] and "analyse sft" in show(found, make_plan(found, []))
-    assert set(FAMILY.values()) == {"language", "sequential"}
+    assert set(FAMILY.values()) == {"language", "reinforced", "sequential"}
 
 
 def test_more_beams_where_beams_lose_the_truth():
@@ -231,6 +252,29 @@ def test_more_beams_where_beams_lose_the_truth():
     beams = config()["evaluate"]["num_beams"]
     assert make_plan(report(beam_loss=lost), ["hyperparameter"]).values["evaluate.num_beams"] == 2 * beams
     assert "evaluate.num_beams" not in make_plan(report(), ["hyperparameter"]).values
+
+
+@pytest.mark.parametrize(
+    ("best_at", "tuned"),
+    [
+        (1.0, {"sft": {"num_epochs"}, "rl": {"num_train_epochs"}, "sasrec": {"epochs"}}),
+        (
+            0.5,
+            {
+                "sft": {"learning_rate", "warmup_ratio"},
+                "rl": {"learning_rate", "beta", "num_generations"},
+                "sasrec": {"learning_rate", "dropout"},
+            },
+        ),
+    ],
+)
+def test_training_is_made_longer_while_it_helps_and_slower_where_it_was_best_before(best_at, tuned):
+    for model, keys in tuned.items():
+        found = report(model)
+        found["training"] = {"best_at": best_at}
+        plan = make_plan(found, ["hyperparameter"])
+        assert {key.split(".")[1] for key in plan.values} == keys
+        assert "its training was best" in plan.advice[0].evidence.reason
 
 
 # Planted faults in the toy shop: a model that ranks well but for one fault
@@ -268,6 +312,7 @@ def diagnosed(shop, fault: str) -> dict:
         "model": "sft",
         "split": "test",
         "sid_quality": quality,
+        "training": None,
         "config": config("--sids.collisions", "keep"),
     }
 
