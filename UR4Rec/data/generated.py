@@ -17,12 +17,12 @@ import numpy as np
 
 from genrec.artifacts import ArtifactError, read_json, write_json
 from genrec.data.catalog import Catalog
+from genrec.data.given_texts import MADE_OF, read_texts
 from genrec.data.sequences import Sequences
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
 from UR4Rec.prompts import Item, plain_preference
 
 USER_PREFERENCES, ITEM_DESCRIPTIONS = "user_preferences.json", "item_descriptions.json"
-MADE_OF = "made_of.json"  # beside them: the data, the model and the prompts
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Source:
     name: str
     items: Mapping[str, Item]
     histories: Mapping[str, list[str]]  # {user: items of the train prefix, oldest first}
+    data_artifact: str | None = None  # fingerprint, where it is a run's
 
     @property
     def fingerprint(self) -> str:
@@ -50,7 +51,7 @@ def movielens_source(name: str, item_metadata: ItemMetadata, user_sequences: Use
     return Source(name, {original[number]: item for number, item in item_metadata.items()}, histories)
 
 
-def prepared_source(name: str, catalog: Catalog, sequences: Sequences, seen: np.ndarray) -> Source:
+def prepared_source(name: str, catalog: Catalog, sequences: Sequences, seen: np.ndarray, data_artifact: str) -> Source:
     """A run's data artifact: `seen` (T,) are the events that training may see."""
     items = {str(catalog.item_id[i]): catalog_item(catalog, i) for i in range(len(catalog))}
     histories = {}
@@ -59,7 +60,7 @@ def prepared_source(name: str, catalog: Catalog, sequences: Sequences, seen: np.
         known = catalog.item_id[sequences.item[own][seen[own]]]
         if len(known):
             histories[str(user_id)] = [str(item) for item in known]
-    return Source(name, items, histories)
+    return Source(name, items, histories, data_artifact)
 
 
 def catalog_item(catalog: Catalog, row: int) -> dict[str, Any]:
@@ -76,14 +77,6 @@ def plain_preferences(item_metadata: ItemMetadata, user_sequences: UserSequences
     """{user id: text} without a language model."""
     source = movielens_source("", item_metadata, user_sequences)
     return {user: plain_preference(source.history(user)) for user in source.histories}
-
-
-def read_texts(path: Path | str) -> dict[str, str]:
-    """{id: text}, as the generator writes it."""
-    found = read_json(Path(path))
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
-        raise ArtifactError(f'{path} must hold {{"id": "text", ...}}')
-    return found
 
 
 def check_same_making(directory: Path, made_of: dict[str, Any]) -> None:

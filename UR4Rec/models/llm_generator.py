@@ -30,12 +30,12 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from genrec.artifacts import ArtifactError, write_json
+from genrec.data.given_texts import MADE_OF
 from genrec.stage import fail, one_line_failures
 from UR4Rec import prompts
 from UR4Rec.data.dataset_loader import PLACES, MovieLensDataLoader
 from UR4Rec.data.generated import (
     ITEM_DESCRIPTIONS,
-    MADE_OF,
     USER_PREFERENCES,
     Source,
     check_same_making,
@@ -262,7 +262,8 @@ def write_outputs(directory: Path, made_of: dict, texts: dict[str, dict[str, str
 
 
 def describe_source(source: Source) -> dict[str, str]:
-    return {"source": source.name, "data": source.fingerprint, "prompts": prompts.fingerprint()}
+    found = {"source": source.name, "data": source.fingerprint, "prompts": prompts.fingerprint()}
+    return found | ({"data_artifact": source.data_artifact} if source.data_artifact else {})
 
 
 def load_source(options: argparse.Namespace) -> Source:
@@ -281,10 +282,11 @@ def run_source(run_dir: Path) -> Source:
     from genrec.data.sequences import load_sequences, load_splits, seen_in_training
 
     directory = run_dir / "data"
-    dataset = require(directory, "data/prepare.py").config["data.dataset"]
+    manifest = require(directory, "data/prepare.py")
     sequences, splits = load_sequences(directory / SEQUENCES), load_splits(directory / SPLITS)
     seen = seen_in_training(sequences, splits)
-    return prepared_source(dataset, load_catalog(directory / CATALOG), sequences, seen)
+    catalog = load_catalog(directory / CATALOG)
+    return prepared_source(manifest.config["data.dataset"], catalog, sequences, seen, manifest.fingerprint)
 
 
 def parse_options() -> argparse.Namespace:

@@ -1,6 +1,7 @@
 """Item texts -> sentence vectors, row = item. Killed and run again, it goes on from the last finished shard.
 
 reads   data/catalog.parquet                        or, with --root DIR, DIR/<dataset>.item.json
+        --descriptions FILE: JSON {item id: text}, such as UR4Rec/models/llm_generator.py writes
 writes  embeddings/<dataset>.emb.npy (N, D) float32  or, with --root DIR, DIR/<dataset>.emb.npy
 
     python rq/text2emb/amazon_text2emb.py --config config/0.5b.yaml
@@ -12,14 +13,17 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from genrec.artifacts import CATALOG, EMBEDDINGS, ITEM_JSON
+from genrec.artifacts import CATALOG, EMBEDDINGS, ITEM_JSON, sha256
 from genrec.commandline import Command, parse
 from genrec.config import Config
 from genrec.stage import main, note, one_line_failures, stage_dir
+
+if TYPE_CHECKING:
+    from genrec.data.catalog import Catalog
 
 STAGE = "embeddings"
 
@@ -27,9 +31,9 @@ STAGE = "embeddings"
 def build(config: Config, partial: Path) -> dict[str, Any]:
     """The stage: texts of the catalogue -> <dataset>.emb.npy in `partial`."""
     from genrec.data.catalog import load_catalog
-    from genrec.models.item_encoder import forget_shards, item_texts
+    from genrec.models.item_encoder import forget_shards
 
-    texts = item_texts(load_catalog(stage_dir(config, "data") / CATALOG))
+    texts = texts_of(config, load_catalog(stage_dir(config, "data") / CATALOG))
     statistics = write_vectors(config, texts, partial, partial)
     forget_shards(partial)
     return statistics
@@ -44,9 +48,9 @@ def without_run(command: Command, root: Path) -> None:
 def write_beside(config: Config, root: Path, dry_run: bool) -> None:
     """<root>/<dataset>.item.json -> <root>/<dataset>.emb.npy."""
     from genrec.data.item_json import read_item_json
-    from genrec.models.item_encoder import forget_shards, item_texts
+    from genrec.models.item_encoder import forget_shards
 
-    texts = item_texts(read_item_json(root / ITEM_JSON.format(dataset=config.data.dataset)))
+    texts = texts_of(config, read_item_json(root / ITEM_JSON.format(dataset=config.data.dataset)))
     target = root / EMBEDDINGS.format(dataset=config.data.dataset)
     if dry_run:
         again = ", in place of the one there" if target.exists() else ""
@@ -57,6 +61,17 @@ def write_beside(config: Config, root: Path, dry_run: bool) -> None:
     forget_shards(work)
     work.rmdir()
     note(STAGE, f"done -> {target}")
+
+
+def texts_of(config: Config, catalog: Catalog) -> list[str]:
+    """(N,) one text an item, with those of --descriptions."""
+    from genrec.data.given_texts import with_descriptions
+    from genrec.models.item_encoder import item_texts
+
+    if config.embeddings.descriptions:
+        catalog, line = with_descriptions(catalog, config.embeddings.descriptions)
+        note(STAGE, line)
+    return item_texts(catalog)
 
 
 def work_name(config: Config, texts: list[str]) -> str:
@@ -76,7 +91,9 @@ def write_vectors(config: Config, texts: list[str], directory: Path, work_dir: P
 def sources(config: Config) -> dict[str, str]:
     from genrec.models.item_encoder import checkpoint_fingerprint
 
-    return checkpoint_fingerprint(config.embeddings.plm_checkpoint)
+    path = config.embeddings.descriptions
+    given = {"descriptions": sha256(path)[:16]} if path and path.is_file() else {}
+    return checkpoint_fingerprint(config.embeddings.plm_checkpoint) | given
 
 
 if __name__ == "__main__":

