@@ -31,7 +31,9 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from genrec.models.adapters import attach, merged
     from genrec.models.generative import Card, Decoding, GenerativeModel, save_card
     from genrec.models.language import sid_vocabulary
+    from genrec.models.trie import build_trie
     from genrec.sids import load_index
+    from genrec.training.answer_loss import make_legal
     from genrec.training.supervised import RowBuilder, to_dataset, train, training_rows, valid_scores
     from genrec.training.tracking import callbacks
 
@@ -58,9 +60,14 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
     def decode() -> dict[str, float]:
         generative = GenerativeModel(model, tokenizer, texts, config.sft.cutoff_len)
-        return valid_scores(generative.recommend(valid, 10, Decoding(num_beams=20)), valid.target)
+        decoding = Decoding(num_beams=20, normalisation=config.sft.normalisation)
+        return valid_scores(generative.recommend(valid, 10, decoding), valid.target)
 
-    statistics = train(config, directory, model, tokenizer, rows, decode, callbacks(config, "sft"))
+    legal = None
+    if config.sft.normalisation == "trie":
+        sids, size = sid_vocabulary(tokenizer, index).to(model.device), model.get_input_embeddings().num_embeddings
+        legal = make_legal(build_trie(index).to(model.device), sids, size)
+    statistics = train(config, directory, model, tokenizer, rows, decode, callbacks(config, "sft"), legal)
     statistics |= {"rows": len(rows), "answer_tokens": targets}
     if stage.rank() > 0:
         return statistics
@@ -93,7 +100,14 @@ def make_model(config: Config, texts: Any) -> tuple[Any, Any]:
 
     from genrec.data.tasks import TASKS
     from genrec.models.device import pick_device
-    from genrec.models.language import catalog_texts, load_pretrained, make_scratch, teach_sids, train_tokenizer
+    from genrec.models.language import (
+        add_dropout,
+        catalog_texts,
+        load_pretrained,
+        make_scratch,
+        teach_sids,
+        train_tokenizer,
+    )
 
     settings = config.sft
     if settings.train_from_scratch:
@@ -103,6 +117,8 @@ def make_model(config: Config, texts: Any) -> tuple[Any, Any]:
     else:
         model, tokenizer = load_pretrained(settings.base_model, torch.float32)
     teach_sids(model, tokenizer, texts.index, texts.catalog.title.tolist() if settings.sid_init == "text" else None)
+    if settings.train_from_scratch:
+        add_dropout(model, settings.scratch)
     return model.to(pick_device(config.run.device)), tokenizer
 
 

@@ -147,6 +147,8 @@ class Scratch(Section):
     num_heads: int = knob(4, "attention heads", ge=1)
     intermediate_size: int = knob(384, "feed-forward width", ge=8)
     dropout: float = knob(0.1, "dropout of attention", ge=0, lt=1)
+    embedding_dropout: float = knob(0.0, "dropout of the token embeddings that are read", ge=0, lt=1)
+    hidden_dropout: float = knob(0.0, "dropout of what each attention and feed-forward adds", ge=0, lt=1)
     vocab_size: int = knob(2000, "text tokens of the tokenizer trained on the catalogue", ge=300)
 
 
@@ -204,6 +206,9 @@ class Sft(Section):
     )
     sid_init: Literal["text", "random"] = knob(
         "text", "new SID rows: mean title embedding of the code's items, or random"
+    )
+    normalisation: Literal["vocab", "trie"] = knob(
+        "vocab", "loss of SID tokens: softmax over all tokens, or over the legal children; evaluate's must be the same"
     )
     batch_size: int = knob(128, "rows an optimizer step", ge=1)
     micro_batch_size: int = knob(16, "rows a forward pass", ge=1)
@@ -421,6 +426,10 @@ def check_together(config: Config) -> None:
     if sft.freeze_LLM and (sft.lora.r or sft.train_from_scratch):
         other = f"sft.lora.r {sft.lora.r}" if sft.lora.r else "sft.train_from_scratch True"
         raise ConfigError(f"sft.freeze_LLM True and {other} exclude each other")
+    if sft.normalisation == "trie" and evaluate.normalisation == "vocab":
+        raise ConfigError(
+            "sft.normalisation trie does not train what evaluate.normalisation vocab reads; set both to trie"
+        )
     if not any(sft.tasks.values()):
         raise ConfigError(f"sft.tasks has no task with a share above 0: {sft.tasks}")
     for key in sft.trainer:

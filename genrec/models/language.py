@@ -6,11 +6,13 @@ N items, V vocabulary, d width
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -106,6 +108,21 @@ def make_scratch(shape: Scratch, tokenizer: PreTrainedTokenizerBase, max_length:
         pad_token_id=tokenizer.pad_token_id,
     )
     return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+
+
+def add_dropout(model: PreTrainedModel, shape: Scratch) -> None:
+    """Dropout in training where Qwen2 has none: hooks on this object, of which nothing is saved.
+
+    After `teach_sids`, which may replace the embedding.
+    """
+
+    def drop(share: float) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+        return lambda module, _, output: nn.functional.dropout(output, share, module.training)
+
+    model.get_input_embeddings().register_forward_hook(drop(shape.embedding_dropout))
+    for block in model.get_decoder().layers:
+        for last in (block.self_attn.o_proj, block.mlp.down_proj):
+            last.register_forward_hook(drop(shape.hidden_dropout))
 
 
 def teach_sids(

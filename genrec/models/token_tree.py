@@ -8,9 +8,12 @@ when it lies in j's subtree. One integer a token stands for the (S, S) mask unti
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -85,6 +88,46 @@ def chain(pieces: Sequence[Sequence[int]], asked: Sequence[int], weights: Sequen
     del ids[answers[-1] :]  # the last answer token is only predicted
     predictor = [place - 1 for place in answers]
     return TokenTree(ids, list(range(len(ids))), [len(ids)] * len(ids), predictor, labels, weight)
+
+
+def join(trees: Sequence[TokenTree], width: int) -> list[TokenTree]:
+    """Rows that begin alike, the prompt's head say, as branches of one trunk while that has at most `width` tokens.
+
+    The same answers are asked with the same tokens before them, so losses are equal, and what is shared is read once.
+    """
+    rows: list[list[TokenTree]] = []
+    for tree in sorted(trees, key=lambda tree: tree.ids):
+        if rows and joined_length([*rows[-1], tree]) <= width:
+            rows[-1].append(tree)
+        else:
+            rows.append([tree])
+    return [branched(row, shared_length(row)) for row in rows]
+
+
+def shared_length(trees: Sequence[TokenTree]) -> int:
+    """How many first tokens the trees have in common, everything after being under them."""
+    alike = len(os.path.commonprefix([tree.ids for tree in trees]))
+    return min(sum(1 for _ in takewhile(len(tree.ids).__eq__, tree.end[:alike])) for tree in trees)
+
+
+def joined_length(trees: Sequence[TokenTree]) -> int:
+    """Tokens of the trees on one trunk; more than any row may have when they share nothing."""
+    shared = shared_length(trees)
+    return shared + sum(len(tree.ids) - shared for tree in trees) if shared else sys.maxsize
+
+
+def branched(trees: Sequence[TokenTree], shared: int) -> TokenTree:
+    """One tree of several whose first `shared` tokens are the same."""
+    ids, position = trees[0].ids[:shared], trees[0].position[:shared]
+    end, predictor, labels, weight = [], [], [], []
+    for tree in trees:
+        moved = len(ids) - shared
+        ids, position = ids + tree.ids[shared:], position + tree.position[shared:]
+        end += [stop + moved for stop in tree.end[shared:]]
+        predictor += [place if place < shared else place + moved for place in tree.predictor]
+        labels += tree.labels
+        weight += tree.weight
+    return TokenTree(ids, position, [len(ids)] * shared + end, predictor, labels, weight)
 
 
 def visible(end: Tensor) -> Tensor:

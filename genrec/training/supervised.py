@@ -6,8 +6,10 @@ E examples, H history, B rows, A answer tokens
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -21,10 +23,12 @@ from genrec.data.prompts import Encoder
 from genrec.data.sequences import Sequences, Split, examples
 from genrec.data.tasks import TASKS, Task, Texts, copies, row_numbers, task_row
 from genrec.evaluation.metrics import Recommendations, item_scores
-from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, chain, collate, grow
+from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, chain, collate, grow, join
 from genrec.stage import processes
+from genrec.training.answer_loss import Legal, answer_loss
 
 VALID_METRIC = "ndcg@10"
+TREE = tuple(field.name for field in fields(TokenTree))
 
 
 class RowBuilder:
@@ -130,26 +134,37 @@ def window_rows(
 
 def to_dataset(trees: Iterator[TokenTree]) -> datasets.Dataset:
     """Columns of a TokenTree and `length`, by which the Trainer groups rows."""
-    columns: dict[str, list] = {name: [] for name in ("ids", "position", "end", "predictor", "labels", "weight")}
+    columns: dict[str, list] = {name: [] for name in TREE}
     for tree in trees:
         for name, column in columns.items():
             column.append(getattr(tree, name))
     return datasets.Dataset.from_dict({**columns, "length": [len(ids) for ids in columns["ids"]]})
 
 
+class Collator:
+    """Dataset rows -> a batch; rows that begin alike are joined up to `width` tokens, so prompt heads are read once."""
+
+    def __init__(self, width: int):
+        self.width = width
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        trees = [TokenTree(**{name: row[name] for name in TREE}) for row in rows]
+        return collate([vars(tree) for tree in join(trees, self.width)])
+
+
 class TreeTrainer(Trainer):
     """transformers.Trainer on token trees; `evaluate` decodes and scores instead of computing a loss."""
 
-    def __init__(self, *args, decode: Callable[[], dict[str, float]], **kwargs):
+    def __init__(self, *args, decode: Callable[[], dict[str, float]], legal: Legal | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.decode = decode
+        self.legal = legal  # which tokens the loss normalises over, all where None
         self.model_accepts_loss_kwargs = True  # the loss below is already a mean over the whole optimizer step
 
     def compute_loss(self, model, inputs: dict[str, Tensor], return_outputs=False, num_items_in_batch=None):
         logits, labels = answer_logits(model, inputs, self.accelerator.unwrap_model(model))
-        losses = torch.nn.functional.cross_entropy(
-            logits.float(), labels, reduction="none", label_smoothing=self.args.label_smoothing_factor
-        )  # (A',)
+        legal = self.legal(labels) if self.legal else None
+        losses = answer_loss(logits.float(), labels, legal, self.args.label_smoothing_factor)  # (A',)
         total = (losses * inputs["weight"][inputs["labels"] != IGNORE]).sum()
         count = len(labels)
         if (
@@ -219,6 +234,7 @@ def train(
     rows: datasets.Dataset,
     decode: Callable[[], dict[str, float]],
     callbacks: list,
+    legal: Legal | None = None,
 ) -> dict[str, float]:
     """Train in place, from the newest checkpoint in `directory` if any; the model ends as the best on valid."""
     stop = [EarlyStoppingCallback(config.sft.early_stop)] if config.sft.early_stop else []
@@ -227,9 +243,10 @@ def train(
         args=training_arguments(config, directory, len(rows)),
         train_dataset=rows,
         eval_dataset=rows.select(range(1)),
-        data_collator=collate,
+        data_collator=Collator(config.sft.cutoff_len),
         processing_class=tokenizer,
         decode=decode,
+        legal=legal,
         callbacks=[*stop, *callbacks],
     )
     trainer.train(resume_from_checkpoint=newest_checkpoint(directory))

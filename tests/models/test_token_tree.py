@@ -2,7 +2,7 @@
 
 import torch
 
-from genrec.models.token_tree import IGNORE, Branch, answer_logits, collate, grow, visible
+from genrec.models.token_tree import IGNORE, Branch, answer_logits, chain, collate, grow, join, visible
 
 TRUNK = [3, 1, 4, 1, 5]
 BRANCHES = [Branch(2, [7, 8], [20, 21, 22]), Branch(5, [7, 8], [23, 24, 25]), Branch(5, [], [26, 27])]
@@ -64,3 +64,23 @@ def test_padding_is_ignored():
     assert (batch["labels"][1, 1:] == IGNORE).sum() == len(trees[0].labels) - 1
     mask = visible(batch["end"])[1, 0]
     assert mask.diagonal().all() and not mask[0, 1:].any()  # a pad sees itself, nobody sees a pad
+
+
+def test_joined_rows_ask_the_same_with_the_head_read_once(model):
+    head = [3, 1]
+    rows = [
+        grow(TRUNK, BRANCHES),
+        chain([head, [6, 7], [8, 9]], [1, 2], [1.0, 2.0]),
+        chain([head, [6, 7], [2, 4]], [2], [0.5]),
+        grow([9, 2], [Branch(2, [6], [30, 31])]),
+    ]
+    joined = join(rows, 30)
+    assert len(joined) == 2 and sum(len(tree.ids) for tree in joined) == sum(len(tree.ids) for tree in rows) - 2 * 2
+
+    def asked(trees):
+        """(label, its weight, log-probability), in an order that does not depend on the rows."""
+        labels = [pair for tree in trees for pair in zip(tree.labels, tree.weight, strict=True)]
+        return sorted((*pair, logp) for pair, logp in zip(labels, tree_logprobs(model, trees).tolist(), strict=True))
+
+    torch.testing.assert_close(torch.tensor(asked(joined)), torch.tensor(asked(rows)), atol=1e-5, rtol=0)
+    assert [tree.ids for tree in join(rows, 5)] == sorted(tree.ids for tree in rows)  # no room: rows stay alone

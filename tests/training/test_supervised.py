@@ -1,5 +1,6 @@
 """Packed rows ask exactly what plain rows ask: same prompts, same answers, same loss."""
 
+import copy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from genrec.commandline import parse_strict
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Sequences, Split, examples
 from genrec.data.tasks import RECOMMEND, TASKS, Texts, commonest, make_texts, task_rows
-from genrec.models.language import make_scratch, sid_vocabulary, teach_sids, train_tokenizer
+from genrec.models.language import add_dropout, make_scratch, sid_vocabulary, teach_sids, train_tokenizer
 from genrec.models.token_tree import answer_logits, collate
 from genrec.sids import make_index
 from genrec.training.supervised import RowBuilder, TreeTrainer, packed_rows, to_dataset, training_rows
@@ -236,6 +237,7 @@ def test_a_weight_of_two_is_the_row_twice(texts, tokenizer, model, sequences):
     def loss(trees, count):
         trainer = TreeTrainer.__new__(TreeTrainer)
         trainer.args, trainer.accelerator = SimpleNamespace(label_smoothing_factor=0.0), OneProcess()
+        trainer.legal = None
         return trainer.compute_loss(model, collate([vars(tree) for tree in trees]), num_items_in_batch=count).item()
 
     twice = loss([builder.row(RECOMMEND, *row) for row in [*rows, rows[1]]], 15)
@@ -294,3 +296,16 @@ def test_packed_rows_with_a_profile_ask_what_plain_rows_and_evaluation_ask(
         tuple(builder.encoder.prompt(with_profile.prompt(RECOMMEND, history), cutoff - 3)) for history in cut.history
     }
     assert {ids for ids, _ in asked(packed, len(train))} == prompts
+
+
+def test_dropout_of_a_model_from_scratch_is_on_in_training_alone(texts, tokenizer):
+    flags = ["hidden_size", "32", "dropout", "0", "embedding_dropout", "0.5", "hidden_dropout", "0.5"]
+    named = [f"--sft.scratch.{word}" if place % 2 == 0 else word for place, word in enumerate(flags)]
+    shape = parse_strict(named).config.sft.scratch
+    dropped = make_scratch(shape, tokenizer, 64)
+    plain = copy.deepcopy(dropped).train()
+    add_dropout(dropped, shape)
+    ids = torch.arange(20)[None]
+    assert torch.equal(dropped.eval()(ids).logits, plain(ids).logits)
+    assert not torch.equal(dropped.train()(ids).logits, plain(ids).logits)
+    assert dropped.state_dict().keys() == plain.state_dict().keys()

@@ -1,0 +1,60 @@
+"""The loss of answer tokens: over all tokens, or over those that the catalogue allows in their place.
+
+A answer tokens, W most children of a trie node, V vocabulary
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genrec.models.beam import NEVER, SidVocabulary
+from genrec.models.trie import Trie
+
+TEXT = -1  # level of a token that is no SID token
+
+
+def answer_loss(logits: Tensor, labels: Tensor, legal: Tensor | None, smoothing: float) -> Tensor:
+    """-(1 - s) log p(label) - s mean of log p over the legal tokens, (A, V), (A,) -> (A,).
+
+    p is the softmax over the legal tokens (A, V), over all tokens where `legal` is None.
+    """
+    if legal is None:
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+    logp = logits.masked_fill(~legal, NEVER).log_softmax(-1)
+    taken = logp.gather(-1, labels[:, None])[:, 0]
+    spread = logp.masked_fill(~legal, 0.0).sum(-1) / legal.sum(-1)
+    return -((1 - smoothing) * taken + smoothing * spread)
+
+
+@dataclass(frozen=True)
+class Legal:
+    """Which tokens may stand in the place of a label: the trie's children after its SID so far, any after text."""
+
+    trie: Trie
+    sids: SidVocabulary
+    level: Tensor  # (V,) level of each token of the vocabulary, or TEXT
+
+    def __call__(self, labels: Tensor) -> Tensor:
+        """(A,) labels, each SID's tokens one after the other -> (A, V) bool."""
+        legal = torch.ones(len(labels), len(self.level), dtype=torch.bool, device=labels.device)
+        reached = torch.zeros_like(labels)  # trie node after each label
+        for depth in range(self.trie.num_levels):
+            at = (self.level[labels] == depth).nonzero()[:, 0]
+            node = reached[at - 1] if depth else torch.zeros_like(at)
+            child, real = self.trie.children(depth, node)  # (a, W)
+            token = self.sids.level(depth)[self.trie.code[depth][child].clamp(min=0)]
+            legal[at] = torch.zeros_like(legal[at]).scatter_reduce(1, token, real, "amax")
+            taken = (real & (token == labels[at, None])).int().argmax(-1, keepdim=True)
+            reached[at] = child.gather(1, taken)[:, 0]
+        return legal
+
+
+def make_legal(trie: Trie, sids: SidVocabulary, vocabulary: int) -> Legal:
+    level = torch.full((vocabulary,), TEXT, device=sids.token.device)
+    for depth in range(len(sids.sizes)):
+        level[sids.level(depth)] = depth
+    return Legal(trie, sids, level)
