@@ -1,10 +1,11 @@
-"""Train the sequential baselines: SASRec with the full softmax, or with the published loss (sasrec_bce).
+"""Train the sequential baselines: SASRec with the full softmax, with text vectors too, or with the published loss.
 
-Reads   data/
+Reads   data/, and embeddings/ for sasrec_text
 Writes  sequential/<model>/{model.safetensors, config.json, training.json}
 
     python sequential.py --config config/quickstart.yaml
-    python sequential.py --config config/0.5b.yaml --models sasrec,sasrec_bce --epochs 60
+    python sequential.py --config config/0.5b.yaml --models sasrec,sasrec_text
+    python sequential.py --config config/0.5b.yaml --models sasrec_bce --epochs 60
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from genrec import stage
+from genrec import artifacts, stage
+from genrec.artifacts import read_manifest
 from genrec.config import Config
 
 
@@ -21,6 +23,8 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     from genrec.data.prepared import load_prepared
     from genrec.training.sequential import TRAINING, read_training, train_sasrec
 
+    if "sasrec_text" in config.sequential.models:
+        artifacts.require(stage.stage_dir(config, "embeddings"), stage.STAGES["embeddings"][0])
     data = load_prepared(config)
     for name in config.sequential.models:
         (partial / name).mkdir(exist_ok=True)
@@ -34,5 +38,11 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     return {name: {"epochs": p.epoch, "valid_ndcg@10": p.best_ndcg} for name, p in trained.items()}
 
 
+def sources(config: Config) -> dict[str, str]:
+    """The embeddings, where a model reads them."""
+    made = read_manifest(stage.stage_dir(config, "embeddings")) if "sasrec_text" in config.sequential.models else None
+    return {"embeddings": made.fingerprint} if made else {}
+
+
 if __name__ == "__main__":
-    stage.main("sequential", "sequential", __doc__, build)
+    stage.main("sequential", "sequential", __doc__, build, sources)

@@ -314,9 +314,10 @@ class Evaluate(Section):
 class Sequential(Section):
     """SASRec, the baseline that language models must beat: trained on item numbers alone."""
 
-    models: list[Literal["sasrec", "sasrec_bce"]] = knob(
+    models: list[Literal["sasrec", "sasrec_text", "sasrec_bce"]] = knob(
         ["sasrec"],
-        "what to train: full-softmax SASRec, or the published one with a sampled negative; also as a,b",
+        "what to train: full-softmax SASRec, the same with the run's text vectors, or the published one with a sampled "
+        "negative; also as a,b",
         min_length=1,
     )
     hidden: int = knob(128, "width", ge=4)

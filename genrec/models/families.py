@@ -75,6 +75,7 @@ FAMILIES: dict[str, Family] = {
     "last_item": Family(load_last_item),
     "item_knn": Family(load_item_knn),
     "sasrec": Family(sequential_loader("sasrec"), reads=("sequential",)),
+    "sasrec_text": Family(sequential_loader("sasrec_text"), reads=("embeddings", "sequential")),
     "sasrec_bce": Family(sequential_loader("sasrec_bce"), reads=("sequential",)),
     "sft": Family(generative_loader("sft"), reads=("sids", "sft")),
     "sft_exact": Family(generative_loader("sft", exact=True), reads=("sids", "sft")),

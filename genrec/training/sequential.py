@@ -30,8 +30,10 @@ from genrec.data.weights import target_weights
 from genrec.evaluation.metrics import item_scores
 from genrec.models.device import pick_device
 from genrec.models.sasrec import SasRec, SasRecRecommender, Shape, save_sasrec
+from genrec.quantizers.build import load_vectors
 
 CHECKPOINT = "checkpoint.safetensors"
+TEXT = "sasrec_text"  # the model that reads the run's embeddings
 TRAINING = "training.json"  # written last: a directory that has it is finished
 
 
@@ -49,7 +51,7 @@ def train_sasrec(name: str, config: Config, data: Prepared, directory: Path) -> 
     """Train one model into `directory`; the epoch best on valid is what is kept."""
     options, seed = config.sequential, config.run.seed
     torch.manual_seed(seed)
-    model = SasRec(shape_of(name, options, len(data.catalog), data.max_history)).to(pick_device(config.run.device))
+    model = new_model(name, config, data).to(pick_device(config.run.device))
     optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     best = {key: value.clone() for key, value in model.state_dict().items()}
     windows = training_windows(data, options)
@@ -83,11 +85,14 @@ def decay(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def shape_of(name: str, options: Sequential, num_items: int, max_length: int) -> Shape:
-    """The published model scores by the dot product, whatever sequential.cosine says."""
+def new_model(name: str, config: Config, data: Prepared) -> SasRec:
+    """The published model (sasrec_bce) scores by the dot product, whatever sequential.cosine says."""
+    options, text = config.sequential, load_vectors(config, len(data.catalog)) if name == TEXT else None
     knobs = {key: getattr(options, key) for key in ("hidden", "blocks", "heads", "dropout", "temperature")}
-    cosine = options.cosine and name == "sasrec"
-    return Shape(num_items=num_items, max_length=max_length, cosine=cosine, **knobs)
+    cosine = options.cosine and name != "sasrec_bce"
+    width = 0 if text is None else text.shape[1]
+    shape = Shape(len(data.catalog), max_length=data.max_history, cosine=cosine, text=width, **knobs)
+    return SasRec(shape, text)
 
 
 def stopped(progress: Progress, options: Sequential) -> bool:
@@ -166,7 +171,7 @@ def bce(model: SasRec, states: Tensor, targets: Tensor, options: Sequential) -> 
     return -(F.logsigmoid(positive) + F.logsigmoid(-negative))
 
 
-LOSSES = {"sasrec": full_softmax, "sasrec_bce": bce}
+LOSSES = {"sasrec": full_softmax, "sasrec_text": full_softmax, "sasrec_bce": bce}
 
 
 def valid_ndcg(model: SasRec, valid) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 import sequential
-from genrec import stage
+from genrec import artifacts, stage
 from genrec.commandline import Command
 from genrec.config import Config
 from genrec.data.weights import target_weights
@@ -32,7 +32,7 @@ def config_of(run_dir, **options) -> Config:
 
 def train(config: Config, clean: bool = False) -> str:
     """Run the stage; its fingerprint."""
-    stage.run("sequential", Command(config, clean, dry_run=False), sequential.build)
+    stage.run("sequential", Command(config, clean, dry_run=False), sequential.build, sequential.sources)
     return stage.read_manifest(config.run.dir / "sequential").fingerprint
 
 
@@ -143,7 +143,7 @@ def test_weights_stand_beside_the_targets_they_belong_to_and_weigh_their_loss(tm
         assert batch.item.shape == batch.weight.shape and (batch.item[:, -1] >= 0).any()
 
     torch.manual_seed(0)
-    model = SasRec(training.shape_of("sasrec", options, len(shop.catalog), shop.max_history))
+    model = training.new_model("sasrec", config_of(tmp_path), shop)
     told = []
     monkeypatch.setattr(torch.Tensor, "backward", lambda loss: told.append(loss.item()))
     one = training.Windows(windows.item[:1], windows.weight[:1])
@@ -162,3 +162,49 @@ def test_a_weighted_training_ends_elsewhere(tmp_path, knob):
 
 def test_the_rate_falls_from_its_peak_to_nothing():
     assert [training.decay(done) for done in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+
+
+def write_vectors(config: Config, seed: int = 0) -> None:
+    """Random text vectors of the shop's items as the embeddings artifact."""
+
+    def build(config, directory):
+        np.save(directory / "small.emb.npy", np.random.default_rng(seed).normal(size=(20, 8)).astype(np.float32))
+        return {}
+
+    stage.run("embeddings", Command(config, clean=False, dry_run=False), build)
+
+
+def test_text_vectors_are_read_from_the_run_and_asked_for_when_missing(tmp_path):
+    config = config_of(tmp_path, epochs=20, models=["sasrec", "sasrec_text"])
+    shop = small_shop(num_users=150)
+    write_data(config, shop)
+    with pytest.raises(artifacts.ArtifactError, match="embeddings is not there yet; run first: python rq/text2emb"):
+        train(config)
+    write_vectors(config)
+    train(config)
+    assert "embeddings" in stage.read_manifest(tmp_path / "sequential").inputs
+    rows = shop.examples("test")
+    loaded = load_sasrec(tmp_path / "sequential" / "sasrec_text", "cpu")
+    assert item_scores(loaded.recommend(rows, 10), rows.target)["hr@1"].mean() > 0.6
+    vectors = np.load(tmp_path / "embeddings" / "small.emb.npy")
+    centred = vectors - vectors.mean(axis=0)
+    expected = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    assert loaded.model.text.numpy() == pytest.approx(expected, abs=1e-6)
+    stage.remove(tmp_path / "embeddings")
+    write_vectors(config, seed=1)
+    with pytest.raises(artifacts.ArtifactError, match="embeddings is now"):
+        train(config)
+
+
+def test_an_item_that_was_never_bought_is_known_by_its_text():
+    torch.manual_seed(0)
+    text = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    text[5] = text[2]
+    model = SasRec(Shape(6, 8, 1, 2, 0.0, 5, True, 0.1, text=4), text).eval()
+    with torch.no_grad():
+        model.item.weight.zero_()
+    states = torch.randn(3, 8)
+    assert torch.equal(model.score(states)[:, 2], model.score(states)[:, 5])
+    assert torch.allclose(model.vectors(), model.text @ model.project.weight.T, atol=1e-6)
+    model.score(states).sum().backward()
+    assert model.project.weight.grad.abs().sum() > 0
