@@ -63,10 +63,11 @@ def write_sample(
     seed: int = 0,
     mm_emb_id: tuple[str, ...] = ("81", "82", "83"),
     widths: dict[str, int] | None = None,
+    longest: int = LONGEST,
 ) -> World:
     """All files of the competition; the same arguments write the same bytes. `widths` replaces the real widths."""
     random = np.random.default_rng(seed)
-    world = make_world(num_users, num_items, random)
+    world = make_world(num_users, num_items, longest, random)
     directory.mkdir(parents=True, exist_ok=True)
     safe_pickle.dump(world.indexer, directory / files.INDEXER)
     known = {str(item + 1): world.coded(item) for item in range(num_items)}
@@ -81,7 +82,7 @@ def write_sample(
     return world
 
 
-def make_world(num_users: int, num_items: int, random: np.random.Generator) -> World:
+def make_world(num_users: int, num_items: int, longest: int, random: np.random.Generator) -> World:
     items, users = num_items + max(1, num_items // 20), num_users + max(1, round(num_users * COLD))
     topics = max(2, -(-num_items // TOPIC_SIZE))
     topic = np.concatenate([np.arange(num_items) // TOPIC_SIZE, random.integers(0, topics, items - num_items)])
@@ -92,15 +93,15 @@ def make_world(num_users: int, num_items: int, random: np.random.Generator) -> W
     profile = [user_features(pair, random) for pair in taste.tolist()]
     creative = (20_000_000_000 + random.permutation(10 * items)[:items]).tolist()
     names = [f"user_{number:08d}" for number in random.permutation(10 * users)[:users].tolist()]
-    walks = [walk(taste[user], num_items, random) for user in range(users)]
+    walks = [walk(taste[user], num_items, random.integers(SHORTEST, longest + 1), random) for user in range(users)]
     walks[num_users - 1] = []  # a user without interactions
     known = make_indexer(features[:num_items], profile[:num_users], creative[:num_items], names[:num_users])
     return World(num_items, num_users, topic, features, creative, taste, profile, names, walks, known)
 
 
-def walk(taste: np.ndarray, num_items: int, random: np.random.Generator) -> list[int]:
+def walk(taste: np.ndarray, num_items: int, length: int, random: np.random.Generator) -> list[int]:
     """Items of one user: along a ring, with jumps to popular items (Zipf by place) of either topic."""
-    items, length = [], random.integers(SHORTEST, LONGEST + 1)
+    items: list[int] = []
     for step in range(length):
         if step and random.random() < FOLLOW:
             begin = items[-1] // TOPIC_SIZE * TOPIC_SIZE

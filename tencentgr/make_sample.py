@@ -17,6 +17,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output_dir", type=Path, required=True, help="where the files go")
     parser.add_argument("--users", type=int, default=2000, help="users of seq.jsonl (default 2000)")
     parser.add_argument("--items", type=int, default=1000, help="items of the indexer (default 1000)")
+    parser.add_argument("--longest", type=int, default=40, help="interactions a user, at most (default 40)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     parser.add_argument("--mm_emb_id", nargs="+", default=["81"], help="embeddings to write, of 81 .. 86 (default 81)")
     parser.add_argument("--width", type=int, help="width of all embeddings in place of their real ones")
@@ -26,15 +27,17 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from genrec.stage import fail, note, one_line_failures
     from tencentgr.files import WIDTHS
-    from tencentgr.generator import TOPIC_SIZE, write_sample
+    from tencentgr.generator import SHORTEST, TOPIC_SIZE, write_sample
 
-    if args.users < 2 or args.items < 2 * TOPIC_SIZE:
-        fail(f"--users {args.users} --items {args.items}: at least 2 users and {2 * TOPIC_SIZE} items are needed", 2)
+    for name, least in (("users", 2), ("items", 2 * TOPIC_SIZE), ("longest", SHORTEST)):
+        if getattr(args, name) < least:
+            fail(f"--{name} is {getattr(args, name)}; it must be at least {least}", 2)
     if unknown := [mm_id for mm_id in args.mm_emb_id if mm_id not in WIDTHS]:
         fail(f"--mm_emb_id {unknown[0]} is none of {', '.join(WIDTHS)}", 2)
     widths = {mm_id: args.width for mm_id in args.mm_emb_id} if args.width else None
     with one_line_failures(args.output_dir):
-        world = write_sample(args.output_dir, args.users, args.items, args.seed, tuple(args.mm_emb_id), widths)
+        ids = tuple(args.mm_emb_id)
+        world = write_sample(args.output_dir, args.users, args.items, args.seed, ids, widths, args.longest)
     events = sum(len(walk) for walk in world.walks[: args.users])
     note("sample", f"{args.users:,} users, {args.items:,} items, {events:,} interactions -> {args.output_dir}")
 
