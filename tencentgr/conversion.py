@@ -8,6 +8,7 @@ T interactions, S lines (a user each), R rows of a feature table
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,14 +52,14 @@ class Converted:
 
 @dataclass
 class Parsed:
-    """Columns that grow line by line."""
+    """Columns that grow line by line; those of interactions are packed, 17 bytes each."""
 
     ledger: Ledger
     tally: Counter = field(default_factory=Counter)
     length: list[int] = field(default_factory=list)  # interactions a line
-    item: list[int] = field(default_factory=list)
-    action: list[int] = field(default_factory=list)
-    time: list[int] = field(default_factory=list)
+    item: array = field(default_factory=lambda: array("q"))
+    action: array = field(default_factory=lambda: array("b"))
+    time: array = field(default_factory=lambda: array("q"))
     user: list[int | str] = field(default_factory=list)
     profile: list[Record | None] = field(default_factory=list)
     unseen: dict[int, Record] = field(default_factory=dict)  # features of items beyond the indexer, by creative id
@@ -139,11 +140,15 @@ def is_record(record: Any) -> bool:
     if not isinstance(record, list) or len(record) != 6:
         return False
     user, item, user_features, item_features, action, time = record
-    if type(user) not in (int, str) or type(time) is not int or not (action is None or type(action) is int):
+    if type(user) not in (int, str) or not is_number(time, 2**62) or not (action is None or is_number(action, 2**7)):
         return False
     if item is None:
         return isinstance(user_features, dict)
-    return type(item) is int and item > 0 and (item_features is None or isinstance(item_features, dict))
+    return is_number(item, 2**62) and item > 0 and (item_features is None or isinstance(item_features, dict))
+
+
+def is_number(value: Any, end: int) -> bool:
+    return type(value) is int and 0 <= value < end
 
 
 def check_offsets(path: Path, begins: np.ndarray, lines: Path) -> None:
