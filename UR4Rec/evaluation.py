@@ -26,7 +26,7 @@ from UR4Rec.data.dataset_loader import ItemMetadata
 from UR4Rec.data.multimodal_dataset import Batch, EpochLoader
 
 LIST_LENGTH = max(CUTOFFS)
-CANDIDATE_CUTOFFS = (5, 10, 20)
+RANK_CUTOFFS = (5, 10, 20)
 
 ScoreAll = Callable[[Batch], Tensor]  # -> (B, N + 1), column = item id; column 0 is not read
 ScoreSome = Callable[[Batch, Tensor], Tensor]  # batch, item ids (B, C) -> (B, C)
@@ -85,17 +85,21 @@ def rank(scores: Tensor, batch: Batch, seen: np.ndarray | None, k: int = LIST_LE
 
 @torch.no_grad()
 def evaluate_candidates(score: ScoreSome, loader: EpochLoader) -> dict[str, float]:
-    """{"hit@10", "ndcg@10", ..., "mrr", "avg_rank"} of the target among the loader's candidates; rank 1 is the best."""
+    """rank_metrics of the target among the loader's candidates."""
     ranks, candidates = [], 0
     for batch in loader:
         items = batch["candidate_items"]
         candidates = items.shape[1]
         ranks.append(candidate_ranks(score(batch, items).float().cpu().numpy()))
-    rank = np.concatenate(ranks)
-    scores = scores_at(rank, rank, candidates)
+    return rank_metrics(np.concatenate(ranks), candidates)
+
+
+def rank_metrics(rank: np.ndarray, compared: int) -> dict[str, float]:
+    """Ranks (E,), 0 the best of `compared` items -> {"hit@10", "ndcg@10", ..., "mrr", "avg_rank"}, there 1 the best."""
+    scores = scores_at(rank, rank, compared)
     metrics = {
         f"{name}@{cutoff}": float(scores[f"{ours}@{cutoff}"].mean())
-        for cutoff in CANDIDATE_CUTOFFS
+        for cutoff in RANK_CUTOFFS
         for name, ours in (("hit", "hr"), ("ndcg", "ndcg"))
     }
     return {**metrics, "mrr": float((1 / (rank + 1)).mean()), "avg_rank": float((rank + 1).mean())}
@@ -104,6 +108,15 @@ def evaluate_candidates(score: ScoreSome, loader: EpochLoader) -> dict[str, floa
 def candidate_ranks(scores: np.ndarray) -> np.ndarray:
     """(B, C), the target's score first -> (B,) others that are not below it; what is NaN is not below."""
     return (~(scores[:, 1:] < scores[:, :1])).sum(axis=1)
+
+
+def full_ranks(scores: Tensor, batch: Batch, seen: np.ndarray | None) -> np.ndarray:
+    """(B, N + 1) -> (B,) other items that are not below the target, leaving out `seen` (U, N + 1) where given."""
+    found, target = scores.float().cpu().numpy(), batch["target_items"].cpu().numpy()[:, None]
+    counts = np.ones(found.shape, dtype=bool) if seen is None else ~seen[batch["user_index"].cpu().numpy()]
+    counts[:, 0] = False
+    np.put_along_axis(counts, target, False, axis=1)
+    return (counts & ~(found < np.take_along_axis(found, target, axis=1))).sum(axis=1)
 
 
 def as_catalog(item_metadata: ItemMetadata) -> Catalog:

@@ -5,6 +5,7 @@ B rows, L positions, N items, U users, n negatives, S side of a poster
 A batch is a dict:
     user_ids            list of B ids, as in user_sequences
     user_index          (B,) int64, the user's place in user_sequences
+    history_length      (B,) int64, the user's events before the target, however many of them input_seq shows
     input_seq           (B, L) int64, item ids 1..N, left-padded with 0, oldest first
     seq_padding_mask    (B, L) bool, True where input_seq is padding
     target_items        (B,) int64
@@ -120,11 +121,12 @@ class MultimodalDataset(Dataset):
         return {name: value[0] for name, value in self.__getitems__([row]).items()}
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        found = self.examples(np.asarray(rows))
+        found, chosen = self.examples(np.asarray(rows)), self.rows.take(np.asarray(rows))
         items = torch.from_numpy(found.history + 1).long()  # (B, L) -1 becomes the padding 0
         batch = {
             "user_ids": [self.user_ids[user] for user in found.user],
             "user_index": torch.from_numpy(found.user).long(),
+            "history_length": torch.from_numpy(chosen.end - self.sequences.offset[chosen.user]),
             "input_seq": items,
             "seq_padding_mask": items == 0,
             "target_items": torch.from_numpy(found.target + 1).long(),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 from transformers import TrainerCallback
 
@@ -16,10 +18,7 @@ def callbacks(config: Config, stage: str) -> list[TrainerCallback]:
     tracker = config.run.tracker
     if tracker == "none":
         return []
-    if installed(tracker) is None:
-        raise ArtifactError(
-            f"run.tracker is {tracker}, which is not installed; pip install {tracker}, or --run.tracker none"
-        )
+    check_installed(tracker)
     logs = config.run.dir / "logs" / tracker
     if tracker == "tensorboard":
         from transformers.integrations import TensorBoardCallback
@@ -34,3 +33,34 @@ def callbacks(config: Config, stage: str) -> list[TrainerCallback]:
             project="genrec", experiment_name=f"{config.run.dir.name}-{stage}", mode="offline", logdir=str(logs)
         )
     ]
+
+
+def check_installed(tracker: str) -> None:
+    if installed(tracker) is None:
+        raise ArtifactError(f"the tracker {tracker} is not installed; pip install {tracker}, or choose none")
+
+
+def scalar_log(tracker: str, logs: Path, name: str) -> Callable[[dict[str, float], int], None]:
+    """For loops of our own: a function that records numbers by name at a step, under <logs>/<tracker>."""
+    if tracker == "none":
+        return lambda values, step: None
+    if tracker not in ("tensorboard", "swanlab"):
+        raise ArtifactError(f"no tracker '{tracker}'; known: none, tensorboard, swanlab")
+    check_installed(tracker)
+    directory = logs / tracker
+    directory.mkdir(parents=True, exist_ok=True)
+    if tracker == "tensorboard":
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(directory / name))
+
+        def write(values: dict[str, float], step: int) -> None:
+            for key, value in values.items():
+                writer.add_scalar(key, value, step)
+            writer.flush()
+
+        return write
+    import swanlab
+
+    run = swanlab.init(project="genrec", experiment_name=name, mode="offline", logdir=str(directory))
+    return lambda values, step: run.log(values, step=step)

@@ -58,6 +58,7 @@ def test_a_batch_is_what_the_contract_says(sequences):
     shapes = {name: (tuple(part.shape), part.dtype) for name, part in batch.items() if name != "user_ids"}
     assert shapes == {
         "user_index": ((8,), torch.int64),
+        "history_length": ((8,), torch.int64),
         "input_seq": ((8, 6), torch.int64),
         "seq_padding_mask": ((8, 6), torch.bool),
         "target_items": ((8,), torch.int64),

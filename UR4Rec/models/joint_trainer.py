@@ -1,0 +1,330 @@
+"""Training of UR4Rec in four stages, each of which says what learns and from which losses.
+
+    pretrain_sasrec      SASRec                        from its own loss
+    pretrain_retriever   the retriever                 from its own loss and the auxiliary terms
+    joint_finetune       gate + one module at a time   from that module's loss and the fused one; the modules alternate
+    end_to_end           everything                    from all losses
+
+B rows, T positions, P predicted positions, V ids (0 = padding), n negatives, d width
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genrec.training.tracking import scalar_log
+from UR4Rec.data.multimodal_dataset import Batch, EpochLoader
+from UR4Rec.evaluation import candidate_ranks, full_ranks, rank_metrics
+from UR4Rec.models.checkpoint import read_checkpoint, write_checkpoint
+from UR4Rec.models.retriever import Query
+from UR4Rec.models.retriever_moe import load_balance_loss
+from UR4Rec.models.training_strategies import (
+    AdaptiveAlternatingTrainer,
+    BidirectionalKnowledgeDistillation,
+    CurriculumWeightScheduler,
+    FixedAlternation,
+    MemoryBankContrastiveLoss,
+    UncertaintyWeighting,
+)
+from UR4Rec.models.ur4rec_v2 import PARTS, Known, UR4RecV2, checked_device
+
+# stage -> (what learns, whose next-item losses are taken); joint_finetune takes one module of each at a time
+STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "pretrain_sasrec": (("sasrec",), ("sasrec",)),
+    "pretrain_retriever": (("retriever",), ("retriever",)),
+    "joint_finetune": (("sasrec", "retriever", "fusion"), PARTS),
+    "end_to_end": (("sasrec", "retriever", "fusion"), PARTS),
+}
+PART_OF = {"pretrain_sasrec": "sasrec", "pretrain_retriever": "retriever"}  # what a stage is judged by, else fused
+
+RUN = 512  # positions scored at once
+
+
+class JointTrainer:
+    def __init__(
+        self,
+        model: UR4RecV2,
+        device: str | torch.device = "cpu",
+        sasrec_lr: float = 1e-3,
+        retriever_lr: float = 1e-4,
+        use_adaptive_alternating: bool = True,
+        use_curriculum_learning: bool = False,
+        use_memory_bank: bool = False,
+        use_knowledge_distillation: bool = False,
+        adaptive_switch_threshold: float = 0.01,
+        adaptive_min_steps: int = 5,
+        memory_bank_size: int = 65536,
+        kd_temperature: float = 4.0,
+        kd_weight: float = 0.1,
+        adaptive_window: int = 10,
+        use_uncertainty_weighting: bool = False,
+        loss: str = "softmax",
+        weight_decay: float = 0.01,
+        max_grad_norm: float = 1.0,
+        memory_bank_weight: float = 0.1,
+        balance_weight: float = 0.01,
+        curriculum_steps: int = 1000,
+        curriculum_warmup_steps: int = 100,
+        tracker: str = "none",
+        log_dir: Path | str = "outputs/ur4rec/logs",
+        seed: int = 42,
+    ):
+        """`loss` is softmax over the whole catalogue, or bpr against the rows' negatives.
+
+        `use_adaptive_alternating=False` lets the modules take turns step by step. The curriculum counts the steps in
+        which the retriever learns.
+        """
+        if loss not in LOSSES:
+            raise ValueError(f"no loss '{loss}'; known: {', '.join(LOSSES)}")
+        self.model, self.device, self.seed = model.to(checked_device(device)), torch.device(device), seed
+        self.loss_of, self.max_grad_norm = LOSSES[loss], max_grad_norm
+        self.adaptive_alternating = (
+            AdaptiveAlternatingTrainer(adaptive_window, adaptive_switch_threshold, adaptive_min_steps)
+            if use_adaptive_alternating
+            else FixedAlternation()
+        )
+        width = model.retriever.experts[next(iter(model.retriever.experts))].keys().shape[1]
+        self.curriculum = (
+            CurriculumWeightScheduler(curriculum_steps, curriculum_warmup_steps) if use_curriculum_learning else None
+        )
+        self.contrastive = MemoryBankContrastiveLoss(width, 0).to(device)
+        self.memory_bank = MemoryBankContrastiveLoss(width, memory_bank_size).to(device) if use_memory_bank else None
+        self.distillation = BidirectionalKnowledgeDistillation(kd_temperature) if use_knowledge_distillation else None
+        self.uncertainty = UncertaintyWeighting(PARTS).to(device) if use_uncertainty_weighting else None
+        self.kd_weight, self.memory_bank_weight, self.balance_weight = kd_weight, memory_bank_weight, balance_weight
+        self.optimizers = self.make_optimizers({"sasrec": sasrec_lr, "retriever": retriever_lr}, weight_decay)
+        self.log = scalar_log(tracker, Path(log_dir), "ur4rec")
+        self.global_step = self.retriever_steps = 0
+        print(f"ur4rec: {model.describe()}", flush=True)
+        self.set_training_stage("pretrain_sasrec")
+
+    def make_optimizers(self, rates: dict[str, float], weight_decay: float) -> dict[str, torch.optim.AdamW]:
+        """One for each module; the gate's has the retriever's rate, and the uncertainty weights beside it."""
+        fusion = [*self.model.fusion.parameters(), *(self.uncertainty.parameters() if self.uncertainty else ())]
+        parameters = {"sasrec": self.model.sasrec.parameters(), "retriever": self.model.retriever.parameters()}
+        parameters["fusion"] = fusion
+        rates = {**rates, "fusion": rates["retriever"]}
+        return {name: torch.optim.AdamW(parameters[name], rates[name], weight_decay=weight_decay) for name in rates}
+
+    # What learns
+
+    def set_training_stage(self, stage: str) -> None:
+        """Begin a stage: from now on exactly what it names has gradients."""
+        if stage not in STAGES:
+            raise ValueError(f"no stage '{stage}'; known: {', '.join(STAGES)}")
+        self.stage = stage
+        self.adaptive_alternating.reset()
+        self.let_learn(self.learning())
+
+    def learning(self) -> tuple[str, ...]:
+        """The modules that learn in the next step."""
+        if self.stage == "joint_finetune":
+            return self.adaptive_alternating.current_module, "fusion"
+        return STAGES[self.stage][0]
+
+    def let_learn(self, names: tuple[str, ...]) -> None:
+        for name in self.optimizers:
+            getattr(self.model, name).requires_grad_(name in names)
+
+    # Steps
+
+    def train_epoch(self, train_loader, epoch: int) -> dict[str, float]:
+        """One pass, in an order and with dropout that seed and epoch decide; mean of every loss over the steps."""
+        torch.manual_seed((self.seed << 20) + epoch)
+        if isinstance(train_loader, EpochLoader):
+            train_loader.set_epoch(epoch)
+        self.model.train()
+        steps = [self.train_step(batch) for batch in train_loader]
+        if not steps:
+            raise ValueError("the train loader gave no batch")
+        metrics = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
+        self.log({f"{self.stage}/{name}": value for name, value in metrics.items()}, self.global_step)
+        return metrics
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One batch; every loss as a number, `total_loss` the one whose gradient was taken."""
+        learning = self.learning()
+        self.let_learn(learning)
+        losses, total = self.losses(self.to_device(batch), learning)
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"step {self.global_step} of {self.stage}: the losses are {numbers(losses)}")
+        self.update(total, learning)
+        self.global_step += 1
+        self.retriever_steps += "retriever" in learning
+        found = numbers({**losses, "total_loss": total})
+        if self.stage == "joint_finetune":
+            module = self.adaptive_alternating.current_module
+            self.adaptive_alternating.step(found[f"{module}_loss"])
+        return found
+
+    def update(self, total: Tensor, learning: tuple[str, ...]) -> None:
+        chosen = [self.optimizers[name] for name in learning]
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        total.backward()
+        parameters = [p for optimizer in chosen for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        for optimizer in chosen:
+            optimizer.step()
+
+    # Losses
+
+    def losses(self, batch: Batch, learning: tuple[str, ...]) -> tuple[dict[str, Tensor], Tensor]:
+        """Every loss of the stage by name, and the sum that is learned from."""
+        parts = STAGES[self.stage][1]
+        chosen, targets = predicted(batch)
+        history = batch["input_seq"], chosen, batch.get("user_index"), batch.get("history_length")
+        known = self.model.read(*history, parts)
+        found = self.next_item_losses(known, parts, targets, batch["negative_items"][chosen.nonzero()[:, 0]])
+        taken = {name: found[name] for name in parts if name == "fused" or name in learning}
+        total = self.uncertainty(taken) if self.uncertainty and len(taken) > 1 else sum(taken.values())
+        if "distillation" in found:
+            total = total + self.kd_weight * found["distillation"]
+        extra = self.retriever_losses(known.query, chosen, targets) if "retriever" in learning else {}
+        total = total + sum(weight * loss for weight, loss in extra.values())
+        found |= {name: loss for name, (_, loss) in extra.items()}
+        return {f"{name}_loss": loss for name, loss in found.items()}, total
+
+    def next_item_losses(
+        self, known: Known, parts: tuple[str, ...], targets: Tensor, negatives: Tensor
+    ) -> dict[str, Tensor]:
+        """Means over positions, taken in runs whose scores (RUN, V) stay in the cache: a third of the time on a CPU."""
+        table = None if known.query is None else self.model.retriever.table()
+        sums: dict[str, Tensor] = {}
+        for number, run in enumerate(known.split(RUN)):
+            rows = slice(number * RUN, (number + 1) * RUN)
+            scores = self.model.score(run, parts, table)
+            losses = {name: self.loss_of(getattr(scores, name), targets[rows], negatives[rows]) for name in parts}
+            if self.distillation and "fused" in parts:
+                losses["distillation"] = self.distillation(scores.sasrec, scores.retriever)
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + loss * len(targets[rows])
+        return {name: total / len(targets) for name, total in sums.items()}
+
+    def retriever_losses(self, query: Query, chosen: Tensor, targets: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """name -> (weight, loss) of what the retriever learns beside the next item."""
+        extra: dict[str, tuple[float, Tensor]] = {}
+        if query.weight.shape[-1] > 1:
+            extra["balance"] = self.balance_weight, load_balance_loss(query)
+        if not self.curriculum and not self.memory_bank:
+            return extra
+        last = chosen.sum(dim=1).cumsum(dim=0) - 1  # (B,) each row's last predicted position
+        query, ids = query.at(last), targets[last]
+        users, items = self.model.retriever.user_vector(query), self.model.retriever.item_vectors(ids)
+        if self.memory_bank:
+            extra["memory_bank"] = self.memory_bank_weight, self.memory_bank(users, items, ids)
+        if self.curriculum:
+            weights = self.curriculum.weights(self.retriever_steps)
+            terms = {
+                "consistency": self.model.retriever.disagreement(ids),
+                "contrastive": self.contrastive(users, items, ids),
+                "diversity": crowding(items),
+            }
+            extra |= {name: (weights[name], term) for name, term in terms.items()}
+        return extra
+
+    # Evaluation
+
+    @torch.no_grad()
+    def evaluate(
+        self, loader: EpochLoader, part: str = "fused", protocol: str = "full", exclude_seen: bool = True
+    ) -> dict[str, float]:
+        """hit@k and ndcg@k (5, 10, 20), mrr, avg_rank; rank 1 is the best, ties count against the model.
+
+        `protocol` full ranks the whole catalogue without the user's past (with it, if not exclude_seen), candidates
+        ranks the target among 99 random items, whose numbers are far higher. `part` is fused, sasrec or retriever.
+        """
+        if protocol not in ("full", "candidates"):
+            raise ValueError(f"no protocol '{protocol}'; known: full, candidates")
+        ranks, compared = [], 0
+        for batch in loader:
+            scores = self.score(batch, part)  # (B, V)
+            if protocol == "full":
+                compared = scores.shape[1] - 1
+                ranks.append(full_ranks(scores, batch, loader.dataset.seen if exclude_seen else None))
+            else:
+                compared = batch["candidate_items"].shape[1]
+                ranks.append(candidate_ranks(scores.gather(1, batch["candidate_items"]).numpy()))
+        return rank_metrics(np.concatenate(ranks), compared)
+
+    @torch.no_grad()
+    def score(self, batch: Batch, part: str = "fused") -> Tensor:
+        """Log-probabilities of what comes next, (B, V) on the CPU."""
+        self.model.eval()
+        here = self.to_device(batch)
+        last = torch.zeros_like(here["input_seq"], dtype=torch.bool)
+        last[:, -1] = True
+        history = here["input_seq"], last, here.get("user_index"), here.get("history_length")
+        known = self.model.read(*history, (part,))
+        return getattr(self.model.score(known, (part,)), part).float().cpu()
+
+    def to_device(self, batch: Batch) -> Batch:
+        return {name: part.to(self.device) if isinstance(part, Tensor) else part for name, part in batch.items()}
+
+    # Checkpoints
+
+    def save_checkpoint(self, path: Path | str, **progress: Any) -> None:
+        """Weights, moments, memory bank and counters; a run that loads them goes on as if it had never stopped."""
+        write_checkpoint(Path(path), self.modules(), self.optimizers, {**self.counters(), "progress": progress})
+
+    def load_checkpoint(self, path: Path | str) -> dict[str, Any]:
+        """Fill this trainer, which must have been made with the same settings; returns what was kept as progress."""
+        state = read_checkpoint(Path(path), self.modules(), self.optimizers)
+        self.stage, self.global_step = state["stage"], state["global_step"]
+        self.retriever_steps = state["retriever_steps"]
+        self.adaptive_alternating.load_state_dict(state["alternation"])
+        self.let_learn(self.learning())
+        return state["progress"]
+
+    def modules(self) -> dict[str, nn.Module]:
+        found = {"model": self.model, "memory_bank": self.memory_bank, "uncertainty": self.uncertainty}
+        return {name: module for name, module in found.items() if module is not None}
+
+    def counters(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "global_step": self.global_step,
+            "retriever_steps": self.retriever_steps,
+            "alternation": self.adaptive_alternating.state_dict(),
+        }
+
+
+def predicted(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Which positions are predicted, (B, T) bool, and their targets (P,): all with windows, else the last of a row."""
+    if "target_seq" in batch:
+        chosen = batch["target_seq"] > 0
+        return chosen, batch["target_seq"][chosen]
+    chosen = torch.zeros_like(batch["input_seq"], dtype=torch.bool)
+    chosen[:, -1] = True
+    return chosen, batch["target_items"]
+
+
+def softmax_loss(scores: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+    """-log p(target) over the whole catalogue; log-probabilities (P, V), (P,) -> ()."""
+    return F.nll_loss(scores, targets)
+
+
+def bpr_loss(scores: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+    """-log sigmoid(s_target - s_negative), mean over negatives (arXiv 1205.2618); (P, V), (P,), (P, n) -> ()."""
+    return -F.logsigmoid(scores.gather(1, targets[:, None]) - scores.gather(1, negatives)).mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"softmax": softmax_loss, "bpr": bpr_loss}
+
+
+def crowding(vectors: Tensor) -> Tensor:
+    """Mean cosine between different rows; vectors of length 1 (B, d) -> (), 0 for a single row."""
+    together = vectors @ vectors.T
+    pairs = len(vectors) * (len(vectors) - 1)
+    return (together.sum() - together.diagonal().sum()) / max(pairs, 1)
+
+
+def numbers(losses: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(loss.detach()) for name, loss in losses.items()}

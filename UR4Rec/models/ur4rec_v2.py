@@ -1,0 +1,220 @@
+"""UR4Rec: SASRec over ids and a retriever over texts and images, fused by a learned, bounded gate.
+
+B histories, T positions, P chosen positions, V ids (0 = padding), K experts, d width
+
+    log p(i) = (1 - g) log p_sasrec(i) + g log p_retriever(i) + const,   0 < g < 1
+
+Both parts are normalised over the whole catalogue before they meet, so neither can drown the other by its scale and an
+item's score does not depend on which candidates stand beside it. The gate sees what both parts know of the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from genrec.artifacts import ArtifactError
+from UR4Rec.data.features import ItemFeatures
+from UR4Rec.models.multimodal_retriever import MultimodalRetriever
+from UR4Rec.models.preferences import Preferences, readable
+from UR4Rec.models.retriever import Frozen, Query, Retriever, Table
+from UR4Rec.models.retriever_moe import MoERetriever
+from UR4Rec.models.sasrec import SASRec
+from UR4Rec.models.text_retriever import TextRetriever
+
+PARTS = ("sasrec", "retriever", "fused")
+RETRIEVERS = ("moe", "text", "multimodal")
+
+
+class Scores(NamedTuple):
+    """Log-probabilities over all ids, (P, V) each; what was not asked for is None."""
+
+    sasrec: Tensor | None = None
+    retriever: Tensor | None = None
+    fused: Tensor | None = None
+    gate: Tensor | None = None  # (P,)
+
+
+class Known(NamedTuple):
+    """What both parts know of the user at P positions; None for a part that was not asked for."""
+
+    states: Tensor | None  # (P, d) of SASRec
+    query: Query | None  # (P, K, ...) of the retriever
+
+    def split(self, size: int) -> Iterator[Known]:
+        """The same in runs of `size` positions."""
+        P = len(self.states if self.query is None else self.query.weight)
+        for begin in range(0, P, size):
+            run = slice(begin, begin + size)
+            states = None if self.states is None else self.states[run]
+            yield Known(states, None if self.query is None else Query(*(part[run] for part in self.query)))
+
+
+class UR4RecV2(nn.Module):
+    def __init__(
+        self,
+        num_items: int,
+        sasrec_hidden_dim: int = 256,
+        text_embedding_dim: int = 384,
+        retriever_output_dim: int = 256,
+        device: str | torch.device = "cpu",
+        features: ItemFeatures | None = None,
+        preferences: Preferences | None = None,
+        retriever: str = "moe",
+        top_k: int = 0,
+        sasrec_num_blocks: int = 2,
+        sasrec_num_heads: int = 4,
+        max_seq_len: int = 50,
+        dropout: float = 0.3,
+        initial_gate: float = 0.1,
+    ):
+        """`num_items` counts ids, the padding 0 included: len(item_metadata) + 1.
+
+        Without `features` the retriever knows items by id alone. `text_embedding_dim` is the width of their texts.
+        """
+        super().__init__()
+        check_features(num_items, text_embedding_dim, features, preferences)
+        self.num_items, self.max_seq_len = num_items, max_seq_len
+        self.sasrec = SASRec(num_items, sasrec_hidden_dim, sasrec_num_blocks, sasrec_num_heads, max_seq_len, dropout)
+        shape = {"dim": retriever_output_dim, "max_seq_len": max_seq_len, "dropout": dropout}
+        self.retriever = build_retriever(retriever, num_items, features, preferences, top_k, shape)
+        self.fusion = Fusion(sasrec_hidden_dim, retriever_output_dim, len(self.retriever.experts), initial_gate)
+        self.register_buffer("preference_row", torch.from_numpy(preferences.row) if preferences else None)
+        self.register_buffer("preference_end", torch.from_numpy(preferences.end) if preferences else None)
+        self.to(checked_device(device))
+
+    @property
+    def device(self) -> torch.device:
+        return self.sasrec.bias.device
+
+    def describe(self) -> str:
+        """What the retriever knows, in a line."""
+        experts = list(self.retriever.experts)
+        if experts == ["ids"]:
+            return "retriever: no features given (UR4RecV2(features=...)), so it knows items by id alone, no text"
+        return f"retriever: {len(experts)} expert{'s' if len(experts) > 1 else ''} ({', '.join(experts)})"
+
+    def forward(
+        self, input_seq: Tensor, user_index: Tensor | None = None, history_length: Tensor | None = None
+    ) -> Tensor:
+        """Ids (B, T), left-padded with 0 -> fused log-probabilities of what comes next (B, V).
+
+        A model with texts of users needs `user_index` (B,) and `history_length` (B,), the user's events so far.
+        """
+        last = torch.zeros_like(input_seq, dtype=torch.bool)
+        last[:, -1] = True
+        known = self.read(input_seq, last, user_index, history_length, PARTS)
+        return self.score(known, PARTS).fused
+
+    def read(
+        self,
+        input_seq: Tensor,
+        chosen: Tensor,
+        user_index: Tensor | None,
+        history_length: Tensor | None,
+        parts: Collection[str],
+    ) -> Known:
+        """Histories -> what is known at the chosen positions, (B, T) bool with P set; only what `parts` needs."""
+        states = query = None
+        if "sasrec" in parts or "fused" in parts:
+            states = self.sasrec(input_seq)[chosen]
+        if "retriever" in parts or "fused" in parts:
+            query = self.retriever(input_seq, self.snapshots(input_seq, user_index, history_length)).at(chosen)
+        return Known(states, query)
+
+    def score(self, known: Known, parts: Collection[str], table: Table | None = None) -> Scores:
+        """Log-probabilities of every id. `table` is retriever.table(), for callers that score run by run."""
+        states, query = known
+        sasrec = None if states is None else self.sasrec.score(states).log_softmax(dim=-1)
+        retriever = None if query is None else self.retriever.score(query, table).log_softmax(dim=-1)
+        if "fused" not in parts:
+            return Scores(sasrec, retriever)
+        gate = self.fusion(states, self.retriever.user_vector(query), query.weight)  # (P,)
+        return Scores(sasrec, retriever, fuse(sasrec, retriever, gate), gate)
+
+    def snapshots(self, input_seq: Tensor, user_index: Tensor | None, history_length: Tensor | None) -> Tensor | None:
+        """The text of the user that may be read at each position, (B, T); None without texts of users."""
+        if self.preference_row is None:
+            return None
+        if user_index is None or history_length is None:
+            raise ValueError("this model reads texts of users; it needs user_index and history_length of each row")
+        from_end = torch.arange(input_seq.shape[1] - 1, -1, -1, device=input_seq.device)
+        known = history_length[:, None] - from_end  # (B, T) events known at each position
+        return readable(self.preference_row, self.preference_end, user_index, known)
+
+
+class Fusion(nn.Module):
+    """The gate g, from the states of both parts; `initial_gate` at first, so that training begins near SASRec."""
+
+    def __init__(self, sasrec_dim: int, retriever_dim: int, num_experts: int, initial_gate: float):
+        super().__init__()
+        if not 0 < initial_gate < 1:
+            raise ValueError(f"initial_gate is {initial_gate}, it must lie between 0 and 1")
+        self.norm = nn.LayerNorm(sasrec_dim)
+        self.gate = nn.Linear(sasrec_dim + retriever_dim + num_experts, 1)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, torch.logit(torch.tensor(initial_gate)).item())
+
+    def forward(self, states: Tensor, user_vector: Tensor, weight: Tensor) -> Tensor:
+        """(P, d), (P, d'), (P, K) -> g (P,), 0 where no expert knows anything."""
+        gate = self.gate(torch.cat([self.norm(states), user_vector, weight], dim=-1)).sigmoid()[:, 0]
+        return gate * (weight.sum(dim=-1) > 0)
+
+
+def fuse(sasrec: Tensor, retriever: Tensor, gate: Tensor) -> Tensor:
+    """The formula at the top: (P, V) log-probabilities twice, (P,) -> (P, V) log-probabilities."""
+    return torch.lerp(sasrec, retriever, gate[:, None]).log_softmax(dim=-1)
+
+
+def build_retriever(
+    name: str,
+    num_items: int,
+    features: ItemFeatures | None,
+    preferences: Preferences | None,
+    top_k: int,
+    shape: dict[str, Any],
+) -> Retriever:
+    if name not in RETRIEVERS:
+        raise ValueError(f"no retriever '{name}'; known: {', '.join(RETRIEVERS)}")
+    text = frozen(features.text, features.has_text) if features else None
+    image = frozen(features.image, features.has_image) if features and features.image is not None else None
+    users = torch.from_numpy(preferences.vector) if preferences else None
+    if name == "moe":
+        return MoERetriever(num_items, text, users, image, top_k=top_k, **shape)
+    if text is None or (name == "multimodal" and image is None):
+        raise ValueError(f"the {name} retriever needs features with {'text' if name == 'text' else 'text and image'}")
+    if name == "text":
+        return TextRetriever(num_items, text, users, **shape)
+    return MultimodalRetriever(num_items, text, image, **shape)
+
+
+def frozen(vector, known) -> Frozen:
+    return Frozen(torch.from_numpy(vector), torch.from_numpy(known))
+
+
+def check_features(
+    num_items: int, text_embedding_dim: int, features: ItemFeatures | None, preferences: Preferences | None
+) -> None:
+    if features is None:
+        return
+    if features.text.shape != (num_items, text_embedding_dim):
+        raise ValueError(
+            f"texts have shape {features.text.shape}, the model expects ({num_items}, {text_embedding_dim}); "
+            "num_items is len(item_metadata) + 1, text_embedding_dim the encoder's width"
+        )
+    if features.image is not None and len(features.image) != num_items:
+        raise ValueError(f"{len(features.image)} rows of images, the model has {num_items} ids")
+    if preferences is not None and preferences.vector.shape[1] != text_embedding_dim:
+        raise ValueError(
+            f"texts of users have width {preferences.vector.shape[1]}, texts of items {text_embedding_dim}"
+        )
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ArtifactError(f"device is '{device}', but torch sees no GPU here; give device='cpu' (model and trainer)")
+    return device

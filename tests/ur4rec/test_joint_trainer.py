@@ -1,0 +1,251 @@
+"""The trainer: who has gradients when, what every switch changes, and that a killed run ends as a whole one."""
+
+import numpy as np
+import pytest
+import torch
+
+from genrec.artifacts import ArtifactError
+from tests.ur4rec.conftest import ITEMS, item_features, loaders, user_preferences
+from tests.ur4rec.test_models import small
+from UR4Rec.models.joint_trainer import JointTrainer, bpr_loss, predicted
+from UR4Rec.models.stages import fit
+
+MODULES = ("sasrec", "retriever", "fusion")
+
+
+def trainer(dropout: float = 0.0, **options) -> JointTrainer:
+    model = small(features=item_features(images=True), preferences=user_preferences(), dropout=dropout)
+    return JointTrainer(model, **{"retriever_lr": 1e-3, "use_adaptive_alternating": False, **options})
+
+
+def moved(made: JointTrainer, steps: int = 1) -> set[str]:
+    """The modules whose weights a few steps change."""
+    before = {name: value.clone() for name, value in made.model.named_parameters()}
+    batch = next(iter(loaders()[0]))
+    for _ in range(steps):
+        made.train_step(batch)
+    after = dict(made.model.named_parameters())
+    return {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_each_stage_has_the_gradients_it_should():
+    made = trainer()
+    made.set_training_stage("pretrain_sasrec")
+    assert moved(made) == {"sasrec"}
+    made.set_training_stage("pretrain_retriever")
+    assert moved(made) == {"retriever"}
+    made.set_training_stage("joint_finetune")
+    assert moved(made) == {"sasrec", "fusion"}  # after pretrain_retriever SASRec learns again
+    assert made.model.retriever.bias.grad is None
+    assert moved(made) == {"retriever", "fusion"}
+    assert made.model.sasrec.bias.grad is None
+    made.set_training_stage("end_to_end")
+    assert moved(made) == set(MODULES)
+    with pytest.raises(ValueError, match="no stage 'warm'; known: pretrain_sasrec"):
+        made.set_training_stage("warm")
+
+
+def test_every_parameter_belongs_to_one_optimizer():
+    made = trainer(use_uncertainty_weighting=True)
+    held = [p for optimizer in made.optimizers.values() for group in optimizer.param_groups for p in group["params"]]
+    every = [*made.model.parameters(), *made.uncertainty.parameters()]
+    assert len(held) == len({id(p) for p in held}) == len(every)
+    made.set_training_stage("end_to_end")
+    moved(made)
+    assert all(value.item() != 0 for value in made.uncertainty.log_variance.values())
+
+
+def test_adaptive_alternation_sees_the_real_losses():
+    made = trainer(use_adaptive_alternating=True, adaptive_min_steps=3, adaptive_switch_threshold=10.0)
+    made.set_training_stage("joint_finetune")
+    batch = next(iter(loaders()[0]))
+    for step in range(1, 8):
+        module = made.adaptive_alternating.current_module
+        found = made.train_step(batch)
+        stats = made.adaptive_alternating.get_stats()
+        assert stats[f"{module}_loss"] == found[f"{module}_loss"] > 0
+        assert stats["switch_count"] == step // 3
+        assert found["total_loss"] == pytest.approx(
+            found[f"{module}_loss"] + found["fused_loss"] + 0.01 * found.get("balance_loss", 0.0), rel=1e-5
+        )
+
+
+def first_step(stage: str, **options) -> tuple[dict[str, float], torch.Tensor]:
+    """Losses of a stage's third step, and the retriever's weights after it."""
+    made = trainer(**options)
+    made.set_training_stage(stage)
+    batch = next(iter(loaders()[0]))
+    for _ in range(3):
+        found = made.train_step(batch)
+    return found, torch.cat([p.detach().flatten() for p in made.model.retriever.parameters()])
+
+
+@pytest.mark.parametrize(
+    "stage, options, loss",
+    [
+        ("pretrain_retriever", {"use_memory_bank": True}, "memory_bank_loss"),
+        ("pretrain_retriever", {"use_curriculum_learning": True, "curriculum_warmup_steps": 0}, "consistency_loss"),
+        ("end_to_end", {"use_knowledge_distillation": True}, "distillation_loss"),
+        ("end_to_end", {"use_uncertainty_weighting": True}, "total_loss"),
+        ("pretrain_retriever", {"loss": "bpr"}, "total_loss"),
+        ("pretrain_retriever", {"balance_weight": 1.0}, "total_loss"),
+        ("joint_finetune", {"use_adaptive_alternating": True}, "total_loss"),
+    ],
+)
+def test_every_switch_changes_what_is_trained(stage, options, loss):
+    (_, plain), (found, weights) = first_step(stage), first_step(stage, **options)
+    assert np.isfinite(found[loss])
+    assert not torch.equal(plain, weights)
+
+
+def test_memory_bank_fills_with_the_rows_of_each_step():
+    made = trainer(use_memory_bank=True, memory_bank_size=20)
+    made.set_training_stage("pretrain_retriever")
+    batch = next(iter(loaders()[0]))
+    for rows in (8, 16, 20):
+        made.train_step(batch)
+        assert len(made.memory_bank.ids) == rows
+    assert made.memory_bank.ids[-8:].tolist() == batch["target_items"].tolist()
+
+
+def test_losses_taken_in_runs_are_the_mean_over_all_positions(monkeypatch):
+    import UR4Rec.models.joint_trainer as module
+
+    made = trainer(use_knowledge_distillation=True)
+    made.set_training_stage("end_to_end")
+    batch = next(iter(loaders()[0]))
+    whole, _ = made.losses(batch, MODULES)
+    monkeypatch.setattr(module, "RUN", 7)
+    runs, _ = made.losses(batch, MODULES)
+    for name in whole:
+        torch.testing.assert_close(whole[name], runs[name])
+
+
+def test_windows_and_single_rows_predict_the_same_targets_once():
+    for windows in (True, False):
+        found = torch.cat([predicted(batch)[1] for batch in loaders(windows)[0]])
+        assert len(found) == 24 * 9  # twelve films a user: less the first, the valid and the test one
+        assert not (found == 0).any()
+
+
+def test_bpr_by_hand():
+    scores = torch.tensor([[0.0, 1.0, 3.0, 2.0]])
+    loss = bpr_loss(scores, torch.tensor([2]), torch.tensor([[1, 3]]))
+    assert loss.item() == pytest.approx((np.log1p(np.exp(-2)) + np.log1p(np.exp(-1))) / 2)
+
+
+def test_both_parts_learn_the_ring():
+    made = trainer(sasrec_lr=1e-2, retriever_lr=1e-2)
+    train, valid, _ = loaders()
+    for part in ("sasrec", "retriever"):
+        made.set_training_stage(f"pretrain_{part}")
+        losses = [made.train_epoch(train, epoch)["total_loss"] for epoch in range(12)]
+        assert losses[-1] < 0.7 * losses[0]
+        assert made.evaluate(valid, part=part)["ndcg@10"] > 0.55  # 0.2 by chance over some 20 unseen films
+
+
+def test_evaluation_by_brute_force():
+    made = trainer()
+    valid = loaders()[1]
+    ranks, drawn = [], []
+    for batch in valid:
+        scores = made.score(batch)
+        for row, user in enumerate(batch["user_index"].tolist()):
+            target = batch["target_items"][row].item()
+            others = [i for i in range(1, ITEMS + 1) if i != target and not valid.dataset.seen[user, i]]
+            ranks.append(1 + int((scores[row, others] >= scores[row, target]).sum()))
+            drawn.append(1 + int((scores[row, batch["candidate_items"][row, 1:]] >= scores[row, target]).sum()))
+    for protocol, rank in (("full", np.array(ranks)), ("candidates", np.array(drawn))):
+        found = made.evaluate(valid, protocol=protocol)
+        assert found["hit@10"] == pytest.approx((rank <= 10).mean())
+        assert found["ndcg@5"] == pytest.approx(np.where(rank <= 5, 1 / np.log2(rank + 1), 0).mean())
+        assert found["mrr"] == pytest.approx((1 / rank).mean())
+        assert found["avg_rank"] == pytest.approx(rank.mean())
+
+
+def test_a_diverged_step_says_so():
+    made = trainer()
+    with torch.no_grad():
+        made.model.sasrec.bias[3] = float("nan")
+    with pytest.raises(FloatingPointError, match="step 0 of pretrain_sasrec: the losses are"):
+        made.train_step(next(iter(loaders()[0])))
+
+
+# Checkpoints
+
+EPOCHS = {"pretrain_sasrec": 2, "pretrain_retriever": 2, "joint_finetune": 2, "end_to_end": 1}
+SWITCHES = {
+    "use_adaptive_alternating": True,
+    "adaptive_min_steps": 2,
+    "use_curriculum_learning": True,
+    "use_memory_bank": True,
+    "use_knowledge_distillation": True,
+    "use_uncertainty_weighting": True,
+}
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [1, 4, 6])
+def test_killed_and_resumed_ends_in_the_same_bits(at, tmp_path):
+    train, valid, test = loaders()
+    whole = trainer(dropout=0.3, **SWITCHES)
+    wanted = fit(whole, train, valid, EPOCHS, 0, tmp_path / "whole")
+
+    first = trainer(dropout=0.3, **SWITCHES)
+    save, saved = first.save_checkpoint, []
+
+    def save_and_die(path, **progress):
+        save(path, **progress)
+        saved.append(path)
+        if len(saved) == at:
+            raise Killed
+
+    first.save_checkpoint = save_and_die
+    with pytest.raises(Killed):
+        fit(first, *loaders()[:2], EPOCHS, 0, tmp_path / "killed")
+    second = trainer(dropout=0.3, **SWITCHES)
+    assert fit(second, *loaders()[:2], EPOCHS, 0, tmp_path / "killed") == wanted
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+    assert second.evaluate(test) == whole.evaluate(test)
+
+
+def test_no_stage_ends_below_where_it_began(tmp_path):
+    made = trainer(sasrec_lr=1.0)  # so that training ruins what it trains
+    train, valid, _ = loaders()
+    before = made.evaluate(valid, part="sasrec")["ndcg@10"]
+    progress = fit(made, train, valid, {"pretrain_sasrec": 9}, 2, tmp_path)
+    assert made.evaluate(valid, part="sasrec")["ndcg@10"] >= before
+    scores = [entry["ndcg@10"] for entry in progress.curve]
+    best_epoch = 1 + int(np.argmax(scores)) if max(scores) > before else 0
+    assert len(scores) == min(best_epoch + 2, 9)  # patience 2
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    trainer(use_memory_bank=True).save_checkpoint(tmp_path / "a")
+    other = JointTrainer(small(features=item_features()))
+    with pytest.raises(ArtifactError, match="saved by a trainer with other settings"):
+        other.load_checkpoint(tmp_path / "a")
+    (tmp_path / "b").write_bytes(b"junk")
+    with pytest.raises(ArtifactError, match="is no checkpoint of this trainer"):
+        other.load_checkpoint(tmp_path / "b")
+
+
+def test_tensorboard_holds_the_losses(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    made = trainer(tracker="tensorboard", log_dir=tmp_path)
+    found = made.train_epoch(loaders()[0], 0)
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "ur4rec")).Reload()
+    (event,) = events.Scalars("pretrain_sasrec/total_loss")
+    assert event.value == pytest.approx(found["total_loss"])
+
+
+def test_the_ids_only_retriever_trains_too():
+    made = JointTrainer(small())
+    made.set_training_stage("end_to_end")
+    assert np.isfinite(made.train_epoch(loaders()[0], 0)["total_loss"])
