@@ -17,7 +17,7 @@ import numpy as np
 
 from genrec.artifacts import ArtifactError, read_json, write_json
 from genrec.data.catalog import Catalog
-from genrec.data.given_texts import MADE_OF, read_texts
+from genrec.data.given_texts import MADE_OF, read_snapshots, read_texts
 from genrec.data.sequences import Sequences
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
 from UR4Rec.prompts import Item, plain_preference
@@ -40,8 +40,15 @@ class Source:
         content = json.dumps([texts, dict(self.histories)], ensure_ascii=False)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
-    def history(self, user: str) -> list[Item]:
-        return [self.items[item] for item in self.histories[user]]
+    def history(self, user: str, events: int | None = None) -> list[Item]:
+        """The train prefix, or its first so many events."""
+        return [self.items[item] for item in self.histories[user][:events]]
+
+    def moments(self, user: str, count: int) -> list[int]:
+        """Numbers of events, `count` of them, that cut the train prefix into even parts."""
+        length = len(self.histories[user])
+        cuts = {round(length * part / (count + 1)) for part in range(1, count + 1)}
+        return sorted(cuts - {0, length})
 
 
 def movielens_source(name: str, item_metadata: ItemMetadata, user_sequences: UserSequences) -> Source:
@@ -96,5 +103,18 @@ def check_same_making(directory: Path, made_of: dict[str, Any]) -> None:
 def merge_texts(path: Path, texts: dict[str, str]) -> int:
     """Add to, or replace in, what is there: nothing is ever lost; -> how many texts the file holds now."""
     merged = {**(read_texts(path) if path.exists() else {}), **texts}
-    write_json(path, dict(sorted(merged.items(), key=lambda pair: (len(pair[0]), pair[0]))))
+    write_json(path, by_number(merged))
     return len(merged)
+
+
+def merge_snapshots(path: Path, texts: dict[str, dict[int, str]]) -> int:
+    """The same for {user: {events: text}}."""
+    there = read_snapshots(path)
+    merged = {user: {**there.get(user, {}), **texts.get(user, {})} for user in there.keys() | texts.keys()}
+    write_json(path, by_number({user: dict(sorted(found.items())) for user, found in merged.items()}))
+    return sum(map(len, merged.values()))
+
+
+def by_number(found: dict[str, Any]) -> dict[str, Any]:
+    """Sorted as 1, 2, 10."""
+    return dict(sorted(found.items(), key=lambda pair: (len(pair[0]), pair[0])))

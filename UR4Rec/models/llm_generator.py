@@ -1,7 +1,8 @@
 """Texts about users (from their train prefix alone) and items, by a language model; an optional step.
 
 reads   MovieLens as UR4Rec/data/dataset_loader.py does, or with --run_dir the data of a run of the main pipeline
-writes  <output_dir>/{user_preferences.json item_descriptions.json made_of.json llm_cache/answers.jsonl}
+writes  <output_dir>/{user_preferences.json item_descriptions.json made_of.json llm_cache/answers.jsonl}, and with
+        --snapshots N user_preference_snapshots.json: texts of earlier moments, which training may read
 
     export DASHSCOPE_API_KEY=...        # or OPENAI_API_KEY
     python UR4Rec/models/llm_generator.py --num_users 10 --num_items 50
@@ -20,6 +21,7 @@ import random
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from genrec.artifacts import ArtifactError, write_json
-from genrec.data.given_texts import MADE_OF
+from genrec.data.given_texts import MADE_OF, SNAPSHOTS
 from genrec.stage import fail, one_line_failures
 from UR4Rec import prompts
 from UR4Rec.data.dataset_loader import PLACES, MovieLensDataLoader
@@ -39,6 +41,7 @@ from UR4Rec.data.generated import (
     USER_PREFERENCES,
     Source,
     check_same_making,
+    merge_snapshots,
     merge_texts,
     movielens_source,
     prepared_source,
@@ -56,6 +59,11 @@ class Job(NamedTuple):
     file: str  # which output it belongs to
     id: str
     question: Question
+    events: int | None = None  # of a snapshot
+
+    def __str__(self) -> str:
+        moment = f" after {self.events} events" if self.events else ""
+        return f"{self.file.removesuffix('.json')} {self.id}{moment}"
 
 
 @dataclass(frozen=True)
@@ -79,10 +87,16 @@ def main() -> None:
 
 def plain(options: argparse.Namespace, source: Source) -> int:
     """The sentences that need no model; items keep the description they have."""
+
+    def say(user: str, events: int | None = None) -> str:
+        return prompts.plain_preference(source.history(user, events))
+
     users, items = chosen(options, source)
+    moments = {user: source.moments(user, options.snapshots) for user in users}
     described = {item: source.items[item]["description"] for item in items}
     texts = {
-        USER_PREFERENCES: {user: prompts.plain_preference(source.history(user)) for user in users},
+        USER_PREFERENCES: {user: say(user) for user in users},
+        SNAPSHOTS: {user: {n: say(user, n) for n in found} for user, found in moments.items() if found},
         ITEM_DESCRIPTIONS: {item: text for item, text in described.items() if text},
     }
     made_of = {**describe_source(source), "backend": "none"}
@@ -111,16 +125,25 @@ def generate(options: argparse.Namespace, source: Source) -> int:
         if open_jobs:
             patience = Patience(options.concurrency, options.max_retries, options.backoff, options.requests_per_minute)
             failures = ask_all(open_jobs, make_backend(options), cache, patience)
-        texts: dict[str, dict[str, str]] = {}
-        for job in jobs:
-            if answer := cache.get(job.question):
-                texts.setdefault(job.file, {})[job.id] = answer.text
-        write_outputs(options.output_dir, made_of, texts)
+        write_outputs(options.output_dir, made_of, texts_by_file(jobs, cache))
         asked = [cache.get(job.question) for job in open_jobs if job not in failures]
     print(spent(asked, options), flush=True)
     for job, why in failures.items():
-        print(f"no text: {job.file.removesuffix('.json')} {job.id}: {why}", flush=True)
+        print(f"no text: {job}: {why}", flush=True)
     return len(failures)
+
+
+def texts_by_file(jobs: list[Job], cache: AnswerCache) -> dict[str, dict]:
+    """What is known by now: {file: {id: text}}, of snapshots {file: {user: {events: text}}}."""
+    texts: dict[str, dict] = {}
+    for job in jobs:
+        if answer := cache.get(job.question):
+            found = texts.setdefault(job.file, {})
+            if job.events is None:
+                found[job.id] = answer.text
+            else:
+                found.setdefault(job.id, {})[job.events] = answer.text
+    return texts
 
 
 def chosen(options: argparse.Namespace, source: Source) -> tuple[list[str], list[str]]:
@@ -138,6 +161,9 @@ def make_jobs(options: argparse.Namespace, source: Source) -> Iterator[Job]:
     for user in users:
         prompt = prompts.preference_prompt(source.history(user))
         yield Job(USER_PREFERENCES, user, question(prompt, prompts.PREFERENCE_TOKENS))
+        for events in source.moments(user, options.snapshots):
+            prompt = prompts.preference_prompt(source.history(user, events))
+            yield Job(SNAPSHOTS, user, question(prompt, prompts.PREFERENCE_TOKENS), events)
     for item in items:
         prompt = prompts.description_prompt(source.items[item])
         yield Job(ITEM_DESCRIPTIONS, item, question(prompt, prompts.DESCRIPTION_TOKENS))
@@ -232,9 +258,11 @@ def estimate(jobs: list[Job], open_jobs: list[Job], options: argparse.Namespace)
     characters = sum(len(job.question.system) + len(job.question.prompt) for job in open_jobs)
     tokens_in = characters // CHARACTERS_A_TOKEN
     tokens_out = sum(job.question.max_tokens for job in open_jobs)
-    users = sum(job.file == USER_PREFERENCES for job in jobs)
+    kinds = Counter(job.file for job in jobs)
+    snapshots = f" with {kinds[SNAPSHOTS]:,} snapshots" if kinds[SNAPSHOTS] else ""
     return (
-        f"{users:,} users and {len(jobs) - users:,} items: {len(jobs) - len(open_jobs):,} answers are in the cache, "
+        f"{kinds[USER_PREFERENCES]:,} users{snapshots} and {kinds[ITEM_DESCRIPTIONS]:,} items: "
+        f"{len(jobs) - len(open_jobs):,} answers are in the cache, "
         f"{len(open_jobs):,} to ask {options.model_name} for; "
         f"about {tokens_in:,} tokens in, at most {tokens_out:,} out, {cost(tokens_in, tokens_out, options)}"
     )
@@ -252,13 +280,14 @@ def cost(tokens_in: int, tokens_out: int, options: argparse.Namespace) -> str:
     return f"cost {tokens_in / 1000 * options.price_in + tokens_out / 1000 * options.price_out:.4f}"
 
 
-def write_outputs(directory: Path, made_of: dict, texts: dict[str, dict[str, str]]) -> None:
+def write_outputs(directory: Path, made_of: dict, texts: dict[str, dict]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     check_same_making(directory, made_of)
     write_json(directory / MADE_OF, made_of)
     for file, found in texts.items():
         if found:
-            print(f"{directory / file}: {merge_texts(directory / file, found):,} texts, {len(found):,} of this run")
+            merge = merge_snapshots if file == SNAPSHOTS else merge_texts
+            print(f"{directory / file}: {merge(directory / file, found):,} texts", flush=True)
 
 
 def describe_source(source: Source) -> dict[str, str]:
@@ -299,6 +328,7 @@ def parse_options() -> argparse.Namespace:
     data.add_argument("--output_dir", type=Path, default=Path("data/llm_generated"), help="default data/llm_generated")
     data.add_argument("--num_users", type=count, help="the first so many users (default all)")
     data.add_argument("--num_items", type=count, help="the first so many items (default all)")
+    data.add_argument("--snapshots", type=int, default=0, help="texts a user of earlier moments (default none)")
     data.add_argument("--skip_users", action="store_true", help="items only")
     data.add_argument("--skip_items", action="store_true", help="users only")
     model = parser.add_argument_group("model")

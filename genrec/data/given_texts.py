@@ -1,22 +1,43 @@
 """Texts about items or users that come from outside, JSON {the shop's own id: text}; a language model may write them.
 
-made_of.json beside texts about users says from which data artifact they were made: a text that knows what a user did
-later would give the held-out items away.
+A text about a user names what the user liked, so it gives those items away: it may be read for later targets alone.
+user_preferences.json {user: text} knows a user's training events, all of them, and serves the held-out targets;
+user_preference_snapshots.json {user: {n: text}} knows the first n events, and serves training from the next one on.
+made_of.json beside them says from which data artifact they were made.
+
+U users, S texts, E examples
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from genrec.artifacts import ArtifactError, read_json
 from genrec.data.catalog import Catalog
+from genrec.data.sequences import Sequences, Split
 from genrec.data.texts import clean
 
 MADE_OF = "made_of.json"
+SNAPSHOTS = "user_preference_snapshots.json"
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """Texts about users in the order of `end`; text s knows user[s]'s events before event number end[s]."""
+
+    user: np.ndarray  # (S,) int32
+    end: np.ndarray  # (S,) int64, index into Sequences.item
+    text: np.ndarray  # (S,) str
+
+    def newest(self, split: Split) -> np.ndarray:
+        """(E,) the last text that knows nothing of the target or after it, -1 where there is none."""
+        row = np.searchsorted(self.end, split.end, side="right") - 1  # ends of a user lie after those of the one before
+        own = (row >= 0) & (self.user[row] == split.user)
+        return np.where(own, row, -1)
 
 
 def read_texts(path: Path) -> dict[str, str]:
@@ -52,16 +73,44 @@ def with_descriptions(catalog: Catalog, path: Path) -> tuple[Catalog, str]:
     return replace(catalog, text=np.array(joined, dtype=object)), line
 
 
-def read_preferences(path: Path, data: str, user_id: Sequence[str]) -> tuple[np.ndarray, str]:
-    """(U,) texts about users, '' where there is none, and a line that counts; `data` is a data artifact's fingerprint.
+def read_preferences(path: Path, data: str, sequences: Sequences, seen: np.ndarray) -> tuple[Preferences, str]:
+    """The file's texts and the snapshots beside it, and a line that counts; `seen` (T,) is what training may see.
 
-    Refused unless made_of.json says that they were made from the training events of this very artifact.
+    Refused unless made_of.json says that they were made from the data artifact of fingerprint `data`.
     """
+    check_made_of(path, data)
+    whole, line = texts_of(sequences.user_id, path, "users")
+    length = np.add.reduceat(seen, sequences.offset[:-1])  # (U,) training events
+    found = [(user, length[user], text) for user, text in enumerate(whole) if text]
+    snapshots = read_snapshots(path.with_name(SNAPSHOTS))
+    for user, user_id in enumerate(sequences.user_id):
+        for events, text in snapshots.get(str(user_id), {}).items():
+            if not 1 <= events < length[user]:
+                raise ArtifactError(f"a snapshot of user {user_id} knows {events} events of {length[user]} in training")
+            found.append((user, events, text))
+    rows = sorted((user, sequences.offset[user] + events, text) for user, events, text in found)
+    user, end, text = (np.array(column) for column in zip(*rows, strict=True))
+    earlier = f", and {len(rows) - int((whole != '').sum()):,} earlier ones" if snapshots else ""
+    return Preferences(user.astype(np.int32), end.astype(np.int64), text), line + earlier
+
+
+def check_made_of(path: Path, data: str) -> None:
     made_of = path.with_name(MADE_OF)
     artifact = read_json(made_of).get("data_artifact", "none") if made_of.exists() else "unknown"
     if artifact != data:
         raise ArtifactError(
             f"{path} was made from data artifact {artifact}, this run has {data}; texts of other data may know "
-            "held-out items. Way on: python UR4Rec/models/llm_generator.py --run_dir THIS_RUN --skip_items"
+            "held-out items. Way on: python UR4Rec/models/llm_generator.py --run_dir THIS_RUN --snapshots 3"
         )
-    return texts_of(user_id, path, "users")
+
+
+def read_snapshots(path: Path) -> dict[str, dict[int, str]]:
+    """{user: {events it knows: text}}, {} where the file is not there."""
+    if not path.exists():
+        return {}
+    try:
+        return {
+            user: {int(events): str(text) for events, text in texts.items()} for user, texts in read_json(path).items()
+        }
+    except (AttributeError, ValueError):
+        raise ArtifactError(f'{path} must hold {{"user": {{"events": "text", ...}}, ...}}') from None

@@ -1,11 +1,11 @@
 import json
+from itertools import pairwise
 
-import numpy as np
 import pytest
 
 from genrec.artifacts import ArtifactError
-from genrec.data.given_texts import read_preferences, texts_of, with_descriptions
-from tests.small_shop import small_catalog
+from genrec.data.given_texts import SNAPSHOTS, read_preferences, texts_of, with_descriptions
+from tests.small_shop import small_catalog, small_shop
 
 
 def write(path, content):
@@ -32,14 +32,47 @@ def test_a_file_of_another_shape_is_one_line(tmp_path, content):
         texts_of(["1"], write(tmp_path / "d.json", content), "items")
 
 
-def test_preferences_must_be_of_this_very_data(tmp_path):
-    path = write(tmp_path / "user_preferences.json", {"u1": "Likes a.", "u2": "Likes b."})
-    users = np.array(["u2", "u3"])
-    with pytest.raises(ArtifactError, match="data artifact unknown, this run has abc.*--run_dir THIS_RUN"):
-        read_preferences(path, "abc", users)
-    write(tmp_path / "made_of.json", {"source": "ml-100k"})
-    with pytest.raises(ArtifactError, match="data artifact none"):
-        read_preferences(path, "abc", users)
+@pytest.fixture
+def preferences(tmp_path):
+    """Texts of two users of a shop, one of them with snapshots, as the generator leaves them."""
+    shop = small_shop()
     write(tmp_path / "made_of.json", {"data_artifact": "abc"})
-    texts, line = read_preferences(path, "abc", users)
-    assert texts.tolist() == ["Likes b.", ""] and "1 of 2 users; 1 are of no one here" in line
+    write(tmp_path / SNAPSHOTS, {"u0": {"1": "Early.", "2": "Later."}})
+    return shop, write(tmp_path / "user_preferences.json", {"u0": "All of u0.", "u2": "All of u2.", "gone": "x"})
+
+
+def test_preferences_must_be_of_this_very_data(preferences):
+    shop, path = preferences
+    asked = shop.sequences, shop.seen
+    write(path.with_name("made_of.json"), {"source": "ml-100k"})
+    with pytest.raises(ArtifactError, match="data artifact none, this run has abc.*--run_dir THIS_RUN"):
+        read_preferences(path, "abc", *asked)
+    path.with_name("made_of.json").unlink()
+    with pytest.raises(ArtifactError, match="data artifact unknown"):
+        read_preferences(path, "abc", *asked)
+
+
+def test_a_text_is_read_for_targets_after_what_it_knows_and_no_others(preferences):
+    """Brute force over every target of every split."""
+    shop, path = preferences
+    found, line = read_preferences(path, "abc", shop.sequences, shop.seen)
+    assert "texts of 2 of 60 users; 1 are of no one here, and 2 earlier ones" in line
+    train = [int(shop.seen[a:b].sum()) for a, b in pairwise(shop.sequences.offset)]
+    known = {0: {1: "Early.", 2: "Later.", train[0]: "All of u0."}, 2: {train[2]: "All of u2."}}
+    for split in shop.splits.values():
+        for user, end, row in zip(split.user, split.end, found.newest(split), strict=True):
+            before = end - shop.sequences.offset[user]  # events that the target's history may hold
+            expected = [text for events, text in sorted(known.get(int(user), {}).items()) if events <= before]
+            assert (found.text[row] if row >= 0 else None) == (expected[-1] if expected else None)
+    held = shop.splits["test"]
+    assert found.text[found.newest(held)[0]] == "All of u0."
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [({"u0": {"99": "x"}}, "knows 99 events of"), ({"u0": "x"}, "must hold"), ([], "must hold")]
+)
+def test_snapshots_that_know_too_much_or_are_none_are_refused(preferences, content, said):
+    shop, path = preferences
+    write(path.with_name(SNAPSHOTS), content)
+    with pytest.raises(ArtifactError, match=said):
+        read_preferences(path, "abc", shop.sequences, shop.seen)

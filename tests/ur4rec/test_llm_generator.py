@@ -9,7 +9,7 @@ import pytest
 
 from genrec.artifacts import ArtifactError, read_manifest
 from genrec.config import ROOT
-from genrec.data.given_texts import read_preferences, read_texts
+from genrec.data.given_texts import read_preferences, read_snapshots, read_texts
 from tests.small_shop import small_config, small_shop, write_data
 from tests.ur4rec.small import write_collection
 from tests.ur4rec.stub_llm import serving
@@ -306,6 +306,23 @@ def tiny_language_model(directory):
     return directory
 
 
+def test_snapshots_know_the_beginning_of_the_train_prefix(run, tmp_path, collection):
+    items, sequences, _ = load_ml_100k(collection)
+    with serving() as stub:
+        assert run(stub, "--skip_items", "--snapshots", "2", "--num_users", "5") == 0
+        assert run(stub, "--skip_items", "--num_users", "1") == 0
+    found = read_snapshots(tmp_path / "out" / "user_preference_snapshots.json")
+    assert len(found) == 5  # the second run took none away
+    for user, films in list(sequences.items())[:5]:
+        known = len(films) - 2
+        assert list(found[str(user)]) == sorted({round(known / 3), round(2 * known / 3)})
+        for events in found[str(user)]:
+            assert prompts.preference_prompt([items[film] for film in films[:events]]) in stub.prompts
+    assert run(None, "--backend", "none", "--snapshots", "1", "--output_dir", str(tmp_path / "plain")) == 0
+    plain = read_snapshots(tmp_path / "plain" / "user_preference_snapshots.json")
+    assert all(len(texts) == 1 for texts in plain.values()) and len(plain) == len(sequences)
+
+
 def test_a_run_of_the_main_pipeline_is_described_from_its_training_events(run, tmp_path):
     data = small_shop()
     config = small_config(tmp_path / "run")
@@ -318,7 +335,7 @@ def test_a_run_of_the_main_pipeline_is_described_from_its_training_events(run, t
     made_of = json.loads((tmp_path / "out" / "made_of.json").read_text())
     assert made_of["source"] == "small" and made_of["model"] == "qwen-flash"
     fingerprint = read_manifest(tmp_path / "run" / "data").fingerprint
-    texts, _ = read_preferences(tmp_path / "out" / "user_preferences.json", fingerprint, data.sequences.user_id)
-    assert (texts != "").all()  # what SFT reads
+    found, _ = read_preferences(tmp_path / "out" / "user_preferences.json", fingerprint, data.sequences, data.seen)
+    assert (found.newest(data.splits["test"]) >= 0).all() and (found.newest(data.splits["train"]) < 0).all()
     own = data.sequences.item[: data.sequences.offset[1]][:-2]
     assert prompts.preference_prompt([{"title": data.catalog.title[i]} for i in own]) in stub.prompts
