@@ -1,4 +1,4 @@
-"""Train the sequential baselines: SASRec with the full softmax, with text vectors too, or with the published loss.
+"""Train the sequential baselines: SASRec with the full softmax, begun from text vectors, or with the published loss.
 
 Reads   data/, and embeddings/ for sasrec_text
 Writes  sequential/<model>/{model.safetensors, config.json, training.json}

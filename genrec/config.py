@@ -316,8 +316,8 @@ class Sequential(Section):
 
     models: list[Literal["sasrec", "sasrec_text", "sasrec_bce"]] = knob(
         ["sasrec"],
-        "what to train: full-softmax SASRec, the same with the run's text vectors, or the published one with a sampled "
-        "negative; also as a,b",
+        "what to train: full-softmax SASRec, the same begun from the run's text vectors, or the published one with a "
+        "sampled negative; also as a,b",
         min_length=1,
     )
     hidden: int = knob(128, "width", ge=4)

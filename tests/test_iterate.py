@@ -16,7 +16,8 @@ from genrec import stage
 from genrec.artifacts import read_manifest
 from genrec.commandline import Command, parse_strict
 from genrec.config import ROOT
-from genrec.evaluation.rounds import stages_for, unchanged
+from genrec.evaluation.rounds import round_config, stages_for, unchanged
+from genrec.evaluation.strategies import nested
 
 FAULT = ["--sequential.epochs", "1", "--iterate.advice", "all"]  # one pass where the preset makes eighteen
 
@@ -151,6 +152,17 @@ def test_only_what_depends_on_a_change_is_made_anew():
     }.items():
         assert unchanged(stages, SimpleNamespace(values={key: 1})) == kept, key
     assert stages_for(("sequential",)) == ["data", "sequential"]
+
+
+def test_a_round_trains_and_scores_the_analysed_model_alone(tmp_path):
+    both = ["--sequential.models", "[sasrec, sasrec_bce]", "--evaluate.models", "[popular, sasrec]"]
+    base = command(tmp_path, *both).config
+    report = {"model": "sasrec", "config": base.model_dump(mode="json")}
+    for values, trained in (({"sequential.epochs": 2}, ["sasrec"]), ({"evaluate.limit": 9}, ["sasrec", "sasrec_bce"])):
+        plan = SimpleNamespace(values=values, overlay=nested(report, values))
+        config = round_config(base, plan, tmp_path / "1")
+        assert (config.sequential.models, config.evaluate.models) == (trained, ["sasrec"])
+        assert config.run.dir == tmp_path / "1" and config.analysis.model == "sasrec"
 
 
 @pytest.mark.parametrize(

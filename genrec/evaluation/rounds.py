@@ -17,7 +17,7 @@ from genrec.config import Config, validate
 from genrec.evaluation.comparison import HEADLINE, Difference, check_same_rows, differences, plain_rows
 from genrec.evaluation.metrics import CUTOFFS
 from genrec.evaluation.report import Report, align
-from genrec.evaluation.strategies import Changes, Plan, current, make_plan, recommended
+from genrec.evaluation.strategies import FAMILY, Changes, Plan, current, make_plan, recommended
 from genrec.stage import STAGES
 
 
@@ -64,10 +64,12 @@ def rejected(rounds: list[Round]) -> set[str]:
 
 
 def round_config(base: Config, plan: Plan, directory: Path) -> Config:
-    """The base with the advice laid over, as a run of its own that scores the analysed model alone."""
+    """The base with the advice laid over, as a run of its own that trains and scores the analysed model alone."""
     tree = merge(base.model_dump(mode="json"), copy.deepcopy(plan.overlay))
     tree["run"]["dir"] = str(directory)
     tree["evaluate"]["models"] = scored(base)
+    if FAMILY[base.analysis.model] == "sequential" and "sequential" not in unchanged(["data", "sequential"], plan):
+        tree["sequential"]["models"] = [base.analysis.model]
     return validate(tree)
 
 

@@ -1,10 +1,9 @@
 """SASRec: a causal transformer over item numbers that scores the whole catalogue for the next item.
 
-B sequences or examples, T positions, H history, N items, d width, D width of text vectors, k cut-off
+B sequences or examples, T positions, H history, N items, d width, k cut-off
 
 Sequences are padded on the right, where a causal model never looks, so no mask is needed and padding cannot matter.
 Item vectors are shared between input and output: score(i) = <state, item_i> + bias_i, or cosine / temperature + bias_i.
-With text, item_i = learned_i + P text_i: what is learned of a text is known of items that were bought too rarely.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from genrec.models.device import pick_device
 
 WEIGHTS, SHAPE = "model.safetensors", "config.json"
 BATCH = 512  # examples scored at once
+START = 0.02  # standard deviation of vectors before training
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,10 @@ class Shape:
     max_length: int
     cosine: bool
     temperature: float
-    text: int = 0  # D, 0 = without text
 
 
 class SasRec(nn.Module):
-    def __init__(self, shape: Shape, text: np.ndarray | None = None):
-        """`text` (N, D) of a model that is to be trained; one that is loaded brings its own."""
+    def __init__(self, shape: Shape):
         super().__init__()
         self.shape = shape
         self.item = nn.Embedding(shape.num_items, shape.hidden)
@@ -52,43 +50,28 @@ class SasRec(nn.Module):
         self.bias = nn.Parameter(torch.zeros(shape.num_items))
         self.drop = nn.Dropout(shape.dropout)
         self.backbone = Backbone(BackboneShape(shape.hidden, shape.blocks, shape.heads, shape.dropout))
-        if shape.text:
-            self.register_buffer(
-                "text",
-                text_inputs(text) if text is not None else self.item.weight.new_zeros(shape.num_items, shape.text),
-            )
-            self.project = nn.Linear(shape.text, shape.hidden, bias=False)
-        for table in (self.item, self.position, *([self.project] if shape.text else [])):
-            nn.init.normal_(table.weight, std=0.02)
+        for table in (self.item, self.position):
+            nn.init.normal_(table.weight, std=START)
 
     def forward(self, items: Tensor) -> Tensor:
         """Items (B, T), right-padded with -1, T <= max_length -> state after each item (B, T, d)."""
         positions = torch.arange(items.shape[1], device=items.device)
-        vectors = F.embedding(items.clamp(min=0), self.vectors())  # (B, T, d)
-        return self.backbone(self.drop(vectors * self.shape.hidden**0.5 + self.position(positions)))
-
-    def vectors(self) -> Tensor:
-        """(N, d)"""
-        return self.item.weight + self.project(self.text) if self.shape.text else self.item.weight
+        x = self.item(items.clamp(min=0)) * self.shape.hidden**0.5 + self.position(positions)
+        return self.backbone(self.drop(x))
 
     def score(self, states: Tensor) -> Tensor:
         """States (..., d) -> scores of every item (..., N)."""
         if not self.shape.cosine:
-            return states @ self.vectors().T + self.bias
-        cosine = F.normalize(states, dim=-1) @ F.normalize(self.vectors(), dim=-1).T
+            return states @ self.item.weight.T + self.bias
+        cosine = F.normalize(states, dim=-1) @ F.normalize(self.item.weight, dim=-1).T
         return cosine / self.shape.temperature + self.bias
 
     def score_some(self, states: Tensor, items: Tensor) -> Tensor:
         """States (P, d) and one item each (P,) -> scores (P,)."""
-        vectors = F.embedding(items, self.vectors())
+        vectors = self.item(items)
         if not self.shape.cosine:
             return (states * vectors).sum(dim=-1) + self.bias[items]
         return F.cosine_similarity(states, vectors, dim=-1) / self.shape.temperature + self.bias[items]
-
-
-def text_inputs(vectors: np.ndarray) -> Tensor:
-    """(N, D) embeddings less what all have in common, of length 1."""
-    return F.normalize(torch.from_numpy(vectors - vectors.mean(axis=0)).float(), dim=-1)
 
 
 class SasRecRecommender:

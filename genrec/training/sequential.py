@@ -29,11 +29,11 @@ from genrec.data.sequences import Sequences
 from genrec.data.weights import target_weights
 from genrec.evaluation.metrics import item_scores
 from genrec.models.device import pick_device
-from genrec.models.sasrec import SasRec, SasRecRecommender, Shape, save_sasrec
+from genrec.models.sasrec import START, SasRec, SasRecRecommender, Shape, save_sasrec
 from genrec.quantizers.build import load_vectors
 
 CHECKPOINT = "checkpoint.safetensors"
-TEXT = "sasrec_text"  # the model that reads the run's embeddings
+TEXT = "sasrec_text"  # the model whose item vectors start as the run's embeddings
 TRAINING = "training.json"  # written last: a directory that has it is finished
 
 
@@ -87,12 +87,23 @@ def decay(done: float) -> float:
 
 def new_model(name: str, config: Config, data: Prepared) -> SasRec:
     """The published model (sasrec_bce) scores by the dot product, whatever sequential.cosine says."""
-    options, text = config.sequential, load_vectors(config, len(data.catalog)) if name == TEXT else None
+    options = config.sequential
     knobs = {key: getattr(options, key) for key in ("hidden", "blocks", "heads", "dropout", "temperature")}
     cosine = options.cosine and name != "sasrec_bce"
-    width = 0 if text is None else text.shape[1]
-    shape = Shape(len(data.catalog), max_length=data.max_history, cosine=cosine, text=width, **knobs)
-    return SasRec(shape, text)
+    model = SasRec(Shape(len(data.catalog), max_length=data.max_history, cosine=cosine, **knobs))
+    if name == TEXT:
+        with torch.no_grad():
+            start = text_start(load_vectors(config, len(data.catalog)), options.hidden)
+            model.item.weight[:, : start.shape[1]] = torch.from_numpy(start)
+    return model
+
+
+def text_start(vectors: np.ndarray, width: int) -> np.ndarray:
+    """(N, D) text vectors -> (N, at most width): their principal components, as spread as a random start."""
+    centred = vectors - vectors.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    found = centred @ axes[:width].T
+    return (found * (START / found.std())).astype(np.float32)
 
 
 def stopped(progress: Progress, options: Sequential) -> bool:

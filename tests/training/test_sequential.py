@@ -186,25 +186,34 @@ def test_text_vectors_are_read_from_the_run_and_asked_for_when_missing(tmp_path)
     rows = shop.examples("test")
     loaded = load_sasrec(tmp_path / "sequential" / "sasrec_text", "cpu")
     assert item_scores(loaded.recommend(rows, 10), rows.target)["hr@1"].mean() > 0.6
-    vectors = np.load(tmp_path / "embeddings" / "small.emb.npy")
-    centred = vectors - vectors.mean(axis=0)
-    expected = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-    assert loaded.model.text.numpy() == pytest.approx(expected, abs=1e-6)
     stage.remove(tmp_path / "embeddings")
     write_vectors(config, seed=1)
     with pytest.raises(artifacts.ArtifactError, match="embeddings is now"):
         train(config)
 
 
-def test_an_item_that_was_never_bought_is_known_by_its_text():
+def test_items_begin_as_alike_as_their_texts_are():
+    vectors = np.random.default_rng(0).normal(size=(20, 8)) + 3
+    centred = vectors - vectors.mean(axis=0)
+    for width in (8, 12):  # all components, and fewer than there is room for
+        start = training.text_start(vectors, width)
+        assert start.shape == (20, 8) and start.std() == pytest.approx(0.02, rel=1e-3)
+        ratio = (start @ start.T) / (centred @ centred.T)
+        assert ratio == pytest.approx(np.full_like(ratio, ratio[0, 0]), rel=1e-3)
+    leading = training.text_start(vectors, 3)
+    assert np.abs(leading.T @ leading)[~np.eye(3, dtype=bool)].max() < 1e-6  # uncorrelated
+    assert (np.diff(leading.var(axis=0)) < 0).all()  # the strongest first
+
+
+def test_the_model_begun_from_text_is_the_plain_one_but_for_its_item_vectors(tmp_path):
+    config, shop = config_of(tmp_path), small_shop()
+    write_data(config, shop)
+    write_vectors(config)
+    plain, begun = (begin_with(name, config, shop).state_dict() for name in ("sasrec", "sasrec_text"))
+    assert {key for key in plain if not torch.equal(plain[key], begun[key])} == {"item.weight"}
+    assert torch.equal(plain["item.weight"][:, 8:], begun["item.weight"][:, 8:])  # eight text components, width 16
+
+
+def begin_with(name: str, config: Config, shop) -> SasRec:
     torch.manual_seed(0)
-    text = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
-    text[5] = text[2]
-    model = SasRec(Shape(6, 8, 1, 2, 0.0, 5, True, 0.1, text=4), text).eval()
-    with torch.no_grad():
-        model.item.weight.zero_()
-    states = torch.randn(3, 8)
-    assert torch.equal(model.score(states)[:, 2], model.score(states)[:, 5])
-    assert torch.allclose(model.vectors(), model.text @ model.project.weight.T, atol=1e-6)
-    model.score(states).sum().backward()
-    assert model.project.weight.grad.abs().sum() > 0
+    return training.new_model(name, config, shop)
