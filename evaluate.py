@@ -6,12 +6,15 @@ Writes  evaluation/<model>/{results.json, eval_results.jsonl, recommendations.np
 
     python evaluate.py --config config/quickstart.yaml
     python evaluate.py --config config/quickstart.yaml --models popular,last_item,sasrec,sft
+    python evaluate.py --config config/quickstart.yaml --models sft --ranking exact    # what do the beams lose?
+    torchrun --nproc_per_node 4 evaluate.py --config config/0.5b.yaml                  # rows shared out, same result
     python evaluate.py --base_model path/to/model --category Industrial_and_Scientific --num_beams 20 --limit 500
 """
 
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,8 @@ from genrec.evaluation.metrics import (
 )
 from genrec.evaluation.predictions import read_predictions, show_examples, write_predictions
 from genrec.evaluation.report import (
+    beam_loss,
+    beam_loss_line,
     describe_rows,
     make_report,
     make_slices,
@@ -39,33 +44,65 @@ from genrec.evaluation.report import (
     table,
     write_report,
 )
-from genrec.models.families import FAMILIES, Recommender, fingerprints_read, require_stages, stages_read
+from genrec.models.families import (
+    FAMILIES,
+    Recommender,
+    fingerprints_read,
+    require_stages,
+    rows_scored,
+    stages_read,
+)
 
-CHUNK = 128  # rows between two moves of the progress bar
+BATCHES = 8  # between two moves of the progress bar
 
 
 def build(config: Config, partial: Path) -> dict[str, Any]:
-    """Each family in turn; one that a killed run had finished is not scored again."""
     require_stages(config)
+    if stage.processes() == 1:
+        return score(config, partial)
+    from genrec.models.processes import together
+
+    with together():
+        return score(config, partial)
+
+
+def score(config: Config, partial: Path) -> dict[str, Any]:
+    """Each family in turn; one that a killed run had finished is not scored again."""
     data, options = load_prepared(config), config.evaluate
     examples = chosen_examples(data, options.split, options.limit, config.run.seed)
     rows = describe_rows(examples, data.catalog, data.sequences, options.split, len(data.splits[options.split]))
     slices = make_slices(examples, data.catalog, data.train_count)
     seconds = {}
-    for name in options.models:
+    for name in rows_scored(config):
         if not (partial / name / RESULTS).exists():
             begin = time.perf_counter()
-            recommendations = recommend(name, FAMILIES[name].load(config, data), examples, len(data.catalog))
+            recommender = FAMILIES[name].load(config, data)
+            recommendations = recommend(name, recommender, examples, len(data.catalog), BATCHES * options.batch_size)
+            if stage.rank() > 0:
+                continue
             report = make_report(name, rows, examples, recommendations, slices, data.train_count, item_to_sid(config))
             (partial / name).mkdir(exist_ok=True)
             write_predictions(partial / name, examples, recommendations, data.catalog, data.sequences)
             write_report(report, partial / name, config.run.seed)
             seconds[name] = round(time.perf_counter() - begin, 2)
-    found = [read_results(partial / name) for name in options.models]
-    write_json(partial / RESULTS, {"models": {content["model"]: content for content in found}})
-    summarise(config, data, found, partial)
+    if stage.rank() > 0:
+        return {}
+    found = [read_results(partial / name) for name in rows_scored(config)]
+    lost = beam_losses(config, partial)
+    write_json(partial / RESULTS, {"models": {content["model"]: content for content in found}, "beam_loss": lost})
+    summarise(config, data, found, lost, partial)
     ndcg = {content["model"]: content["metrics"]["ndcg@10"]["mean"] for content in found}
     return {"rows": len(examples), "ndcg@10": ndcg, "seconds": seconds}
+
+
+def beam_losses(config: Config, partial: Path) -> dict[str, Any]:
+    """{model: what its beams lost} of every model that was also ranked exactly."""
+    lost = {}
+    for name in config.evaluate.models:
+        if f"{name}_exact" in rows_scored(config):
+            examples, beams = read_predictions(partial / name)
+            lost[name] = beam_loss(examples, beams, read_predictions(partial / f"{name}_exact")[1], config.run.seed)
+    return lost
 
 
 def chosen_examples(data: Prepared, split: str, limit: int, seed: int) -> Examples:
@@ -76,16 +113,31 @@ def chosen_examples(data: Prepared, split: str, limit: int, seed: int) -> Exampl
     return examples.take(np.sort(np.random.default_rng(seed).choice(len(examples), limit, replace=False)))
 
 
-def recommend(name: str, recommender: Recommender, examples: Examples, num_items: int) -> Recommendations:
-    """The family's lists for all examples, under a progress bar and checked."""
+def recommend(
+    name: str, recommender: Recommender, examples: Examples, num_items: int, rows_a_part: int
+) -> Recommendations | None:
+    """The family's lists for all examples, checked, under a progress bar; of several processes rank 0 has them.
+
+    Processes share out whole parts, so that every batch, and with it every score, is what one process makes of it.
+    """
     parts, k = [], max(CUTOFFS)
-    with tqdm(total=len(examples), desc=f"evaluation: {name}", unit="row", disable=None) as bar:
-        for begin in range(0, len(examples), CHUNK):
-            rows = examples.take(np.arange(begin, min(begin + CHUNK, len(examples))))
-            parts.append(recommender.recommend(rows, k))
-            check_recommendations(parts[-1], len(rows), k, num_items)
-            bar.update(len(rows))
-    return join_recommendations(parts)
+    bounds = [*range(0, len(examples), rows_a_part), len(examples)]
+    spans = list(pairwise(bounds))[stage.rank() :: stage.processes()]
+    with tqdm(total=sum(b - a for a, b in spans), desc=f"evaluation: {name}", unit="row", disable=quiet()) as bar:
+        for begin, end in spans:
+            parts.append(recommender.recommend(examples.take(np.arange(begin, end)), k))
+            check_recommendations(parts[-1], end - begin, k, num_items)
+            bar.update(end - begin)
+    if stage.processes() > 1:
+        from genrec.models.processes import gather
+
+        parts = gather(parts)
+    return join_recommendations(parts) if parts else None
+
+
+def quiet() -> bool | None:
+    """No bar beside rank 0's, and none where there is no terminal."""
+    return True if stage.rank() > 0 else None
 
 
 def item_to_sid(config: Config) -> np.ndarray | None:
@@ -95,12 +147,13 @@ def item_to_sid(config: Config) -> np.ndarray | None:
     return sid_groups(np.load(stage.stage_dir(config, "sids") / CODES, allow_pickle=False))
 
 
-def summarise(config: Config, data: Prepared, found: list[dict[str, Any]], partial: Path) -> None:
-    """One table, five users by title, the paths; on the screen and in summary.txt."""
-    final, last = stage.stage_dir(config, "evaluation"), found[-1]["model"]
+def summarise(config: Config, data: Prepared, found: list[dict[str, Any]], lost: dict[str, Any], partial: Path) -> None:
+    """One table, what beams lost, five users by title, the paths; on the screen and in summary.txt."""
+    final, last = stage.stage_dir(config, "evaluation"), config.evaluate.models[-1]
     shown = show_examples(*read_predictions(partial / last), data.catalog, data.sequences, config.run.seed)
+    losses = "".join(f"{beam_loss_line(name, loss)}\n" for name, loss in lost.items())
     text = (
-        f"{table(found)}\n\nFive users, recommendations of '{last}':\n\n{shown}\n\n"
+        f"{table(found)}\n{losses}\nFive users, recommendations of '{last}':\n\n{shown}\n\n"
         f"All numbers: {final / RESULTS}\nA line a row: {final / last / EVAL_RESULTS}\nThis text: {final / SUMMARY}\n"
     )
     write_text(partial / SUMMARY, text)

@@ -281,28 +281,17 @@ class Rl(Section):
 class Evaluate(Section):
     """HR, NDCG and MRR of one or several models on a split, full catalogue."""
 
-    models: list[
-        Literal[
-            "popular",
-            "popular_recent",
-            "last_item",
-            "item_knn",
-            "sasrec",
-            "sasrec_bce",
-            "sft",
-            "sft_exact",
-            "rl",
-            "rl_exact",
-        ]
-    ] = knob(
-        ["popular", "last_item", "sft"],
-        "rows of the table, also as a,b,c; sft_exact scores every item, so it shows what sft's beams lose",
-        min_length=1,
+    models: list[Literal["popular", "popular_recent", "last_item", "item_knn", "sasrec", "sasrec_bce", "sft", "rl"]] = (
+        knob(["popular", "last_item", "sft"], "rows of the table, also as a,b,c", min_length=1)
+    )
+    ranking: Literal["beam", "exact"] = knob(
+        "beam", "exact: beside each language model, <model>_exact scores every item, and what the beams lost is told"
     )
     base_model: Path | None = knob(None, "model directory to score as the row 'sft', not the run's own")
     split: Literal["valid", "test"] = knob("test", "which held-out rows")
     num_beams: int = knob(50, "beams of constrained search", ge=1)
     batch_size: int = knob(16, "prompts a batch", ge=1, result=False)
+    exact_memory: float = knob(1.0, "GiB that a pass of exact ranking may take beside the model", gt=0, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
     normalisation: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
     filter_seen: bool = knob(False, "language models leave out the items of the history")

@@ -134,6 +134,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def local_rank() -> int:
+    """Number of this process on its own machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def processes() -> int:
     """How many processes a distributed launch (torchrun) runs, 1 when alone."""
     return int(os.environ.get("WORLD_SIZE", "1"))

@@ -191,7 +191,7 @@ NOT_KNOWN = {
     "preference": "neither categories nor semantic IDs are known",
     "category": "no categories are known that tell items apart",
     "codes": "this run has no semantic IDs",
-    "exact": "no exact ranking; evaluate sft_exact too",
+    "exact": "no exact ranking; evaluate with --ranking exact",
 }
 
 

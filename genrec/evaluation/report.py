@@ -17,7 +17,7 @@ from genrec.artifacts import PER_EXAMPLE, RESULTS, ArtifactError, load_arrays, s
 from genrec.config import Analysis
 from genrec.data.catalog import Catalog, telling_category
 from genrec.data.sequences import Examples, Sequences
-from genrec.evaluation.metrics import Recommendations, beyond_accuracy, item_scores, sid_scores
+from genrec.evaluation.metrics import CUTOFFS, Recommendations, beyond_accuracy, item_scores, ranks, sid_scores
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -166,6 +166,27 @@ def make_report(
         scores |= sid_scores(recommendations, examples.target, item_to_sid)
     beyond = beyond_accuracy(recommendations, examples.target, train_count)
     return Report(model, rows, examples.user, scores, slices, beyond)
+
+
+def beam_loss(examples: Examples, beams: Recommendations, exact: Recommendations, seed: int) -> dict[str, Any]:
+    """Targets that stand in the exact top k but not in that of the beams: {"rows": E, "@10": {"lost": n, "mean": ..}}.
+
+    `mean` is their share of all rows; HR@k of the beams is HR@k of the exact ranking less that, plus what stands in the
+    beams' top k only because better items were lost.
+    """
+    rank = {name: ranks(lists.item, examples.target) for name, lists in (("beams", beams), ("exact", exact))}
+    inside = {name: {k: (where >= 0) & (where < k) for k in CUTOFFS} for name, where in rank.items()}
+    lost = {f"@{k}": (inside["exact"][k] & ~inside["beams"][k]).astype(float) for k in CUTOFFS}
+    found = estimates(examples.user, lost, seed)
+    return {"rows": len(examples)} | {k: {"lost": int(lost[k].sum()), **plain(found[k])} for k in lost}
+
+
+def beam_loss_line(model: str, loss: dict[str, Any]) -> str:
+    parts = []
+    for k in ("@10", "@50"):
+        share = f"{loss[k]['mean']:.2%} [{loss[k]['low']:.2%}, {loss[k]['high']:.2%}]"
+        parts.append(f"{loss[k]['lost']:,} of the exact top {k[1:]} ({share})")
+    return f"beam loss of '{model}' in {loss['rows']:,} rows: targets {', '.join(parts)}"
 
 
 # On disk: results.json for people and tools, per_example.npz beside it for everything that is derived later.

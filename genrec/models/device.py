@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 
 from genrec.artifacts import ArtifactError
+from genrec.stage import local_rank
 
 
 def pick_device(name: str) -> torch.device:
-    """`run.device` -> device; auto is the GPU where there is one."""
+    """`run.device` -> device; auto is the GPU where there is one, of several processes each its own."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:

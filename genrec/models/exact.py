@@ -8,6 +8,7 @@ subtrees; the prompt's cache is cut back after each, so memory follows the chunk
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +68,22 @@ def exact_search(
         scores[:, chunk.start[-1] : chunk.stop[-1]] = reached
     best = scores.clamp(min=NEVER).topk(min(k, scores.shape[1]), dim=-1)
     return best.indices, best.values
+
+
+def tokens_within(memory: int, model: PreTrainedModel, trie: Trie, prompts: list[list[int]]) -> int:
+    """Tree tokens, over all prompts, that one pass may hold in `memory` bytes beside the model and the prompts' cache.
+
+    A token costs a = its logits, children, cache and the widest layer; a pair of a token and what it may see costs c
+    (the mask as given and as added to scores). S tokens a prompt: a S + c S (P + S) = memory / B.
+    """
+    config, size = model.config.get_text_config(), model.dtype.itemsize
+    cache = 2 * config.num_hidden_layers * config.hidden_size
+    widest = 6 * config.hidden_size + 3 * config.intermediate_size
+    a = 2 * 4 * config.vocab_size + 32 * max(trie.width) + size * (cache + widest)
+    c = 1 + 2 * size
+    b = a + c * max(map(len, prompts))
+    share = memory / len(prompts)
+    return len(prompts) * max(int((math.sqrt(b * b + 4 * c * share) - b) / (2 * c)), 1)
 
 
 def chunks(trie: Trie, size: int) -> list[Chunk]:

@@ -84,6 +84,14 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+def rows_scored(config: Config) -> list[str]:
+    """`evaluate.models`, and with `ranking: exact` the exact ranking of each language model right after it."""
+    twins = [
+        (name, f"{name}_exact") if config.evaluate.ranking == "exact" else (name,) for name in config.evaluate.models
+    ]
+    return [name for pair in twins for name in pair if name in FAMILIES]
+
+
 def model_directory(config: Config, stage: str) -> Path:
     """Where a language model lies: `evaluate.base_model` stands in for the run's own sft."""
     return config.evaluate.base_model if stage == "sft" and config.evaluate.base_model else stage_dir(config, stage)
@@ -101,7 +109,7 @@ def fingerprints_read(config: Config) -> dict[str, str]:
     """What the chosen models are made of, as far as it exists: {"sids": ..., "sft": ..., "base_model": ...}."""
     manifests = {stage: artifacts.read_manifest(stage_dir(config, stage)) for stage in stages_read(config)}
     found = {stage: manifest.fingerprint for stage, manifest in manifests.items() if manifest}
-    if config.evaluate.base_model and {"sft", "sft_exact"} & set(config.evaluate.models):
+    if config.evaluate.base_model:
         found["base_model"] = artifacts.directory_fingerprint(config.evaluate.base_model)
     return found
 

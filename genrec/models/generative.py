@@ -22,7 +22,7 @@ from genrec.data.tasks import RECOMMEND, Texts, make_texts
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.beam import NEVER, beam_search
 from genrec.models.device import pick_device
-from genrec.models.exact import exact_search
+from genrec.models.exact import exact_search, tokens_within
 from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.trie import build_trie, make_filter
 from genrec.sids import SidIndex, load_index, save_index
@@ -50,6 +50,7 @@ class Decoding:
     batch_size: int = 16
     normalisation: str = "vocab"
     exact: bool = False  # score every item instead of searching by beams
+    exact_memory: float = 1.0  # GiB that a pass of it may take
     filter_seen: bool = False  # leave the items of the history out
 
 
@@ -100,7 +101,8 @@ class GenerativeModel:
             torch.from_numpy(once_each(history)).to(device) if decoding.filter_seen else None,
         )
         if decoding.exact:
-            return exact_search(self.model, self.trie, self.sids, prompts, k, decoding.normalisation, only)
+            budget = tokens_within(int(decoding.exact_memory * 2**30), self.model, self.trie, prompts)
+            return exact_search(self.model, self.trie, self.sids, prompts, k, decoding.normalisation, only, budget)
         return beam_search(self.model, self.trie, self.sids, prompts, decoding.num_beams, decoding.normalisation, only)
 
     def items_of(
@@ -179,5 +181,6 @@ def load_generative(model_dir: Path, config: Config, catalog: Catalog, exact: bo
     texts = make_texts(catalog, load_index(model_dir / artifacts.SID_INDEX), card.source, card.profile)
     generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
     settings = config.evaluate
-    decoding = Decoding(settings.num_beams, settings.batch_size, settings.normalisation, exact, settings.filter_seen)
+    knobs = ("num_beams", "batch_size", "normalisation", "exact_memory", "filter_seen")
+    decoding = Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})
     return Recommender(generative, decoding)

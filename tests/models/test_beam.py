@@ -6,7 +6,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from genrec.models.beam import NEVER, beam_search
-from genrec.models.exact import exact_search
+from genrec.models.exact import exact_search, tokens_within
 from genrec.models.trie import build_trie, make_filter
 from genrec.sids import NONE, make_index
 from tests.models.conftest import CODES, LEVELS, TEXT_TOKENS
@@ -169,3 +169,12 @@ def test_one_level(model, sids, prompts, search):
     for row, prompt in enumerate(prompts):
         every = exhaustive(model, index, sids, prompt, "vocab")
         assert items(trie, leaves[row][scores[row] > NEVER / 2]).tolist() == np.argsort(-every).tolist()
+
+
+def test_a_memory_budget_is_kept_by_the_bill_it_is_made_of(model, index, prompts):
+    """Ten times the memory holds more tokens, and never more than the bill for logits alone allows."""
+    trie = build_trie(index)
+    small, large = (tokens_within(memory, model, trie, prompts) for memory in (10**5, 10**6))
+    assert len(prompts) <= small < large
+    assert large * 8 * model.config.vocab_size < 10**6
+    assert tokens_within(1, model, trie, prompts) == len(prompts)  # the least a pass can hold

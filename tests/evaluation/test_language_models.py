@@ -1,0 +1,90 @@
+"""Evaluation of a language model: what beams lose, several processes, a catalogue that has grown."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import evaluate
+from genrec import artifacts, stage
+from genrec.commandline import Command
+from genrec.config import ROOT
+from genrec.data.prompts import prompt_fingerprint
+from genrec.data.tasks import RECOMMEND, Texts
+from genrec.evaluation.predictions import read_predictions
+from genrec.models.families import fingerprints_read
+from genrec.models.generative import Card, save_card
+from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
+from genrec.sids import load_index
+from tests.small_shop import small_config, small_shop, write_data, write_sids
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    """A run with data, SIDs and a model of random weights; returns what makes its config."""
+    home = tmp_path_factory.mktemp("run")
+    config, shop = small_config(home / "run", sft={"scratch": {"hidden_size": 16, "num_layers": 1}}), small_shop()
+    write_data(config, shop)
+    write_sids(config, shop)
+    sids = stage.stage_dir(config, "sids")
+    texts = Texts(shop.catalog, load_index(sids / artifacts.SID_INDEX), config.data.source)
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(catalog_texts(shop.catalog, [texts.prompt(RECOMMEND, []).text]), 400)
+    model = make_scratch(config.sft.scratch, tokenizer, 512)
+    teach_sids(model, tokenizer, texts.index, None)
+    model.save_pretrained(home / "model")
+    tokenizer.save_pretrained(home / "model")
+    fingerprint = artifacts.read_manifest(sids).fingerprint
+    card = Card(fingerprint, prompt_fingerprint(), config.data.source, cutoff_len=256, profile="none")
+    save_card(home / "model", card, texts.index)
+
+    def make(**options):
+        chosen = {"models": ["sft"], "base_model": str(home / "model"), "num_beams": 3, "batch_size": 2}
+        return small_config(home / "run", evaluate=chosen | options)
+
+    return make
+
+
+def run(config):
+    stage.run("evaluation", Command(config, True, dry_run=False), evaluate.build, fingerprints_read)
+    return config.run.dir / "evaluation"
+
+
+def test_exact_ranking_stands_beside_the_beams_and_says_what_they_lost(ready, capsys):
+    directory = run(ready(models=["popular", "sft"], ranking="exact"))
+    results = json.loads((directory / "results.json").read_text())
+    assert list(results["models"]) == ["popular", "sft", "sft_exact"]
+    examples, beams = read_predictions(directory / "sft")
+    exact = read_predictions(directory / "sft_exact")[1]
+    lost = sum(
+        target in best[:10].tolist() and target not in found[:10].tolist()
+        for target, found, best in zip(examples.target, beams.item, exact.item, strict=True)
+    )
+    told = results["beam_loss"]["sft"]
+    assert 0 < lost == told["@10"]["lost"] and told["@10"]["mean"] == pytest.approx(lost / len(examples), abs=1e-6)
+    assert f"beam loss of 'sft' in {len(examples)} rows: targets {lost} of the exact top 10" in capsys.readouterr().out
+
+
+def test_enough_beams_lose_nothing(ready):
+    results = json.loads((run(ready(ranking="exact", num_beams=50)) / "results.json").read_text())
+    assert {results["beam_loss"]["sft"][f"@{k}"]["lost"] for k in (1, 10, 50)} == {0}
+    assert results["models"]["sft"]["metrics"] == results["models"]["sft_exact"]["metrics"]
+
+
+def test_two_processes_write_what_one_writes(ready, tmp_path):
+    config = ready(ranking="exact")
+    directory = run(config)
+    names = [f"{model}/{name}" for model in ("sft", "sft_exact") for name in ("recommendations.npz", "results.json")]
+    alone = {name: (directory / name).read_bytes() for name in [*names, "results.json"]}
+    artifacts.write_json(tmp_path / "config.yaml", json.loads(config.model_dump_json()))
+    directory.rename(tmp_path / "alone")
+    launch = ["-m", "accelerate.commands.launch", "--config_file", "config/accelerate/cpu_2proc.yaml"]
+    command = [sys.executable, *launch, "evaluate.py", "--config", str(tmp_path / "config.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("Five users") == 1
+    assert {name: (directory / name).read_bytes() for name in alone} == alone
