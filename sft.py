@@ -28,7 +28,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from genrec.data.prompts import prompt_fingerprint
     from genrec.data.tasks import make_texts
     from genrec.data.weights import target_weights
-    from genrec.models.adapters import attach, merged
+    from genrec.models.adapters import attach, merged, whole
     from genrec.models.generative import Card, Decoding, GenerativeModel, save_card
     from genrec.models.language import sid_vocabulary
     from genrec.models.trie import build_trie
@@ -69,9 +69,11 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         legal = make_legal(build_trie(index).to(model.device), sids, size)
     statistics = train(config, directory, model, tokenizer, rows, decode, callbacks(config, "sft"), legal)
     statistics |= {"rows": len(rows), "answer_tokens": targets}
+    with whole(model):
+        if stage.rank() == 0:
+            merged(model).save_pretrained(directory)
     if stage.rank() > 0:
         return statistics
-    merged(model).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     sids = artifacts.require(stage.stage_dir(config, "sids"), "rq/generate_indices.py")
     card = Card(sids.fingerprint, prompt_fingerprint(), config.data.source, config.sft.cutoff_len, config.sft.profile)

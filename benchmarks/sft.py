@@ -142,15 +142,14 @@ def make_trainer(bench: Bench, side: str) -> Any:
 def tree_trainer(bench: Bench, pack: str, arguments: dict[str, Any]) -> Any:
     from transformers import TrainingArguments
 
-    from genrec.models.token_tree import collate
-    from genrec.training.supervised import TreeTrainer, to_dataset
+    from genrec.training.supervised import Collator, TreeTrainer, to_dataset
 
     trees = bench.trees(pack)
     rows = max(1, round(bench.options.targets_a_step * len(trees) / len(bench.train)))
     arguments |= {"per_device_train_batch_size": rows, "train_sampling_strategy": "group_by_length"}
     return TreeTrainer(
         model=bench.model(), args=TrainingArguments(**arguments, remove_unused_columns=False), decode=dict,
-        train_dataset=to_dataset(iter(trees)), data_collator=collate,
+        train_dataset=to_dataset(iter(trees)), data_collator=Collator(bench.config.sft.cutoff_len),
     )  # fmt: skip
 
 

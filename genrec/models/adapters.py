@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from peft import LoraConfig, PeftModel, TrainableTokensConfig, get_peft_model
+from torch import nn
 from transformers import PreTrainedModel
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from genrec.config import Lora, Sft
 from genrec.models.beam import SidVocabulary
@@ -37,3 +42,15 @@ def lora_config(settings: Lora, rows: dict[str, list[int]] | None = None) -> Lor
 def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """A plain model again, adapters folded into its weights."""
     return model.merge_and_unload() if isinstance(model, PeftModel) else model
+
+
+@contextmanager
+def whole(model: nn.Module) -> Iterator[None]:
+    """Within: every process holds all weights, also where ZeRO-3 has dealt them out."""
+    if not is_deepspeed_zero3_enabled():
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(list(model.parameters())):
+        yield

@@ -41,7 +41,7 @@ from genrec.stage import note, processes
 from genrec.training.health import Floor, KlLimit, Screen
 from genrec.training.rewards import Groups, Knowledge, scored
 from genrec.training.rollout import Answers, roll_out
-from genrec.training.supervised import VALID_METRIC, newest_checkpoint
+from genrec.training.supervised import VALID_METRIC, framework_arguments, newest_checkpoint
 
 PROMPTS_AT_ONCE = 16  # in a look before training
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy
@@ -292,7 +292,7 @@ def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts
     }
     if settings.test_during_training:
         arguments |= {"eval_strategy": "steps", "load_best_model_at_end": True}
-    made = GRPOConfig(**(arguments | settings.trainer))
+    made = GRPOConfig(**(arguments | framework_arguments("rl.trainer", settings.trainer)))
     if made.device.type == "cuda":
         made._n_gpu = 1  # one process drives one GPU; several GPUs are several processes (torchrun)
     plan_steps(made, settings, num_prompts)

@@ -14,17 +14,19 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
+from genrec.artifacts import ArtifactError, first_line
 from genrec.config import Config
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Sequences, Split, examples
 from genrec.data.tasks import TASKS, Task, Texts, copies, row_numbers, task_row
 from genrec.evaluation.metrics import Recommendations, item_scores
 from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, chain, collate, grow, join
-from genrec.stage import processes
+from genrec.stage import installed, processes
 from genrec.training.answer_loss import Legal, answer_loss
 
 VALID_METRIC = "ndcg@10"
@@ -215,10 +217,25 @@ def training_arguments(config: Config, directory: Path, num_rows: int) -> Traini
         "remove_unused_columns": False,
         "report_to": [],
     }
-    made = TrainingArguments(**(arguments | settings.trainer))
+    made = TrainingArguments(**(arguments | framework_arguments("sft.trainer", settings.trainer)))
     if made.device.type == "cuda":
         made._n_gpu = 1  # one process drives one GPU; several GPUs are several processes (torchrun)
     return made
+
+
+def framework_arguments(section: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What a config passes through to TrainingArguments, a DeepSpeed configuration read from its YAML or JSON file."""
+    if not isinstance(given.get("deepspeed"), str):
+        return given
+    if installed("deepspeed") is None:
+        raise ArtifactError(
+            f"{section}.deepspeed is {given['deepspeed']}, but DeepSpeed is not installed; pip install deepspeed, "
+            "or leave the key out"
+        )
+    try:
+        return given | {"deepspeed": yaml.safe_load(Path(given["deepspeed"]).read_text(encoding="utf-8"))}
+    except (OSError, yaml.YAMLError) as error:
+        raise ArtifactError(f"{section}.deepspeed {given['deepspeed']} cannot be read: {first_line(error)}") from None
 
 
 def accumulation(batch_size: int, micro_batch_size: int) -> int:
