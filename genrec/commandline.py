@@ -14,6 +14,7 @@ import yaml
 
 from genrec.config import ROOT, Config, ConfigError, all_paths, nearest, validate, walk
 
+FOR_LAUNCHERS = {"accelerate", "zero2_opt.yaml"}  # of config/: what accelerate and DeepSpeed read
 DEFAULT_CONFIG = ROOT / "config" / "0.5b.yaml"
 
 
@@ -161,7 +162,8 @@ def _numbers(value: Any) -> Any:
 
 
 def presets() -> list[str]:
-    return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "config").rglob("*.yaml") if "accelerate" not in p.parts)
+    files = (path.relative_to(ROOT) for path in (ROOT / "config").rglob("*.yaml"))
+    return sorted(str(path) for path in files if not FOR_LAUNCHERS & set(path.parts))
 
 
 # Keys whose value is a free mapping: an overlay replaces a task mixture, but adds to trainer arguments.
