@@ -281,9 +281,11 @@ class Rl(Section):
 class Evaluate(Section):
     """HR, NDCG and MRR of one or several models on a split, full catalogue."""
 
-    models: list[Literal["popular", "popular_recent", "last_item", "item_knn", "sasrec", "sasrec_bce", "sft", "rl"]] = (
-        knob(["popular", "last_item", "sft"], "rows of the table, also as a,b,c", min_length=1)
-    )
+    models: list[
+        Literal[
+            "popular", "popular_recent", "last_item", "item_knn", "sasrec", "sasrec_text", "sasrec_bce", "sft", "rl"
+        ]
+    ] = knob(["popular", "last_item", "sft"], "rows of the table, also as a,b,c", min_length=1)
     ranking: Literal["beam", "exact"] = knob(
         "beam", "exact: beside each language model, <model>_exact scores every item, and what the beams lost is told"
     )
