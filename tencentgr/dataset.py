@@ -232,6 +232,15 @@ def with_target(data: Data, rows: Rows) -> Rows:
     return Rows(rows.sequence[kept], rows.stop[kept])
 
 
+def windows(data: Data, rows: Rows, maxlen: int) -> Rows:
+    """The rows, and before a row that cannot show its whole user further ones: each interaction is a target once."""
+    begin, length = data.sequences.offset[rows.sequence], maxlen + 1
+    targets = rows.stop - begin - (data.sequences.user[rows.sequence] == 0)  # without a profile the first is none
+    count = np.maximum(1, -(-targets // length))
+    back = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)  # 0, 1, ... from the latest row
+    return Rows(np.repeat(rows.sequence, count), np.repeat(rows.stop, count) - back * length)
+
+
 class SequenceDataset(Dataset):
     """Token numbers of rows, left-padded to L = maxlen + 1, in the competition's convention.
 

@@ -27,7 +27,7 @@ from genrec.stage import note, remove
 from tencentgr.checkpoints import BEST, CONFIG, STATE, load_model, load_state, make_card, save_best, save_checkpoint
 from tencentgr.checkpoints import save_state as write_state
 from tencentgr.curves import LOG, Record, StepLog, open_curves
-from tencentgr.dataset import Data, Rows, SequenceDataset, collate, load_data, report_lines, split_rows
+from tencentgr.dataset import Data, Rows, SequenceDataset, collate, load_data, report_lines, split_rows, windows
 from tencentgr.losses import Objective
 from tencentgr.model import Shape, TencentGR
 from tencentgr.negatives import Mix, NegativeSampler
@@ -134,7 +134,8 @@ class Training:
         objective = make_objective(options, self.model, self.data, self.rows["train"]).to(processes.device)
         self.objective = objective
         self.optimizer = make_optimizer(options, objective)
-        self.sequences = SequenceDataset(self.data, self.rows["train"], options.maxlen, options.time_features)
+        pieces = windows(self.data, self.rows["train"], options.maxlen)
+        self.sequences = SequenceDataset(self.data, pieces, options.maxlen, options.time_features)
         self.epoch_steps = math.ceil(math.ceil(len(self.sequences) / processes.count) / options.batch_size)
         self.steps = self.epoch_steps * options.num_epochs
         self.progress = Progress()

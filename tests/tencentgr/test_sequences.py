@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -10,7 +11,17 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from tencentgr import files
-from tencentgr.dataset import Rows, SequenceDataset, all_rows, collate, load_data, load_queries, split_rows, split_users
+from tencentgr.dataset import (
+    Rows,
+    SequenceDataset,
+    all_rows,
+    collate,
+    load_data,
+    load_queries,
+    split_rows,
+    split_users,
+    windows,
+)
 from tests.tencentgr.conftest import ANN, BOB, CYD, write_by_hand
 
 
@@ -122,6 +133,24 @@ def test_single_rows_and_subsets_collate_to_the_same_batch(sample):
     whole = collate(found.__getitems__([3, 5]))
     for other in (collate([found[3], found[5]]), collate(Subset(found, [3, 5]).__getitems__([0, 1]))):
         assert all(torch.equal(whole[name], other[name]) for name in whole)
+
+
+@pytest.mark.parametrize("maxlen", [1, 2, 5, 60])
+def test_windows_make_each_interaction_a_target_once(sample, maxlen):
+    data = load_data(sample)
+    without = replace(data, sequences=replace(data.sequences, user=np.where(data.sequences.user % 2, 0, 1)))
+    for source in (data, without):
+        rows = split_rows(source, seed=0)["train"]
+        pieces = windows(source, rows, maxlen)
+        batch = SequenceDataset(source, pieces, maxlen).__getitems__(list(range(len(pieces))))
+        found = np.bincount(batch["sequence"].repeat((batch["pos"] > 0).sum(axis=1)), minlength=120)
+        events = np.diff(source.sequences.offset) - (source.sequences.user == 0)
+        assert (found[rows.sequence] == events[rows.sequence]).all()
+        last = pieces.stop == source.sequences.offset[pieces.sequence + 1]
+        np.testing.assert_array_equal(pieces.sequence[last], rows.sequence)
+        targets = np.sort(batch["pos"][batch["pos"] > 0])
+        whole = SequenceDataset(source, rows, 60).__getitems__(list(range(len(rows))))["pos"]
+        np.testing.assert_array_equal(targets, np.sort(whole[whole > 0]))
 
 
 def test_users_split_by_seed_and_apart():
