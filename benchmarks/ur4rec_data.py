@@ -1,0 +1,63 @@
+"""What UR4Rec's two protocols say of popularity, and what its batches cost.
+
+OMP_NUM_THREADS=1 python benchmarks/ur4rec_data.py [--data_dir DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+SEEDS = (1, 2, 3, 4, 5)
+
+
+def main() -> None:
+    import torch
+
+    from genrec.evaluation.report import estimates
+    from UR4Rec.data.dataset_loader import load_ml_100k
+    from UR4Rec.data.multimodal_dataset import create_dataloaders, train_prefixes
+    from UR4Rec.evaluation import evaluate_candidates, evaluate_full
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", type=Path, help="folder of the files, as UR4Rec/data/dataset_loader.py takes it")
+    items, sequences, _ = load_ml_100k(parser.parse_args().data_dir)
+    liked = torch.tensor([item for films in train_prefixes(sequences).values() for item in films])
+    popularity = torch.bincount(liked, minlength=len(items) + 1).float()  # (N + 1,)
+
+    for seed in SEEDS:
+        test = create_dataloaders(sequences, items, seed=seed)[2]
+        found = evaluate_candidates(lambda batch, candidates: popularity[candidates], test)
+        print(f"100 candidates, seed {seed}: hit@10 {found['hit@10']:.4f}, NDCG@10 {found['ndcg@10']:.4f}")
+    for exclude_seen in (True, False):
+        score = partial(by_popularity, popularity)
+        report = evaluate_full("popular", score, test, items, exclude_seen).report
+        for metric, found in estimates(report.user, {m: report.scores[m] for m in ("hr@10", "ndcg@10")}, 42).items():
+            print(f"{report.model}, whole catalogue: {metric} {found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]")
+    for windows in (False, True):
+        train = create_dataloaders(sequences, items, windows=windows)[0]
+        seconds = statistics.median(epoch_seconds(train) for _ in range(5))
+        print(
+            f"windows={windows}: {len(train.dataset):,} rows, {len(train)} batches, {seconds:.3f} CPU seconds an epoch"
+        )
+
+
+def by_popularity(popularity, batch):
+    return popularity.expand(len(batch["user_ids"]), -1)  # (B, N + 1)
+
+
+def epoch_seconds(loader) -> float:
+    begin = time.process_time()
+    for _ in loader:
+        pass
+    return time.process_time() - begin
+
+
+if __name__ == "__main__":
+    main()
