@@ -15,6 +15,7 @@ n creatives, D width of all embeddings together, L levels
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -57,13 +58,13 @@ class Settings:
 
 def train(source: Source, settings: Settings, output_dir: Path, device: str) -> None:
     """Learn the codebooks and give every creative with a vector its ID."""
-    wanted = {"settings": json.loads(json.dumps(asdict(settings))), "inputs": inputs_of(source)}
+    names, vectors = known_vectors(source)
+    wanted = {"settings": json.loads(json.dumps(asdict(settings))), "inputs": {"vectors": digest(names, vectors)}}
     if (output_dir / CARD).exists():
         have = read_json(output_dir / CARD)
         check_same({key: have[key] for key in wanted}, wanted, output_dir)
         note("rqvae", f"up to date: {output_dir / files.SEMANTIC}")
         return
-    names, vectors = known_vectors(source)
     check_size(len(names), settings)
     partial = begin(output_dir, wanted)
     found, model = fit(vectors, shape_of(source, settings), training_of(settings, device), partial)
@@ -89,9 +90,11 @@ def add(source: Source, output_dir: Path, device: str) -> None:
     place_others(source, load_model(output_dir / MODEL).to(pick_device(device)), output_dir)
 
 
-def inputs_of(source: Source) -> dict[str, str]:
-    """The indexer and the vectors; not the creatives that came since, which `add` takes."""
-    return source.stamps(files.INDEXER)
+def digest(names: list[str], vectors: np.ndarray) -> str:
+    """Of what the codebooks are learned on; creatives that came since are no part of it."""
+    found = hashlib.sha256("\n".join(names).encode())
+    found.update(np.ascontiguousarray(vectors))
+    return found.hexdigest()[:16]
 
 
 def check_same(have: dict[str, Any], wanted: dict[str, Any], where: Path) -> None:

@@ -120,8 +120,20 @@ def test_new_creatives_get_ids_and_old_ones_keep_theirs(tmp_path):
     assert (tmp_path / files.SEMANTIC).read_text().startswith(before.rstrip("\n}") + ",")
     assert codes["777"] == codes["503"] and codes["778"] == codes["501"]
     assert list(codes)[4:] == ["777", "778"]
+    rqvae.train(source(tmp_path, ["81"]), small, tmp_path, "cpu")  # up to date: new creatives change no codebook
+    assert codes_of(tmp_path) == codes
     with pytest.raises(ArtifactError, match="--mm_emb_id is 82, the RQ-VAE .* was trained on 81"):
         rqvae.add(source(tmp_path, ["82"]), tmp_path, "cpu")
+
+
+def test_other_vectors_are_noticed(tmp_path):
+    write_by_hand(tmp_path, [ANN])
+    small = settings_of(("81",), num_quantizers=1, codebook_size=2, num_epochs=1)
+    rqvae.train(source(tmp_path, ["81"]), small, tmp_path, "cpu")
+    path = tmp_path / files.EMBEDDINGS / "emb_81_2.pkl"
+    safe_pickle.dump(safe_pickle.load(path) | {501: np.array([9, 9], np.float32)}, path)
+    with pytest.raises(ArtifactError, match="was made otherwise: vectors is .* Ways on"):
+        rqvae.train(source(tmp_path, ["81"]), small, tmp_path, "cpu")
 
 
 def test_more_codes_than_items_is_refused(sample, tmp_path):
