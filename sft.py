@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genrec import artifacts, stage
+from genrec.artifacts import ArtifactError
 from genrec.config import Config
 
 
@@ -96,6 +97,16 @@ def leave_checkpoints(directory: Path) -> dict[str, Any]:
     return artifacts.read_json(directory / artifacts.TRAINING)
 
 
+def codebooks(config: Config) -> Any:
+    """The vectors of every level's codes, (K, D) each."""
+    from genrec.quantizers.build import load_codebooks
+
+    path = stage.stage_dir(config, "sids") / artifacts.CODEBOOKS
+    if not path.exists():
+        raise ArtifactError(f"sft.sid_init codebooks: no {path}, imported SIDs have none; choose text or random")
+    return load_codebooks(path)
+
+
 def make_model(config: Config, texts: Any) -> tuple[Any, Any]:
     """The base model, or a small one from nothing, with the SID tokens taught."""
     import torch
@@ -107,6 +118,8 @@ def make_model(config: Config, texts: Any) -> tuple[Any, Any]:
         catalog_texts,
         load_pretrained,
         make_scratch,
+        rows_from_codebooks,
+        sid_vocabulary,
         teach_sids,
         train_tokenizer,
     )
@@ -119,6 +132,8 @@ def make_model(config: Config, texts: Any) -> tuple[Any, Any]:
     else:
         model, tokenizer = load_pretrained(settings.base_model, torch.float32)
     teach_sids(model, tokenizer, texts.index, texts.catalog.title.tolist() if settings.sid_init == "text" else None)
+    if settings.sid_init == "codebooks":
+        rows_from_codebooks(model, sid_vocabulary(tokenizer, texts.index), codebooks(config))
     if settings.train_from_scratch:
         add_dropout(model, settings.scratch)
     return model.to(pick_device(config.run.device)), tokenizer

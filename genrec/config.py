@@ -204,8 +204,8 @@ class Sft(Section):
     profile: Literal["none", "taste"] = knob(
         "none", "taste: history prompts say the category and brand that the history holds most often"
     )
-    sid_init: Literal["text", "random"] = knob(
-        "text", "new SID rows: mean title embedding of the code's items, or random"
+    sid_init: Literal["text", "codebooks", "random"] = knob(
+        "text", "new SID rows: mean title embedding of the code's items, or the quantizer's codebooks, or random"
     )
     normalisation: Literal["vocab", "trie"] = knob(
         "vocab", "loss of SID tokens: softmax over all tokens, or over the legal children; evaluate's must be the same"

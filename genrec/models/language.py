@@ -6,10 +6,11 @@ N items, V vocabulary, d width
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
@@ -157,6 +158,23 @@ def _rows_from_titles(
         count = torch.bincount(codes[there], minlength=index.sizes[level])
         used = count > 0
         table[sids.level(level)[used]] = (total[used] / count[used, None]).to(table.dtype)
+
+
+@torch.no_grad()
+def rows_from_codebooks(model: PreTrainedModel, sids: SidVocabulary, codebooks: Sequence[np.ndarray]) -> None:
+    """Embedding row of code (l, c) = codebook l's vector c (K, D), along the main directions of all codebooks (D -> d).
+
+    As long as the table's rows are on average. Near codes begin with near rows, so what is learned of one holds for
+    its neighbours from the first step on. A level without a codebook (collisions: extra_level) keeps its rows.
+    """
+    table = model.get_input_embeddings().weight  # (V, d)
+    books = [torch.from_numpy(book).float() for book in codebooks]
+    books[0] = books[0] - books[0].mean(0)  # what all items have in common tells none from another
+    _, _, directions = torch.linalg.svd(torch.cat(books), full_matrices=False)
+    length = table.float().norm(dim=-1).mean()
+    for level, book in enumerate(books):
+        rows = nn.functional.normalize(book @ directions[: table.shape[1]].T, dim=-1) * length
+        table[sids.level(level)] = nn.functional.pad(rows, (0, table.shape[1] - rows.shape[1])).to(table)
 
 
 def sid_vocabulary(tokenizer: PreTrainedTokenizerBase, index: SidIndex) -> SidVocabulary:

@@ -1,6 +1,7 @@
 """Packed rows ask exactly what plain rows ask: same prompts, same answers, same loss."""
 
 import copy
+import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +14,14 @@ from genrec.commandline import parse_strict
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Sequences, Split, examples
 from genrec.data.tasks import RECOMMEND, TASKS, Texts, commonest, make_texts, task_rows
-from genrec.models.language import add_dropout, make_scratch, sid_vocabulary, teach_sids, train_tokenizer
+from genrec.models.language import (
+    add_dropout,
+    make_scratch,
+    rows_from_codebooks,
+    sid_vocabulary,
+    teach_sids,
+    train_tokenizer,
+)
 from genrec.models.token_tree import answer_logits, collate
 from genrec.sids import make_index
 from genrec.training.supervised import RowBuilder, TreeTrainer, packed_rows, to_dataset, training_rows
@@ -309,3 +317,21 @@ def test_dropout_of_a_model_from_scratch_is_on_in_training_alone(texts, tokenize
     assert torch.equal(dropped.eval()(ids).logits, plain(ids).logits)
     assert not torch.equal(dropped.train()(ids).logits, plain(ids).logits)
     assert dropped.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_sid_rows_begin_as_their_codebooks_do(texts, tokenizer, model):
+    model, rng = copy.deepcopy(model), np.random.default_rng(0)
+    books = [rng.normal(size=(size, 8)).astype(np.float32) for size in texts.index.sizes]  # narrower than the model
+    before, sids = model.get_input_embeddings().weight.detach().clone(), sid_vocabulary(tokenizer, texts.index)
+    rows_from_codebooks(model, sids, books)
+    table = model.get_input_embeddings().weight.detach()
+    centred = [torch.from_numpy(book - book.mean(0) * (level == 0)) for level, book in enumerate(books)]
+    for one, other in itertools.combinations(range(len(books)), 2):  # angles are those of the codebooks
+        cosine = torch.nn.functional.cosine_similarity
+        expected = cosine(centred[one][:, None], centred[other][None], dim=-1)
+        found = cosine(table[sids.level(one)][:, None], table[sids.level(other)][None], dim=-1)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(table[sids.token].norm(dim=-1), before.norm(dim=-1).mean().expand(len(sids.token)))
+    text = torch.ones(len(table), dtype=torch.bool)
+    text[sids.token] = False
+    assert torch.equal(table[text], before[text])
