@@ -46,8 +46,6 @@ from genrec.training.supervised import VALID_METRIC, framework_arguments, newest
 PROMPTS_AT_ONCE = 16  # in a look before training
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy
 
-warnings.filterwarnings("ignore", message="You are using 'rollout_func'")  # its seam is pinned and tested
-
 
 def prompt_rows(
     config: Config, data: Prepared, texts: Texts, tokenizer: PreTrainedTokenizerBase, limit: int
@@ -132,7 +130,10 @@ class GroupTrainer(GRPOTrainer):
         self.settings, self.answers, self.decode = settings, answers, decode
         self.seconds = {"rollout": 0.0, "reference": 0.0, "update": 0.0}
         rewards = [reward_function(name, known, settings.num_generations) for name in settings.reward_type]
-        super().__init__(model, rewards, args, rollout_func=lambda prompts, trainer: trainer.roll(prompts), **kwargs)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You are using 'rollout_func'")  # the seam is pinned and tested
+            rollout = {"rollout_func": lambda prompts, trainer: trainer.roll(prompts)}
+            super().__init__(model, rewards, args, **rollout, **kwargs)
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Tensor]:
         """Rows of a generation batch, G times each -> tensors (B, G, ...) that the loss needs."""

@@ -1,0 +1,320 @@
+"""GRPO on groups: TRL's own log-probabilities, whole groups, bit-exact resume, never below where it began."""
+
+import importlib.metadata
+import inspect
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import TrainerCallback
+from trl import GRPOTrainer
+
+from genrec.artifacts import ArtifactError
+from genrec.config import ConfigError, validate
+from genrec.data.tasks import TASKS, Texts
+from genrec.models.language import load_pretrained, make_scratch, sid_vocabulary, teach_sids, train_tokenizer
+from genrec.sids import make_index
+from genrec.training import grpo
+from genrec.training.grpo import GroupTrainer, fold, grpo_arguments, load_policy, prompt_rows, train, unfold
+from genrec.training.rewards import Knowledge
+from genrec.training.rollout import make_answers
+from tests.small_shop import small_shop
+
+GROUP, PROMPTS = 4, 16
+BASE = {
+    "num_generations": GROUP,
+    "train_batch_size": 16,
+    "micro_batch_size": 16,
+    "sample_train": True,
+    "sample_size": PROMPTS,
+    "learning_rate": 1e-3,
+    "eval_step": 0.5,
+    "beta": 0.01,
+    "reward_type": "prefix",
+    "num_train_epochs": 1,
+    "warmup_ratio": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A small shop, and a random model of it in a directory, as sft.py leaves one."""
+    data = small_shop()
+    codes = np.stack([np.arange(20) // 5, np.arange(20) % 5], axis=1)
+    texts = Texts(data.catalog, make_index(codes, (4, 5)), "toy")
+    prompts = [texts.prompt(task, np.zeros(0, int)).text for task in TASKS.values()]
+    tokenizer = train_tokenizer([*data.catalog.title.tolist(), *prompts], 400)
+    torch.manual_seed(0)
+    scratch = validate({}).sft.scratch.model_copy(update={"hidden_size": 32, "num_layers": 2, "dropout": 0.1})
+    model = make_scratch(scratch, tokenizer, 256)
+    teach_sids(model, tokenizer, texts.index, None)
+    directory = tmp_path_factory.mktemp("sft")
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return SimpleNamespace(data=data, texts=texts, model=directory)
+
+
+def configured(directory, **rl):
+    return validate({"run": {"dir": str(directory), "device": "cpu"}, "data": {"source": "toy"}, "rl": BASE | rl})
+
+
+def parts(shop, config):
+    model, tokenizer = load_policy(shop.model, torch.device("cpu"))
+    answers = make_answers(shop.texts.index, sid_vocabulary(tokenizer, shop.texts.index), model.device, GROUP)
+    known = Knowledge(shop.texts.index.codes, shop.data.train_count)
+    return model, tokenizer, prompt_rows(config, shop.data, shop.texts, tokenizer, 200), answers, known
+
+
+def run(shop, directory, config, decode=None, callbacks=()):
+    torch.manual_seed(0)
+    model, tokenizer, prompts, answers, known = parts(shop, config)
+    decode = decode or (lambda: {"ndcg@10": 0.0})
+    return train(config, directory, model, tokenizer, prompts, answers, known, decode, list(callbacks))
+
+
+def trainer_of(shop, directory, config):
+    torch.manual_seed(0)
+    model, tokenizer, prompts, answers, known = parts(shop, config)
+    arguments = grpo_arguments(config, directory, 2, len(prompts))
+    rest = {"train_dataset": prompts, "eval_dataset": prompts, "processing_class": tokenizer}
+    return GroupTrainer(model, arguments, config.rl, answers, known, lambda: {"ndcg@10": 0.0}, **rest)
+
+
+def rising():
+    scores = iter(np.arange(1, 100) / 100)
+    return lambda: {"ndcg@10": float(next(scores))}
+
+
+def ever_better():
+    """Also after a kill: every validation beats all before it."""
+    return {"ndcg@10": time.perf_counter()}
+
+
+def falling():
+    scores = iter(1 - np.arange(1, 100) / 100)
+    return lambda: {"ndcg@10": float(next(scores))}
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def differ(one, two):
+    return max((one[name].float() - two[name].float()).abs().max().item() for name in one)
+
+
+def test_the_seams_of_trl_are_where_we_look_for_them():
+    assert importlib.metadata.version("trl").startswith("1.16.")
+    names = ["self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy"]
+    assert list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)[:7] == names
+    assert list(inspect.signature(GRPOTrainer._compute_loss).parameters) == ["self", "model", "inputs"]
+    assert list(inspect.signature(GRPOTrainer._generate_and_score_completions).parameters) == ["self", "inputs"]
+    assert "rollout_func" in inspect.signature(GRPOTrainer.__init__).parameters
+
+
+def test_vocab_log_probabilities_are_those_of_trl(shop, tmp_path):
+    trainer = trainer_of(shop, tmp_path, configured(tmp_path, normalisation="vocab"))
+    trainer.model.train()
+    batch = unfold(trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader()))))
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    assert (batch["prompt_mask"].sum(1).unique().numel()) > 1  # prompts of several lengths
+    ours, _, _ = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, 2)
+    theirs, _, _ = GRPOTrainer._get_per_token_logps_and_entropies(trainer, trainer.model, ids, mask, 2)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    loss, gradient = {}, {}
+    for name, owner in (("ours", GroupTrainer), ("theirs", GRPOTrainer)):
+        trainer.model.zero_grad()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(GroupTrainer, "_get_per_token_logps_and_entropies", owner._get_per_token_logps_and_entropies)
+            trainer.current_gradient_accumulation_steps = 1
+            loss[name] = trainer._compute_loss(trainer.model, fold(batch, GROUP))
+        loss[name].backward()
+        gradient[name] = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+    assert (gradient["ours"] - gradient["theirs"]).norm() <= 1e-4 * gradient["theirs"].norm()
+
+
+def test_groups_stay_whole_through_shuffling_and_micro_batches(shop, tmp_path):
+    trainer = trainer_of(shop, tmp_path, configured(tmp_path, micro_batch_size=8))
+    trainer.model.train()
+    rows = next(iter(trainer.get_train_dataloader()))
+    assert len(rows) == 16 and trainer.args.steps_per_generation == 2
+    first = trainer._prepare_inputs(rows)
+    trainer._step += 1
+    for batch in (first, trainer._prepare_inputs(rows)):
+        assert batch["prompt_ids"].shape[:2] == (2, GROUP)
+        assert (batch["prompt_ids"] == batch["prompt_ids"][:, :1]).all()
+        answers = [{tuple(one) for one in group} for group in batch["completion_ids"].tolist()]
+        assert all(len(group) == GROUP for group in answers)
+
+
+# Adam makes a full step of a gradient that is rounding and nothing else; plain gradients compare.
+SGD = {"learning_rate": 1.0, "trainer": {"optim": "sgd"}}
+
+
+@pytest.mark.parametrize("normalisation", ["trie", "vocab"])
+def test_micro_batches_change_nothing(shop, tmp_path, normalisation):
+    last = {}
+    for micro in (16, 4):
+        config = configured(tmp_path / str(micro), micro_batch_size=micro, normalisation=normalisation, **SGD)
+        last[micro] = weights(run(shop, tmp_path / str(micro), config, rising())[0])
+    assert differ(last[16], last[4]) < 2e-5
+
+
+class KilledAfter(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step > self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"sync_ref_model": True, "trainer": {"ref_model_sync_steps": 1}, "micro_batch_size": 8},
+        {"beam_search": False, "dynamic_sampling": True, "trainer": {"num_iterations": 2}},
+        {"lora": {"r": 4}},
+    ],
+    ids=["beams", "reference follows", "sampling", "lora"],
+)
+def test_a_killed_run_ends_in_the_same_bits(shop, tmp_path, changes):
+    config = configured(tmp_path, **changes)
+    model, told = run(shop, tmp_path / "a", config, ever_better)
+    unbroken, steps = weights(model), told["steps"]
+    with pytest.raises(KeyboardInterrupt):
+        run(shop, tmp_path / "b", config, ever_better, [KilledAfter(steps // 2)])
+    assert list((tmp_path / "b").glob(f"checkpoint-{steps // 2}"))
+    again, told = run(shop, tmp_path / "b", config, ever_better)
+    assert told["best_step"] == steps and differ(unbroken, weights(again)) == 0
+    assert differ(unbroken, weights(load_pretrained(str(shop.model), torch.float32)[0])) > 0
+
+
+@pytest.mark.parametrize("during", [True, False])
+def test_the_best_on_valid_is_kept_the_start_included(shop, tmp_path, during, capsys):
+    start = weights(load_pretrained(str(shop.model), torch.float32)[0])
+    config = configured(tmp_path, test_during_training=during)
+    model, told = run(shop, tmp_path / "down", config, falling())
+    assert told["best_step"] == 0 and differ(start, weights(model)) == 0
+    assert told["valid_ndcg@10"] == told["sft_valid_ndcg@10"] == 0.99
+    assert "RL did not help on valid" in capsys.readouterr().out
+    model, told = run(shop, tmp_path / "up", config, rising())
+    assert told["best_step"] == told["steps"] == 4 and differ(start, weights(model)) > 0
+    assert told["sft_valid_ndcg@10"] == 0.01 < told["valid_ndcg@10"]
+
+
+def test_validations_happen_at_eval_step_or_not_at_all(shop, tmp_path):
+    counts = {}
+    for during in (True, False):
+        asked = []
+        decode = lambda asked=asked: asked.append(1) or {"ndcg@10": len(asked) / 10}  # noqa: E731
+        run(shop, tmp_path / str(during), configured(tmp_path, test_during_training=during, eval_step=0.25), decode)
+        counts[during] = len(asked)
+    assert counts == {True: 5, False: 2}
+
+
+def test_early_stop_counts_validations_that_do_not_beat_the_start(shop, tmp_path):
+    _, told = run(shop, tmp_path, configured(tmp_path, early_stop=1, eval_step=0.25), falling())
+    assert told["steps"] == 1
+
+
+def test_a_policy_that_leaves_the_reference_is_stopped(shop, tmp_path):
+    config = configured(tmp_path, learning_rate=0.1, kl_limit=0.01, eval_step=1, trainer={"logging_steps": 1})
+    _, told = run(shop, tmp_path, config, rising())
+    assert told["steps"] < 4 and "passed rl.kl_limit 0.01" in told["stopped"] and told["best_step"] == 0
+
+
+def test_dead_groups_leave_the_loss_where_asked(shop, tmp_path, monkeypatch):
+    monkeypatch.setitem(grpo.reward_function.__globals__["scored"].__globals__["REWARDS"], "rule", only_the_first_group)
+    for masked, alive in ((True, [True, False, False, False]), (False, [True] * 4)):
+        config = configured(tmp_path, mask_all_zero=masked, reward_type="rule")
+        trainer = trainer_of(shop, tmp_path, config)
+        trainer.model.train()
+        batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+        assert batch["completion_mask"].any(-1).any(-1).tolist() == alive
+        assert batch["num_items_in_batch"].item() == sum(alive) * GROUP * 2
+
+
+def only_the_first_group(groups, known):
+    value = np.zeros(groups.item.shape)
+    value[0, 0] = 1
+    return value
+
+
+def test_loss_flags_reach_trl(tmp_path):
+    def made(**rl):
+        return grpo_arguments(configured(tmp_path, **rl), tmp_path, 2, PROMPTS)
+
+    assert (made().loss_type, made().importance_sampling_level) == ("grpo", "token")
+    assert made(dapo=True).loss_type == "dapo"
+    assert made(gspo=True).importance_sampling_level == "sequence"
+    assert made(trainer={"loss_type": "dr_grpo"}).loss_type == "dr_grpo"
+    assert made(reward_type={"ranking": 1, "diversity": 0.1}).reward_weights == [1, 0.1]
+
+
+@pytest.mark.parametrize("loss", [{"dapo": True}, {"gspo": True}, {"trainer": {"loss_type": "dr_grpo"}}, {"beta": 0}])
+def test_every_loss_trains(shop, tmp_path, loss):
+    model, told = run(shop, tmp_path, configured(tmp_path, **loss), rising())
+    assert told["best_step"] == 4
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def test_lora_learns_against_the_model_without_its_adapters(shop, tmp_path):
+    trainer = trainer_of(shop, tmp_path, configured(tmp_path))
+    assert trainer.ref_model is not None
+    model, told = run(shop, tmp_path / "lora", configured(tmp_path, lora={"r": 4}, learning_rate=1e-2), rising())
+    start = weights(load_pretrained(str(shop.model), torch.float32)[0])
+    assert set(weights(model)) == set(start) and differ(start, weights(model)) > 1e-4
+    assert differ({"e": start["model.embed_tokens.weight"]}, {"e": model.get_input_embeddings().weight}) == 0
+
+
+@pytest.mark.parametrize(
+    ("rl", "message"),
+    [
+        ({"train_batch_size": 30}, "rl.train_batch_size 30 is not a multiple of rl.num_generations 4"),
+        ({"reward_type": "rankin"}, "unknown reward 'rankin'; did you mean 'ranking'"),
+        ({"temperature": 0.5}, "rl.temperature 0.5 and rl.beam_search True exclude each other"),
+        ({"sync_ref_model": True, "beta": 0}, "rl.sync_ref_model True and rl.beta 0 exclude each other"),
+        ({"dapo": True, "gspo": True}, "exclude each other"),
+        ({"tasks": {"sid_to_sid": 0}}, "rl.tasks has no task"),
+        ({"trainer": {"top_p": 0.9}}, "rl.trainer.top_p would do nothing"),
+        ({"trainer": {"beta": 0.9}}, "rl.trainer.beta is set by rl.beta"),
+        ({"trainer": {"epsilom": 0.9}}, "unknown key 'rl.trainer.epsilom'.*did you mean 'epsilon'"),
+    ],
+)
+def test_what_cannot_be_meant_is_named_at_once(tmp_path, rl, message):
+    with pytest.raises(ConfigError, match=message):
+        configured(tmp_path, **rl)
+
+
+def test_rewards_by_name_list_or_weight(tmp_path):
+    assert configured(tmp_path, reward_type="rule, prefix").rl.reward_type == {"rule": 1.0, "prefix": 1.0}
+    assert configured(tmp_path, reward_type={"rule": 2}).rl.reward_type == {"rule": 2.0}
+
+
+def test_fewer_prompts_than_a_step_takes(shop, tmp_path):
+    with pytest.raises(ArtifactError, match="3 prompts are fewer than one step takes"):
+        run(shop, tmp_path, configured(tmp_path, sample_size=3))
+
+
+def test_a_target_outside_the_catalogue_is_named(shop, tmp_path):
+    fewer = Texts(shop.texts.catalog, make_index(shop.texts.index.codes[:10], (4, 5)), "toy")
+    tokenizer = load_pretrained(str(shop.model), torch.float32)[1]
+    with pytest.raises(ArtifactError, match=r"target 1\d is outside the catalogue of 10 items"):
+        prompt_rows(configured(tmp_path, sample_train=False), shop.data, fewer, tokenizer, 200)
+
+
+def test_prompt_rows_carry_target_and_history_of_each_task(shop, tmp_path):
+    tokenizer = load_pretrained(str(shop.model), torch.float32)[1]
+    config = configured(tmp_path, sample_train=False, tasks={"sid_to_sid": 1, "title_to_sid": 1})
+    rows = prompt_rows(config, shop.data, shop.texts, tokenizer, 200)
+    count = len(shop.data.splits["train"])
+    assert len(rows) == count + 20 and rows[count]["task"] == "title_to_sid"
+    assert rows[count + 3]["target"] == 3 and set(rows[count + 3]["history"]) == {-1}
+    assert "Item 3," in tokenizer.decode(rows[count + 3]["prompt"])
+    example = shop.data.examples("train")
+    assert rows[7]["history"] == example.history[7].tolist() and rows[7]["target"] == example.target[7]
