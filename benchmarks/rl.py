@@ -1,0 +1,202 @@
+"""One GRPO step (rollout, reference, update) of our trainer and of TRL's own, in turn in one process; memory beside it.
+
+    OMP_NUM_THREADS=1 python benchmarks/rl.py --shape quickstart --prompts 16
+    OMP_NUM_THREADS=1 python benchmarks/rl.py --shape 0.5b --layers 4 --prompts 2 --rounds 1
+
+`trl` is trl.GRPOTrainer with its own row-by-row log-probabilities; its rollouts are model.generate(num_beams=G) under a
+prefix-dictionary processor. `vocab` and `trie` are our trainer under the two normalisations; `vocab` computes what
+`trl` does, and how nearly is printed: answers in common, and how far the two updates are apart. Random weights, 3,686
+items of 3 x 256 codes, prompts of 113 to 128 tokens, G = 16, plain SGD, reward diversity (it leaves no group dead).
+Seconds are CPU seconds. Memory is how far the peak of a process of its own rises above what it held before training
+(model and reference).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.decode import CODES, ITEMS, LEVELS, SHAPES, PrefixDictionary
+from benchmarks.sft import resident
+
+GROUP = 16
+SIDES = ("trl", "vocab", "trie")
+
+
+class Bench:
+    """A model in a directory, a catalogue, prompts: what all sides share."""
+
+    def __init__(self, options: argparse.Namespace, directory: Path):
+        import numpy as np
+        import torch
+        from datasets import Dataset
+        from transformers import Qwen2Config, Qwen2ForCausalLM
+
+        from genrec.models.beam import SidVocabulary
+        from genrec.models.language import train_tokenizer
+        from genrec.sids import make_index
+
+        rng = np.random.default_rng(0)
+        self.options, self.directory = options, directory
+        text, shape = SHAPES[options.shape]
+        self.base = text
+        codes = np.stack(np.unravel_index(rng.choice(CODES**LEVELS, ITEMS, replace=False), (CODES,) * LEVELS), axis=1)
+        self.index = make_index(codes, (CODES,) * LEVELS)
+        starts = tuple(CODES * level for level in range(LEVELS))
+        self.sids = SidVocabulary(torch.arange(text, text + CODES * LEVELS), starts, (CODES,) * LEVELS)
+        self.tokenizer = train_tokenizer(["a shop of many things"], 300)
+        if not (directory / "config.json").exists():
+            shape = shape | ({"num_hidden_layers": options.layers} if options.layers else {})
+            settings = Qwen2Config(**shape, vocab_size=text + CODES * LEVELS, tie_word_embeddings=True)
+            torch.manual_seed(0)
+            Qwen2ForCausalLM._from_config(settings).save_pretrained(directory)
+        lengths = rng.integers(113, 129, options.prompts)
+        self.prompts = Dataset.from_dict(
+            {
+                "prompt": [rng.integers(300, 2000, length).tolist() for length in lengths],
+                "target": rng.integers(0, ITEMS, options.prompts).tolist(),
+                "history": [[-1]] * options.prompts,
+                "task": ["sid_to_sid"] * options.prompts,
+            }
+        )
+
+    def trainer(self, side: str) -> Any:
+        import numpy as np
+        import torch
+        from trl import GRPOConfig, GRPOTrainer
+
+        from genrec.config import Rl
+        from genrec.models.language import load_pretrained
+        from genrec.training.grpo import GroupTrainer, reward_function
+        from genrec.training.rewards import Knowledge
+        from genrec.training.rollout import make_answers
+
+        model = load_pretrained(str(self.directory), torch.float32)[0]
+        rows = self.options.prompts * GROUP
+        args = GRPOConfig(
+            output_dir=tempfile.gettempdir(), max_steps=1, per_device_train_batch_size=rows, num_generations=GROUP,
+            max_completion_length=LEVELS, beta=1e-3, learning_rate=1e-4, optim="sgd", loss_type="grpo", use_cpu=True,
+            bf16=False, gradient_checkpointing=False, save_strategy="no", logging_strategy="no", report_to=[],
+            disable_tqdm=True, shuffle_dataset=False,
+        )  # fmt: skip
+        known = Knowledge(self.index.codes, np.random.default_rng(1).integers(0, 100, ITEMS))
+        shared = {"args": args, "train_dataset": self.prompts, "processing_class": self.tokenizer}
+        if side == "trl":
+            reward = reward_function("diversity", known, GROUP)
+            return GRPOTrainer(model, reward_funcs=[reward], rollout_func=self.generate, **shared)
+        settings = Rl(num_generations=GROUP, reward_type="diversity", normalisation=side)
+        answers = make_answers(self.index, self.sids, model.device, GROUP)
+        return GroupTrainer(model, settings=settings, answers=answers, known=known, decode=dict, **shared)
+
+    def generate(self, prompts: list[list[int]], trainer: Any) -> dict[str, list]:
+        """Constrained beams of every prompt by transformers, all prompts at once, padded on the left."""
+        import torch
+        from transformers import LogitsProcessorList
+
+        prompts = prompts[::GROUP]
+        width = max(map(len, prompts))
+        ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        trainer.model.eval()
+        with torch.no_grad():
+            found = trainer.model.generate(
+                input_ids=ids, attention_mask=mask, num_beams=GROUP, num_return_sequences=GROUP, do_sample=False,
+                max_new_tokens=LEVELS, min_new_tokens=LEVELS, length_penalty=0.0, early_stopping=True, pad_token_id=0,
+                logits_processor=LogitsProcessorList([PrefixDictionary(self.index, self.base, width)]),
+            )[:, width:].tolist()  # fmt: skip
+        trainer.model.train()
+        item_of = {tuple(row): item for item, row in enumerate(self.index.codes.tolist())}
+        item = [item_of[tuple((token - self.base) % CODES for token in row)] for row in found]
+        repeated = [prompt for prompt in prompts for _ in range(GROUP)]
+        ranks = list(range(GROUP)) * len(prompts)
+        return {"prompt_ids": repeated, "completion_ids": found, "logprobs": None, "item": item, "rank": ranks}
+
+
+def main() -> None:
+    options = parse()
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(options.model or scratch)
+        bench = Bench(options, directory)
+        if options.alone:
+            print(peak_memory(bench, options.alone))
+            return
+        memory = {side: memory_of(side, directory) for side in options.sides}
+        seconds: dict[str, list[float]] = {side: [] for side in options.sides}
+        said: dict[str, tuple[set, Any]] = {}
+        for _ in range(options.rounds):
+            for side, taken in seconds.items():
+                spent, said[side] = one_step(bench, side)
+                taken.append(spent)
+        if {"trl", "vocab"} <= set(said):
+            compare(bench, said["trl"], said["vocab"])
+    report(options, {side: statistics.median(taken) for side, taken in seconds.items()}, memory)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sides", type=lambda text: text.split(","), default=list(SIDES), help="what to compare, a,b")
+    parser.add_argument("--shape", choices=SHAPES, default="quickstart")
+    parser.add_argument("--layers", type=int, help="blocks, fewer than the shape's where memory is short")
+    parser.add_argument("--prompts", type=int, default=16, help="prompts a step; completions are 16 times as many")
+    parser.add_argument("--rounds", type=int, default=3, help="steps timed, all sides in turn; medians are printed")
+    parser.add_argument("--model", help=argparse.SUPPRESS)  # where the model lies already
+    parser.add_argument("--alone", help=argparse.SUPPRESS)  # one side, in the process whose memory is measured
+    return parser.parse_args()
+
+
+def one_step(bench: Bench, side: str) -> tuple[float, tuple[set, Any]]:
+    """CPU seconds of one step, and what came of it: {(prompt and answer)} and the weights after it."""
+    import torch
+    from transformers import PrinterCallback
+
+    trainer = bench.trainer(side)
+    trainer.remove_callback(PrinterCallback)
+    begin = time.process_time()
+    trainer.train()
+    spent = time.process_time() - begin
+    batch = trainer._buffered_inputs[0]
+    rows = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=-1).flatten(0, -2).tolist()
+    return spent, (set(map(tuple, rows)), trainer.model.state_dict())
+
+
+def compare(bench: Bench, theirs: tuple[set, Any], ours: tuple[set, Any]) -> None:
+    start = bench.trainer("vocab").model.state_dict()
+    apart = sum((theirs[1][name] - ours[1][name]).square().sum() for name in start) ** 0.5
+    length = sum((theirs[1][name] - start[name]).square().sum() for name in start) ** 0.5
+    alike = len(theirs[0] & ours[0]) / len(theirs[0])
+    print(f"answers in common {alike:.1%}, updates apart {apart / length:.1e} of their length")
+
+
+def memory_of(side: str, directory: Path) -> float:
+    """MiB that training adds, measured in a process that runs this side alone."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--model", str(directory), "--alone", side]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def peak_memory(bench: Bench, side: str) -> float:
+    trainer = bench.trainer(side)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
+    before = resident("VmRSS")
+    trainer.train()
+    return resident("VmHWM") - before
+
+
+def report(options: argparse.Namespace, seconds: dict[str, float], memory: dict[str, float]) -> None:
+    first = next(iter(seconds))
+    print(f"{options.shape}, {options.prompts} prompts a step, G = {GROUP}")
+    print(f"| {'side':6} | prompts/CPU s | times {first} | MiB | share of {first} |\n|---|---|---|---|---|")
+    for side, taken in seconds.items():
+        speed, more = f"{options.prompts / taken:8.2f}", f"{memory[side]:6.0f}"
+        print(f"| {side:6} | {speed} | {seconds[first] / taken:5.1f} | {more} | {memory[side] / memory[first]:5.2f} |")
+
+
+if __name__ == "__main__":
+    main()
