@@ -270,6 +270,7 @@ def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts
         "disable_tqdm": not sys.stderr.isatty(),
         "use_cpu": not cuda,
         "ddp_backend": "gloo" if processes() > 1 and not cuda else None,
+        "ddp_find_unused_parameters": False,
         "bf16": settings.bf16 if settings.bf16 != "auto" else cuda and torch.cuda.is_bf16_supported(),
         "num_train_epochs": settings.num_train_epochs,
         "per_device_train_batch_size": micro,

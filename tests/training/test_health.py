@@ -28,4 +28,4 @@ def test_replay_tells_the_share_of_dead_groups_by_reward():
 def test_a_reward_without_any_signal_is_named_before_training():
     assert check_alive(groups([1, 0]), KNOWN, {"rule": 1.0}) == 0.5
     with pytest.raises(ArtifactError, match="reward 'rule' is constant in each of 2 groups"):
-        check_alive(groups([3, 0]), KNOWN, {"prefix": 1.0, "rule": 1.0})
+        check_alive(groups([3, 0]), KNOWN, {"rule": 1.0})
