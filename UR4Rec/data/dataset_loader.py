@@ -97,7 +97,7 @@ class MovieLensDataLoader:
         self.ledgers = {"ratings": Ledger("ratings"), "movies": Ledger("movies")}
         if not self.multimodal:
             data = Data(source="movielens", dataset=dataset_name, raw_dir=self.directory)
-            self.layout, self.directory = movielens.locate(data) or movielens.obtain(data)
+            self.layout, self.directory = movielens.locate(data) or obtain(data)
             self.plots = self.plots or movielens.omdb_path(data, self.directory)
 
     def load(self) -> tuple[ItemMetadata, UserSequences, dict[int, dict[str, Any]]]:
@@ -216,6 +216,18 @@ class MovieLensDataLoader:
         posters = len(posters_by_id(self.image_dir).keys() & self.movies.keys()) if self.image_dir else 0
         lines.append(f"{texts:,} films have a text of their own, {posters:,} a poster")
         return "\n".join(lines)
+
+
+def obtain(data: Data) -> tuple[Layout, Path]:
+    """Plain MovieLens fetched into the folder, or one line with this program's ways on."""
+    try:
+        return movielens.obtain(data)
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{data.raw_dir} holds neither the multimodal files ({MULTIMODAL.events}, {MULTIMODAL.items}, {TEXTS}) nor "
+            f"{data.dataset}, which cannot be fetched: {str(error).split('. Ways on')[0]}. Put the files or "
+            f"{data.dataset}.zip there, or name their folder as data_dir"
+        ) from None
 
 
 def is_multimodal(directory: Path) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,13 +91,22 @@ def encode_texts(texts: list[str], encoder: str, cache: Path | str | None = None
     key = content_key("texts", encoder, checkpoint_fingerprint(encoder), texts)
     if (found := cached(cache, key)) is not None:
         return found
-    work = Path(cache or ".") / f".{key}"
-    rows = encode_items([text for text in texts if text.strip()], settings, work)  # (known, D)
-    forget_shards(work)
-    work.rmdir()
+    rows = encode_known([text for text in texts if text.strip()], settings, cache, key)  # (known, D)
     vector = np.zeros((len(texts), rows.shape[1]), dtype=np.float32)
     vector[known] = rows
     return kept(cache, key, Vectors(vector, known))
+
+
+def encode_known(texts: list[str], settings: EncoderSettings, cache: Path | str | None, key: str) -> np.ndarray:
+    """With a cache a killed run goes on from its last shard."""
+    if cache is None:
+        with tempfile.TemporaryDirectory() as work:
+            return encode_items(texts, settings, Path(work))
+    work = Path(cache) / f".{key}"
+    rows = encode_items(texts, settings, work)
+    forget_shards(work)
+    work.rmdir()
+    return rows
 
 
 def load_image_vectors(

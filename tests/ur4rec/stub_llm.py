@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
             headers = {"Retry-After": "0"} if what == 429 else {}
             return self.send(what, json.dumps({"error": {"message": f"planned {what}"}}), headers)
         if what == "stall":
-            time.sleep(3)
+            time.sleep(2.5)
         if what == "garbage":
             return self.send(200, '{"choices": [{"mess')
         if what == "html":

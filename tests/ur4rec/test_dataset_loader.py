@@ -183,3 +183,9 @@ def test_the_multimodal_files_are_taken_where_they_lie(collection, tmp_path, mon
 def test_an_unknown_collection_is_named():
     with pytest.raises(ArtifactError, match="no collection 'ml-20m'; known: ml-100k, ml-1m"):
         MovieLensDataLoader(dataset_name="ml-20m")
+
+
+def test_what_can_neither_be_found_nor_fetched_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(movielens, "OWN_URL", "file:///no/such/place/{dataset}.zip")
+    with pytest.raises(ArtifactError, match="neither the multimodal files.*nor ml-1m.*name their folder as data_dir"):
+        load_ml_1m(tmp_path)

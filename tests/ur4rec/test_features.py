@@ -27,7 +27,7 @@ def encoder(monkeypatch):
 
     def encode_items(texts, settings, work):
         asked.append(texts)
-        work.mkdir(parents=True)
+        work.mkdir(parents=True, exist_ok=True)
         return np.array([[text.count(letter) for letter in "abcdefgh "] for text in texts], dtype=np.float32)
 
     monkeypatch.setattr(features, "encode_items", encode_items)
