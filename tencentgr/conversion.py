@@ -79,7 +79,7 @@ def convert(path: Path, offsets: Path, schema: FeatureSchema) -> Converted:
     interactions = in_time_order(Interactions(offset, **arrays, user=user), parsed.tally)
     records = [parsed.unseen[creative] for creative in cold]
     nobody = np.zeros(len(cold), dtype=np.int32)
-    cold_items = encode_table(nobody, records, schema.item_sparse, schema.item_array, parsed.tally)
+    cold_items = encode_table(nobody, records, schema.item_fields, parsed.tally)
     names = np.array([str(name) for name in parsed.user], dtype=np.str_)
     cold_creative = np.array([str(creative) for creative in cold], dtype=np.str_)
     parsed.tally["items unseen in training"] = len(cold)
@@ -187,7 +187,7 @@ def number_users(parsed: Parsed, schema: FeatureSchema) -> tuple[np.ndarray, Fea
             records.append(profile)
     ids = np.zeros(len(records), dtype=np.int32)
     ids[: schema.num_users + 1] = np.arange(schema.num_users + 1)
-    return rows, encode_table(ids, records, schema.user_sparse, schema.user_array, parsed.tally)
+    return rows, encode_table(ids, records, schema.user_fields, parsed.tally)
 
 
 def in_time_order(rows: Interactions, tally: Counter) -> Interactions:

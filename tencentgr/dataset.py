@@ -178,16 +178,8 @@ def with_semantic(
 def all_items(data: Data) -> Candidates:
     """Every item training knew, as candidates; the retrieval id is the re-id."""
     known = data.schema.num_items + 1
-    table = data.items
-    rows = FeatureTable(
-        table.ids[:known],
-        table.sparse[:known],
-        table.array[:known],
-        table.continual[:known],
-        {mm_id: vectors[:known] for mm_id, vectors in table.emb.items()},
-        None if table.semantic is None else table.semantic[:known],
-    )
-    return Candidates(rows, data.creative_id[1:known], np.arange(1, known, dtype=np.uint64), {})
+    ids = np.arange(1, known, dtype=np.uint64)
+    return Candidates(data.items.head(known), data.creative_id[1:known], ids, {})
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:

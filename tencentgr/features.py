@@ -8,6 +8,7 @@ training table row r is item r; an item or user that training never saw has feat
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +17,25 @@ import numpy as np
 
 from genrec.artifacts import ArtifactError
 
-# The competition's fields. An id that its indexer does not know is left out and reported.
+# The competition's fields. One that its indexer does not know is left out; numbers (continual) stand in no indexer.
+# A change here changes what conversion writes: raise cache.VERSION.
 USER_SPARSE = ("103", "104", "105", "109")
 USER_ARRAY = ("106", "107", "108", "110")
+USER_CONTINUAL: tuple[str, ...] = ()
 ITEM_SPARSE = ("100", "117", "111", "118", "101", "102", "119", "120", "114", "112", "121", "115", "122", "116")
+ITEM_ARRAY: tuple[str, ...] = ()
+ITEM_CONTINUAL: tuple[str, ...] = ()
 
 Record = dict[str, Any]  # features of one item or user as a file gives them: {feature id: value or list of values}
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What records of one side, items or users, are read for."""
+
+    sparse: dict[str, int]  # {feature id: size of its vocabulary}
+    array: dict[str, int]
+    continual: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,14 @@ class FeatureSchema:
     item_continual: tuple[str, ...] = ()
     item_emb: dict[str, int] = field(default_factory=dict)  # {mm id: width}
     semantic: tuple[int, ...] = ()  # codes of each semantic-id feature; code c is stored as c + 1
+
+    @property
+    def user_fields(self) -> Fields:
+        return Fields(self.user_sparse, self.user_array, self.user_continual)
+
+    @property
+    def item_fields(self) -> Fields:
+        return Fields(self.item_sparse, self.item_array, self.item_continual)
 
     @staticmethod
     def from_dict(fields: dict[str, Any]) -> FeatureSchema:
@@ -58,6 +80,27 @@ class FeatureTable:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def head(self, rows: int) -> FeatureTable:
+        """The first rows."""
+        return FeatureTable(
+            self.ids[:rows],
+            self.sparse[:rows],
+            self.array[:rows],
+            self.continual[:rows],
+            {mm_id: vectors[:rows] for mm_id, vectors in self.emb.items()},
+            None if self.semantic is None else self.semantic[:rows],
+        )
+
+
+def encode_table(ids: np.ndarray, records: list[Record], fields: Fields, tally: Counter) -> FeatureTable:
+    """Records as files give them -> a table without vectors and semantic IDs; what was defaulted is counted."""
+    return FeatureTable(
+        ids,
+        encode_sparse(records, fields.sparse, tally),
+        encode_array(records, fields.array, tally),
+        encode_continual(records, fields.continual, tally),
+    )
 
 
 def encode_sparse(records: list[Record], vocabulary: dict[str, int], tally: Counter) -> np.ndarray:
@@ -80,6 +123,21 @@ def encode_array(records: list[Record], vocabulary: dict[str, int], tally: Count
     return table
 
 
+def encode_continual(records: list[Record], names: tuple[str, ...], tally: Counter) -> np.ndarray:
+    """Records -> (R, features) float32; what is no finite number becomes 0, counted."""
+    table = np.zeros((len(records), len(names)), dtype=np.float32)
+    for column, name in enumerate(names):
+        table[:, column] = [number(record.get(name, 0), tally) for record in records]
+    return table
+
+
+def number(value: Any, tally: Counter) -> float:
+    if type(value) in (int, float) and math.isfinite(value):
+        return value
+    tally["feature values that are no number (0)"] += 1
+    return 0.0
+
+
 def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
@@ -90,11 +148,6 @@ def known(value: Any, size: int, tally: Counter) -> int:
         return value
     tally["feature values unseen in training (0)"] += 1
     return 0
-
-
-def encode_table(ids: np.ndarray, records: list[Record], sparse: dict, array: dict, tally: Counter) -> FeatureTable:
-    nothing = np.zeros((len(records), 0), dtype=np.float32)
-    return FeatureTable(ids, encode_sparse(records, sparse, tally), encode_array(records, array, tally), nothing)
 
 
 def stack(first: FeatureTable, second: FeatureTable) -> FeatureTable:

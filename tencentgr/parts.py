@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,11 @@ from tencentgr import files
 from tencentgr.cache import Part, cached, stamps
 from tencentgr.conversion import Converted, convert
 from tencentgr.features import (
+    ITEM_ARRAY,
+    ITEM_CONTINUAL,
     ITEM_SPARSE,
     USER_ARRAY,
+    USER_CONTINUAL,
     USER_SPARSE,
     FeatureSchema,
     FeatureTable,
@@ -38,6 +41,7 @@ from tencentgr.features import (
 from tencentgr.semantic import semantic_columns
 
 BASE = (files.INDEXER, files.ITEM_FEATURES)
+STORED = ("ids", "sparse", "array", "continual")  # columns of a table in a part
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,11 @@ def build_catalog(data_dir: Path, out: Path) -> dict[str, Any]:
     schema, tally = schema_of(indexer), Counter()
     records: list[Record] = [{}] + [features.get(str(item), {}) for item in range(1, schema.num_items + 1)]
     tally["items without features"] = sum(not record for record in records[1:])
-    table = encode_table(np.arange(len(records)), records, schema.item_sparse, schema.item_array, tally)
+    table = encode_table(np.arange(len(records), dtype=np.int32), records, schema.item_fields, tally)
     np.save(out / "creative_id.npy", files.names_by_id(indexer["i"]))
     save_table(table, out, "items")
     counts = {reason: count for reason, count in tally.items() if count}
-    used = {*schema.item_sparse, *schema.user_sparse, *schema.user_array}
+    used = {*schema.item_sparse, *schema.item_array, *schema.user_sparse, *schema.user_array}
     return {"schema": asdict(schema), "counts": counts, "fields not used": sorted(set(indexer["f"]) - used)}
 
 
@@ -83,7 +87,10 @@ def schema_of(indexer: dict[str, dict]) -> FeatureSchema:
         num_items=len(indexer["i"]),
         user_sparse=pick(USER_SPARSE),
         user_array=pick(USER_ARRAY),
+        user_continual=USER_CONTINUAL,
         item_sparse=pick(ITEM_SPARSE),
+        item_array=pick(ITEM_ARRAY),
+        item_continual=ITEM_CONTINUAL,
     )
 
 
@@ -128,7 +135,7 @@ def build_candidates(path: Path, schema: FeatureSchema, item_of: dict[str, int],
     ids = np.array([0] + [item_of.get(name, 0) for name in names], dtype=np.int32)
     tally["items unseen in training"] = int((ids[1:] == 0).sum())
     records = [{}] + [record["features"] for record in sound]
-    save_table(encode_table(ids, records, schema.item_sparse, schema.item_array, tally), out, "items")
+    save_table(encode_table(ids, records, schema.item_fields, tally), out, "items")
     np.save(out / "creative_id.npy", np.array(["", *names], dtype=np.str_))
     np.save(out / "retrieval_id.npy", np.array([record["retrieval_id"] for record in sound], dtype=np.uint64))
     counts = {reason: count for reason, count in tally.items() if count}
@@ -169,8 +176,7 @@ def with_embeddings(
         mm_id: embedding_part(source, f"{stem}emb_{mm_id}", mm_id, creatives, made_from) for mm_id in source.mm_emb_id
     }
     vectors = {mm_id: part["vectors"] for mm_id, part in parts.items()}
-    plain = FeatureTable(table.ids, table.sparse, table.array, table.continual, vectors)
-    return plain, {mm_id: part.report["missing"] for mm_id, part in parts.items()}
+    return replace(table, emb=vectors), {mm_id: part.report["missing"] for mm_id, part in parts.items()}
 
 
 def item_table(source: Source, catalog: Part, events: Part, name: str, lines: str) -> tuple[FeatureTable, dict]:
@@ -193,10 +199,9 @@ def semantic_features(source: Source, creatives: np.ndarray) -> tuple[np.ndarray
 
 def save_table(table: FeatureTable, out: Path, name: str) -> None:
     """Features as files give them; vectors and semantic IDs are parts of their own."""
-    for column in ("ids", "sparse", "array"):
+    for column in STORED:
         np.save(out / f"{name}_{column}.npy", getattr(table, column))
 
 
 def read_table(part: Part, name: str) -> FeatureTable:
-    ids, sparse, array = (part[f"{name}_{column}"] for column in ("ids", "sparse", "array"))
-    return FeatureTable(ids, sparse, array, np.zeros((len(ids), 0), dtype=np.float32))
+    return FeatureTable(**{column: part[f"{name}_{column}"] for column in STORED})

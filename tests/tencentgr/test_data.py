@@ -217,6 +217,23 @@ def test_data_within_a_model_of_fewer_values(by_hand):
         data.within(replace(data.schema, semantic=(4, 4)))
 
 
+def test_every_kind_of_field_is_read(by_hand, monkeypatch):
+    """The competition has no item lists and no numbers; a field named as one is read as one."""
+    from tencentgr import parts
+
+    monkeypatch.setattr(parts, "ITEM_ARRAY", ("117",))
+    monkeypatch.setattr(parts, "ITEM_CONTINUAL", ("price",))
+    monkeypatch.setattr(parts, "USER_CONTINUAL", ("age",))
+    items = {"1": {"117": [3, 1], "price": 2.5}, "2": {"price": 7, "117": 2}, "3": {"price": "cheap"}}
+    (by_hand / files.ITEM_FEATURES).write_text(json.dumps(items))
+    data = load_data(by_hand)
+    assert data.schema.item_array == {"117": 3} and data.schema.item_continual == ("price",)
+    assert data.items.array[:, 0].tolist() == [[0, 0], [3, 1], [2, 0], [0, 0], [0, 0]]
+    assert data.items.continual.tolist() == [[0], [2.5], [7], [0], [0]]
+    assert data.users.continual.shape == (4, 1)
+    assert data.report["catalog"]["counts"]["feature values that are no number (0)"] == 1
+
+
 def arrays_of(data) -> list:
     return [*vars(data.sequences).values(), *data.items.emb.values(), data.items.sparse, data.users.array]
 
