@@ -81,7 +81,7 @@ def gather(config: Config) -> Material:
 
     data, card = load_prepared(config), load_card(model_dir(config))
     check_card(model_dir(config), card, config)
-    texts = make_texts(data.catalog, load_index(model_dir(config) / artifacts.SID_INDEX), card.source, card.profile)
+    texts = make_texts(data, load_index(model_dir(config) / artifacts.SID_INDEX), card.source, card.profile)
     device = pick_device(config.run.device)
     model, tokenizer = load_policy(model_dir(config), device)
     answers = make_answers(texts.index, sid_vocabulary(tokenizer, texts.index), device, config.rl.num_generations)

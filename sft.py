@@ -41,7 +41,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     set_seed(config.run.seed)
     data = load_prepared(config)
     index = load_index(stage.stage_dir(config, "sids") / artifacts.SID_INDEX)
-    texts = make_texts(data.catalog, index, config.data.source, config.sft.profile)
+    texts = make_texts(data, index, config.data.source, config.sft.profile)
     model, tokenizer = make_model(config, texts)
     model = attach(model, sid_vocabulary(tokenizer, index), config.sft)
     builder = RowBuilder(tokenizer, texts, config.sft.cutoff_len)

@@ -201,8 +201,10 @@ class Sft(Section):
     half_life: float = knob(
         0.0, "history tasks: share of the training period in which a target's weight halves; 0 never", ge=0
     )
-    profile: Literal["none", "taste"] = knob(
-        "none", "taste: history prompts say the category and brand that the history holds most often"
+    profile: list[Literal["taste", "companions"]] = knob(
+        [],
+        "what history prompts say beside the history: taste, its commonest category and brand; companions, what other "
+        "training users most bought with its items; also as a,b",
     )
     sid_init: Literal["text", "codebooks", "random"] = knob(
         "text", "new SID rows: mean title embedding of the code's items, or the quantizer's codebooks, or random"
@@ -223,6 +225,8 @@ class Sft(Section):
     bf16: bool | Literal["auto"] = knob("auto", "bfloat16 arithmetic; auto: on GPUs that have it")
     gradient_checkpointing: bool = knob(False, "less memory, more time", result=False)
     trainer: dict[str, Any] = knob({}, "passed to transformers.TrainingArguments, names unchanged")
+
+    split_profile = field_validator("profile", mode="before")(comma_list)
 
 
 class Rl(Section):

@@ -35,6 +35,7 @@ HEAD = "### Instruction:\n{instruction}\n### Input:\n"
 TAIL = "\n### Response:\n"
 CONTINUED = ("sid history", "sid")  # its answer follows without a tail
 PROFILE = "\nMostly {bought}: {favourites}"
+COMPANIONS = "\nOthers {bought} with these: {sids}"
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,19 @@ def tail(given: str, wanted: str) -> str:
     return "" if (given, wanted) == CONTINUED else TAIL
 
 
-def profile_tail(favourites: list[str], source: str) -> str:
-    """The tail of a history prompt that says what the user likes; names that are not known ('') are left out."""
+def profile_tail(favourites: list[str], companions: list[str], source: str) -> str:
+    """The tail of a history prompt that says more of the user; what is not known is left out."""
     known = ", ".join(filter(None, favourites))
-    return (PROFILE.format(bought=NOUNS[source][2], favourites=known) if known else "") + TAIL
+    lines = [PROFILE.format(bought=NOUNS[source][2], favourites=known)] if known else []
+    lines += [COMPANIONS.format(bought=NOUNS[source][2], sids="".join(companions))] if companions else []
+    return "".join(lines) + TAIL
 
 
 def prompt_fingerprint() -> str:
     """Hash of every text above; a model directory carries the one it was trained with."""
-    return hashlib.sha256(repr((NOUNS, INSTRUCTIONS, HEAD, TAIL, CONTINUED, PROFILE)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((NOUNS, INSTRUCTIONS, HEAD, TAIL, CONTINUED, PROFILE, COMPANIONS)).encode()).hexdigest()[
+        :16
+    ]
 
 
 class Encoder:

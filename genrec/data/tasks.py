@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from genrec.data import prompts
-from genrec.data.catalog import Catalog, telling_category
+from genrec.data.catalog import Catalog
+from genrec.data.prepared import Prepared
+from genrec.data.profile import Profile, make_profile
 from genrec.data.prompts import Prompt
 from genrec.data.sequences import Examples
 from genrec.sids import SidIndex
@@ -49,18 +51,19 @@ class Texts:
     catalog: Catalog
     index: SidIndex
     source: str  # data.source, for the nouns
-    traits: tuple[np.ndarray, ...] = ()  # names of each item (N,) whose commonest in a history make the user's profile
+    profile: Profile | None = None
 
-    def prompt(self, task: Task, items: np.ndarray) -> Prompt:
-        """The prompt of a task about `items`: a history (oldest first, -1 ignored) or one item."""
+    def prompt(self, task: Task, items: np.ndarray, user: int = -1) -> Prompt:
+        """The prompt of a task about `items`: a history (oldest first, -1 ignored) of a user, or one item."""
         parts = tuple(self.part(task.given, int(item)) for item in items if item >= 0)
-        return Prompt(prompts.head(task.given, task.wanted, self.source), parts, self.tail(task, items))
+        return Prompt(prompts.head(task.given, task.wanted, self.source), parts, self.tail(task, items, user))
 
-    def tail(self, task: Task, items: np.ndarray) -> str:
-        """What follows the items; with `traits` it says what the history's items have most in common."""
-        if not (self.traits and task.from_history):
+    def tail(self, task: Task, items: np.ndarray, user: int) -> str:
+        """What follows the items; with a profile it says more of the user."""
+        if self.profile is None or not task.from_history:
             return prompts.tail(task.given, task.wanted)
-        return prompts.profile_tail([commonest(names[items[items >= 0]]) for names in self.traits], self.source)
+        companions = [self.index.text(item) for item in self.profile.companions(items, user)]
+        return prompts.profile_tail(self.profile.favourites(items), companions, self.source)
 
     def part(self, given: str, item: int) -> str:
         if given.startswith("sid"):
@@ -72,16 +75,9 @@ class Texts:
         return self.index.text(item) if task.wanted == "sid" else str(self.catalog.title[item])
 
 
-def make_texts(catalog: Catalog, index: SidIndex, source: str, profile: str) -> Texts:
+def make_texts(data: Prepared, index: SidIndex, source: str, profile: list[str]) -> Texts:
     """`profile` is sft.profile; a model directory carries it, so that everybody asks the model as it was taught."""
-    traits = (telling_category(catalog.categories), catalog.brand) if profile == "taste" else ()
-    return Texts(catalog, index, source, traits)
-
-
-def commonest(names: np.ndarray) -> str:
-    """The most frequent name, of equally frequent ones the latest; '' where none is known."""
-    known = [name for name in names if name]
-    return max(reversed(known), key=known.count, default="")
+    return Texts(data.catalog, index, source, make_profile(data, profile) if profile else None)
 
 
 def task_rows(

@@ -196,7 +196,7 @@ def align_texts(report: dict[str, Any]) -> Changes:
 
 def use_other_signals(report: dict[str, Any]) -> Changes:
     """Few items say more by their titles, by what they have in common, and by who bought them with what."""
-    return more_rows(report, "title_history_to_sid") | {"sids.alpha": "auto", "sft.profile": "taste"}
+    return more_rows(report, "title_history_to_sid") | {"sids.alpha": "auto", "sft.profile": ["taste", "companions"]}
 
 
 def better_sids(report: dict[str, Any]) -> Changes:

@@ -64,7 +64,7 @@ def generative_loader(stage: str, exact: bool = False) -> Callable[[Config, Prep
     def load(config: Config, data: Prepared) -> Recommender:
         from genrec.models.generative import load_generative
 
-        return load_generative(model_directory(config, stage), config, data.catalog, exact)
+        return load_generative(model_directory(config, stage), config, data, exact)
 
     return load
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from genrec import artifacts
 from genrec.artifacts import ArtifactError
 from genrec.config import Config
-from genrec.data.catalog import Catalog
+from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder, prompt_fingerprint
 from genrec.data.sequences import Examples
 from genrec.data.tasks import RECOMMEND, Texts, make_texts
@@ -39,7 +39,7 @@ class Card:
     prompts: str  # prompts.prompt_fingerprint()
     source: str  # data.source
     cutoff_len: int
-    profile: str  # sft.profile
+    profile: list[str]  # sft.profile
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,17 @@ class GenerativeModel:
         self.under = self.trie.under[-1].cpu().numpy()  # items of leaf i are item[under[i]:under[i + 1]]
         self.item = self.trie.item.cpu().numpy()
 
-    def prompts(self, histories: np.ndarray) -> list[list[int]]:
-        """(E, H) item numbers -> token ids of each prompt."""
-        texts = (self.texts.prompt(RECOMMEND, history) for history in histories)
+    def prompts(self, examples: Examples) -> list[list[int]]:
+        """Token ids of each prompt."""
+        asked = zip(examples.history, examples.user.tolist(), strict=True)
+        texts = (self.texts.prompt(RECOMMEND, history, user) for history, user in asked)
         return [self.encoder.prompt(prompt, self.cutoff_len) for prompt in texts]
 
     def recommend(
         self, examples: Examples, k: int, decoding: Decoding, allowed: np.ndarray | None = None
     ) -> Recommendations:
         """The best k items of each example; `allowed` (N,) bool leaves items out of the trie for this call."""
-        prompts = self.prompts(examples.history)
+        prompts = self.prompts(examples)
         item = np.full((len(prompts), k), -1, dtype=np.int32)
         score = np.full((len(prompts), k), -np.inf, dtype=np.float32)
         # Longest first: what memory the run needs shows at once.
@@ -171,14 +172,14 @@ def check_card(directory: Path, card: Card, config: Config) -> None:
             )
 
 
-def load_generative(model_dir: Path, config: Config, catalog: Catalog, exact: bool = False) -> Recommender:
+def load_generative(model_dir: Path, config: Config, data: Prepared, exact: bool = False) -> Recommender:
     """A model directory -> something that recommends under the settings of `evaluate`."""
     card = load_card(model_dir)
     check_card(model_dir, card, config)
     device = pick_device(config.run.device)
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     model, tokenizer = load_pretrained(str(model_dir), dtype)
-    texts = make_texts(catalog, load_index(model_dir / artifacts.SID_INDEX), card.source, card.profile)
+    texts = make_texts(data, load_index(model_dir / artifacts.SID_INDEX), card.source, card.profile)
     generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
     settings = config.evaluate
     knobs = ("num_beams", "batch_size", "normalisation", "exact_memory", "filter_seen")

@@ -33,7 +33,7 @@ from genrec.artifacts import ArtifactError
 from genrec.config import Config, Rl
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder
-from genrec.data.tasks import TASKS, Texts, task_rows
+from genrec.data.tasks import TASKS, Texts, row_numbers, task_row
 from genrec.models.adapters import lora_config, merged
 from genrec.models.language import load_pretrained
 from genrec.models.policy import answer_scores
@@ -54,21 +54,21 @@ def prompt_rows(
     rng = np.random.default_rng(config.run.seed)
     cut = data.examples("train")
     rows = [
-        (name, items, target)
+        (name, *task_row(TASKS[name], cut, row), int(cut.user[row]) if TASKS[name].from_history else -1)
         for name, share in config.rl.tasks.items()
-        for items, target in task_rows(TASKS[name], share, cut, data.catalog, rng)
+        for row in row_numbers(TASKS[name], share, len(cut), data.catalog, rng)
     ]
     if config.rl.sample_train and config.rl.sample_size < len(rows):
         rows = [rows[row] for row in np.sort(rng.choice(len(rows), config.rl.sample_size, replace=False))]
-    if outside := [target for _, _, target in rows if not 0 <= target < len(texts.index)]:
+    if outside := [target for _, _, target, _ in rows if not 0 <= target < len(texts.index)]:
         raise ArtifactError(f"target {outside[0]} is outside the catalogue of {len(texts.index)} items")
     encoder, none = Encoder(tokenizer), [-1] * data.max_history
     return Dataset.from_dict(
         {
-            "prompt": [encoder.prompt(texts.prompt(TASKS[name], items), limit) for name, items, _ in rows],
-            "target": [target for _, _, target in rows],
-            "history": [items.tolist() if TASKS[name].from_history else none for name, items, _ in rows],
-            "task": [name for name, _, _ in rows],
+            "prompt": [encoder.prompt(texts.prompt(TASKS[name], items, user), limit) for name, items, _, user in rows],
+            "target": [target for _, _, target, _ in rows],
+            "history": [items.tolist() if TASKS[name].from_history else none for name, items, _, _ in rows],
+            "task": [name for name, *_ in rows],
         }
     )
 

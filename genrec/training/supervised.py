@@ -47,13 +47,13 @@ class RowBuilder:
         ids = self.encoder.piece(self.texts.answer(task, item))
         return ids if task.wanted == "sid" else [*ids, self.eos][: self.cutoff_len // 2]
 
-    def row(self, task: Task, items: np.ndarray, target: int, weight: float = 1.0) -> TokenTree:
+    def row(self, task: Task, items: np.ndarray, target: int, weight: float = 1.0, user: int = -1) -> TokenTree:
         """One prompt, one answer."""
         answer = self.answer(task, target)
-        prompt = self.encoder.prompt(self.texts.prompt(task, items), self.cutoff_len - len(answer))
+        prompt = self.encoder.prompt(self.texts.prompt(task, items, user), self.cutoff_len - len(answer))
         return grow(prompt, [Branch(len(prompt), [], answer, float(weight))])
 
-    def user(self, task: Task, items: np.ndarray, asked: np.ndarray, weights: np.ndarray) -> TokenTree:
+    def user(self, task: Task, items: np.ndarray, asked: np.ndarray, weights: np.ndarray, user: int) -> TokenTree:
         """One trunk of items that holds for each asked place p >= 1 the prompt of items[:p] and the answer items[p]."""
         prompt = self.texts.prompt(task, items[: asked[-1] + 1])
         pieces = [self.encoder.piece(prompt.head), *(self.encoder.piece(part) for part in prompt.parts)]
@@ -61,18 +61,20 @@ class RowBuilder:
             return chain(pieces, asked + 1, weights)
         length = np.cumsum([len(piece) for piece in pieces])  # length[p]: head and p items
         branches = [
-            Branch(int(length[place]), self.tail(task, items[:place]), self.answer(task, int(items[place])), weight)
+            Branch(
+                int(length[place]), self.tail(task, items[:place], user), self.answer(task, int(items[place])), weight
+            )
             for place, weight in zip(asked, weights.tolist(), strict=True)
         ]
         return grow([token for piece in pieces for token in piece], branches)
 
-    def tail(self, task: Task, items: np.ndarray) -> list[int]:
-        return self.encoder.piece(self.texts.tail(task, items))
+    def tail(self, task: Task, items: np.ndarray, user: int) -> list[int]:
+        return self.encoder.piece(self.texts.tail(task, items, user))
 
-    def room(self, task: Task, items: np.ndarray) -> int:
+    def room(self, task: Task, items: np.ndarray, user: int) -> int:
         """Items whose SIDs fit beside head, tail and answer of a prompt about `items`."""
         head = self.encoder.piece(self.texts.prompt(task, items[:0]).head)
-        fixed = len(head) + len(self.tail(task, items))
+        fixed = len(head) + len(self.tail(task, items, user))
         return (self.cutoff_len - fixed - self.texts.index.num_levels) // self.texts.index.num_levels
 
 
@@ -92,8 +94,8 @@ def training_rows(
                 )
         else:
             for row in row_numbers(task, share, len(train), builder.texts.catalog, rng):
-                items, target = task_row(task, cut, row)
-                yield builder.row(task, items, target, weight[train.end[row]] if task.from_history else 1.0)
+                of_user = (weight[train.end[row]], int(train.user[row])) if task.from_history else ()
+                yield builder.row(task, *task_row(task, cut, row), *of_user)
 
 
 def packed_rows(
@@ -108,30 +110,31 @@ def packed_rows(
     """Each user's targets on shared trunks; those whose history is cut get rows of their own, or windows."""
     item, ordered = sequences.item, train.take(np.lexsort([train.end, train.user]))
     for rows in np.split(np.arange(len(train)), np.flatnonzero(np.diff(ordered.user)) + 1):
-        group, first = ordered.end[rows], sequences.offset[ordered.user[rows[0]]]
+        user = int(ordered.user[rows[0]])
+        group, first = ordered.end[rows], sequences.offset[user]
         begin = np.maximum(group - max_history, first)  # of each target's history
-        room = np.array([builder.room(task, item[a:b]) for a, b in zip(begin, group, strict=True)])
+        room = np.array([builder.room(task, item[a:b], user) for a, b in zip(begin, group, strict=True)])
         limit = np.minimum(room, max_history)
         whole = group - first <= limit
         if whole.any():
             ends = group[whole]
-            yield builder.user(task, item[first : ends[-1] + 1], ends - first, weight[ends])
+            yield builder.user(task, item[first : ends[-1] + 1], ends - first, weight[ends], user)
         if pack == "exact":
             for a, end in zip(begin[~whole], group[~whole], strict=True):
-                yield builder.row(task, item[a:end], int(item[end]), weight[end])
+                yield builder.row(task, item[a:end], int(item[end]), weight[end], user)
         elif not whole.all():
-            yield from window_rows(builder, task, item, group[~whole], weight, int(limit[~whole].min()))
+            yield from window_rows(builder, task, item, group[~whole], weight, int(limit[~whole].min()), user)
 
 
 def window_rows(
-    builder: RowBuilder, task: Task, item: np.ndarray, ends: np.ndarray, weight: np.ndarray, limit: int
+    builder: RowBuilder, task: Task, item: np.ndarray, ends: np.ndarray, weight: np.ndarray, limit: int, user: int
 ) -> Iterator[TokenTree]:
     """Targets in runs of limit/2 events; a run shares a trunk that begins limit/2 events before its first target."""
     stride = max(limit // 2, 1)
     run = (ends - ends[0]) // stride
     for group in np.split(ends, np.flatnonzero(np.diff(run)) + 1):
         begin = ends[0] + stride * ((group[0] - ends[0]) // stride) - (limit - stride + 1)
-        yield builder.user(task, item[begin : group[-1] + 1], group - begin, weight[group])
+        yield builder.user(task, item[begin : group[-1] + 1], group - begin, weight[group], user)
 
 
 def to_dataset(trees: Iterator[TokenTree]) -> datasets.Dataset:

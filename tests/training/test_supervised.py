@@ -12,8 +12,9 @@ from transformers import TrainingArguments
 
 from genrec.commandline import parse_strict
 from genrec.data.catalog import Catalog
+from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences, Split, examples
-from genrec.data.tasks import RECOMMEND, TASKS, Texts, commonest, make_texts, task_rows
+from genrec.data.tasks import RECOMMEND, TASKS, Texts, make_texts, task_rows
 from genrec.models.language import (
     add_dropout,
     make_scratch,
@@ -265,28 +266,27 @@ class OneProcess:
 # The profile
 
 
-def test_the_commonest_name_is_the_latest_of_equals():
-    assert commonest(np.array(["a", "b", "", "a", "b"], dtype=object)) == "b"
-    assert commonest(np.array(["a", "b", "a", ""], dtype=object)) == "a"
-    assert commonest(np.array(["", ""], dtype=object)) == "" == commonest(np.array([], dtype=object))
-
-
 @pytest.fixture(scope="module")
-def with_profile(texts):
+def with_profile(texts, sequences):
     kinds = np.array([f"Shop,{('Valves', 'Taps', '')[item % 3]}" for item in range(NUM_ITEMS)], dtype=object)
     brands = np.array([f"Brand{item % 2}" for item in range(NUM_ITEMS)], dtype=object)
-    return make_texts(replace(texts.catalog, categories=kinds, brand=brands), texts.index, "toy", "taste")
+    events, train = sequences
+    data = Prepared(replace(texts.catalog, categories=kinds, brand=brands), events, {"train": train}, 10)
+    return make_texts(data, texts.index, "toy", ["taste", "companions"])
 
 
-def test_the_profile_says_category_and_brand_of_the_history_alone(with_profile, texts):
-    prompt = with_profile.prompt(RECOMMEND, np.array([-1, 0, 1, 3, 5]))  # Valves Taps Valves -, brands 0 1 1 1
-    assert prompt.text.endswith("\nMostly bought: Valves, Brand1\n### Response:\n")
-    assert with_profile.prompt(RECOMMEND, np.array([2])).tail == "\nMostly bought: Brand0\n### Response:\n"
+def test_the_profile_stands_behind_the_history_it_is_made_of(with_profile, texts):
+    items = np.array([-1, 0, 1, 3, 5])  # Valves Taps Valves -, brands 0 1 1 1
+    told = "".join(texts.index.text(item) for item in with_profile.profile.companions(items, 0))
+    assert told
+    expected = f"\nMostly bought: Valves, Brand1\nOthers bought with these: {told}\n### Response:\n"
+    assert with_profile.prompt(RECOMMEND, items, 0).text.endswith(texts.index.text(5) + expected)
+    assert with_profile.prompt(RECOMMEND, np.array([-1])).tail == "\n### Response:\n"
     assert with_profile.prompt(TASKS["title_to_sid"], np.array([3])).tail == "\n### Response:\n"
     assert texts.prompt(RECOMMEND, np.array([0, 1])).tail == ""
 
 
-@pytest.mark.parametrize("cutoff", [512, 90])
+@pytest.mark.parametrize("cutoff", [512, 130])
 @pytest.mark.parametrize("cap", [4, 50])
 def test_packed_rows_with_a_profile_ask_what_plain_rows_and_evaluation_ask(
     with_profile, tokenizer, sequences, cap, cutoff
@@ -294,16 +294,16 @@ def test_packed_rows_with_a_profile_ask_what_plain_rows_and_evaluation_ask(
     events, train = sequences
     builder = RowBuilder(tokenizer, with_profile, cutoff)
     cut = examples(events, train, cap)
-    plain = [
-        builder.row(RECOMMEND, history, int(target)) for history, target in zip(cut.history, cut.target, strict=True)
-    ]
+    config = parse_strict(["--sft.pack", "none", "--sft.tasks", "{sid_to_sid: 1}"]).config
+    config.data.max_history = cap
+    plain = list(training_rows(config, builder, events, train, alike(events)))
     packed = list(packed_rows(builder, RECOMMEND, events, train, alike(events), cap, "exact"))
     assert asked(packed, len(train)) == asked(plain, len(train))
     assert len(packed) < len(plain)
-    prompts = {
-        tuple(builder.encoder.prompt(with_profile.prompt(RECOMMEND, history), cutoff - 3)) for history in cut.history
-    }
-    assert {ids for ids, _ in asked(packed, len(train))} == prompts
+    prompts = [with_profile.prompt(RECOMMEND, *row) for row in zip(cut.history, cut.user.tolist(), strict=True)]
+    assert len({prompt.tail for prompt in prompts}) > 3
+    asks = {tuple(builder.encoder.prompt(prompt, cutoff - 3)) for prompt in prompts}
+    assert {ids for ids, _ in asked(packed, len(train))} == asks
 
 
 def test_dropout_of_a_model_from_scratch_is_on_in_training_alone(texts, tokenizer):
