@@ -63,18 +63,26 @@ def config_of(run_dir: Path) -> Config:
 
 
 def item_features(catalog: Catalog) -> tuple[FeatureTable, FeatureSchema]:
+    """Brand, categories and further columns, those left out that no item of this catalogue has."""
     brands = numbered([[brand] for brand in catalog.brand])
     categories = numbered([[part.strip() for part in text.split(",")] for text in catalog.categories])
     columns = {"brand": brands[:, 0], **{name: np.append(0, values) for name, values in catalog.features.items()}}
-    sparse = np.stack(list(columns.values()), axis=1).astype(np.int32)  # (N + 1, features)
+    sparse = {name: values for name, values in columns.items() if values.any()}
+    array = {"categories": categories} if categories.any() else {}
     schema = FeatureSchema(
         num_users=0,
         num_items=len(catalog),
-        item_sparse={name: int(values.max()) for name, values in columns.items()},
-        item_array={"categories": int(categories.max())},
+        item_sparse={name: int(values.max()) for name, values in sparse.items()},
+        item_array={name: int(values.max()) for name, values in array.items()},
     )
-    ids = np.arange(len(catalog) + 1, dtype=np.int32)
-    return FeatureTable(ids, sparse, categories[:, None], np.zeros((len(ids), 0), np.float32)), schema
+    rows = len(catalog) + 1
+    table = FeatureTable(
+        np.arange(rows, dtype=np.int32),
+        np.stack([np.zeros(rows), *sparse.values()], axis=1)[:, 1:].astype(np.int32),  # (N + 1, features), also 0
+        categories[:, None][:, : len(array)],  # (N + 1, 1 or 0, longest)
+        np.zeros((rows, 0), np.float32),
+    )
+    return table, schema
 
 
 def numbered(rows: list[list[str]]) -> np.ndarray:

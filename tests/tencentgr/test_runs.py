@@ -1,5 +1,7 @@
 """A prepared run as a data source: the same events, splits and targets as the run's other models see."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,3 +63,15 @@ def test_what_the_run_lacks_is_named(tmp_path):
     with pytest.raises(ArtifactError, match="amazon_text2emb.py"):
         load_run(tmp_path)
     assert load_run(tmp_path, mm_emb_id=()).schema.semantic == ()
+
+
+def test_a_feature_that_no_item_has_is_left_out(tmp_path):
+    prepared, config = small_shop(), small_config(tmp_path)
+    nothing = np.full(20, "", dtype=object)
+    bare = replace(
+        prepared.catalog, brand=nothing, categories=nothing, features={"year": np.arange(20, dtype=np.int32)}
+    )
+    write_data(config, replace(prepared, catalog=bare))
+    data = load_run(tmp_path, mm_emb_id=())
+    assert data.schema.item_sparse == {"year": 19} and data.schema.item_array == {}
+    assert data.items.sparse[:, 0].tolist() == [0, *range(20)] and data.items.array.shape[1] == 0
