@@ -21,7 +21,7 @@ import numpy as np
 from genrec.artifacts import ArtifactError, read_json, sample_fingerprint, write_json
 from genrec.stage import remove
 
-VERSION = 2  # of what conversion writes; raise it when an array changes its meaning
+VERSION = 3  # of what conversion writes; raise it when an array changes its meaning
 CARD = "part.json"
 
 Build = Callable[[Path], dict[str, Any]]  # writes .npy files into a directory, returns what to report

@@ -190,7 +190,7 @@ def report_lines(report: dict[str, Any]) -> list[str]:
             lines += [f"embedding {mm_id}: {count:,} items have none (0)" for mm_id, count in found.items() if count]
             continue
         counts = ", ".join(f"{count:,} {reason}" for reason, count in found["counts"].items())
-        lines.append(f"{found.get('trail', name)}{'; ' if counts else ''}{counts}")
+        lines.append(f"{found['trail']}{'; ' if counts else ''}{counts}")
     return lines
 
 

@@ -72,8 +72,14 @@ def build_catalog(data_dir: Path, out: Path) -> dict[str, Any]:
     np.save(out / "creative_id.npy", files.names_by_id(indexer["i"]))
     save_table(table, out, "items")
     counts = {reason: count for reason, count in tally.items() if count}
+    return {"schema": asdict(schema), "counts": counts, "trail": trail_of(schema, indexer)}
+
+
+def trail_of(schema: FeatureSchema, indexer: dict[str, dict]) -> str:
     used = {*schema.item_sparse, *schema.item_array, *schema.user_sparse, *schema.user_array}
-    return {"schema": asdict(schema), "counts": counts, "fields not used": sorted(set(indexer["f"]) - used)}
+    unused = sorted(set(map(str, indexer["f"])) - used)
+    text = f"{files.INDEXER}: {schema.num_items:,} items, {schema.num_users:,} users, {len(used)} fields"
+    return text + (f", not used: {' '.join(unused)}" if unused else "")
 
 
 def schema_of(indexer: dict[str, dict]) -> FeatureSchema:

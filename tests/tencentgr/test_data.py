@@ -15,7 +15,7 @@ from genrec.artifacts import ArtifactError
 from genrec.config import ROOT
 from tencentgr import cache, files, safe_pickle
 from tencentgr.dataset import all_items, load_candidates, load_data, load_queries, report_lines
-from tests.tencentgr.conftest import ANN, BOB, CYD, write_by_hand
+from tests.tencentgr.conftest import ANN, BOB, CYD, INDEXER, write_by_hand
 
 REAL = ROOT.parent / "shared" / "data" / "tencentgr"
 needs_real = pytest.mark.skipif(not REAL.exists(), reason="real index files of the competition are not here")
@@ -44,7 +44,7 @@ def test_every_number_of_the_hand_made_set(by_hand):
 
 def test_what_is_missing_is_counted_in_one_place(by_hand):
     text = "\n".join(report_lines(load_data(by_hand).report))
-    assert "1 items without features" in text
+    assert text.startswith("indexer.pkl: 4 items, 3 users, 4 fields; 1 items without features")
     assert "1 lines without interactions" in text
     assert "1 users without a profile" in text
     assert "embedding 81: 2 items have none" in text
@@ -232,6 +232,13 @@ def test_every_kind_of_field_is_read(by_hand, monkeypatch):
     assert data.items.continual.tolist() == [[0], [2.5], [7], [0], [0]]
     assert data.users.continual.shape == (4, 1)
     assert data.report["catalog"]["counts"]["feature values that are no number (0)"] == 1
+
+
+def test_fields_that_nothing_reads_are_named(by_hand):
+    safe_pickle.dump(INDEXER | {"f": INDEXER["f"] | {"999": {1: 1}, "888": {}}}, by_hand / files.INDEXER)
+    assert report_lines(load_data(by_hand).report)[0].startswith(
+        "indexer.pkl: 4 items, 3 users, 4 fields, not used: 888"
+    )
 
 
 def arrays_of(data) -> list:
