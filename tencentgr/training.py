@@ -353,6 +353,8 @@ class Training:
         print(
             f"\n{table([content])}\nAUC {auc:.4f}, competition score (.31 HR@10 + .69 NDCG@10) {score:.4f}", flush=True
         )
+        if split == "valid":
+            note("train", "the same users chose the best epoch; these data have no test split of their own")
         note(
             "train",
             f"best of epoch {self.progress.best_epoch + 1}: {self.options.models / BEST}.pt; {directory}/results.json",

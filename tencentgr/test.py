@@ -1,0 +1,107 @@
+"""Is everything here that training needs, and does a model take a step? Ends with 0 if so.
+
+cd tencentgr && python test.py
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+PACKAGES = ("torch", "numpy", "faiss", "safetensors", "pydantic", "yaml", "tqdm")
+LOSSES = ("bce", "infonce", "sampled", "full")
+
+
+def main() -> None:
+    checks: list[Callable[[], str]] = [packages, device, data, *(one_batch(loss) for loss in LOSSES)]
+    failed = [check.__name__ for check in checks if not passes(check)]
+    print(
+        f"\n{len(checks) - len(failed)} of {len(checks)} passed" + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
+    raise SystemExit(bool(failed))
+
+
+def passes(check: Callable[[], str]) -> bool:
+    try:
+        said = check()
+    except Exception as error:  # whatever is wrong with the environment is the answer
+        print(f"FAILED  {check.__name__}: {type(error).__name__}: {error}")
+        return False
+    print(f"ok      {check.__name__}: {said}")
+    return True
+
+
+def packages() -> str:
+    found = {name: importlib.import_module(name) for name in PACKAGES}
+    return ", ".join(f"{name} {getattr(module, '__version__', '')}".strip() for name, module in found.items())
+
+
+def device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} thread(s)"
+
+
+def sample(directory: str):
+    from tencentgr.dataset import load_data
+    from tencentgr.generator import write_sample
+
+    write_sample(Path(directory), num_users=60, num_items=60, mm_emb_id=("81",))
+    return load_data(directory)
+
+
+def data() -> str:
+    with tempfile.TemporaryDirectory() as directory:
+        made = sample(directory)
+    return f"{len(made.sequences)} sequences, {made.schema.num_items} items written, converted and read back"
+
+
+def one_batch(loss: str) -> Callable[[], str]:
+    def check() -> str:
+        return forward_and_backward(loss)
+
+    check.__name__ = f"forward and backward, {loss}"
+    return check
+
+
+def forward_and_backward(loss: str) -> str:
+    """Ten steps on one batch: every weight has a finite gradient, and the loss falls."""
+    import torch
+
+    from tencentgr.dataset import SequenceDataset, all_rows, collate, with_target
+    from tencentgr.model import TencentGR
+    from tencentgr.options import parse_strict
+    from tencentgr.ranking import trim
+    from tencentgr.training import make_objective, make_optimizer, shape_of
+
+    flags = "--use_adaptive_similarity --num_negatives 4 --dropout_rate 0 --hidden_units 16 --lr 0.01"
+    options = parse_strict(["--loss", loss, *flags.split()])
+    with tempfile.TemporaryDirectory() as directory:
+        made = sample(directory)
+    rows = with_target(made, all_rows(made))
+    torch.manual_seed(0)
+    model = TencentGR(shape_of(options), made.schema).use(made.items, made.users)
+    objective = make_objective(options, model, made, rows)
+    batch = trim(collate(SequenceDataset(made, rows, options.maxlen).__getitems__(list(range(32)))))
+    optimizer = make_optimizer(options, objective)
+    seen = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        found = objective(batch)
+        found.backward()
+        lacking = [name for name, weight in objective.named_parameters() if weight.grad is None]
+        assert not lacking, f"no gradient for {lacking}"
+        assert all(weight.grad.isfinite().all() for weight in objective.parameters()), "a gradient is no number"
+        optimizer.step()
+        seen.append(found.item())
+    assert seen[-1] < seen[0], f"the loss does not fall: {seen[0]:.4f} to {seen[-1]:.4f}"
+    return f"loss {seen[0]:.4f} to {seen[-1]:.4f} in 10 steps"
+
+
+if __name__ == "__main__":
+    main()
