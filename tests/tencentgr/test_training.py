@@ -15,6 +15,7 @@ import torch
 import compare_results
 from genrec.artifacts import ArtifactError
 from genrec.config import ROOT
+from genrec.evaluation.report import describe_rows, read_report
 from tencentgr import training
 from tencentgr.checkpoints import load_model, read_weights
 from tencentgr.dataset import Rows, load_data
@@ -22,6 +23,7 @@ from tencentgr.generator import write_sample
 from tencentgr.losses import Objective
 from tencentgr.options import Options, parse_strict
 from tencentgr.training import interactions_of, shape_of, step_seed, train
+from tests.small_shop import small_config, small_shop, write_data
 
 MAIN = ROOT / "tencentgr/main.py"
 SMALL = ["--num_epochs", "2", "--hidden_units", "16", "--num_blocks", "1", "--batch_size", "32", "--lr", "0.003"]
@@ -213,3 +215,43 @@ def test_what_is_held_out_is_not_known_to_the_sampler(sample):
     known = {0: data.sequences.item[:3].tolist(), 2: data.sequences.item[data.sequences.offset[2] :][:3].tolist()}
     assert {int(s) for s in sequence} == {0, 2}
     assert all(item[sequence == s].tolist() == items for s, items in known.items())
+
+
+SWITCHES = (
+    "--bf16 --gradient_checkpointing --rotary --norm_first --time_features --use_action_type --use_user_id "
+    "--use_smart_sampling --use_curriculum_learning --curriculum_schedule cosine --dynamic_candidates 3 "
+    "--optimizer adamw --warmup_steps 2 --l2_emb 0.001 --grad_clip 0 --early_stop 1 --valid_share 0.2 "
+    "--num_negatives 2 --num_workers 1 --tracker swanlab"
+).split()
+
+
+def test_all_switches_at_once(sample, tmp_path):
+    train(options(sample, tmp_path, *SWITCHES))
+    assert all(np.isfinite(entry["loss"]) for entry in log_of(tmp_path) if "loss" in entry)
+    assert list((tmp_path / "tb").glob("run-*"))  # what SwanLab keeps without an account
+
+
+@pytest.mark.parametrize("loss", ["infonce", "sampled", "full"])
+def test_the_other_losses_train(sample, tmp_path, loss):
+    more = ["--loss", loss, "--learnable_temperature", "--num_negatives", "16", "--num_epochs", "1"]
+    train(options(sample, tmp_path, *more))
+    learned = [entry["softmax_temperature"] for entry in log_of(tmp_path) if "loss" in entry]
+    assert learned[0] == pytest.approx(0.1, abs=0.01) and learned[0] != learned[-1]
+
+
+def test_early_stop(sample, tmp_path, monkeypatch):
+    honest = training.Training.validate
+    monkeypatch.setattr(training.Training, "validate", lambda self: honest(self) | {"ndcg@10": 0.1})
+    train(options(sample, tmp_path, "--num_epochs", "9", "--early_stop", "2"))
+    assert [entry["epoch"] for entry in log_of(tmp_path) if "valid_loss" in entry] == [1, 2, 3]
+
+
+def test_a_prepared_run_is_scored_on_the_rows_of_its_other_models(tmp_path):
+    config, prepared = small_config(tmp_path / "run"), small_shop()
+    write_data(config, prepared)
+    flags = ["--source", "run", "--run_dir", str(tmp_path / "run"), "--tracker", "none", "--device", "cpu"]
+    places = ["--log_dir", str(tmp_path / "logs"), "--num_epochs", "1"]
+    train(parse_strict([*flags, *places]))
+    rows = read_report(tmp_path / "logs/evaluation").rows
+    test = prepared.examples("test")
+    assert rows == describe_rows(test, prepared.catalog, prepared.sequences, "test", len(test))
