@@ -17,21 +17,16 @@ Exit code 1: some texts could not be had; the files hold the others, and the sam
 from __future__ import annotations
 
 import argparse
-import random
 import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from genrec.artifacts import ArtifactError, write_json
+from genrec.artifacts import write_json
 from genrec.data.given_texts import MADE_OF, SNAPSHOTS
 from genrec.stage import fail, one_line_failures
 from UR4Rec import prompts
@@ -46,12 +41,11 @@ from UR4Rec.data.generated import (
     movielens_source,
     prepared_source,
 )
-from UR4Rec.models.llm_backends import Backend, Refused, Retry, local_backend, openai_backend
+from UR4Rec.models.llm_asking import Patience, ask_all
+from UR4Rec.models.llm_backends import Backend, local_backend, openai_backend
 from UR4Rec.models.llm_cache import Answer, AnswerCache, Question
 
 CACHE = Path("llm_cache", "answers.jsonl")
-LONGEST_WAIT = 60.0  # seconds between two tries
-GIVE_UP_AFTER = 20  # questions in a row without an answer: nobody is there
 CHARACTERS_A_TOKEN = 4  # for the estimate, of English
 
 
@@ -64,16 +58,6 @@ class Job(NamedTuple):
     def __str__(self) -> str:
         moment = f" after {self.events} events" if self.events else ""
         return f"{self.file.removesuffix('.json')} {self.id}{moment}"
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How often and how fast an endpoint is asked."""
-
-    concurrency: int
-    max_retries: int
-    backoff: float  # seconds before the second try; doubled each time
-    requests_per_minute: float  # 0: as many as concurrency allows
 
 
 def main() -> None:
@@ -124,7 +108,8 @@ def generate(options: argparse.Namespace, source: Source) -> int:
         failures = {}
         if open_jobs:
             patience = Patience(options.concurrency, options.max_retries, options.backoff, options.requests_per_minute)
-            failures = ask_all(open_jobs, make_backend(options), cache, patience)
+            unanswered = ask_all([job.question for job in open_jobs], make_backend(options), cache, patience)
+            failures = {job: unanswered[job.question] for job in open_jobs if job.question in unanswered}
         write_outputs(options.output_dir, made_of, texts_by_file(jobs, cache))
         asked = [cache.get(job.question) for job in open_jobs if job not in failures]
     print(spent(asked, options), flush=True)
@@ -167,84 +152,6 @@ def make_jobs(options: argparse.Namespace, source: Source) -> Iterator[Job]:
     for item in items:
         prompt = prompts.description_prompt(source.items[item])
         yield Job(ITEM_DESCRIPTIONS, item, question(prompt, prompts.DESCRIPTION_TOKENS))
-
-
-def ask_all(jobs: list[Job], backend: Backend, cache: AnswerCache, patience: Patience) -> dict[Job, str]:
-    """Every answer goes into the cache as it comes; -> why the others did not."""
-    from tqdm import tqdm
-
-    pace = Pace(patience.requests_per_minute)
-    failures: dict[Job, str] = {}
-    in_a_row = 0
-    try:
-        with tqdm(total=len(jobs), unit="text", desc="llm", disable=None) as bar:
-            for job, future in completed(jobs, lambda job: ask(job.question, backend, patience, pace), patience):
-                try:
-                    cache.add(job.question, future.result())
-                    in_a_row = 0
-                except (Retry, Refused) as error:
-                    failures[job] = str(error)
-                    in_a_row += 1
-                if in_a_row == GIVE_UP_AFTER:
-                    raise ArtifactError(f"{in_a_row} texts in a row could not be had, the last: {failures[job]}")
-                bar.update()
-    finally:
-        pace.stop()
-    return failures
-
-
-def completed(jobs: list[Job], work: Callable[[Job], Answer], patience: Patience) -> Iterator[tuple[Job, Future]]:
-    """Jobs as they end; no more are handed out than are being worked on, so that a stop is a stop."""
-    rest, running = iter(jobs), {}
-    pool = ThreadPoolExecutor(patience.concurrency)
-    try:
-        while True:
-            for job in islice(rest, patience.concurrency - len(running)):
-                running[pool.submit(work, job)] = job
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future
-    finally:
-        pool.shutdown(wait=False)
-
-
-def ask(question: Question, backend: Backend, patience: Patience, pace: Pace) -> Answer:
-    """One answer, tried again with waits of backoff * 2^n seconds, varied by half, or as long as the endpoint says."""
-    for attempt in range(patience.max_retries + 1):
-        pace.wait()
-        try:
-            return backend(question)
-        except Retry as error:
-            if attempt == patience.max_retries:
-                raise
-            delay = patience.backoff * 2**attempt * random.uniform(0.5, 1.5)
-            pace.sleep(min(max(delay, error.after), LONGEST_WAIT))
-    raise AssertionError("the last try returns or raises")
-
-
-class Pace:
-    """At most so many requests a minute, evenly spaced, over all threads; `stop` ends every wait."""
-
-    def __init__(self, requests_per_minute: float):
-        self.gap = 60 / requests_per_minute if requests_per_minute else 0.0
-        self.lock = threading.Lock()
-        self.next = 0.0
-        self.stopped = threading.Event()
-
-    def wait(self) -> None:
-        with self.lock:
-            now = time.monotonic()
-            at = max(self.next, now)
-            self.next = at + self.gap
-        self.sleep(at - now)
-
-    def sleep(self, seconds: float) -> None:
-        if self.stopped.wait(seconds):
-            raise Refused("the run was stopped")
-
-    def stop(self) -> None:
-        self.stopped.set()
 
 
 def make_backend(options: argparse.Namespace) -> Backend:

@@ -16,7 +16,7 @@ from tests.ur4rec.stub_llm import serving
 from UR4Rec import prompts
 from UR4Rec.data.dataset_loader import load_ml_100k
 from UR4Rec.data.generated import plain_preferences
-from UR4Rec.models import llm_generator
+from UR4Rec.models import llm_asking, llm_generator
 from UR4Rec.models.llm_backends import DASHSCOPE_URL, endpoint
 from UR4Rec.models.llm_cache import Answer, AnswerCache, Question
 
@@ -146,10 +146,27 @@ def test_what_no_question_survives_ends_the_run_and_keeps_the_answers(run, tmp_p
         assert len(stub.prompts) == NUM_ITEMS - 2
 
 
+def test_an_answer_under_way_when_the_run_ends_is_kept(run):
+    """It was paid for: a slow answer beside a refused key is in the cache of the next run."""
+
+    def plan(prompt, before):
+        if "Film 6:" in prompt:
+            return 401
+        time.sleep(0.3)
+        return "ok"
+
+    with serving(plan) as stub:
+        assert run(stub, "--skip_users", "--num_items", "2", "--concurrency", "2") == 1
+        assert len(stub.prompts) == 2
+    with serving() as stub:
+        assert run(stub, "--skip_users", "--num_items", "2") == 0
+        assert len(stub.prompts) == 1
+
+
 def test_an_endpoint_that_is_gone_ends_the_run(run, capsys):
     with serving(lambda prompt, before: 500) as stub:
         assert run(stub, "--max_retries", "0") == 1
-        assert len(stub.prompts) < llm_generator.GIVE_UP_AFTER + 5
+        assert len(stub.prompts) < llm_asking.GIVE_UP_AFTER + 5
     assert "20 texts in a row could not be had" in capsys.readouterr().err
 
 
@@ -166,8 +183,8 @@ def test_questions_go_out_together_but_no_more_than_asked_for(run):
 def test_requests_are_spaced_evenly_over_all_threads(monkeypatch):
     """A clock that only sleeping moves: 120 a minute is one each half second, and a pause earns no burst."""
     clock, slept = [100.0], []
-    monkeypatch.setattr(llm_generator.time, "monotonic", lambda: clock[0])
-    pace = llm_generator.Pace(120)
+    monkeypatch.setattr(llm_asking.time, "monotonic", lambda: clock[0])
+    pace = llm_asking.Pace(120)
     monkeypatch.setattr(pace, "sleep", slept.append)
     for _ in range(3):
         pace.wait()
@@ -178,9 +195,9 @@ def test_requests_are_spaced_evenly_over_all_threads(monkeypatch):
 
 
 def test_a_stop_ends_every_wait():
-    pace = llm_generator.Pace(0)
-    pace.stop()
-    with pytest.raises(llm_generator.Refused, match="stopped"):
+    with llm_asking.Pace(0) as pace:
+        pace.sleep(0)
+    with pytest.raises(llm_asking.Refused, match="stopped"):
         pace.sleep(1000)
 
 
