@@ -29,7 +29,7 @@ class Patience:
 
 
 def ask_all(questions: list[Question], backend: Backend, cache: AnswerCache, patience: Patience) -> dict[Question, str]:
-    """Each question once; answers go into the cache as they come, also those under way at a stop; -> why the others did not come."""
+    """Each question once; answers go into the cache, those under way at a stop too; -> why the others did not come."""
     from tqdm import tqdm
 
     questions = list(dict.fromkeys(questions))
