@@ -84,10 +84,15 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
 
 def sources(config: Config) -> dict[str, str]:
-    """Fingerprint of a base model that lies in a local directory."""
+    """Fingerprint of a base model that lies in a local directory or GGUF file."""
+    from genrec.models.gguf import gguf_file
+
+    if config.sft.train_from_scratch:
+        return {}
+    if file := gguf_file(config.sft.base_model):
+        return {"base_model": artifacts.sha256(file)}
     base = Path(config.sft.base_model)
-    used = base.is_dir() and not config.sft.train_from_scratch
-    return {"base_model": artifacts.directory_fingerprint(base)} if used else {}
+    return {"base_model": artifacts.directory_fingerprint(base)} if base.is_dir() else {}
 
 
 def leave_checkpoints(directory: Path) -> dict[str, Any]:

