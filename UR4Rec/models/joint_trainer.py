@@ -42,6 +42,7 @@ STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "joint_finetune": (("sasrec", "retriever", "fusion"), PARTS),
     "end_to_end": (("sasrec", "retriever", "fusion"), PARTS),
 }
+FINETUNED = ("joint_finetune", "end_to_end")
 PART_OF = {"pretrain_sasrec": "sasrec", "pretrain_retriever": "retriever"}  # what a stage is judged by, else fused
 
 RUN = 512  # positions scored at once
@@ -66,6 +67,7 @@ class JointTrainer:
         adaptive_window: int = 10,
         use_uncertainty_weighting: bool = False,
         loss: str = "softmax",
+        finetune_rate: float = 0.1,
         weight_decay: float = 0.01,
         max_grad_norm: float = 1.0,
         memory_bank_weight: float = 0.1,
@@ -78,8 +80,9 @@ class JointTrainer:
     ):
         """`loss` is softmax over the whole catalogue, or bpr against the rows' negatives.
 
-        `use_adaptive_alternating=False` lets the modules take turns step by step. The curriculum counts the steps in
-        which the retriever learns.
+        In joint_finetune and end_to_end both modules learn at `finetune_rate` times their rates; what was trained
+        before overfits at the full ones. Without `use_adaptive_alternating` the modules take turns step by step. The
+        curriculum counts the steps in which the retriever learns.
         """
         if loss not in LOSSES:
             raise ValueError(f"no loss '{loss}'; known: {', '.join(LOSSES)}")
@@ -99,19 +102,22 @@ class JointTrainer:
         self.distillation = BidirectionalKnowledgeDistillation(kd_temperature) if use_knowledge_distillation else None
         self.uncertainty = UncertaintyWeighting(PARTS).to(device) if use_uncertainty_weighting else None
         self.kd_weight, self.memory_bank_weight, self.balance_weight = kd_weight, memory_bank_weight, balance_weight
-        self.optimizers = self.make_optimizers({"sasrec": sasrec_lr, "retriever": retriever_lr}, weight_decay)
+        self.rates = {"sasrec": sasrec_lr, "retriever": retriever_lr, "fusion": retriever_lr}
+        self.finetune_rate = finetune_rate
+        self.optimizers = self.make_optimizers(weight_decay)
         self.log = scalar_log(tracker, Path(log_dir), "ur4rec")
         self.global_step = self.retriever_steps = 0
         print(f"ur4rec: {model.describe()}", flush=True)
         self.set_training_stage("pretrain_sasrec")
 
-    def make_optimizers(self, rates: dict[str, float], weight_decay: float) -> dict[str, torch.optim.AdamW]:
-        """One for each module; the gate's has the retriever's rate, and the uncertainty weights beside it."""
-        fusion = [*self.model.fusion.parameters(), *(self.uncertainty.parameters() if self.uncertainty else ())]
-        parameters = {"sasrec": self.model.sasrec.parameters(), "retriever": self.model.retriever.parameters()}
-        parameters["fusion"] = fusion
-        rates = {**rates, "fusion": rates["retriever"]}
-        return {name: torch.optim.AdamW(parameters[name], rates[name], weight_decay=weight_decay) for name in rates}
+    def make_optimizers(self, weight_decay: float) -> dict[str, torch.optim.AdamW]:
+        """One for each module; the gate's has the uncertainty weights beside it."""
+        parameters = {name: list(getattr(self.model, name).parameters()) for name in self.rates}
+        parameters["fusion"] += self.uncertainty.parameters() if self.uncertainty else []
+        return {
+            name: torch.optim.AdamW(parameters[name], rate, weight_decay=weight_decay)
+            for name, rate in self.rates.items()
+        }
 
     # What learns
 
@@ -121,7 +127,15 @@ class JointTrainer:
             raise ValueError(f"no stage '{stage}'; known: {', '.join(STAGES)}")
         self.stage = stage
         self.adaptive_alternating.reset()
+        self.begin_stage()
+
+    def begin_stage(self) -> None:
+        """Gradients and rates of the present stage."""
         self.let_learn(self.learning())
+        for name, optimizer in self.optimizers.items():
+            finer = self.stage in FINETUNED and name != "fusion"
+            for group in optimizer.param_groups:
+                group["lr"] = self.rates[name] * (self.finetune_rate if finer else 1.0)
 
     def learning(self) -> tuple[str, ...]:
         """The modules that learn in the next step."""
@@ -280,7 +294,7 @@ class JointTrainer:
         self.stage, self.global_step = state["stage"], state["global_step"]
         self.retriever_steps = state["retriever_steps"]
         self.adaptive_alternating.load_state_dict(state["alternation"])
-        self.let_learn(self.learning())
+        self.begin_stage()
         return state["progress"]
 
     def modules(self) -> dict[str, nn.Module]:

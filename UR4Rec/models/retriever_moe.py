@@ -5,17 +5,20 @@ B histories, T positions, V ids (0 = padding), K experts, S texts of users, d wi
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
 from UR4Rec.models.retriever import Frozen, HistoryExpert, ItemTower, Query, Retriever
 from UR4Rec.models.text_retriever import text_experts
 
+EXPERTS = ("preference", "description", "image")
+
 
 class MoERetriever(Retriever):
-    """Experts for what is given: text -> description, text and texts of users -> preference, image -> image.
-
-    Given nothing, one expert remains that knows items by id alone.
+    """Of `experts` those for which there are vectors: text -> description, texts of users and text -> preference,
+    image -> image. Where none remains, one expert knows items by id alone.
     """
 
     def __init__(
@@ -28,19 +31,23 @@ class MoERetriever(Retriever):
         max_seq_len: int = 50,
         dropout: float = 0.3,
         top_k: int = 0,
+        experts: Collection[str] = EXPERTS,
     ):
         """`top_k` experts a user answer, the others are silent; 0 lets all answer (soft routing)."""
         if preferences is not None and text is None:
             raise ValueError("texts of users are compared with texts of items, and there are none; give text too")
-        experts = text_experts(num_items, text, preferences, dim, max_seq_len, dropout)
+        if unknown := set(experts) - set(EXPERTS):
+            raise ValueError(f"no expert '{unknown.pop()}'; known: {', '.join(EXPERTS)}")
+        chosen = text_experts(num_items, text, preferences, dim, max_seq_len, dropout)
         if image is not None:
-            experts["image"] = HistoryExpert(ItemTower(num_items, image, dim), dim, max_seq_len, dropout)
-        if not experts:
-            experts["ids"] = HistoryExpert(ItemTower(num_items, None, dim), dim, max_seq_len, dropout)
-        if not 0 <= top_k <= len(experts):
-            raise ValueError(f"top_k is {top_k}, there are {len(experts)} experts ({', '.join(experts)})")
-        super().__init__(num_items, experts)
-        self.router = Router(len(experts), dim, top_k)
+            chosen["image"] = HistoryExpert(ItemTower(num_items, image, dim), dim, max_seq_len, dropout)
+        chosen = {name: expert for name, expert in chosen.items() if name in experts}
+        if not chosen:
+            chosen["ids"] = HistoryExpert(ItemTower(num_items, None, dim), dim, max_seq_len, dropout)
+        if not 0 <= top_k <= len(chosen):
+            raise ValueError(f"top_k is {top_k}, there are {len(chosen)} experts ({', '.join(chosen)})")
+        super().__init__(num_items, chosen)
+        self.router = Router(len(chosen), dim, top_k)
 
     def forward(self, items: Tensor, snapshot: Tensor | None = None) -> Query:
         vectors, available = self.ask(items, snapshot)

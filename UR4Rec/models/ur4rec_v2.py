@@ -21,7 +21,7 @@ from UR4Rec.data.features import ItemFeatures
 from UR4Rec.models.multimodal_retriever import MultimodalRetriever
 from UR4Rec.models.preferences import Preferences, readable
 from UR4Rec.models.retriever import Frozen, Query, Retriever, Table
-from UR4Rec.models.retriever_moe import MoERetriever
+from UR4Rec.models.retriever_moe import EXPERTS, MoERetriever
 from UR4Rec.models.sasrec import SASRec
 from UR4Rec.models.text_retriever import TextRetriever
 
@@ -64,23 +64,25 @@ class UR4RecV2(nn.Module):
         features: ItemFeatures | None = None,
         preferences: Preferences | None = None,
         retriever: str = "moe",
+        experts: Collection[str] = EXPERTS,
         top_k: int = 0,
         sasrec_num_blocks: int = 2,
         sasrec_num_heads: int = 4,
         max_seq_len: int = 50,
         dropout: float = 0.3,
-        initial_gate: float = 0.1,
+        initial_gate: float = 0.5,
     ):
         """`num_items` counts ids, the padding 0 included: len(item_metadata) + 1.
 
-        Without `features` the retriever knows items by id alone. `text_embedding_dim` is the width of their texts.
+        Without `features`, or without `experts`, the retriever knows items by id alone. `text_embedding_dim` is the
+        width of their texts.
         """
         super().__init__()
         check_features(num_items, text_embedding_dim, features, preferences)
         self.num_items, self.max_seq_len = num_items, max_seq_len
         self.sasrec = SASRec(num_items, sasrec_hidden_dim, sasrec_num_blocks, sasrec_num_heads, max_seq_len, dropout)
         shape = {"dim": retriever_output_dim, "max_seq_len": max_seq_len, "dropout": dropout}
-        self.retriever = build_retriever(retriever, num_items, features, preferences, top_k, shape)
+        self.retriever = build_retriever(retriever, num_items, features, preferences, experts, top_k, shape)
         self.fusion = Fusion(sasrec_hidden_dim, retriever_output_dim, len(self.retriever.experts), initial_gate)
         self.register_buffer("preference_row", torch.from_numpy(preferences.row) if preferences else None)
         self.register_buffer("preference_end", torch.from_numpy(preferences.end) if preferences else None)
@@ -94,7 +96,7 @@ class UR4RecV2(nn.Module):
         """What the retriever knows, in a line."""
         experts = list(self.retriever.experts)
         if experts == ["ids"]:
-            return "retriever: no features given (UR4RecV2(features=...)), so it knows items by id alone, no text"
+            return "retriever: no features or no experts given, so it knows items by id alone, no text"
         return f"retriever: {len(experts)} expert{'s' if len(experts) > 1 else ''} ({', '.join(experts)})"
 
     def forward(
@@ -147,7 +149,7 @@ class UR4RecV2(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The gate g, from the states of both parts; `initial_gate` at first, so that training begins near SASRec."""
+    """The gate g, from what both parts know of the user; for everyone `initial_gate` at first."""
 
     def __init__(self, sasrec_dim: int, retriever_dim: int, num_experts: int, initial_gate: float):
         super().__init__()
@@ -174,6 +176,7 @@ def build_retriever(
     num_items: int,
     features: ItemFeatures | None,
     preferences: Preferences | None,
+    experts: Collection[str],
     top_k: int,
     shape: dict[str, Any],
 ) -> Retriever:
@@ -183,7 +186,7 @@ def build_retriever(
     image = frozen(features.image, features.has_image) if features and features.image is not None else None
     users = torch.from_numpy(preferences.vector) if preferences else None
     if name == "moe":
-        return MoERetriever(num_items, text, users, image, top_k=top_k, **shape)
+        return MoERetriever(num_items, text, users, image, experts=experts, top_k=top_k, **shape)
     if text is None or (name == "multimodal" and image is None):
         raise ValueError(f"the {name} retriever needs features with {'text' if name == 'text' else 'text and image'}")
     if name == "text":
