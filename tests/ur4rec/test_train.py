@@ -1,0 +1,124 @@
+"""The training command, the printed quick start and the two scripts on alternation, on a small collection."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import compare_results
+import test_adaptive_simple
+import test_adaptive_training
+from genrec.artifacts import read_json
+from tests.ur4rec.small import film_id, write_collection, write_posters
+from UR4Rec.data import features
+from UR4Rec.scripts import train
+
+FLAGS = "--sasrec_dim 16 --retriever_dim 8 --heads 2 --batch_size 16 --max_seq_len 10 --patience 0".split()
+EPOCHS = [f"--{stage}_epochs=1" for stage in train.STAGE_EPOCHS]
+
+
+@pytest.fixture
+def collection(tmp_path, monkeypatch):
+    """Twelve users, 150 films; letters counted in place of a sentence encoder."""
+
+    def encode_items(texts, settings, work):
+        work.mkdir(parents=True)
+        return np.array([[text.count(letter) for letter in "abcdefghi019"] for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr(features, "encode_items", encode_items)
+    monkeypatch.setattr(features, "checkpoint_fingerprint", lambda encoder: "letters")
+    return write_collection(tmp_path / "raw", num_films=150)
+
+
+@pytest.fixture
+def command(collection, tmp_path, monkeypatch):
+    def run(*flags: str) -> None:
+        given = ["--data_dir", collection, "--output_dir", tmp_path / "out", "--cache", tmp_path / "cache"]
+        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, given), *FLAGS, *EPOCHS, *map(str, flags)])
+        train.main()
+
+    return run
+
+
+def test_from_a_collection_to_results_that_can_be_compared(command, collection, tmp_path, capsys):
+    write_posters(collection / "image", [film_id(n) for n in range(1, 150, 2)])
+    vectors = np.random.default_rng(0).standard_normal((151, 5)).astype(np.float32) * (np.arange(151) % 2)[:, None]
+    np.save(tmp_path / "image.npy", vectors)
+    command("--images", tmp_path / "image.npy", *(f"--{switch}" for switch in train.SWITCHES))
+    printed = capsys.readouterr().out
+    assert "retriever: 3 experts (preference, description, image)" in printed
+    for part in ("sasrec", "retriever", "fused"):
+        assert read_json(tmp_path / "out" / part / "results.json")["rows"]["rows"] == 12
+    assert "hit@10" in read_json(tmp_path / "out" / train.CANDIDATES)["fused"]
+    stages = [epoch["stage"] for epoch in read_json(tmp_path / "out" / train.TRAINING)["curve"]]
+    assert stages == list(train.STAGE_EPOCHS)
+    verdict = compare_results.run(tmp_path / "out" / "sasrec", tmp_path / "out" / "fused", tmp_path / "compared", 0)
+    assert "12 rows" in verdict
+    command("--images", tmp_path / "image.npy", *(f"--{switch}" for switch in train.SWITCHES))
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_other_settings_want_another_directory(command, capsys):
+    command("--experts", "description")
+    with pytest.raises(SystemExit):
+        command("--experts", "description", "--seed", "7")
+    assert "seed is 42 there, 7 asked; give another --output_dir" in capsys.readouterr().err
+
+
+def test_texts_of_users_come_with_what_they_cover(command, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        command("--preferences", tmp_path / "none.json")
+    assert "--preferences and --preferences_cover belong together" in capsys.readouterr().err
+    (tmp_path / "texts.json").write_text(json.dumps({str(user): f"likes {user}" for user in range(101, 113)}))
+    command("--preferences", tmp_path / "texts.json", "--preferences_cover", "0.5", "--retriever", "text")
+    assert "2 experts (preference, description)" in capsys.readouterr().out
+
+
+def test_the_printed_quick_start_runs_on_a_cpu(collection, capsys):
+    from UR4Rec.data.dataset_loader import load_ml_100k
+    from UR4Rec.data.multimodal_dataset import create_dataloaders
+    from UR4Rec.models.joint_trainer import JointTrainer
+    from UR4Rec.models.ur4rec_v2 import UR4RecV2
+
+    item_metadata, user_sequences, users = load_ml_100k(collection)
+    train_loader, val_loader, test_loader = create_dataloaders(
+        user_sequences=user_sequences,
+        item_metadata=item_metadata,
+        image_dir="UR4Rec/data/Multimodal_Datasets/M_ML-100K/image",
+        batch_size=128,
+        load_images=False,
+        max_seq_len=50,
+        num_negatives=5,
+    )
+    model = UR4RecV2(
+        num_items=len(item_metadata) + 1,
+        sasrec_hidden_dim=256,
+        text_embedding_dim=384,
+        retriever_output_dim=256,
+        device="cpu",
+    )
+    trainer = JointTrainer(
+        model=model,
+        device="cpu",
+        sasrec_lr=1e-3,
+        retriever_lr=1e-4,
+        use_adaptive_alternating=True,
+        adaptive_switch_threshold=0.01,
+    )
+    for stage, epochs in {"pretrain_sasrec": (1, 2), "pretrain_retriever": (3,), "joint_finetune": (5,)}.items():
+        trainer.set_training_stage(stage)
+        for epoch in epochs:
+            assert trainer.train_epoch(train_loader, epoch)["total_loss"] > 0
+    assert trainer.adaptive_alternating.get_stats()["switch_count"] >= 0
+    assert 0 <= trainer.evaluate(test_loader)["hit@10"] <= 1
+
+
+def test_the_scripts_on_alternation_run(collection, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["test_adaptive_simple.py"])
+    test_adaptive_simple.main()
+    assert "SRSRSR" in capsys.readouterr().out
+    flags = "--pretrain_epochs 1 --epochs 1 --dim 8".split()
+    monkeypatch.setattr(sys, "argv", ["test_adaptive_training.py", "--data_dir", str(collection), *flags])
+    test_adaptive_training.main()
+    assert "adaptive: " in (printed := capsys.readouterr().out) and "fixed: " in printed
