@@ -29,7 +29,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from genrec.data.prompts import prompt_fingerprint
     from genrec.data.tasks import make_texts
     from genrec.data.weights import target_weights
-    from genrec.models.adapters import attach, merged, whole
+    from genrec.models.adapters import attach, merged, moved, whole
     from genrec.models.generative import Card, Decoding, GenerativeModel, save_card
     from genrec.models.language import sid_vocabulary
     from genrec.models.trie import build_trie
@@ -70,6 +70,8 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         legal = make_legal(build_trie(index).to(model.device), sids, size)
     statistics = train(config, directory, model, tokenizer, rows, decode, callbacks(config, "sft"), legal)
     statistics |= {"rows": len(rows), "answer_tokens": targets}
+    if config.sft.lora.quantize != "none" and stage.rank() == 0:
+        model = moved(model, make_model(unquantized(config), texts)[0])
     with whole(model):
         if stage.rank() == 0:
             merged(model).save_pretrained(directory)
@@ -112,11 +114,19 @@ def codebooks(config: Config) -> Any:
     return load_codebooks(path)
 
 
+def unquantized(config: Config) -> Config:
+    """The same model whole, and in CPU memory."""
+    lora = config.sft.lora.model_copy(update={"quantize": "none"})
+    sft = config.sft.model_copy(update={"lora": lora})
+    return config.model_copy(update={"sft": sft, "run": config.run.model_copy(update={"device": "cpu"})})
+
+
 def make_model(config: Config, texts: Any) -> tuple[Any, Any]:
     """The base model, or a small one from nothing, with the SID tokens taught."""
     import torch
 
     from genrec.data.tasks import TASKS
+    from genrec.models.adapters import quantization
     from genrec.models.device import pick_device
     from genrec.models.language import (
         add_dropout,
@@ -129,19 +139,19 @@ def make_model(config: Config, texts: Any) -> tuple[Any, Any]:
         train_tokenizer,
     )
 
-    settings = config.sft
+    settings, device = config.sft, pick_device(config.run.device)
     if settings.train_from_scratch:
         prompts = [texts.prompt(TASKS[name], []).text for name, share in settings.tasks.items() if share > 0]
         tokenizer = train_tokenizer(catalog_texts(texts.catalog, prompts), settings.scratch.vocab_size)
         model = make_scratch(settings.scratch, tokenizer, 2 * settings.cutoff_len)
     else:
-        model, tokenizer = load_pretrained(settings.base_model, torch.float32)
+        model, tokenizer = load_pretrained(settings.base_model, torch.float32, quantization(settings.lora, device))
     teach_sids(model, tokenizer, texts.index, texts.catalog.title.tolist() if settings.sid_init == "text" else None)
     if settings.sid_init == "codebooks":
         rows_from_codebooks(model, sid_vocabulary(tokenizer, texts.index), codebooks(config))
     if settings.train_from_scratch:
         add_dropout(model, settings.scratch)
-    return model.to(pick_device(config.run.device)), tokenizer
+    return model.to(device), tokenizer
 
 
 if __name__ == "__main__":

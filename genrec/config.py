@@ -161,6 +161,12 @@ class Lora(Section):
     targets: Literal["all-linear"] | list[str] = knob("all-linear", "modules that get adapters")
 
 
+class QLora(Lora):
+    quantize: Literal["none", "nf4"] = knob(
+        "none", "nf4: the frozen weights in 4 bits while training (arXiv 2305.14314); what is exported is whole again"
+    )
+
+
 # The tasks of genrec.data.tasks.TASKS, by name (a test holds the two together).
 TaskName = Literal[
     "sid_to_sid",
@@ -187,7 +193,7 @@ class Sft(Section):
     train_from_scratch: bool = knob(False, "a small Qwen2 (sft.scratch) with a tokenizer trained on the catalogue")
     scratch: Scratch = knob(Scratch(), "shape of that model")
     freeze_LLM: bool = knob(False, "train the embedding rows of the SID tokens and nothing else")
-    lora: Lora = knob(Lora(), "low-rank adapters")
+    lora: QLora = knob(QLora(), "low-rank adapters")
     tasks: dict[TaskName, Share] = knob(
         {"sid_to_sid": 1.0, "title_to_sid": 1.0, "sid_to_title": 1.0, "sid_to_next_title": 1.0},
         "rows of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none",
@@ -428,6 +434,9 @@ def check_together(config: Config) -> None:
         raise ConfigError(
             "sft.normalisation trie does not train what evaluate.normalisation vocab reads; set both to trie"
         )
+    if sft.lora.quantize != "none" and (not sft.lora.r or sft.train_from_scratch):
+        other = "sft.train_from_scratch True" if sft.train_from_scratch else "sft.lora.r 0"
+        raise ConfigError(f"sft.lora.quantize {sft.lora.quantize} and {other} exclude each other")
     if not any(sft.tasks.values()):
         raise ConfigError(f"sft.tasks has no task with a share above 0: {sft.tasks}")
     for key in sft.trainer:

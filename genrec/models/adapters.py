@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from peft import LoraConfig, PeftModel, TrainableTokensConfig, get_peft_model
+import torch
+from peft import (
+    LoraConfig,
+    PeftModel,
+    TrainableTokensConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from genrec.config import Lora, Sft
+from genrec.artifacts import ArtifactError
+from genrec.config import Lora, QLora, Sft
 from genrec.models.beam import SidVocabulary
+from genrec.stage import installed
 
 EMBEDDING, HEAD = "embed_tokens", "lm_head"  # their names in Qwen2, Qwen3 and Llama
 
@@ -37,6 +48,31 @@ def lora_config(settings: Lora, rows: dict[str, list[int]] | None = None) -> Lor
         target_modules=settings.targets,
         trainable_token_indices=rows,
     )
+
+
+def quantization(settings: QLora, device: torch.device) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that load weights in 4 bits where asked; the sums are made in bfloat16 on GPU."""
+    if settings.quantize == "none":
+        return {}
+    if installed("bitsandbytes") is None:
+        raise ArtifactError(
+            f"sft.lora.quantize is {settings.quantize}, which needs bitsandbytes; pip install bitsandbytes, "
+            "or --sft.lora.quantize none"
+        )
+    bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=settings.quantize,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
+    )
+    return {"quantization_config": bits, "device_map": {"": device}}
+
+
+def moved(adapted: PeftModel, base: PreTrainedModel) -> PeftModel:
+    """The adapters and SID rows of one copy of a model on another: from 4-bit weights to whole ones."""
+    other = get_peft_model(base, adapted.peft_config["default"])
+    set_peft_model_state_dict(other, get_peft_model_state_dict(adapted))
+    return other
 
 
 def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

@@ -41,15 +41,23 @@ QWEN2_SPLIT = (
 )
 
 
-def load_pretrained(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A local directory, GGUF file or hub name -> model and tokenizer; anything else is one clear line."""
+def load_pretrained(
+    name: str, dtype: torch.dtype, quantization: dict[str, Any] | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A local directory, GGUF file or hub name -> model and tokenizer; anything else is one clear line.
+
+    `quantization` is what `adapters.quantization` gives.
+    """
     if file := gguf_file(name):
+        if quantization:
+            raise ArtifactError(f"{file} holds quantised weights of its own; use it with --sft.lora.quantize none")
         return load_gguf(file, dtype)
+    how = {"dtype": dtype, "attn_implementation": "sdpa"} | (quantization or {})
     if Path(name).is_dir() or not re.fullmatch(r"[\w.\-]+/[\w.\-]+", name):
-        return _load_local(Path(name), dtype)
+        return _load_local(Path(name), how)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_pretrained(name, **how)
     except OSError as error:
         raise ArtifactError(
             f"language model '{name}' is neither a local directory nor reachable on the hub "
@@ -60,14 +68,12 @@ def load_pretrained(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, Pre
     return model, tokenizer
 
 
-def _load_local(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _load_local(path: Path, how: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if not (path / "config.json").exists():
         raise ArtifactError(f"sft.base_model {path} is not a model directory: it has no config.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, attn_implementation="sdpa", local_files_only=True
-        )
+        model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, **how)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be loaded: {first_line(error)}") from None
     return model, tokenizer
