@@ -154,6 +154,14 @@ def test_only_what_depends_on_a_change_is_made_anew():
     assert stages_for(("sequential",)) == ["data", "sequential"]
 
 
+def test_a_reward_that_reads_a_stage_brings_it_before_rl(tmp_path):
+    config = command(tmp_path, "--evaluate.models", "[sft, rl]", "--rl.reward_type", "sasrec,ranking").config
+    shared, anew = iterate.divided(iterate.Run(config, tmp_path / "x"), SimpleNamespace(values={"data.max_history": 5}))
+    assert shared == [] and anew == ["data", "embeddings", "sids", "sequential", "sft", "rl"]
+    shared, anew = iterate.divided(iterate.Run(config, tmp_path / "x"), SimpleNamespace(values={"rl.beta": 0.1}))
+    assert shared == ["data", "embeddings", "sids", "sequential", "sft"] and anew == ["rl"]
+
+
 def test_a_round_trains_and_scores_the_analysed_model_alone(tmp_path):
     both = ["--sequential.models", "[sasrec, sasrec_bce]", "--evaluate.models", "[popular, sasrec]"]
     base = command(tmp_path, *both).config

@@ -26,7 +26,6 @@ from genrec.models.device import pick_device
 
 WEIGHTS, SHAPE = "model.safetensors", "config.json"
 BATCH = 512  # examples scored at once
-START = 0.02  # standard deviation of vectors before training
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class SasRec(nn.Module):
         self.drop = nn.Dropout(shape.dropout)
         self.backbone = Backbone(BackboneShape(shape.hidden, shape.blocks, shape.heads, shape.dropout))
         for table in (self.item, self.position):
-            nn.init.normal_(table.weight, std=START)
+            nn.init.normal_(table.weight, std=0.02)
 
     def forward(self, items: Tensor) -> Tensor:
         """Items (B, T), right-padded with -1, T <= max_length -> state after each item (B, T, d)."""

@@ -29,11 +29,12 @@ from genrec.data.sequences import Sequences
 from genrec.data.weights import target_weights
 from genrec.evaluation.metrics import item_scores
 from genrec.models.device import pick_device
-from genrec.models.sasrec import START, SasRec, SasRecRecommender, Shape, save_sasrec
+from genrec.models.sasrec import SasRec, SasRecRecommender, Shape, save_sasrec
 from genrec.quantizers.build import load_vectors
 
 CHECKPOINT = "checkpoint.safetensors"
 TEXT = "sasrec_text"  # the model whose item vectors start as the run's embeddings
+TEXT_START = 0.06  # their standard deviation then; thrice a random start, so that what texts say lasts
 TRAINING = "training.json"  # written last: a directory that has it is finished
 
 
@@ -99,11 +100,11 @@ def new_model(name: str, config: Config, data: Prepared) -> SasRec:
 
 
 def text_start(vectors: np.ndarray, width: int) -> np.ndarray:
-    """(N, D) text vectors -> (N, at most width): their principal components, as spread as a random start."""
+    """(N, D) text vectors -> (N, at most width): their principal components, scaled to TEXT_START."""
     centred = vectors - vectors.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     found = centred @ axes[:width].T
-    return (found * (START / found.std())).astype(np.float32)
+    return (found * (TEXT_START / found.std())).astype(np.float32)
 
 
 def stopped(progress: Progress, options: Sequential) -> bool:

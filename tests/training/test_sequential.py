@@ -197,7 +197,7 @@ def test_items_begin_as_alike_as_their_texts_are():
     centred = vectors - vectors.mean(axis=0)
     for width in (8, 12):  # all components, and fewer than there is room for
         start = training.text_start(vectors, width)
-        assert start.shape == (20, 8) and start.std() == pytest.approx(0.02, rel=1e-3)
+        assert start.shape == (20, 8) and start.std() == pytest.approx(training.TEXT_START, rel=1e-3)
         ratio = (start @ start.T) / (centred @ centred.T)
         assert ratio == pytest.approx(np.full_like(ratio, ratio[0, 0]), rel=1e-3)
     leading = training.text_start(vectors, 3)
