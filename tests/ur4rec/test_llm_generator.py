@@ -323,6 +323,17 @@ def test_a_local_model_answers_the_same_each_time(run, tmp_path):
     assert written(tmp_path) == first
 
 
+def test_a_chat_model_is_asked_in_its_own_form():
+    from genrec.models.language import train_tokenizer
+    from UR4Rec.models.llm_backends import prompt_tokens
+
+    tokenizer = train_tokenizer(["likes drama"], 300)
+    question = Question("Be short.", "What?", "m", 0.7, 10)
+    assert tokenizer.decode(prompt_tokens(tokenizer, question)) == "Be short.\n\nWhat?\n"
+    tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
+    assert tokenizer.decode(prompt_tokens(tokenizer, question)) == "[system]Be short.[user]What?[assistant]"
+
+
 def tiny_language_model(directory):
     import torch
 
