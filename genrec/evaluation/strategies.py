@@ -318,8 +318,15 @@ def recommended(report: dict[str, Any]) -> list[str]:
 def advise(report: dict[str, Any], name: str) -> Advice:
     strategy = STRATEGIES[name]
     changes = changes_for(strategy, family(report))(report)
-    fresh = {key: value for key, value in changes.items() if value != current(report, key)}
+    fresh = {key: value for key, value in changes.items() if acts(report, key) and value != current(report, key)}
     return Advice(name, strategy.evidence(report), fresh)
+
+
+def acts(report: dict[str, Any], key: str) -> bool:
+    """Whether a key can change the analysed model: one that was trained elsewhere keeps its training and its SIDs."""
+    config = report["config"]
+    given = {"language": config["evaluate"]["base_model"], "reinforced": config["rl"]["model_path"]}
+    return not (given.get(family(report)) and key.startswith(("sft.", "sids.")))
 
 
 def changes_for(strategy: Strategy, family: str | None) -> Callable[[dict[str, Any]], Changes]:

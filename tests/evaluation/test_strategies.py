@@ -202,6 +202,12 @@ def test_rl_gets_a_dearer_popular_miss_beside_the_reward_it_had():
     assert make_plan(report("rl", cold_item=pattern(0.3, 0.0)), ["cold_start"]).values  # as for the model it began from
 
 
+@pytest.mark.parametrize(("model", "flag"), [("sft", "--evaluate.base_model"), ("rl", "--rl.model_path")])
+def test_a_model_from_elsewhere_is_not_trained_again(model, flag):
+    elsewhere = report(model, flags=(flag, "models/other"), cold_item=pattern(0.3, 0.0))
+    assert recommended(elsewhere) == [] and recommended(report(model, cold_item=pattern(0.3, 0.0))) == ["cold_start"]
+
+
 def test_a_conflict_is_kept_by_the_first_and_said():
     found = report(flags=("--sids.alpha", "0.3"))
     for names, alpha in ((["cold_start", "short_history"], 0.0), (["short_history", "cold_start"], "auto")):
