@@ -76,10 +76,9 @@ def rank(queries: Tensor, items: Tensor, target: Tensor, k: int) -> Ranking:
     N, best, auc = len(items), [], []
     for query, wanted in zip(*(part.split(max(1, SCORES // N)) for part in (queries, target)), strict=True):
         scores = query @ items.T  # (e, w) @ (w, N)
-        own = scores.gather(1, wanted[:, None])  # (e, 1)
-        above, equal = (scores > own).sum(1), (scores == own).sum(1) - 1
-        auc.append(1 - (above + 0.5 * equal) / max(N - 1, 1))
         best.append(scores.topk(min(k, N), dim=1))
+        ahead = scores.sub_(scores.gather(1, wanted[:, None])).sign_().sum(dim=1)  # items above less items below
+        auc.append((N - 1 - ahead) / (2 * max(N - 1, 1)))
     item = torch.cat([part.indices for part in best]).cpu().numpy().astype(np.int32)
     score = torch.cat([part.values for part in best]).cpu().numpy()
     pad = ((0, 0), (0, k - item.shape[1]))

@@ -159,7 +159,7 @@ class Training:
 
     def begin(self) -> None:
         """Directories that hold another run make room for this one; its files are kept beside."""
-        options, knobs = self.options, result_knobs(self.options)
+        options, knobs = self.options, result_knobs(self.options) | {"processes": self.processes.count}
         for line in report_lines(self.data.report) if self.options.source == "tencentgr" else ():
             note("data", line)
         if options.source == "tencentgr" and options.semantic and not self.data.schema.semantic:
