@@ -1,10 +1,11 @@
 """Which of TencentGR's parts help: each against the same baseline, on several data, with several seeds.
 
     python benchmarks/tencentgr_ablations.py --out OUT --generated DIR --run industrial=RUN --run movielens=RUN
-    python benchmarks/tencentgr_ablations.py --out OUT --generated DIR --summary       (only the table so far)
+    python benchmarks/tencentgr_ablations.py --out OUT --generated DIR --summary       (the table so far)
 
 Reads   a directory of make_sample.py (with a semantic_id_dict.json of train_rqvae.py), and prepared runs with SIDs
-Writes  OUT/<data>/<variant>/seed<n>/ as main.py does, OUT/ablations.json; what is finished is not done again
+Writes  OUT/<data>/<variant>/seed<n>/ as main.py does; with --summary OUT/ablations.json. What is finished is not
+        done again, so several calls may share the work (--seeds, --run)
 
 The difference of a variant is taken user by user at the same seed and split, over all seeds together; its interval
 draws users with replacement, together with all their rows of all seeds.
@@ -28,7 +29,7 @@ SAME = "--tracker none --save_freq 0 --hidden_units 32 --batch_size 64 --lr 0.00
 PER_DATA = {  # the same passes for every variant; the rate falls to zero over them
     "generated": "--num_epochs 6 --num_blocks 1 --maxlen 50".split(),
     "industrial": "--num_epochs 6 --num_blocks 1 --maxlen 20".split(),
-    "movielens": "--num_epochs 12 --num_blocks 1 --maxlen 50".split(),
+    "movielens": "--num_epochs 8 --num_blocks 1 --maxlen 50".split(),
 }
 VARIANTS = {
     "baseline (BCE, uniform, dot, post-norm)": [],
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where all runs go")
     parser.add_argument("--generated", type=Path, help="a directory of make_sample.py")
     parser.add_argument("--run", action="append", default=[], metavar="NAME=DIR", help="a prepared run, repeatable")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... (default 3)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default 0 1 2")
     parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS), help="default all")
     parser.add_argument("--summary", action="store_true", help="train nothing")
     asked = parser.parse_args()
@@ -58,11 +59,12 @@ def main() -> None:
     for name, _, directory in (text.partition("=") for text in asked.run):
         sources[name] = ["--source", "run", "--run_dir", directory]
     if not asked.summary:
-        for seed in range(asked.seeds):
+        for seed in asked.seeds:
             for variant in dict.fromkeys((BASELINE, *asked.variants)):
                 for name, flags in sources.items():
                     train_one(asked.out, name, flags, variant, seed)
-    summarise(asked.out, list(sources), asked.seeds)
+    else:
+        summarise(asked.out, list(sources), asked.seeds)
 
 
 def place(out: Path, data: str, variant: str, seed: int) -> Path:
@@ -82,7 +84,7 @@ def train_one(out: Path, data: str, source: list[str], variant: str, seed: int) 
     train(parse_strict([*source, *SAME, *length, *where, *VARIANTS[variant]]))
 
 
-def summarise(out: Path, data: list[str], seeds: int) -> None:
+def summarise(out: Path, data: list[str], seeds: list[int]) -> None:
     found = {name: {v: row for v in VARIANTS if (row := measured(out, name, v, seeds))} for name in data}
     write_json(out / "ablations.json", found)
     for name, rows in found.items():
@@ -100,10 +102,10 @@ def shown(row: dict, metric: str) -> str:
     return f"{mean:+.4f}  [{low:+.4f}, {high:+.4f}]"
 
 
-def measured(out: Path, data: str, variant: str, seeds: int) -> dict | None:
+def measured(out: Path, data: str, variant: str, seeds: list[int]) -> dict | None:
     """Means over the seeds that both this variant and the baseline have, and the paired differences."""
     pairs = []
-    for seed in range(seeds):
+    for seed in seeds:
         directories = [place(out, data, name, seed) / "evaluation" for name in (BASELINE, variant)]
         if all((directory / "results.json").exists() for directory in directories):
             pairs.append([read_report(directory) for directory in directories])
