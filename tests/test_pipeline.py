@@ -84,6 +84,15 @@ def test_a_second_run_does_nothing_and_says_so(walked):
     assert fingerprints(directory) == before
 
 
+def test_replay_says_what_rewards_leave_dead_and_writes_nothing(walked):
+    directory, _ = walked
+    before = read_manifest(directory / "run/rl").fingerprint
+    done = script("rl", directory, "--replay", "40")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^40 groups of 8; +\d", done.stdout) and re.search(r"^prefix +\d", done.stdout, re.M)
+    assert read_manifest(directory / "run/rl").fingerprint == before
+
+
 def test_dry_run_prints_the_plan(walked, tmp_path):
     done = pipeline(walked[0], "--dry-run")
     assert done.stdout.count("up to date") == len(WALK)

@@ -175,3 +175,15 @@ def test_an_unwritable_run_directory_is_one_line(tmp_path):
 )
 def test_what_keeps_a_stage_from_writing(error, said):
     assert stage.unwritable(error) == said
+
+
+def test_what_is_given_under_a_stages_name_stands_in_for_that_stage(tmp_path, capsys):
+    """rl.py --model_path: the run needs no sft of its own, and the model given is what the artifact was made from."""
+    for name in ("data", "embeddings", "sids"):
+        stage.run(name, command(tmp_path), write(name))
+    with pytest.raises(ArtifactError, match="python sft.py"):
+        stage.run("rl", command(tmp_path), write("policy"))
+    stage.run("rl", command(tmp_path), write("policy"), lambda config: {"sft": "abc"})
+    assert read_manifest(tmp_path / "run/rl").inputs["sft"] == "abc"
+    with pytest.raises(ArtifactError, match="sft is now def, it was made from abc"):
+        stage.run("rl", command(tmp_path), write("policy"), lambda config: {"sft": "def"})

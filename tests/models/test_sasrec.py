@@ -83,3 +83,12 @@ def test_a_saved_model_recommends_the_same(tmp_path):
     ).all()
     with pytest.raises(ArtifactError, match="add 'sasrec_bce' to sequential.models"):
         load_sasrec(tmp_path / "sasrec_bce", "cpu")
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_scores_of_given_items_are_those_of_the_ranking(cosine):
+    recommender = SasRecRecommender(model(cosine))
+    examples = asked([3, 4, 5], [1, 2, 3, 4, 5, 6, 7])
+    ranked = recommender.recommend(examples, ITEMS)
+    some = ranked.item[:, [0, 5, 9]]
+    np.testing.assert_allclose(recommender.score_items(examples.history, some), ranked.score[:, [0, 5, 9]], atol=1e-5)
