@@ -32,6 +32,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from genrec.models.adapters import attach, merged, moved, whole
     from genrec.models.generative import Card, Decoding, GenerativeModel, save_card
     from genrec.models.language import sid_vocabulary
+    from genrec.models.token_tree import takes_trees
     from genrec.models.trie import build_trie
     from genrec.sids import load_index
     from genrec.training.answer_loss import make_legal
@@ -44,6 +45,10 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     texts = make_texts(data, index, config.data.source, config.sft.profile)
     model, tokenizer = make_model(config, texts)
     model = attach(model, sid_vocabulary(tokenizer, index), config.sft)
+    if not takes_trees(model):
+        kind = model.config.model_type
+        stage.note("sft", f"a model of type {kind} does not take a 4-D attention mask: each row and beam is read alone")
+        config = config.model_copy(update={"sft": config.sft.model_copy(update={"pack": "none"})})
     builder = RowBuilder(tokenizer, texts, config.sft.cutoff_len)
     weight = target_weights(data, config.sft.balance, config.sft.half_life)
     rows = to_dataset(training_rows(config, builder, data.sequences, data.splits["train"], weight))

@@ -53,20 +53,27 @@ def beam_search(
     num_beams: int,
     normalisation: str = "vocab",
     only: Filter | None = None,
+    trees: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Leaves of the trie (B, K) best first and their scores (B, K); NEVER-scored places hold nothing.
 
     Same list and scores as `generate(num_beams=K)` under a constraint processor when normalisation is "vocab" (full
     log-softmax); "trie" renormalises over the legal children. `only` leaves items out for this call.
+    Without `trees`, for a model that cannot read them, every beam is a row of its own, read from its beginning.
     """
     cache, last, seen, length = read_prompts(model, prompts)
     nothing = torch.zeros_like(length)[:, None]  # (B, 1)
     root = Beams(node=nothing, score=nothing.float(), token=nothing, parent=nothing)
     beams = advance(model, trie, sids, root, last[:, None], 0, num_beams, normalisation, only)
     family = None  # (B, K, appended) which appended tokens are ancestors
+    path = None  # (B, K, depth) tokens of each beam
     for depth in range(1, trie.num_levels):
-        family = with_self(family, beams.parent)
-        hidden = append(model, cache, beams.token, seen, family, length + depth - 1)
+        if trees:
+            family = with_self(family, beams.parent)
+            hidden = append(model, cache, beams.token, seen, family, length + depth - 1)
+        else:
+            path = grown(path, beams)
+            hidden = reread(model, prompts, path)
         beams = advance(model, trie, sids, beams, hidden, depth, num_beams, normalisation, only)
     return beams.node, beams.score
 
@@ -108,6 +115,20 @@ def append(
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state
+
+
+def grown(path: Tensor | None, beams: Beams) -> Tensor:
+    """(B, k, depth) tokens of the beams one level up -> (B, K, depth + 1) of these."""
+    token = beams.token[..., None]
+    if path is None:
+        return token
+    return torch.cat([path.gather(1, beams.parent[..., None].expand(-1, -1, path.shape[-1])), token], dim=-1)
+
+
+def reread(model: PreTrainedModel, prompts: list[list[int]], path: Tensor) -> Tensor:
+    """Hidden states (B, K, d) of the beams' last tokens, prompts and all read anew."""
+    rows = [prompt + beam for prompt, beams in zip(prompts, path.tolist(), strict=True) for beam in beams]
+    return read_prompts(model, rows)[1].view(*path.shape[:2], -1)
 
 
 def advance(

@@ -24,6 +24,7 @@ from genrec.models.beam import NEVER, beam_search
 from genrec.models.device import pick_device
 from genrec.models.exact import exact_search, tokens_within
 from genrec.models.language import load_pretrained, sid_vocabulary
+from genrec.models.token_tree import takes_trees
 from genrec.models.trie import build_trie, make_filter
 from genrec.sids import SidIndex, load_index, save_index
 from genrec.stage import stage_dir
@@ -62,6 +63,7 @@ class GenerativeModel:
         self.texts = texts
         self.cutoff_len = cutoff_len
         self.encoder = Encoder(tokenizer)
+        self.trees = takes_trees(model)
         self.trie = build_trie(texts.index).to(model.device)
         self.sids = sid_vocabulary(tokenizer, texts.index).to(model.device)
         self.under = self.trie.under[-1].cpu().numpy()  # items of leaf i are item[under[i]:under[i + 1]]
@@ -101,10 +103,24 @@ class GenerativeModel:
             None if allowed is None else torch.from_numpy(allowed).to(device),
             torch.from_numpy(once_each(history)).to(device) if decoding.filter_seen else None,
         )
+        if decoding.exact and not self.trees:
+            raise ArtifactError(
+                f"a model of type {self.model.config.model_type} does not take a 4-D attention mask, "
+                "which exact ranking rests on; use --evaluate.ranking beam"
+            )
         if decoding.exact:
             budget = tokens_within(int(decoding.exact_memory * 2**30), self.model, self.trie, prompts)
             return exact_search(self.model, self.trie, self.sids, prompts, k, decoding.normalisation, only, budget)
-        return beam_search(self.model, self.trie, self.sids, prompts, decoding.num_beams, decoding.normalisation, only)
+        return beam_search(
+            self.model,
+            self.trie,
+            self.sids,
+            prompts,
+            decoding.num_beams,
+            decoding.normalisation,
+            only,
+            self.trees,
+        )
 
     def items_of(
         self, leaf: np.ndarray, score: np.ndarray, k: int, allowed: np.ndarray | None

@@ -25,7 +25,7 @@ from genrec.data.prompts import Encoder
 from genrec.data.sequences import Sequences, Split, examples
 from genrec.data.tasks import TASKS, Task, Texts, copies, row_numbers, task_row
 from genrec.evaluation.metrics import Recommendations, item_scores
-from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, chain, collate, grow, join
+from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, chain, collate, grow, join, takes_trees
 from genrec.stage import installed, processes
 from genrec.training.answer_loss import Legal, answer_loss
 
@@ -263,7 +263,7 @@ def train(
         args=training_arguments(config, directory, len(rows)),
         train_dataset=rows,
         eval_dataset=rows.select(range(1)),
-        data_collator=Collator(config.sft.cutoff_len),
+        data_collator=Collator(config.sft.cutoff_len if takes_trees(model) else 0),
         processing_class=tokenizer,
         decode=decode,
         legal=legal,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import BloomConfig, BloomForCausalLM, LogitsProcessor, LogitsProcessorList
 
 from genrec.models.beam import NEVER, beam_search
 from genrec.models.exact import exact_search, tokens_within
@@ -74,10 +74,10 @@ def exhaustive(model, index, sids, prompt, normalisation, allowed=None):
     return np.array(scores)
 
 
-@pytest.mark.parametrize("num_beams", [1, 4, 20])
-def test_same_list_and_scores_as_generate(model, index, sids, prompts, num_beams):
+@pytest.mark.parametrize("num_beams, trees", [(1, True), (4, True), (20, True), (4, False)])
+def test_same_list_and_scores_as_generate(model, index, sids, prompts, num_beams, trees):
     trie = build_trie(index)
-    leaves, scores = beam_search(model, trie, sids, prompts, num_beams)
+    leaves, scores = beam_search(model, trie, sids, prompts, num_beams, trees=trees)
     tokens, expected = generate(model, index, prompts, num_beams)
     codes = index.codes[items(trie, leaves)]  # (B, K, L)
     ours = torch.from_numpy(codes.astype(np.int64)) + TEXT_TOKENS + CODES * torch.arange(LEVELS)
@@ -96,6 +96,17 @@ def test_wide_beam_is_exhaustive_ranking(model, index, sids, prompts, normalisat
         assert found.sum() == len(index)  # fewer legal items than beams: all of them, none twice
         assert items(trie, leaves[row][found]).tolist() == np.argsort(-every).tolist()
         np.testing.assert_allclose(scores[row][found], np.sort(every)[::-1], atol=1e-4)
+
+
+def test_a_model_that_cannot_read_trees_is_searched_row_by_row(index, sids, prompts):
+    torch.manual_seed(0)
+    vocabulary = TEXT_TOKENS + CODES * LEVELS
+    model = BloomForCausalLM(BloomConfig(vocab_size=vocabulary, hidden_size=32, n_layer=2, n_head=4)).eval()
+    trie = build_trie(index)
+    leaves, scores = beam_search(model, trie, sids, prompts, 50, trees=False)
+    for row, prompt in enumerate(prompts):
+        every = exhaustive(model, index, sids, prompt, "vocab")
+        np.testing.assert_allclose(scores[row][scores[row] > NEVER / 2], np.sort(every)[::-1], atol=1e-4)
 
 
 def test_hostile_generation_config_changes_nothing(model, index, sids, prompts):

@@ -1,8 +1,9 @@
 """Tree rows against the same prompts and answers as plain rows: log-probabilities and gradients."""
 
 import torch
+from transformers import BloomConfig, BloomForCausalLM
 
-from genrec.models.token_tree import IGNORE, Branch, answer_logits, chain, collate, grow, join, visible
+from genrec.models.token_tree import IGNORE, Branch, answer_logits, chain, collate, grow, join, takes_trees, visible
 
 TRUNK = [3, 1, 4, 1, 5]
 BRANCHES = [Branch(2, [7, 8], [20, 21, 22]), Branch(5, [7, 8], [23, 24, 25]), Branch(5, [], [26, 27])]
@@ -84,3 +85,28 @@ def test_joined_rows_ask_the_same_with_the_head_read_once(model):
 
     torch.testing.assert_close(torch.tensor(asked(joined)), torch.tensor(asked(rows)), atol=1e-5, rtol=0)
     assert [tree.ids for tree in join(rows, 5)] == sorted(tree.ids for tree in rows)  # no room: rows stay alone
+
+
+def test_families_that_read_trees_are_known_by_it(model):
+    model.train()
+    assert takes_trees(model) and model.training
+    model.to(torch.bfloat16)
+    assert takes_trees(model)
+
+
+def test_a_model_that_refuses_or_ignores_the_mask_is_found_out(model, monkeypatch):
+    shape = {"vocab_size": 58, "hidden_size": 32, "n_layer": 2, "n_head": 4}
+    assert not takes_trees(BloomForCausalLM(BloomConfig(**shape)))
+    forward = type(model).forward
+    blind = lambda self, *args, attention_mask=None, **kwargs: forward(self, *args, **kwargs)  # noqa: E731
+    monkeypatch.setattr(type(model), "forward", blind)
+    assert not takes_trees(model)
+
+
+def test_rows_without_branches_need_no_mask(model):
+    rows = [grow([3, 1, 4], [Branch(3, [], [5, 6])]), grow([2], [Branch(1, [7], [8])])]
+    plain = collate([as_dict(tree) for tree in rows])
+    assert "end" not in plain
+    tree = collate([as_dict(tree) for tree in [*rows, grow(TRUNK, BRANCHES)]])
+    expected = answer_logits(model, tree)[0][: len(rows[0].labels) + len(rows[1].labels)]
+    torch.testing.assert_close(answer_logits(model, plain)[0], expected, atol=1e-5, rtol=0)
