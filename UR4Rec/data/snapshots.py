@@ -1,22 +1,23 @@
-"""Texts about users at several points of their train prefix: training reads one that does not know the target.
+"""Texts about users at several points of their train prefix, as vectors: training reads one that precedes its target.
 
 U users, S texts
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
+from genrec.artifacts import ArtifactError, read_json
+from genrec.data.given_texts import MADE_OF, SNAPSHOTS, read_snapshots, read_texts
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
-from UR4Rec.data.features import ENCODER, encode_preferences, encode_texts
-from UR4Rec.data.multimodal_dataset import train_prefixes
+from UR4Rec.data.features import ENCODER, encode_texts
+from UR4Rec.data.generated import Source, movielens_source
 from UR4Rec.models.preferences import Preferences, make_preferences
 from UR4Rec.prompts import plain_preference
 
-SHARES = (0.25, 0.5, 0.75, 1.0)  # of the train prefix that a user's texts tell of
+EARLIER = 3  # texts a user before the one of the whole train prefix
+
+Texts = dict[tuple[int, int], str]  # {(place of the user, events it was written from): text}
 
 
 def plain_snapshots(
@@ -24,30 +25,53 @@ def plain_snapshots(
     user_sequences: UserSequences,
     encoder: str = ENCODER,
     cache: Path | str | None = None,
-    shares: Sequence[float] = SHARES,
 ) -> Preferences:
-    """Texts without a language model (prompts.plain_preference), one for each share of each user's train prefix."""
-    texts, user, end = [], [], []
-    for number, items in enumerate(train_prefixes(user_sequences).values()):
-        for length in sorted({max(round(share * len(items)), 1) for share in shares}):
-            texts.append(plain_preference([item_metadata[item] for item in items[:length]]))
-            user.append(number)
-            end.append(length)
-    vectors = encode_texts(texts, encoder, cache)
-    return make_preferences(vectors.vector, vectors.known, user, end, len(user_sequences))
+    """Without a language model: genres and titles liked so far, in fixed sentences."""
+    source = movielens_source("", item_metadata, user_sequences)
+    texts = {}
+    for number, (user, liked) in enumerate(source.histories.items()):
+        for events in [*source.moments(user, EARLIER), len(liked)]:
+            texts[number, events] = plain_preference(source.history(user, events))
+    return encoded(texts, len(source.histories), encoder, cache)
 
 
-def given_texts(
-    preferences: Mapping[str, str],
+def given_snapshots(
+    path: Path,
+    item_metadata: ItemMetadata,
     user_sequences: UserSequences,
     encoder: str = ENCODER,
     cache: Path | str | None = None,
-    covered: float = 1.0,
 ) -> Preferences:
-    """One text a user {user id: text}, written from the first `covered` share of each train prefix.
+    """What llm_generator.py wrote: user_preferences.json, and the snapshots beside it, without which the expert on
+    texts of users would have nothing to learn from."""
+    source = movielens_source("", item_metadata, user_sequences)
+    check_made_of(path, source)
+    whole, earlier = read_texts(path), read_snapshots(path.with_name(SNAPSHOTS))
+    if not earlier:
+        raise ArtifactError(
+            f"no {SNAPSHOTS} beside {path}: a text of the whole train prefix names every item that training asks for. "
+            "Way on: python UR4Rec/models/llm_generator.py --snapshots 3"
+        )
+    texts = {}
+    for number, (user, liked) in enumerate(source.histories.items()):
+        texts |= {(number, events): text for events, text in earlier.get(user, {}).items()}
+        if user in whole:
+            texts[number, len(liked)] = whole[user]
+    return encoded(texts, len(source.histories), encoder, cache)
 
-    A text of the whole prefix can be read for valid and test, but by no row of training: it names their targets.
-    """
-    vectors = encode_preferences(preferences, list(user_sequences), encoder, cache)
-    end = [int(np.ceil(covered * len(items))) for items in train_prefixes(user_sequences).values()]
-    return make_preferences(vectors.vector, vectors.known, range(len(end)), end, len(end))
+
+def check_made_of(path: Path, source: Source) -> None:
+    """Texts of other films or other histories may know held-out items."""
+    made_of = path.with_name(MADE_OF)
+    there = read_json(made_of).get("data") if made_of.exists() else "unknown"
+    if there != source.fingerprint:
+        raise ArtifactError(
+            f"{path} was made from data {there}, here it is {source.fingerprint}; "
+            "run UR4Rec/models/llm_generator.py with the same --dataset, --data_dir and --plots"
+        )
+
+
+def encoded(texts: Texts, num_users: int, encoder: str, cache: Path | str | None) -> Preferences:
+    user, end = zip(*texts, strict=True)
+    vectors = encode_texts(list(texts.values()), encoder, cache)
+    return make_preferences(vectors.vector, vectors.known, user, end, num_users)

