@@ -93,12 +93,12 @@ class JointTrainer:
             if use_adaptive_alternating
             else FixedAlternation()
         )
-        width = model.retriever.experts[next(iter(model.retriever.experts))].keys().shape[1]
         self.curriculum = (
             CurriculumWeightScheduler(curriculum_steps, curriculum_warmup_steps) if use_curriculum_learning else None
         )
-        self.contrastive = MemoryBankContrastiveLoss(width, 0).to(device)
-        self.memory_bank = MemoryBankContrastiveLoss(width, memory_bank_size).to(device) if use_memory_bank else None
+        dim = model.retriever.dim
+        self.contrastive = MemoryBankContrastiveLoss(dim, 0).to(device)
+        self.memory_bank = MemoryBankContrastiveLoss(dim, memory_bank_size).to(device) if use_memory_bank else None
         self.distillation = BidirectionalKnowledgeDistillation(kd_temperature) if use_knowledge_distillation else None
         self.uncertainty = UncertaintyWeighting(PARTS).to(device) if use_uncertainty_weighting else None
         self.kd_weight, self.memory_bank_weight, self.balance_weight = kd_weight, memory_bank_weight, balance_weight

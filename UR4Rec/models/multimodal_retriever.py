@@ -52,4 +52,4 @@ class MultimodalRetriever(Retriever):
         dropout: float = 0.3,
     ):
         tower = MultimodalTower(num_items, text, image, dim)
-        super().__init__(num_items, {"multimodal": HistoryExpert(tower, dim, max_seq_len, dropout)})
+        super().__init__(num_items, dim, {"multimodal": HistoryExpert(tower, dim, max_seq_len, dropout)})

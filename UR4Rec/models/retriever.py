@@ -110,8 +110,9 @@ class PreferenceExpert(nn.Module):
 class Retriever(nn.Module):
     """What all retrievers share: queries are scored against the experts' item vectors."""
 
-    def __init__(self, num_items: int, experts: dict[str, nn.Module]):
+    def __init__(self, num_items: int, dim: int, experts: dict[str, nn.Module]):
         super().__init__()
+        self.dim = dim
         self.experts = nn.ModuleDict(experts)
         self.bias = nn.Parameter(torch.zeros(num_items))
 

@@ -46,7 +46,7 @@ class MoERetriever(Retriever):
             chosen["ids"] = HistoryExpert(ItemTower(num_items, None, dim), dim, max_seq_len, dropout)
         if not 0 <= top_k <= len(chosen):
             raise ValueError(f"top_k is {top_k}, there are {len(chosen)} experts ({', '.join(chosen)})")
-        super().__init__(num_items, chosen)
+        super().__init__(num_items, dim, chosen)
         self.router = Router(len(chosen), dim, top_k)
 
     def forward(self, items: Tensor, snapshot: Tensor | None = None) -> Query:

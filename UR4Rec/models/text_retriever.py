@@ -22,7 +22,7 @@ class TextRetriever(Retriever):
         max_seq_len: int = 50,
         dropout: float = 0.3,
     ):
-        super().__init__(num_items, text_experts(num_items, text, preferences, dim, max_seq_len, dropout))
+        super().__init__(num_items, dim, text_experts(num_items, text, preferences, dim, max_seq_len, dropout))
 
 
 def text_experts(
