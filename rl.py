@@ -76,7 +76,7 @@ def gather(config: Config) -> Material:
     from genrec.models.generative import check_card, load_card
     from genrec.models.language import sid_vocabulary
     from genrec.sids import load_index
-    from genrec.training.grpo import load_policy, prompt_rows
+    from genrec.training.rl_start import load_policy, prompt_rows
     from genrec.training.rollout import make_answers
 
     data, card = load_prepared(config), load_card(model_dir(config))
@@ -106,7 +106,7 @@ def decoder(config: Config, made: Material) -> Any:
 
 def groups_of(config: Config, made: Material, count: int) -> Any:
     """Groups of the SFT model for `count` prompts drawn by seed."""
-    from genrec.training.grpo import sample_groups
+    from genrec.training.rl_start import sample_groups
 
     return sample_groups(made.model, made.answers, made.prompts, config.rl, count, config.run.seed)
 

@@ -12,7 +12,6 @@ _generate_and_score_completions      what it returns is folded to (B, G, ...), s
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -29,73 +28,18 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Config, Rl
-from genrec.data.prepared import Prepared
-from genrec.data.prompts import Encoder
-from genrec.data.tasks import TASKS, Texts, row_numbers, task_row
 from genrec.models.adapters import lora_config, merged
 from genrec.models.language import load_pretrained
 from genrec.models.policy import answer_scores
-from genrec.stage import note, processes
+from genrec.stage import note
+from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.health import Floor, KlLimit, Screen
 from genrec.training.rewards import Groups, Knowledge, scored
 from genrec.training.rollout import Answers, roll_out
-from genrec.training.supervised import VALID_METRIC, framework_arguments, newest_checkpoint
+from genrec.training.supervised import VALID_METRIC, newest_checkpoint
 
-PROMPTS_AT_ONCE = 16  # in a look before training
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy
-
-
-def prompt_rows(
-    config: Config, data: Prepared, texts: Texts, tokenizer: PreTrainedTokenizerBase, limit: int
-) -> Dataset:
-    """A row a prompt: token ids of at most `limit`, the target item, the history (H, -1 = none), the task's name."""
-    rng = np.random.default_rng(config.run.seed)
-    cut = data.examples("train")
-    rows = [
-        (name, *task_row(TASKS[name], cut, row), int(cut.user[row]) if TASKS[name].from_history else -1)
-        for name, share in config.rl.tasks.items()
-        for row in row_numbers(TASKS[name], share, len(cut), data.catalog, rng)
-    ]
-    if config.rl.sample_train and config.rl.sample_size < len(rows):
-        rows = [rows[row] for row in np.sort(rng.choice(len(rows), config.rl.sample_size, replace=False))]
-    if outside := [target for _, _, target, _ in rows if not 0 <= target < len(texts.index)]:
-        raise ArtifactError(f"target {outside[0]} is outside the catalogue of {len(texts.index)} items")
-    encoder, none = Encoder(tokenizer), [-1] * data.max_history
-    return Dataset.from_dict(
-        {
-            "prompt": [encoder.prompt(texts.prompt(TASKS[name], items, user), limit) for name, items, _, user in rows],
-            "target": [target for _, _, target, _ in rows],
-            "history": [items.tolist() if TASKS[name].from_history else none for name, items, _, _ in rows],
-            "task": [name for name, *_ in rows],
-        }
-    )
-
-
-def load_policy(model_dir: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """An SFT model ready to be trained on: without dropout, for what is trained must be what answered."""
-    model, tokenizer = load_pretrained(str(model_dir), torch.float32)
-    for module in model.modules():
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
-    return model.to(device), tokenizer
-
-
-def sample_groups(
-    model: PreTrainedModel, answers: Answers, prompts: Dataset, settings: Rl, count: int, seed: int
-) -> Groups:
-    """Groups of the model as it is, for `count` prompts drawn by seed."""
-    rows = prompts.select(np.random.default_rng(seed).permutation(len(prompts))[:count])
-    target, generator = np.array(rows["target"]), torch.Generator(device=model.device).manual_seed(seed)
-    item = np.concatenate(
-        [
-            roll_out(model.eval(), answers, part["prompt"], np.array(part["target"]), settings, generator)
-            for part in rows.iter(batch_size=PROMPTS_AT_ONCE)
-        ]
-    )
-    rank = np.tile(np.arange(settings.num_generations), (len(rows), 1))
-    return Groups(item, rank, target, np.array(rows["history"]))
 
 
 def reward_function(name: str, known: Knowledge, group: int) -> Callable[..., list[float]]:
@@ -256,80 +200,6 @@ def fold(batch: dict[str, Tensor], group: int) -> dict[str, Tensor]:
 
 def unfold(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.flatten(0, 1) if value.ndim else value for key, value in batch.items()}
-
-
-def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts: int) -> GRPOConfig:
-    """The section `rl` as GRPOConfig; `rl.trainer` has the last word."""
-    settings = config.rl
-    cuda = torch.cuda.is_available() and config.run.device != "cpu"
-    micro = micro_batch(settings)
-    arguments = {
-        "output_dir": str(directory),
-        "seed": config.run.seed,
-        "restore_callback_states_from_checkpoint": True,  # the patience of early stopping survives a kill
-        "disable_tqdm": not sys.stderr.isatty(),
-        "use_cpu": not cuda,
-        "ddp_backend": "gloo" if processes() > 1 and not cuda else None,
-        "ddp_find_unused_parameters": False,
-        "bf16": settings.bf16 if settings.bf16 != "auto" else cuda and torch.cuda.is_bf16_supported(),
-        "num_train_epochs": settings.num_train_epochs,
-        "per_device_train_batch_size": micro,
-        "per_device_eval_batch_size": settings.num_generations,
-        "gradient_accumulation_steps": settings.train_batch_size // processes() // micro,
-        "num_generations": settings.num_generations,
-        "max_completion_length": num_levels,
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": "cosine",
-        "beta": settings.beta,
-        "sync_ref_model": settings.sync_ref_model,
-        "loss_type": "dapo" if settings.dapo else "grpo",
-        "importance_sampling_level": "sequence" if settings.gspo else "token",
-        "reward_weights": list(settings.reward_type.values()),
-        "gradient_checkpointing": settings.gradient_checkpointing,
-        "save_strategy": "steps",
-        "save_total_limit": 2,
-        "metric_for_best_model": f"eval_{VALID_METRIC}",
-        "greater_is_better": True,
-        "report_to": [],
-    }
-    if settings.test_during_training:
-        arguments |= {"eval_strategy": "steps", "load_best_model_at_end": True}
-    made = GRPOConfig(**(arguments | framework_arguments("rl.trainer", settings.trainer)))
-    if made.device.type == "cuda":
-        made._n_gpu = 1  # one process drives one GPU; several GPUs are several processes (torchrun)
-    plan_steps(made, settings, num_prompts)
-    return made
-
-
-def micro_batch(settings: Rl) -> int:
-    """Completions a forward pass of one process, so that passes of whole groups fill the step."""
-    local, rest = divmod(settings.train_batch_size, processes())
-    micro = min(settings.micro_batch_size, local)
-    if rest or local % micro or micro % settings.num_generations:
-        raise ArtifactError(
-            f"rl.train_batch_size {settings.train_batch_size} over {processes()} processes is not a multiple of "
-            f"{micro} completions a pass (rl.micro_batch_size) in groups of {settings.num_generations}"
-        )
-    return micro
-
-
-def plan_steps(args: GRPOConfig, settings: Rl, num_prompts: int) -> None:
-    """Warm-up, validation and log intervals, which rest on the number of steps.
-
-    A checkpoint falls between two generations, so that a resumed run has none to remember.
-    """
-    prompts = args.generation_batch_size // settings.num_generations
-    updates = args.num_iterations * args.steps_per_generation / args.gradient_accumulation_steps  # of one generation
-    steps = args.max_steps if args.max_steps > 0 else int(num_prompts // prompts * updates * args.num_train_epochs)
-    if steps < 1:
-        raise ArtifactError(
-            f"{num_prompts} prompts are fewer than one step takes ({prompts}); lower rl.train_batch_size"
-        )
-    whole = max(1, round(updates))
-    every = max(1, round(steps * settings.eval_step / whole)) * whole
-    args.warmup_steps = settings.trainer.get("warmup_steps", round(steps * settings.warmup_ratio))
-    args.eval_steps = args.save_steps = every
-    args.logging_steps = settings.trainer.get("logging_steps", max(1, every // 4))
 
 
 def train(

@@ -16,9 +16,11 @@ from genrec.config import ConfigError, validate
 from genrec.data.tasks import TASKS, Texts
 from genrec.models.language import load_pretrained, make_scratch, sid_vocabulary, teach_sids, train_tokenizer
 from genrec.sids import make_index
-from genrec.training import grpo
-from genrec.training.grpo import GroupTrainer, fold, grpo_arguments, load_policy, prompt_rows, train, unfold
+from genrec.training import rewards
+from genrec.training.grpo import GroupTrainer, fold, train, unfold
+from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.rewards import Knowledge
+from genrec.training.rl_start import load_policy, prompt_rows
 from genrec.training.rollout import make_answers
 from tests.small_shop import small_shop
 
@@ -229,7 +231,7 @@ def test_a_policy_that_leaves_the_reference_is_stopped(shop, tmp_path):
 
 
 def test_dead_groups_leave_the_loss_where_asked(shop, tmp_path, monkeypatch):
-    monkeypatch.setitem(grpo.reward_function.__globals__["scored"].__globals__["REWARDS"], "rule", only_the_first_group)
+    monkeypatch.setitem(rewards.REWARDS, "rule", only_the_first_group)
     for masked, alive in ((True, [True, False, False, False]), (False, [True] * 4)):
         config = configured(tmp_path, mask_all_zero=masked, reward_type="rule")
         trainer = trainer_of(shop, tmp_path, config)

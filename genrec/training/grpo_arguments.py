@@ -1,0 +1,88 @@
+"""The section `rl` as arguments of TRL, and the steps it makes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from trl import GRPOConfig
+
+from genrec.artifacts import ArtifactError
+from genrec.config import Config, Rl
+from genrec.stage import processes
+from genrec.training.supervised import VALID_METRIC, framework_arguments
+
+
+def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts: int) -> GRPOConfig:
+    """The section `rl` as GRPOConfig; `rl.trainer` has the last word."""
+    settings = config.rl
+    cuda = torch.cuda.is_available() and config.run.device != "cpu"
+    micro = micro_batch(settings)
+    arguments = {
+        "output_dir": str(directory),
+        "seed": config.run.seed,
+        "restore_callback_states_from_checkpoint": True,  # the patience of early stopping survives a kill
+        "disable_tqdm": not sys.stderr.isatty(),
+        "use_cpu": not cuda,
+        "ddp_backend": "gloo" if processes() > 1 and not cuda else None,
+        "ddp_find_unused_parameters": False,
+        "bf16": settings.bf16 if settings.bf16 != "auto" else cuda and torch.cuda.is_bf16_supported(),
+        "num_train_epochs": settings.num_train_epochs,
+        "per_device_train_batch_size": micro,
+        "per_device_eval_batch_size": settings.num_generations,
+        "gradient_accumulation_steps": settings.train_batch_size // processes() // micro,
+        "num_generations": settings.num_generations,
+        "max_completion_length": num_levels,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "beta": settings.beta,
+        "sync_ref_model": settings.sync_ref_model,
+        "loss_type": "dapo" if settings.dapo else "grpo",
+        "importance_sampling_level": "sequence" if settings.gspo else "token",
+        "reward_weights": list(settings.reward_type.values()),
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        "metric_for_best_model": f"eval_{VALID_METRIC}",
+        "greater_is_better": True,
+        "report_to": [],
+    }
+    if settings.test_during_training:
+        arguments |= {"eval_strategy": "steps", "load_best_model_at_end": True}
+    made = GRPOConfig(**(arguments | framework_arguments("rl.trainer", settings.trainer)))
+    if made.device.type == "cuda":
+        made._n_gpu = 1  # one process drives one GPU; several GPUs are several processes (torchrun)
+    plan_steps(made, settings, num_prompts)
+    return made
+
+
+def micro_batch(settings: Rl) -> int:
+    """Completions a forward pass of one process, so that passes of whole groups fill the step."""
+    local, rest = divmod(settings.train_batch_size, processes())
+    micro = min(settings.micro_batch_size, local)
+    if rest or local % micro or micro % settings.num_generations:
+        raise ArtifactError(
+            f"rl.train_batch_size {settings.train_batch_size} over {processes()} processes is not a multiple of "
+            f"{micro} completions a pass (rl.micro_batch_size) in groups of {settings.num_generations}"
+        )
+    return micro
+
+
+def plan_steps(args: GRPOConfig, settings: Rl, num_prompts: int) -> None:
+    """Warm-up, validation and log intervals, which rest on the number of steps.
+
+    A checkpoint falls between two generations, so that a resumed run has none to remember.
+    """
+    prompts = args.generation_batch_size // settings.num_generations
+    updates = args.num_iterations * args.steps_per_generation / args.gradient_accumulation_steps  # of one generation
+    steps = args.max_steps if args.max_steps > 0 else int(num_prompts // prompts * updates * args.num_train_epochs)
+    if steps < 1:
+        raise ArtifactError(
+            f"{num_prompts} prompts are fewer than one step takes ({prompts}); lower rl.train_batch_size"
+        )
+    whole = max(1, round(updates))
+    every = max(1, round(steps * settings.eval_step / whole)) * whole
+    args.warmup_steps = settings.trainer.get("warmup_steps", round(steps * settings.warmup_ratio))
+    args.eval_steps = args.save_steps = every
+    args.logging_steps = settings.trainer.get("logging_steps", max(1, every // 4))

@@ -1,0 +1,75 @@
+"""What RL starts from: the prompts of its tasks, the SFT model as a policy, and a first look at its groups.
+
+B prompts, G answers a prompt, H history
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from genrec.artifacts import ArtifactError
+from genrec.config import Config, Rl
+from genrec.data.prepared import Prepared
+from genrec.data.prompts import Encoder
+from genrec.data.tasks import TASKS, Texts, row_numbers, task_row
+from genrec.models.language import load_pretrained
+from genrec.training.rewards import Groups
+from genrec.training.rollout import Answers, roll_out
+
+PROMPTS_AT_ONCE = 16
+
+
+def prompt_rows(
+    config: Config, data: Prepared, texts: Texts, tokenizer: PreTrainedTokenizerBase, limit: int
+) -> Dataset:
+    """A row a prompt: token ids of at most `limit`, the target item, the history (H, -1 = none), the task's name."""
+    rng = np.random.default_rng(config.run.seed)
+    cut = data.examples("train")
+    rows = [
+        (name, *task_row(TASKS[name], cut, row), int(cut.user[row]) if TASKS[name].from_history else -1)
+        for name, share in config.rl.tasks.items()
+        for row in row_numbers(TASKS[name], share, len(cut), data.catalog, rng)
+    ]
+    if config.rl.sample_train and config.rl.sample_size < len(rows):
+        rows = [rows[row] for row in np.sort(rng.choice(len(rows), config.rl.sample_size, replace=False))]
+    if outside := [target for _, _, target, _ in rows if not 0 <= target < len(texts.index)]:
+        raise ArtifactError(f"target {outside[0]} is outside the catalogue of {len(texts.index)} items")
+    encoder, none = Encoder(tokenizer), [-1] * data.max_history
+    return Dataset.from_dict(
+        {
+            "prompt": [encoder.prompt(texts.prompt(TASKS[name], items, user), limit) for name, items, _, user in rows],
+            "target": [target for _, _, target, _ in rows],
+            "history": [items.tolist() if TASKS[name].from_history else none for name, items, _, _ in rows],
+            "task": [name for name, *_ in rows],
+        }
+    )
+
+
+def load_policy(model_dir: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """An SFT model ready to be trained on: without dropout, for what is trained must be what answered."""
+    model, tokenizer = load_pretrained(str(model_dir), torch.float32)
+    for module in model.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+    return model.to(device), tokenizer
+
+
+def sample_groups(
+    model: PreTrainedModel, answers: Answers, prompts: Dataset, settings: Rl, count: int, seed: int
+) -> Groups:
+    """Groups of the model as it is, for `count` prompts drawn by seed."""
+    rows = prompts.select(np.random.default_rng(seed).permutation(len(prompts))[:count])
+    target, generator = np.array(rows["target"]), torch.Generator(device=model.device).manual_seed(seed)
+    item = np.concatenate(
+        [
+            roll_out(model.eval(), answers, part["prompt"], np.array(part["target"]), settings, generator)
+            for part in rows.iter(batch_size=PROMPTS_AT_ONCE)
+        ]
+    )
+    rank = np.tile(np.arange(settings.num_generations), (len(rows), 1))
+    return Groups(item, rank, target, np.array(rows["history"]))
