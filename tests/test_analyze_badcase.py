@@ -52,6 +52,7 @@ def test_writes_the_tree_for_any_family(evaluated, model, capsys):
     directory = evaluated.run.dir / "analysis" / model
     assert set(read_manifest(directory).files) == TREE
     report = json.loads((directory / "badcase_report.json").read_text())
+    assert report["training"] is None  # both only count
     assert report["model"] == model and report["top_k"] == 5 and report["config"]["analysis"]["top_k"] == 5
     lines = [json.loads(line) for line in (directory / "eval_results.jsonl").read_text().splitlines()]
     bad = [line for line in lines if line["bad_case"]]

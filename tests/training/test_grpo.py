@@ -13,7 +13,8 @@ from trl import GRPOTrainer
 
 from genrec.artifacts import ArtifactError
 from genrec.config import ConfigError, validate
-from genrec.data.tasks import TASKS, Texts
+from genrec.data.tasks import TASKS, Texts, make_texts
+from genrec.models.generative import GenerativeModel
 from genrec.models.language import load_pretrained, make_scratch, sid_vocabulary, teach_sids, train_tokenizer
 from genrec.sids import make_index
 from genrec.training import rewards
@@ -320,3 +321,12 @@ def test_prompt_rows_carry_target_and_history_of_each_task(shop, tmp_path):
     assert "Item 3," in tokenizer.decode(rows[count + 3]["prompt"])
     example = shop.data.examples("train")
     assert rows[7]["history"] == example.history[7].tolist() and rows[7]["target"] == example.target[7]
+
+
+def test_with_a_profile_rl_asks_what_evaluation_asks(shop, tmp_path):
+    model, tokenizer = load_pretrained(str(shop.model), torch.float32)
+    texts = make_texts(shop.data, shop.texts.index, "toy", ["taste", "companions"])
+    config = configured(tmp_path, sample_train=False, tasks={"sid_to_sid": 1})
+    rows = prompt_rows(config, shop.data, texts, tokenizer, 200)
+    asked = GenerativeModel(model, tokenizer, texts, 200).prompts(shop.data.examples("train"))
+    assert rows["prompt"] == asked and "Others bought with these" in tokenizer.decode(asked[7])
