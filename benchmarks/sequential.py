@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from genrec.config import ROOT
 from genrec.evaluation.metrics import Recommendations, item_scores
 from tencentgr import files, generator
+from tencentgr.assembly import make_objective, make_optimizer, shape_of
 from tencentgr.conversion import Interactions
 from tencentgr.dataset import Data, SequenceDataset, all_rows, collate, load_data, with_target
 from tencentgr.features import FeatureSchema, FeatureTable
@@ -41,7 +42,6 @@ from tencentgr.losses import Objective
 from tencentgr.model import Features, TencentGR
 from tencentgr.options import Options, parse_strict
 from tencentgr.ranking import rank_rows, trim
-from tencentgr.training import make_objective, make_optimizer, shape_of
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import torch
 from genrec.artifacts import ArtifactError, write_json, write_text
 from genrec.stage import note
 from tencentgr import files
+from tencentgr.assembly import load, shape_of
 from tencentgr.checkpoints import load_model
 from tencentgr.dataset import Candidates, Data, SequenceDataset, all_items, all_rows, load_candidates, load_queries
 from tencentgr.features import within
@@ -26,8 +27,6 @@ from tencentgr.model import TencentGR
 from tencentgr.options import Options
 from tencentgr.processes import choose_device
 from tencentgr.ranking import encode_items, encode_queries
-from tencentgr.training import load
-from tencentgr.training import shape_of as shape_of_options
 
 TOP, FOUND = 10, 100  # recommended items, and how many the file of neighbours holds
 QUERIES, ITEMS, ITEM_IDS, NEIGHBOURS = "query.fbin", "embedding.fbin", "id.u64bin", "id100.u64bin"
@@ -39,7 +38,7 @@ def infer(options: Options) -> None:
     else for each user of the training data out of all items."""
     device = choose_device(options.device, None)
     queries, candidates = asked(options)
-    model, card = load_model(options.state_dict_path, shape_of_options(options), queries.schema)
+    model, card = load_model(options.state_dict_path, shape_of(options), queries.schema)
     if card is None:
         note(
             "infer", f"{options.state_dict_path} holds weights alone; shape and features are taken from flags and data"

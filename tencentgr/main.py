@@ -23,13 +23,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from genrec.artifacts import ArtifactError
-from genrec.stage import fail
+from genrec.stage import one_line_failures
 from tencentgr.options import Options, parse
 
 
 def main(options: Options) -> None:
-    try:
+    with one_line_failures(options.result_dir if options.inference_only else options.models):
         if options.inference_only:
             from tencentgr.inference import infer
 
@@ -38,8 +37,6 @@ def main(options: Options) -> None:
             from tencentgr.training import train
 
             train(options)
-    except ArtifactError as error:
-        fail(str(error))
 
 
 if __name__ == "__main__":

@@ -73,11 +73,11 @@ def forward_and_backward(loss: str) -> str:
     """Ten steps on one batch: every weight has a finite gradient, and the loss falls."""
     import torch
 
+    from tencentgr.assembly import make_objective, make_optimizer, shape_of
     from tencentgr.dataset import SequenceDataset, all_rows, collate, with_target
     from tencentgr.model import TencentGR
     from tencentgr.options import parse_strict
     from tencentgr.ranking import trim
-    from tencentgr.training import make_objective, make_optimizer, shape_of
 
     flags = "--use_adaptive_similarity --num_negatives 4 --dropout_rate 0 --hidden_units 16 --lr 0.01"
     options = parse_strict(["--loss", loss, *flags.split()])

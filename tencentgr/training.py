@@ -24,20 +24,17 @@ from genrec.config import result_knobs
 from genrec.evaluation.metrics import item_scores
 from genrec.evaluation.report import results, table
 from genrec.stage import note, remove
+from tencentgr.assembly import fingerprint, load, make_objective, make_optimizer, shape_of
 from tencentgr.checkpoints import BEST, CONFIG, STATE, load_model, load_state, make_card, save_best, save_checkpoint
 from tencentgr.checkpoints import save_state as write_state
 from tencentgr.curves import LOG, Record, StepLog, open_curves
-from tencentgr.dataset import Data, Rows, SequenceDataset, collate, load_data, report_lines, split_rows, windows
-from tencentgr.losses import Objective
-from tencentgr.model import Shape, TencentGR
-from tencentgr.negatives import Mix, NegativeSampler
+from tencentgr.dataset import SequenceDataset, collate, report_lines, split_rows, windows
+from tencentgr.model import TencentGR
 from tencentgr.options import Options
 from tencentgr.processes import Processes, start_processes
 from tencentgr.ranking import batches, rank_rows, report, trim, with_known_target, write_evaluation
-from tencentgr.runs import load_run
 
-RUN = "run.json"  # the knobs that a run in these directories was started with
-BETAS = {"adam": (0.9, 0.98), "adamw": (0.9, 0.95)}
+RUN = "run.json"  # the knobs and the data that a run in these directories was started with
 HALVE_EVERY = 10  # epochs, of the step schedule
 CURVES = {"loss": "Loss/train", "lr": "Rate/lr", "softmax_temperature": "Loss/temperature"}  # others: Similarity/
 WAIT = 20  # steps between two looks at the losses; looking makes the GPU wait
@@ -62,62 +59,6 @@ def train(options: Options) -> None:
         Training(options, processes).run()
     finally:
         processes.end()
-
-
-def load(options: Options) -> Data:
-    if options.source == "run":
-        return load_run(options.run_dir, options.embeddings, options.semantic, options.semantic_prefixes)
-    places = options.data_dir, options.embeddings, options.cache_dir
-    return load_data(*places, options.semantic, options.semantic_prefixes)
-
-
-def shape_of(options: Options) -> Shape:
-    kinds = tuple(options.similarity_types) if options.use_adaptive_similarity else (options.similarity,)
-    return Shape(
-        hidden=options.hidden_units,
-        blocks=options.num_blocks,
-        heads=options.num_heads,
-        dropout=options.dropout_rate,
-        maxlen=options.maxlen,
-        norm_first=options.norm_first,
-        rotary=options.rotary,
-        gradient_checkpointing=options.gradient_checkpointing,
-        user_id=options.use_user_id,
-        action_type=options.use_action_type,
-        time_features=options.time_features,
-        similarity=kinds,
-        adaptive=options.use_adaptive_similarity,
-    )
-
-
-def mix_of(options: Options) -> Mix:
-    curriculum = options.curriculum_schedule if options.use_curriculum_learning else None
-    return Mix(options.use_smart_sampling, curriculum, options.dynamic_candidates)
-
-
-def make_objective(options: Options, model: TencentGR, data: Data, rows: Rows) -> Objective:
-    user, item = interactions_of(data, rows)
-    counts = torch.from_numpy(data.popularity(rows))
-    sampler = NegativeSampler(counts, (user, item), len(data.sequences), mix_of(options), options.popularity_factor)
-    return Objective(
-        model,
-        sampler,
-        options.loss,
-        options.num_negatives,
-        options.temperature,
-        options.learnable_temperature,
-        options.l2_emb,
-    )
-
-
-def interactions_of(data: Data, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Sequence and item of every interaction that training sees, flat; what is held out is no part of it."""
-    last = data.sequences.offset[:-1].copy()  # (S,) where training ends in each sequence
-    np.maximum.at(last, rows.sequence, rows.stop)
-    owner = np.repeat(np.arange(len(data.sequences)), np.diff(data.sequences.offset))
-    seen = np.arange(len(owner)) < last[owner]
-    seen &= data.sequences.item <= data.schema.num_items
-    return torch.from_numpy(owner[seen]), torch.from_numpy(data.sequences.item[seen].astype(np.int64))
 
 
 class Training:
@@ -159,7 +100,8 @@ class Training:
 
     def begin(self) -> None:
         """Directories that hold another run make room for this one; its files are kept beside."""
-        options, knobs = self.options, result_knobs(self.options) | {"processes": self.processes.count}
+        options, described = self.options, {"processes": self.processes.count, "data": fingerprint(self.data)}
+        knobs = result_knobs(options) | described
         for line in report_lines(self.data.report) if self.options.source == "tencentgr" else ():
             note("data", line)
         if options.source == "tencentgr" and options.semantic and not self.data.schema.semantic:
@@ -359,13 +301,6 @@ class Training:
             "train",
             f"best of epoch {self.progress.best_epoch + 1}: {self.options.models / BEST}.pt; {directory}/results.json",
         )
-
-
-def make_optimizer(options: Options, objective: Objective) -> torch.optim.Optimizer:
-    parameters, betas = list(objective.parameters()), BETAS[options.optimizer]
-    if options.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, options.lr, betas, weight_decay=options.weight_decay)
-    return torch.optim.Adam(parameters, options.lr, betas)
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

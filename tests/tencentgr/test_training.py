@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,12 +18,14 @@ from genrec.artifacts import ArtifactError
 from genrec.config import ROOT
 from genrec.evaluation.report import describe_rows, read_report
 from tencentgr import training
+from tencentgr.assembly import interactions_of, shape_of
 from tencentgr.checkpoints import load_model, read_weights
 from tencentgr.dataset import Rows, load_data
 from tencentgr.generator import write_sample
 from tencentgr.losses import Objective
+from tencentgr.main import main
 from tencentgr.options import Options, parse_strict
-from tencentgr.training import interactions_of, shape_of, step_seed, train
+from tencentgr.training import step_seed, train
 from tests.small_shop import small_config, small_shop, write_data
 
 MAIN = ROOT / "tencentgr/main.py"
@@ -255,3 +258,31 @@ def test_a_prepared_run_is_scored_on_the_rows_of_its_other_models(tmp_path):
     rows = read_report(tmp_path / "logs/evaluation").rows
     test = prepared.examples("test")
     assert rows == describe_rows(test, prepared.catalog, prepared.sequences, "test", len(test))
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--data_dir", "nowhere"], "error: there is no data directory nowhere; make_sample.py writes one"),
+        (["--device", "cuda:7"], "error: --device is cuda:7, but torch sees no GPU here"),
+        (["--mm_emb_id", "86"], "holds 0 embeddings with the id 86"),
+    ],
+)
+def test_what_is_missing_is_one_line(sample, tmp_path, flags, said, capsys):
+    if torch.cuda.is_available() and "cuda:7" in flags:
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(SystemExit, match="1"):
+        main(options(sample, tmp_path, *flags))
+    assert said in capsys.readouterr().err
+
+
+def test_new_semantic_ids_make_another_run(sample, tmp_path, capsys):
+    shutil.copytree(sample, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
+    train(options(tmp_path / "data", tmp_path, "--num_epochs", "1"))
+    assert "warning: no semantic_id_dict.json" in capsys.readouterr().out
+    creatives = load_data(tmp_path / "data").creative_id[1:61]
+    codes = {str(name): [number % 3, number % 5] for number, name in enumerate(creatives)}
+    (tmp_path / "data/semantic_id_dict.json").write_text(json.dumps(codes))
+    train(options(tmp_path / "data", tmp_path, "--num_epochs", "1"))
+    assert "moved to" in capsys.readouterr().out
+    assert json.loads((tmp_path / "logs/best_model.json").read_text())["schema"]["semantic"] == [3, 5]
