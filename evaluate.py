@@ -24,6 +24,7 @@ from tqdm import tqdm
 from genrec import stage
 from genrec.artifacts import CODES, EVAL_RESULTS, RESULTS, SUMMARY, write_json, write_text
 from genrec.config import Config
+from genrec.data.grown import grown_dir, with_new_items
 from genrec.data.prepared import Prepared, load_prepared
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import (
@@ -69,20 +70,21 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
 def score(config: Config, partial: Path) -> dict[str, Any]:
     """Each family in turn; one that a killed run had finished is not scored again."""
     data, options = load_prepared(config), config.evaluate
+    shop = with_new_items(config, data) if options.index == "sids_grown" else data  # what can be recommended
     examples = chosen_examples(data, options.split, options.limit, config.run.seed)
-    rows = describe_rows(examples, data.catalog, data.sequences, options.split, len(data.splits[options.split]))
-    slices = make_slices(examples, data.catalog, data.train_count)
+    rows = describe_rows(examples, shop.catalog, data.sequences, options.split, len(data.splits[options.split]))
+    slices = make_slices(examples, shop.catalog, shop.train_count)
     seconds = {}
     for name in rows_scored(config):
         if not (partial / name / RESULTS).exists():
             begin = time.perf_counter()
             recommender = FAMILIES[name].load(config, data)
-            recommendations = recommend(name, recommender, examples, len(data.catalog), BATCHES * options.batch_size)
+            recommendations = recommend(name, recommender, examples, len(shop.catalog), BATCHES * options.batch_size)
             if stage.rank() > 0:
                 continue
-            report = make_report(name, rows, examples, recommendations, slices, data.train_count, item_to_sid(config))
+            report = make_report(name, rows, examples, recommendations, slices, shop.train_count, item_to_sid(config))
             (partial / name).mkdir(exist_ok=True)
-            write_predictions(partial / name, examples, recommendations, data.catalog, data.sequences)
+            write_predictions(partial / name, examples, recommendations, shop.catalog, shop.sequences)
             write_report(report, partial / name, config.run.seed)
             seconds[name] = round(time.perf_counter() - begin, 2)
     if stage.rank() > 0:
@@ -90,7 +92,7 @@ def score(config: Config, partial: Path) -> dict[str, Any]:
     found = [read_results(partial / name) for name in rows_scored(config)]
     lost = beam_losses(config, partial)
     write_json(partial / RESULTS, {"models": {content["model"]: content for content in found}, "beam_loss": lost})
-    summarise(config, data, found, lost, partial)
+    summarise(config, shop, found, lost, partial)
     ndcg = {content["model"]: content["metrics"]["ndcg@10"]["mean"] for content in found}
     return {"rows": len(examples), "ndcg@10": ndcg, "seconds": seconds}
 
@@ -144,7 +146,8 @@ def item_to_sid(config: Config) -> np.ndarray | None:
     """(N,) number of each item's SID where a chosen model answers in SIDs, else None."""
     if "sids" not in stages_read(config):
         return None
-    return sid_groups(np.load(stage.stage_dir(config, "sids") / CODES, allow_pickle=False))
+    directory = grown_dir(config) if config.evaluate.index == "sids_grown" else stage.stage_dir(config, "sids")
+    return sid_groups(np.load(directory / CODES, allow_pickle=False))
 
 
 def summarise(config: Config, data: Prepared, found: list[dict[str, Any]], lost: dict[str, Any], partial: Path) -> None:

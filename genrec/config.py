@@ -301,6 +301,9 @@ class Evaluate(Section):
     ranking: Literal["beam", "exact"] = knob(
         "beam", "exact: beside each language model, <model>_exact scores every item, and what the beams lost is told"
     )
+    index: Literal["sids", "sids_grown"] = knob(
+        "sids", "sids_grown: language models choose among new items too and leave retired ones out (sids.add, retire)"
+    )
     base_model: Path | None = knob(None, "model directory to score as the row 'sft', not the run's own")
     split: Literal["valid", "test"] = knob("test", "which held-out rows")
     num_beams: int = knob(50, "beams of constrained search", ge=1)

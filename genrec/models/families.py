@@ -9,6 +9,7 @@ from typing import Protocol
 
 from genrec import artifacts
 from genrec.config import Config
+from genrec.data.grown import grown_dir
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import Recommendations
@@ -109,6 +110,8 @@ def fingerprints_read(config: Config) -> dict[str, str]:
     """What the chosen models are made of, as far as it exists: {"sids": ..., "sft": ..., "base_model": ...}."""
     manifests = {stage: artifacts.read_manifest(stage_dir(config, stage)) for stage in stages_read(config)}
     found = {stage: manifest.fingerprint for stage, manifest in manifests.items() if manifest}
+    if config.evaluate.index == "sids_grown" and grown_dir(config).exists():
+        found["sids_grown"] = artifacts.directory_fingerprint(grown_dir(config))
     if config.evaluate.base_model:
         found["base_model"] = artifacts.directory_fingerprint(config.evaluate.base_model)
     return found

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from genrec import artifacts
 from genrec.artifacts import ArtifactError
 from genrec.config import Config
+from genrec.data.grown import load_grown
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder, prompt_fingerprint
 from genrec.data.sequences import Examples
@@ -149,12 +150,13 @@ def once_each(history: np.ndarray) -> np.ndarray:
 class Recommender:
     """A GenerativeModel with the settings of one evaluation, behind the face all families share."""
 
-    def __init__(self, model: GenerativeModel, decoding: Decoding):
+    def __init__(self, model: GenerativeModel, decoding: Decoding, allowed: np.ndarray | None = None):
         self.model = model
         self.decoding = decoding
+        self.allowed = allowed
 
     def recommend(self, examples: Examples, k: int) -> Recommendations:
-        return self.model.recommend(examples, k, self.decoding)
+        return self.model.recommend(examples, k, self.decoding, self.allowed)
 
 
 def save_card(directory: Path, card: Card, index: SidIndex) -> None:
@@ -195,9 +197,13 @@ def load_generative(model_dir: Path, config: Config, data: Prepared, exact: bool
     device = pick_device(config.run.device)
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     model, tokenizer = load_pretrained(str(model_dir), dtype)
-    texts = make_texts(data, load_index(model_dir / artifacts.SID_INDEX), card.source, card.profile)
+    index, allowed = load_index(model_dir / artifacts.SID_INDEX), None
+    if config.evaluate.index == "sids_grown":
+        grown = load_grown(config, index)
+        index, allowed = grown.index, grown.allowed
+    texts = make_texts(data, index, card.source, card.profile)
     generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
     settings = config.evaluate
     knobs = ("num_beams", "batch_size", "normalisation", "exact_memory", "filter_seen")
     decoding = Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})
-    return Recommender(generative, decoding)
+    return Recommender(generative, decoding, allowed)

@@ -39,6 +39,7 @@ from genrec.artifacts import (
 )
 from genrec.config import Config
 from genrec.data.catalog import Catalog
+from genrec.data.grown import grown_dir
 from genrec.data.item_json import read_item_json, write_item_json
 from genrec.models.item_encoder import save_whole
 from genrec.quantizers.collisions import reassign
@@ -83,7 +84,7 @@ def grow_run(config: Config) -> Path:
     """New items of sids.add, retired ones of sids.retire -> <run>/sids_grown, in place of an earlier one."""
     frozen = stage_dir(config, STAGE)
     manifest = require(frozen, "rq/generate_indices.py")
-    target = frozen.with_name("sids_grown")
+    target = grown_dir(config)
     base = target if target.exists() else frozen
     done = read_report(target)
     added = read_added(config, done)
@@ -105,7 +106,7 @@ def plan(config: Config) -> None:
     """Says what `grow_run` would do, with its own refusals, and writes nothing."""
     frozen = stage_dir(config, STAGE)
     require(frozen, "rq/generate_indices.py")
-    target = frozen.with_name("sids_grown")
+    target = grown_dir(config)
     base = target if target.exists() else frozen
     added = read_added(config, read_report(target))
     count = len(added) if added is not None else 0

@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,13 +15,16 @@ import evaluate
 from genrec import artifacts, stage
 from genrec.commandline import Command
 from genrec.config import ROOT
+from genrec.data.catalog import Catalog
+from genrec.data.grown import grown_dir
 from genrec.data.prompts import prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.evaluation.predictions import read_predictions
 from genrec.models.families import fingerprints_read
 from genrec.models.generative import Card, save_card
 from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
-from genrec.sids import load_index
+from genrec.quantizers.grow import join, write_grown
+from genrec.sids import load_index, make_index, save_index
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
 
@@ -26,7 +32,10 @@ from tests.small_shop import small_config, small_shop, write_data, write_sids
 def ready(tmp_path_factory):
     """A run with data, SIDs and a model of random weights; returns what makes its config."""
     home = tmp_path_factory.mktemp("run")
-    config, shop = small_config(home / "run", sft={"scratch": {"hidden_size": 16, "num_layers": 1}}), small_shop()
+    config, shop = (
+        small_config(home / "run", sft={"scratch": {"hidden_size": 16, "num_layers": 1}}),
+        small_shop(num_items=17),
+    )
     write_data(config, shop)
     write_sids(config, shop)
     sids = stage.stage_dir(config, "sids")
@@ -38,7 +47,7 @@ def ready(tmp_path_factory):
     model.save_pretrained(home / "model")
     tokenizer.save_pretrained(home / "model")
     fingerprint = artifacts.read_manifest(sids).fingerprint
-    card = Card(fingerprint, prompt_fingerprint(), config.data.source, cutoff_len=256, profile="none")
+    card = Card(fingerprint, prompt_fingerprint(), config.data.source, cutoff_len=256, profile=[])
     save_card(home / "model", card, texts.index)
 
     def make(**options):
@@ -87,3 +96,41 @@ def test_two_processes_write_what_one_writes(ready, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("Five users") == 1
     assert {name: (directory / name).read_bytes() for name in alone} == alone
+
+
+@pytest.fixture
+def grown(ready):
+    """Three new items beside the 17 of the shop, and two old ones retired."""
+    config = ready()
+    sids = stage.stage_dir(config, "sids")
+    index, catalog = load_index(sids / artifacts.SID_INDEX), small_shop(num_items=17).catalog
+    free = [codes for codes in product(*map(range, index.sizes)) if codes not in set(map(tuple, index.codes.tolist()))]
+    codes = np.concatenate([index.codes, free[:3]])
+    texts = np.array([f"new item {item}" for item in range(3)], dtype=object)
+    allowed = np.ones(len(codes), dtype=bool)
+    allowed[[4, 7]] = False
+    whole = join(catalog, Catalog(texts, texts, texts, texts, texts))
+    write_grown(config, grown_dir(config), make_index(codes, index.sizes), whole, allowed, {})
+    yield allowed
+    shutil.rmtree(grown_dir(config))
+
+
+@pytest.mark.parametrize("ranking", ["beam", "exact"])
+def test_new_items_are_recommended_and_retired_ones_are_not(ready, grown, ranking):
+    directory = run(ready(models=["popular", "sft"], index="sids_grown", ranking=ranking, num_beams=50))
+    listed = read_predictions(directory / ("sft_exact" if ranking == "exact" else "sft"))[1].item
+    for row in listed:
+        assert sorted(row[row >= 0]) == np.flatnonzero(grown).tolist()
+    last = json.loads((directory / "sft" / "eval_results.jsonl").read_text().splitlines()[0])
+    assert len(last["predictions"]) == grown.sum()
+    assert read_predictions(directory / "popular")[1].item.max() < len(grown)
+    old = read_predictions(run(ready(num_beams=50)) / "sft")[1].item
+    assert old.max() == len(grown) - 4 and {4, 7} <= set(old[0].tolist())
+
+
+def test_a_grown_catalogue_of_other_sids_is_refused(ready, grown):
+    config = ready(index="sids_grown")
+    index = load_index(grown_dir(config) / artifacts.SID_INDEX)
+    save_index(make_index(index.codes[::-1], index.sizes), grown_dir(config) / artifacts.SID_INDEX)
+    with pytest.raises(artifacts.ArtifactError, match="did not grow from the semantic IDs in use"):
+        run(config)
