@@ -10,6 +10,7 @@ tokens, sid_index.npz). A killed run goes on from its newest checkpoint when the
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     set_seed(config.run.seed)
     data = load_prepared(config)
     index = load_index(stage.stage_dir(config, "sids") / artifacts.SID_INDEX)
-    texts = make_texts(data, index, config.data.source, config.sft.profile)
+    texts = replace(
+        make_texts(data, index, config.data.source, config.sft.profile), preferences=preferences(config, data)
+    )
     model, tokenizer = make_model(config, texts)
     model = attach(model, sid_vocabulary(tokenizer, index), config.sft)
     if not takes_trees(model):
@@ -90,8 +93,34 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     return leave_checkpoints(directory)
 
 
+def preferences(config: Config, data: Any) -> Any:
+    """Texts about users for preference_to_sid, those of this run's data; None where the task is not trained."""
+    from genrec.data.given_texts import SNAPSHOTS, read_preferences
+
+    path = config.sft.preferences
+    if not config.sft.tasks.get("preference_to_sid"):
+        return None
+    artifact = artifacts.require(stage.stage_dir(config, "data"), "data/prepare.py").fingerprint
+    found, line = read_preferences(path, artifact, data.sequences, data.seen)
+    stage.note("sft", line)
+    if not (found.newest(data.splits["train"]) >= 0).any():
+        raise ArtifactError(
+            f"{path} has no text that a train target may follow: each knows all train events of its user. "
+            f"{SNAPSHOTS} beside it would; run llm_generator.py with --snapshots 3"
+        )
+    return found
+
+
 def sources(config: Config) -> dict[str, str]:
-    """Fingerprint of a base model that lies in a local directory or GGUF file."""
+    """Fingerprints of the base model, where it lies in a local directory or GGUF file, and of texts about users."""
+    from genrec.data.given_texts import SNAPSHOTS
+
+    path = config.sft.preferences
+    files = {"preferences": path, "snapshots": path.with_name(SNAPSHOTS)} if path else {}
+    return base_model(config) | {name: artifacts.sha256(file) for name, file in files.items() if file.is_file()}
+
+
+def base_model(config: Config) -> dict[str, str]:
     from genrec.models.gguf import gguf_file
 
     if config.sft.train_from_scratch:

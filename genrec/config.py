@@ -175,6 +175,7 @@ TaskName = Literal[
     "title_history_to_title",
     "title_to_sid",
     "description_to_sid",
+    "preference_to_sid",
     "sid_to_title",
 ]
 Share = Annotated[float, Field(ge=0)]
@@ -197,6 +198,9 @@ class Sft(Section):
     tasks: dict[TaskName, Share] = knob(
         {"sid_to_sid": 1.0, "title_to_sid": 1.0, "sid_to_title": 1.0, "sid_to_next_title": 1.0},
         "rows of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none",
+    )
+    preferences: Path | None = knob(
+        None, "user_preferences.json of this run (UR4Rec/models/llm_generator.py --run_dir), for preference_to_sid"
     )
     pack: Literal["none", "exact", "windows"] = knob(
         "exact",
@@ -429,6 +433,10 @@ def check_together(config: Config) -> None:
     if sft.batch_size % sft.micro_batch_size:
         raise ConfigError(
             f"sft.batch_size {sft.batch_size} is not a multiple of sft.micro_batch_size {sft.micro_batch_size}"
+        )
+    if sft.tasks.get("preference_to_sid") and sft.preferences is None:
+        raise ConfigError(
+            "sft.tasks.preference_to_sid reads sft.preferences, which is empty; name a file, or drop the task"
         )
     if sft.freeze_LLM and (sft.lora.r or sft.train_from_scratch):
         other = f"sft.lora.r {sft.lora.r}" if sft.lora.r else "sft.train_from_scratch True"

@@ -28,6 +28,7 @@ INSTRUCTIONS = {
     ("title history", "sid"): "Predict the semantic ID of the next {item} from the titles {bought}, oldest first.",
     ("title history", "title"): "Predict the title of the next {item} from the titles {bought}, oldest first.",
     ("title", "sid"): "Give the semantic ID of the {item} with this title.",
+    ("preference", "sid"): "Predict the semantic ID of a next {item} from what is said of the user.",
     ("description", "sid"): "Give the semantic ID of the {item} with this description.",
     ("sid", "title"): "Give the title of the {item} with this semantic ID.",
 }

@@ -13,6 +13,7 @@ import numpy as np
 
 from genrec.data import prompts
 from genrec.data.catalog import Catalog
+from genrec.data.given_texts import Preferences
 from genrec.data.prepared import Prepared
 from genrec.data.profile import Profile, make_profile
 from genrec.data.prompts import Prompt
@@ -22,7 +23,9 @@ from genrec.sids import SidIndex
 
 @dataclass(frozen=True)
 class Task:
-    """`given`: "sid history" | "title history" (rows: examples), "sid" | "title" | "description" (rows: items)."""
+    """`given`: "sid history" | "title history" (rows: examples), "sid" | "title" | "description" (rows: items),
+    "preference" (rows: texts about users, Texts.preferences).
+    """
 
     given: str
     wanted: str  # "sid" | "title"
@@ -39,6 +42,7 @@ TASKS = {
     "title_history_to_title": Task("title history", "title"),
     "title_to_sid": Task("title", "sid"),
     "description_to_sid": Task("description", "sid"),
+    "preference_to_sid": Task("preference", "sid"),
     "sid_to_title": Task("sid", "title"),
 }
 RECOMMEND = TASKS["sid_to_sid"]  # the task that evaluation and serving ask
@@ -52,9 +56,10 @@ class Texts:
     index: SidIndex
     source: str  # data.source, for the nouns
     profile: Profile | None = None
+    preferences: Preferences | None = None  # of sft.preferences, while training
 
     def prompt(self, task: Task, items: np.ndarray, user: int = -1) -> Prompt:
-        """The prompt of a task about `items`: a history (oldest first, -1 ignored) of a user, or one item."""
+        """The prompt of a task about `items`: a history (oldest first, -1 ignored) of a user, one item, or one text."""
         parts = tuple(self.part(task.given, int(item)) for item in items if item >= 0)
         return Prompt(prompts.head(task.given, task.wanted, self.source), parts, self.tail(task, items, user))
 
@@ -68,6 +73,8 @@ class Texts:
     def part(self, given: str, item: int) -> str:
         if given.startswith("sid"):
             return self.index.text(item)
+        if given == "preference":
+            return str(self.preferences.text[item])
         text = self.catalog.text[item] if given == "description" else self.catalog.title[item]
         return f"{text}\n" if given == "title history" else str(text)
 

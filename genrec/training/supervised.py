@@ -23,7 +23,7 @@ from genrec.artifacts import ArtifactError, first_line
 from genrec.config import Config
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Sequences, Split, examples
-from genrec.data.tasks import TASKS, Task, Texts, copies, row_numbers, task_row
+from genrec.data.tasks import TASKS, Task, Texts, copies, drawn, row_numbers, task_row
 from genrec.evaluation.metrics import Recommendations, item_scores
 from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, chain, collate, grow, join, takes_trees
 from genrec.stage import installed, processes
@@ -92,10 +92,29 @@ def training_rows(
                 yield from packed_rows(
                     builder, task, sequences, train.take(copy), weight, config.data.max_history, settings.pack
                 )
+        elif task.given == "preference":
+            yield from preference_rows(builder, task, share, sequences, train, weight, rng)
         else:
             for row in row_numbers(task, share, len(train), builder.texts.catalog, rng):
                 of_user = (weight[train.end[row]], int(train.user[row])) if task.from_history else ()
                 yield builder.row(task, *task_row(task, cut, row), *of_user)
+
+
+def preference_rows(
+    builder: RowBuilder,
+    task: Task,
+    share: float,
+    sequences: Sequences,
+    train: Split,
+    weight: np.ndarray,
+    rng: np.random.Generator,
+) -> Iterator[TokenTree]:
+    """Targets after a text about their user, the newest one that knows nothing of them; others have no row."""
+    text = builder.texts.preferences.newest(train)
+    known = np.flatnonzero(text >= 0)
+    for row in known[drawn(len(known), share, rng)]:
+        end = train.end[row]
+        yield builder.row(task, text[row : row + 1], int(sequences.item[end]), weight[end])
 
 
 def packed_rows(

@@ -11,7 +11,9 @@ import torch
 from transformers import TrainingArguments
 
 from genrec.commandline import parse_strict
+from genrec.config import ConfigError
 from genrec.data.catalog import Catalog
+from genrec.data.given_texts import Preferences
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences, Split, examples
 from genrec.data.tasks import RECOMMEND, TASKS, Texts, make_texts, task_rows
@@ -161,6 +163,8 @@ def test_every_task_has_its_prompt_and_answer(texts, tokenizer, sequences):
     events, train = sequences
     builder = RowBuilder(tokenizer, texts, 512)
     for name, task in TASKS.items():
+        if task.given == "preference":
+            continue  # its rows are texts, below
         rows = list(task_rows(task, 1, examples(events, train, 5), texts.catalog, np.random.default_rng(0)))
         items, target = rows[-1]
         tree = builder.row(task, items, target)
@@ -169,6 +173,29 @@ def test_every_task_has_its_prompt_and_answer(texts, tokenizer, sequences):
         assert answer.endswith(tokenizer.eos_token) == (task.wanted == "title"), name
     described = list(task_rows(TASKS["description_to_sid"], 1, examples(events, train, 5), texts.catalog, np.random))
     assert len(described) == 4  # items without a description are not asked about
+
+
+def test_a_text_about_a_user_stands_before_later_targets_alone(texts, tokenizer, sequences):
+    """User b's text knows 2 of its events, c's two know 3 and 10; a has none."""
+    events, train = sequences
+    says = np.array(["Likes b.", "Early.", "Later."])
+    known = Preferences(np.array([1, 2, 2], np.int32), np.array([4, 10, 17]), says)
+    builder = RowBuilder(tokenizer, replace(texts, preferences=known), 512)
+    with pytest.raises(ConfigError, match="preference_to_sid reads sft.preferences, which is empty"):
+        parse_strict(["--sft.tasks", "{preference_to_sid: 1}"])
+    config = parse_strict(["--sft.tasks", "{preference_to_sid: 1}", "--sft.preferences", "p.json"]).config
+    rows = list(training_rows(config, builder, events, train, alike(events)))
+    expected = [
+        (f"Input:\n{text}\n### Response:\n", texts.index.text(int(events.item[end])))
+        for first, last, text in ((4, 7, says[0]), (10, 17, says[1]), (17, 21, says[2]))
+        for end in train.end
+        if first <= end < last
+    ]
+    for row, (asked, answer) in zip(rows, expected, strict=True):
+        assert asked in tokenizer.decode(row.ids)
+        assert tokenizer.decode(row.labels) == answer
+    config.sft.tasks["preference_to_sid"] = 2.0
+    assert len(list(training_rows(config, builder, events, train, alike(events)))) == 2 * len(expected)
 
 
 def test_shares_draw_and_repeat_rows(texts, sequences):
