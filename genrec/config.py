@@ -299,9 +299,20 @@ class Evaluate(Section):
 
     models: list[
         Literal[
-            "popular", "popular_recent", "last_item", "item_knn", "sasrec", "sasrec_text", "sasrec_bce", "sft", "rl"
+            "popular",
+            "popular_recent",
+            "last_item",
+            "item_knn",
+            "sasrec",
+            "sasrec_text",
+            "sasrec_bce",
+            "sft",
+            "rl",
+            "ensemble",
         ]
-    ] = knob(["popular", "last_item", "sft"], "rows of the table, also as a,b,c", min_length=1)
+    ] = knob(
+        ["popular", "last_item", "sft"], "rows of the table, also as a,b,c; ensemble mixes sft and sasrec", min_length=1
+    )
     ranking: Literal["beam", "exact"] = knob(
         "beam", "exact: beside each language model, <model>_exact scores every item, and what the beams lost is told"
     )
@@ -316,6 +327,7 @@ class Evaluate(Section):
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
     normalisation: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
     filter_seen: bool = knob(False, "language models leave out the items of the history")
+    ensemble_weight: float = knob(0.5, "ensemble: weight of sft's probabilities, the rest is sasrec's", ge=0, le=1)
     recent_share: float = knob(0.1, "popular_recent counts this latest share of the training events", gt=0, le=1)
 
     split_models = field_validator("models", mode="before")(comma_list)

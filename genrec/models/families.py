@@ -70,6 +70,13 @@ def generative_loader(stage: str, exact: bool = False) -> Callable[[Config, Prep
     return load
 
 
+def load_ensemble(config: Config, data: Prepared) -> Recommender:
+    from genrec.models.ensemble import Ensemble
+
+    language, sequential = (FAMILIES[name].load(config, data) for name in ("sft", "sasrec"))
+    return Ensemble(language, sequential, config.evaluate.ensemble_weight)
+
+
 FAMILIES: dict[str, Family] = {
     "popular": Family(load_popular),
     "popular_recent": Family(load_popular_recent),
@@ -82,6 +89,7 @@ FAMILIES: dict[str, Family] = {
     "sft_exact": Family(generative_loader("sft", exact=True), reads=("sids", "sft")),
     "rl": Family(generative_loader("rl"), reads=("sids", "rl")),
     "rl_exact": Family(generative_loader("rl", exact=True), reads=("sids", "rl")),
+    "ensemble": Family(load_ensemble, reads=("sids", "sft", "sequential")),
 }
 
 
