@@ -7,20 +7,19 @@
 prefix-dictionary processor. `vocab` and `trie` are our trainer under the two normalisations; `vocab` computes what
 `trl` does, and how nearly is printed: answers in common, and how far the two updates are apart. Random weights, 3,686
 items of 3 x 256 codes, prompts of 113 to 128 tokens, G = 16, plain SGD, reward diversity (it leaves no group dead).
-Seconds are CPU seconds. Memory is how far the peak of a process of its own rises above what it held before training
-(model and reference).
+Seconds are CPU seconds. Memory is how far the peak of the first step rises above what stood before it (model and
+reference); ours go first, so that they find no memory that another side has left.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -28,7 +27,16 @@ from benchmarks.decode import CODES, ITEMS, LEVELS, SHAPES, PrefixDictionary
 from benchmarks.sft import resident
 
 GROUP = 16
-SIDES = ("trl", "vocab", "trie")
+SIDES = ("trie", "vocab", "trl")
+
+
+class Step(NamedTuple):
+    """What one step took and what came of it."""
+
+    seconds: float  # of CPU
+    memory: float  # MiB
+    answers: set[tuple[int, ...]]  # prompt and answer
+    weights: dict[str, Any]
 
 
 class Bench:
@@ -123,21 +131,14 @@ class Bench:
 def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory() as scratch:
-        directory = Path(options.model or scratch)
-        bench = Bench(options, directory)
-        if options.alone:
-            print(peak_memory(bench, options.alone))
-            return
-        memory = {side: memory_of(side, directory) for side in options.sides}
-        seconds: dict[str, list[float]] = {side: [] for side in options.sides}
-        said: dict[str, tuple[set, Any]] = {}
+        bench = Bench(options, Path(scratch))
+        steps: dict[str, list[Step]] = {side: [] for side in options.sides}
         for _ in range(options.rounds):
-            for side, taken in seconds.items():
-                spent, said[side] = one_step(bench, side)
-                taken.append(spent)
-        if {"trl", "vocab"} <= set(said):
-            compare(bench, said["trl"], said["vocab"])
-    report(options, {side: statistics.median(taken) for side, taken in seconds.items()}, memory)
+            for side, taken in steps.items():
+                taken.append(one_step(bench, side))
+        if {"trl", "vocab"} <= set(steps):
+            compare(bench, steps["trl"][0], steps["vocab"][0])
+    report(options, steps)
 
 
 def parse() -> argparse.Namespace:
@@ -147,55 +148,41 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, help="blocks, fewer than the shape's where memory is short")
     parser.add_argument("--prompts", type=int, default=16, help="prompts a step; completions are 16 times as many")
     parser.add_argument("--rounds", type=int, default=3, help="steps timed, all sides in turn; medians are printed")
-    parser.add_argument("--model", help=argparse.SUPPRESS)  # where the model lies already
-    parser.add_argument("--alone", help=argparse.SUPPRESS)  # one side, in the process whose memory is measured
     return parser.parse_args()
 
 
-def one_step(bench: Bench, side: str) -> tuple[float, tuple[set, Any]]:
-    """CPU seconds of one step, and what came of it: {(prompt and answer)} and the weights after it."""
+def one_step(bench: Bench, side: str) -> Step:
     import torch
     from transformers import PrinterCallback
 
     trainer = bench.trainer(side)
     trainer.remove_callback(PrinterCallback)
-    begin = time.process_time()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
+    before, begin = resident("VmRSS"), time.process_time()
     trainer.train()
-    spent = time.process_time() - begin
+    spent, peak = time.process_time() - begin, resident("VmHWM")
     batch = trainer._buffered_inputs[0]
     rows = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=-1).flatten(0, -2).tolist()
-    return spent, (set(map(tuple, rows)), trainer.model.state_dict())
+    return Step(spent, peak - before, {tuple(row) for row in rows}, trainer.model.state_dict())
 
 
-def compare(bench: Bench, theirs: tuple[set, Any], ours: tuple[set, Any]) -> None:
+def compare(bench: Bench, theirs: Step, ours: Step) -> None:
     start = bench.trainer("vocab").model.state_dict()
-    apart = sum((theirs[1][name] - ours[1][name]).square().sum() for name in start) ** 0.5
-    length = sum((theirs[1][name] - start[name]).square().sum() for name in start) ** 0.5
-    alike = len(theirs[0] & ours[0]) / len(theirs[0])
+    apart = sum((theirs.weights[name] - ours.weights[name]).square().sum() for name in start) ** 0.5
+    length = sum((theirs.weights[name] - start[name]).square().sum() for name in start) ** 0.5
+    alike = len(theirs.answers & ours.answers) / len(theirs.answers)
     print(f"answers in common {alike:.1%}, updates apart {apart / length:.1e} of their length")
 
 
-def memory_of(side: str, directory: Path) -> float:
-    """MiB that training adds, measured in a process that runs this side alone."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--model", str(directory), "--alone", side]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-
-
-def peak_memory(bench: Bench, side: str) -> float:
-    trainer = bench.trainer(side)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
-    before = resident("VmRSS")
-    trainer.train()
-    return resident("VmHWM") - before
-
-
-def report(options: argparse.Namespace, seconds: dict[str, float], memory: dict[str, float]) -> None:
-    first = next(iter(seconds))
+def report(options: argparse.Namespace, steps: dict[str, list[Step]]) -> None:
+    seconds = {side: statistics.median(step.seconds for step in taken) for side, taken in steps.items()}
+    memory = {side: taken[0].memory for side, taken in steps.items()}
+    last = list(steps)[-1]
     print(f"{options.shape}, {options.prompts} prompts a step, G = {GROUP}")
-    print(f"| {'side':6} | prompts/CPU s | times {first} | MiB | share of {first} |\n|---|---|---|---|---|")
+    print(f"| {'side':6} | prompts/CPU s | times {last} | MiB | share of {last} |\n|---|---|---|---|---|")
     for side, taken in seconds.items():
         speed, more = f"{options.prompts / taken:8.2f}", f"{memory[side]:6.0f}"
-        print(f"| {side:6} | {speed} | {seconds[first] / taken:5.1f} | {more} | {memory[side] / memory[first]:5.2f} |")
+        print(f"| {side:6} | {speed} | {seconds[last] / taken:5.1f} | {more} | {memory[side] / memory[last]:5.2f} |")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ RL_STEPS = [
     "--rl.train_batch_size",
     "32",
     "--rl.reward_type",
-    "prefix",
+    "diversity",
     "--rl.test_during_training",
     "False",
     "--rl.valid_size",
