@@ -284,7 +284,7 @@ class Rl(Section):
     kl_limit: float = knob(1.0, "stop when the KL to the reference passes this many nats a token; 0 never stops", ge=0)
     bf16: bool | Literal["auto"] = knob("auto", "bfloat16 arithmetic; auto: on GPUs that have it")
     gradient_checkpointing: bool = knob(False, "less memory, more time", result=False)
-    trainer: dict[str, Any] = knob({}, "passed to trl.GRPOConfig, names unchanged")
+    trainer: dict[str, Any] = knob({}, "passed to trl.GRPOConfig, names unchanged (loss_type, scale_rewards, ...)")
     replay: int = knob(
         0, "train nothing: groups of this many prompts, and the share each reward leaves dead", ge=0, result=False
     )

@@ -259,9 +259,20 @@ def test_loss_flags_reach_trl(tmp_path):
     assert made(reward_type={"ranking": 1, "diversity": 0.1}).reward_weights == [1, 0.1]
 
 
-@pytest.mark.parametrize("loss", [{"dapo": True}, {"gspo": True}, {"trainer": {"loss_type": "dr_grpo"}}, {"beta": 0}])
-def test_every_loss_trains(shop, tmp_path, loss):
-    model, told = run(shop, tmp_path, configured(tmp_path, **loss), rising())
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dapo": True},
+        {"gspo": True},
+        {"trainer": {"loss_type": "dr_grpo", "scale_rewards": "none"}},
+        {"beta": 0},
+        {"bf16": True},
+        {"gradient_checkpointing": True},
+    ],
+    ids=str,
+)
+def test_every_loss_and_arithmetic_trains(shop, tmp_path, changes):
+    model, told = run(shop, tmp_path, configured(tmp_path, **changes), rising())
     assert told["best_step"] == 4
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
