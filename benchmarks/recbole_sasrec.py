@@ -45,20 +45,21 @@ def main(directory: Path, width: int, epochs: int, seed: int) -> None:
     model = SASRec(config, train.dataset)
     trainer = Trainer(config, model)
     history = np.load(directory / "history.npy", allow_pickle=False)
-    scores, passed, began = [-1.0], [], time.process_time()
+    scores, passed, began = [], [], time.process_time()
 
     def keep(epoch: int, score: float) -> None:
+        """After each epoch: lists of the best one, and how far it is, so that a run may be ended at any time."""
         passed.append(time.process_time() - began - sum(listing))
-        if score > max(scores):
-            before = time.process_time()
-            np.save(directory / "listed.npy", lists(model, dataset, history))
-            listing.append(time.process_time() - before)
         scores.append(score)
+        before = time.process_time()
+        if score == max(scores):
+            np.save(directory / "listed.npy", lists(model, dataset, history))
+        made = {"rows": len(train.dataset), "epochs": len(passed), "seconds": passed[-1], "valid": scores}
+        (directory / "made.json").write_text(json.dumps(made))
+        listing.append(time.process_time() - before)
 
     listing: list[float] = []  # seconds that are no part of training
     trainer.fit(train, valid, saved=False, verbose=False, callback_fn=keep)
-    made = {"rows": len(train.dataset), "epochs": len(passed), "seconds": passed[-1], "valid": scores[1:]}
-    (directory / "made.json").write_text(json.dumps(made))
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
     python benchmarks/sequential.py features                       TencentGR's training step against plain Python loops
     python benchmarks/sequential.py ranking                        100,000 users x 100,000 items, time and memory
-    python benchmarks/sequential.py recbole --run_dir RUN --recbole PYTHON
+    python benchmarks/sequential.py recbole --run_dir RUN --recbole PYTHON --out OUT
                                                                    SASRec against RecBole's on a prepared run
 
 Everything is timed in CPU seconds of one process and one thread, so that other work on the machine does not count.
@@ -31,6 +31,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from genrec.artifacts import read_json, write_json
 from genrec.config import ROOT
 from genrec.evaluation.metrics import Recommendations, item_scores
 from tencentgr import files, generator
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000, help="ranking: items (default 100000)")
     parser.add_argument("--run_dir", type=Path, help="recbole: a run that data/prepare.py has prepared")
     parser.add_argument("--recbole", type=Path, help="recbole: the python that has recbole")
+    parser.add_argument("--out", type=Path, help="recbole: where both are kept; what is there is not trained again")
     parser.add_argument("--hidden", type=int, default=64, help="recbole: width of both (default 64)")
     parser.add_argument("--epochs", type=int, default=30, help="recbole: its most epochs (default 30)")
     parser.add_argument("--seed", type=int, default=42)
@@ -257,34 +259,23 @@ def recbole(asked: argparse.Namespace) -> None:
     from tencentgr.runs import config_of
 
     config = config_of(asked.run_dir)
-    config.run.seed, config.sequential.hidden, config.sequential.epochs = (
-        asked.seed,
-        asked.hidden,
-        config.sequential.epochs,
-    )
-    data, test = load_prepared(config), None
+    config.run.seed, config.sequential.hidden = asked.seed, asked.hidden
+    data = load_prepared(config)
     test = data.examples("test")
-    with tempfile.TemporaryDirectory() as directory:
-        mine, theirs = Path(directory) / "ours", Path(directory) / "recbole"
-        mine.mkdir(), theirs.mkdir()
-        spent = seconds(lambda: train_sasrec("sasrec", config, data, mine))
-        epochs = read_training(mine).epoch
-        ours = item_scores(load_sasrec(mine, "cpu").recommend(test, 50), test.target)
+    mine, theirs = asked.out / "ours", asked.out / "recbole"
+    mine.mkdir(parents=True, exist_ok=True)
+    theirs.mkdir(exist_ok=True)
+    if not (mine / "seconds.json").exists():
+        write_json(mine / "seconds.json", seconds(lambda: train_sasrec("sasrec", config, data, mine)))
+    spent, epochs = read_json(mine / "seconds.json"), read_training(mine).epoch
+    ours = item_scores(load_sasrec(mine, "cpu").recommend(test, 50), test.target)
+    if not (theirs / "made.json").exists():
         write_atomic(data, theirs)
         script = str(ROOT / "benchmarks/recbole_sasrec.py")
-        command = [
-            str(asked.recbole),
-            "-W",
-            "ignore",
-            script,
-            str(theirs),
-            str(asked.hidden),
-            str(asked.epochs),
-            str(asked.seed),
-        ]
+        command = [str(asked.recbole), "-W", "ignore", script, str(theirs.resolve())]
+        command += [str(asked.hidden), str(asked.epochs), str(asked.seed)]
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=theirs)
-        made = json.loads((theirs / "made.json").read_text())
-        listed = np.load(theirs / "listed.npy", allow_pickle=False)
+    made, listed = read_json(theirs / "made.json"), np.load(theirs / "listed.npy", allow_pickle=False)
     falling = np.broadcast_to(-np.arange(listed.shape[1], dtype=np.float32), listed.shape)
     other = item_scores(Recommendations(listed, falling), test.target)
     targets = int(data.seen.sum()) - len(data.sequences)  # every event of training but a user's first
@@ -300,7 +291,7 @@ def recbole(asked: argparse.Namespace) -> None:
 
 def write_atomic(data, directory: Path) -> None:
     """RecBole's files of given splits: a row is a history (list of items) and its target."""
-    (directory / "shop").mkdir()
+    (directory / "shop").mkdir(exist_ok=True)
     for split in ("train", "valid", "test"):
         rows = data.examples(split)
         lines = ["user_id:token\titem_id_list:token_seq\titem_id:token"]
