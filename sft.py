@@ -94,14 +94,14 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
 
 def preferences(config: Config, data: Any) -> Any:
-    """Texts about users for preference_to_sid, those of this run's data; None where the task is not trained."""
-    from genrec.data.given_texts import SNAPSHOTS, read_preferences
+    """Texts about users, those of this run's data; None where no task reads them."""
+    from genrec.data.given_texts import SNAPSHOTS, read_training_preferences
 
     path = config.sft.preferences
-    if not config.sft.tasks.get("preference_to_sid"):
+    if not any(share for name, share in config.sft.tasks.items() if "preference" in name):
         return None
     artifact = artifacts.require(stage.stage_dir(config, "data"), "data/prepare.py").fingerprint
-    found, line = read_preferences(path, artifact, data.sequences, data.seen)
+    found, line = read_training_preferences(path, artifact, data)
     stage.note("sft", line)
     if not (found.newest(data.splits["train"]) >= 0).any():
         raise ArtifactError(

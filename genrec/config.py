@@ -176,6 +176,8 @@ TaskName = Literal[
     "title_to_sid",
     "description_to_sid",
     "preference_to_sid",
+    "sid_and_preference_to_sid",
+    "sid_to_preference",
     "sid_to_title",
 ]
 Share = Annotated[float, Field(ge=0)]
@@ -200,7 +202,9 @@ class Sft(Section):
         "rows of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none",
     )
     preferences: Path | None = knob(
-        None, "user_preferences.json of this run (UR4Rec/models/llm_generator.py --run_dir), for preference_to_sid"
+        None,
+        "texts about users, for tasks with `preference`: user_preferences.json of this run (UR4Rec/models/"
+        "llm_generator.py --run_dir), or rows {user, split, user_preference, context: {history_items, target_item}}",
     )
     pack: Literal["none", "exact", "windows"] = knob(
         "exact",
@@ -446,9 +450,10 @@ def check_together(config: Config) -> None:
         raise ConfigError(
             f"sft.batch_size {sft.batch_size} is not a multiple of sft.micro_batch_size {sft.micro_batch_size}"
         )
-    if sft.tasks.get("preference_to_sid") and sft.preferences is None:
+    about_users = [name for name, share in sft.tasks.items() if share and "preference" in name]
+    if about_users and sft.preferences is None:
         raise ConfigError(
-            "sft.tasks.preference_to_sid reads sft.preferences, which is empty; name a file, or drop the task"
+            f"sft.tasks.{about_users[0]} reads sft.preferences, which is empty; name a file, or drop the task"
         )
     if sft.freeze_LLM and (sft.lora.r or sft.train_from_scratch):
         other = f"sft.lora.r {sft.lora.r}" if sft.lora.r else "sft.train_from_scratch True"

@@ -3,13 +3,15 @@
 A text about a user names what the user liked, so it gives those items away: it may be read for later targets alone.
 user_preferences.json {user: text} knows a user's training events, all of them, and serves the held-out targets;
 user_preference_snapshots.json {user: {n: text}} knows the first n events, and serves training from the next one on.
-made_of.json beside them says from which data artifact they were made.
+made_of.json beside them says from which data artifact they were made. Or rows that each name their target, see
+`read_training_preferences`.
 
 U users, S texts, E examples
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +20,11 @@ import numpy as np
 
 from genrec.artifacts import ArtifactError, read_json
 from genrec.data.catalog import Catalog
+from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences, Split
 from genrec.data.texts import clean
 
+ROW_KEYS = {"user", "split", "user_preference", "context"}
 MADE_OF = "made_of.json"
 SNAPSHOTS = "user_preference_snapshots.json"
 
@@ -114,3 +118,64 @@ def read_snapshots(path: Path) -> dict[str, dict[int, str]]:
         }
     except (AttributeError, ValueError):
         raise ArtifactError(f'{path} must hold {{"user": {{"events": "text", ...}}, ...}}') from None
+
+
+def read_training_preferences(path: Path, data: str, prepared: Prepared) -> tuple[Preferences, str]:
+    """Texts about users in either form, and a line that counts. `data` is the fingerprint of the data artifact.
+
+    Rows {user, split, user_preference, context: {history_items, target_item}} name the target they were written
+    before, and only those of split "train" are read; an item is its number here (int) or the shop's own id (str).
+    """
+    rows = read_rows(path)
+    if rows is None:
+        return read_preferences(path, data, prepared.sequences, prepared.seen)
+    training = [row for row in rows if row["split"] == "train"]
+    targets = zip(targets_of(training, prepared), training, strict=True)
+    found = sorted((*target, clean(row["user_preference"])) for target, row in targets if target)
+    if not found:
+        raise ArtifactError(f"none of {len(rows):,} rows of {path} is a training row here; it belongs to other data")
+    user, end, text = (np.array(column) for column in zip(*found, strict=True))
+    line = f"{path}: {len(rows):,} rows, {len(training):,} of split train, {len(found):,} of them training rows here"
+    return Preferences(user.astype(np.int32), end.astype(np.int64), text), line
+
+
+def read_rows(path: Path) -> list[dict] | None:
+    """The rows of a JSONL file or a JSON list; None where the file holds one object."""
+    if path.suffix == ".jsonl":
+        try:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, json.JSONDecodeError) as error:
+            raise ArtifactError(f"{path} cannot be read: {error}") from None
+    else:
+        rows = read_json(path)
+    if isinstance(rows, dict):
+        return None
+    for number, row in enumerate(rows):
+        lacking = ROW_KEYS - set(row) if isinstance(row, dict) else ROW_KEYS
+        context = row["context"] if not lacking else None
+        if lacking or not isinstance(context, dict) or not {"history_items", "target_item"} <= set(context):
+            form = "{user, split, user_preference, context: {history_items, target_item}}"
+            raise ArtifactError(f"{path}: row {number} must be {form}")
+    return rows
+
+
+def targets_of(rows: list[dict], prepared: Prepared) -> list[tuple[int, int] | None]:
+    """(user, event) of the training target each row was written before, the one with its history; None: no such."""
+    sequences, train = prepared.sequences, prepared.splits["train"]
+    named = (sequences.user_id, prepared.catalog.item_id)
+    users, items = ({str(name): number for number, name in enumerate(ids)} for ids in named)
+    ends: dict[int, list[int]] = {}
+    for user, end in zip(train.user.tolist(), train.end.tolist(), strict=True):
+        ends.setdefault(user, []).append(end)
+
+    def target(row: dict) -> tuple[int, int] | None:
+        user = users.get(str(row["user"]), -1)
+        asked = [*row["context"]["history_items"], row["context"]["target_item"]]
+        numbers = [item if isinstance(item, int) else items.get(item, -1) for item in asked]
+        for end in ends.get(user, []):
+            first = max(end - len(numbers) + 1, sequences.offset[user])
+            if sequences.item[first : end + 1].tolist() == numbers:
+                return user, end
+        return None
+
+    return [target(row) for row in rows]

@@ -28,6 +28,9 @@ INSTRUCTIONS = {
     ("title history", "sid"): "Predict the semantic ID of the next {item} from the titles {bought}, oldest first.",
     ("title history", "title"): "Predict the title of the next {item} from the titles {bought}, oldest first.",
     ("title", "sid"): "Give the semantic ID of the {item} with this title.",
+    ("sid history and preference", "sid"): "Predict the semantic ID of the next {item} from the {items} {bought}, "
+    "oldest first, and from what is said of the user.",
+    ("sid history", "preference"): "Say of the user what the {items} {bought} tell, oldest first.",
     ("preference", "sid"): "Predict the semantic ID of a next {item} from what is said of the user.",
     ("description", "sid"): "Give the semantic ID of the {item} with this description.",
     ("sid", "title"): "Give the title of the {item} with this semantic ID.",
@@ -35,6 +38,7 @@ INSTRUCTIONS = {
 HEAD = "### Instruction:\n{instruction}\n### Input:\n"
 TAIL = "\n### Response:\n"
 CONTINUED = ("sid history", "sid")  # its answer follows without a tail
+PREFERENCE = "\nThe user: {text}"
 PROFILE = "\nMostly {bought}: {favourites}"
 COMPANIONS = "\nOthers {bought} with these: {sids}"
 
@@ -76,9 +80,9 @@ def profile_tail(favourites: list[str], companions: list[str], source: str) -> s
 
 def prompt_fingerprint() -> str:
     """Hash of every text above; a model directory carries the one it was trained with."""
-    return hashlib.sha256(repr((NOUNS, INSTRUCTIONS, HEAD, TAIL, CONTINUED, PROFILE, COMPANIONS)).encode()).hexdigest()[
-        :16
-    ]
+    return hashlib.sha256(
+        repr((NOUNS, INSTRUCTIONS, HEAD, TAIL, CONTINUED, PREFERENCE, PROFILE, COMPANIONS)).encode()
+    ).hexdigest()[:16]
 
 
 class Encoder:

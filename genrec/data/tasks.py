@@ -24,15 +24,19 @@ from genrec.sids import SidIndex
 @dataclass(frozen=True)
 class Task:
     """`given`: "sid history" | "title history" (rows: examples), "sid" | "title" | "description" (rows: items),
-    "preference" (rows: texts about users, Texts.preferences).
+    "preference" | "sid history and preference" (rows: examples after a text about their user, Texts.preferences).
     """
 
     given: str
-    wanted: str  # "sid" | "title"
+    wanted: str  # "sid" | "title" | "preference"
 
     @property
     def from_history(self) -> bool:
         return self.given.endswith("history")
+
+    @property
+    def of_preference(self) -> bool:
+        return "preference" in self.given + self.wanted
 
 
 TASKS = {
@@ -43,6 +47,8 @@ TASKS = {
     "title_to_sid": Task("title", "sid"),
     "description_to_sid": Task("description", "sid"),
     "preference_to_sid": Task("preference", "sid"),
+    "sid_and_preference_to_sid": Task("sid history and preference", "sid"),
+    "sid_to_preference": Task("sid history", "preference"),
     "sid_to_title": Task("sid", "title"),
 }
 RECOMMEND = TASKS["sid_to_sid"]  # the task that evaluation and serving ask
@@ -58,9 +64,13 @@ class Texts:
     profile: Profile | None = None
     preferences: Preferences | None = None  # of sft.preferences, while training
 
-    def prompt(self, task: Task, items: np.ndarray, user: int = -1) -> Prompt:
-        """The prompt of a task about `items`: a history (oldest first, -1 ignored) of a user, one item, or one text."""
+    def prompt(self, task: Task, items: np.ndarray, user: int = -1, text: int = -1) -> Prompt:
+        """The prompt of a task about `items`: a history (oldest first, -1 ignored) of a user, or one item; and of one
+        text about the user, by its number."""
         parts = tuple(self.part(task.given, int(item)) for item in items if item >= 0)
+        if task.given.endswith("preference") and text >= 0:
+            said = str(self.preferences.text[text])
+            parts = (*parts, prompts.PREFERENCE.format(text=said)) if parts else (said,)
         return Prompt(prompts.head(task.given, task.wanted, self.source), parts, self.tail(task, items, user))
 
     def tail(self, task: Task, items: np.ndarray, user: int) -> str:
@@ -73,12 +83,13 @@ class Texts:
     def part(self, given: str, item: int) -> str:
         if given.startswith("sid"):
             return self.index.text(item)
-        if given == "preference":
-            return str(self.preferences.text[item])
         text = self.catalog.text[item] if given == "description" else self.catalog.title[item]
         return f"{text}\n" if given == "title history" else str(text)
 
     def answer(self, task: Task, item: int) -> str:
+        """`item` is the number of a text where that is wanted."""
+        if task.wanted == "preference":
+            return str(self.preferences.text[item])
         return self.index.text(item) if task.wanted == "sid" else str(self.catalog.title[item])
 
 

@@ -22,7 +22,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from genrec.artifacts import ArtifactError, first_line
 from genrec.config import Config
 from genrec.data.prompts import Encoder
-from genrec.data.sequences import Sequences, Split, examples
+from genrec.data.sequences import Examples, Sequences, Split, examples
 from genrec.data.tasks import TASKS, Task, Texts, copies, drawn, row_numbers, task_row
 from genrec.evaluation.metrics import Recommendations, item_scores
 from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, chain, collate, grow, join, takes_trees
@@ -43,14 +43,16 @@ class RowBuilder:
         self.cutoff_len = cutoff_len
 
     def answer(self, task: Task, item: int) -> list[int]:
-        """A SID has a fixed number of tokens and needs no end; a title ends with EOS."""
+        """A SID has a fixed number of tokens and needs no end; a text ends with EOS."""
         ids = self.encoder.piece(self.texts.answer(task, item))
         return ids if task.wanted == "sid" else [*ids, self.eos][: self.cutoff_len // 2]
 
-    def row(self, task: Task, items: np.ndarray, target: int, weight: float = 1.0, user: int = -1) -> TokenTree:
+    def row(
+        self, task: Task, items: np.ndarray, target: int, weight: float = 1.0, user: int = -1, text: int = -1
+    ) -> TokenTree:
         """One prompt, one answer."""
         answer = self.answer(task, target)
-        prompt = self.encoder.prompt(self.texts.prompt(task, items, user), self.cutoff_len - len(answer))
+        prompt = self.encoder.prompt(self.texts.prompt(task, items, user, text), self.cutoff_len - len(answer))
         return grow(prompt, [Branch(len(prompt), [], answer, float(weight))])
 
     def user(self, task: Task, items: np.ndarray, asked: np.ndarray, weights: np.ndarray, user: int) -> TokenTree:
@@ -92,8 +94,8 @@ def training_rows(
                 yield from packed_rows(
                     builder, task, sequences, train.take(copy), weight, config.data.max_history, settings.pack
                 )
-        elif task.given == "preference":
-            yield from preference_rows(builder, task, share, sequences, train, weight, rng)
+        elif task.of_preference:
+            yield from preference_rows(builder, task, share, cut, train, weight, rng)
         else:
             for row in row_numbers(task, share, len(train), builder.texts.catalog, rng):
                 of_user = (weight[train.end[row]], int(train.user[row])) if task.from_history else ()
@@ -104,7 +106,7 @@ def preference_rows(
     builder: RowBuilder,
     task: Task,
     share: float,
-    sequences: Sequences,
+    cut: Examples,
     train: Split,
     weight: np.ndarray,
     rng: np.random.Generator,
@@ -113,8 +115,9 @@ def preference_rows(
     text = builder.texts.preferences.newest(train)
     known = np.flatnonzero(text >= 0)
     for row in known[drawn(len(known), share, rng)]:
-        end = train.end[row]
-        yield builder.row(task, text[row : row + 1], int(sequences.item[end]), weight[end])
+        items = cut.history[row] if "history" in task.given else np.zeros(0, np.int64)
+        target = text[row] if task.wanted == "preference" else cut.target[row]
+        yield builder.row(task, items, int(target), weight[train.end[row]], int(train.user[row]), int(text[row]))
 
 
 def packed_rows(

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from transformers import TrainingArguments
 from genrec.commandline import parse_strict
 from genrec.config import ConfigError
 from genrec.data.catalog import Catalog
-from genrec.data.given_texts import Preferences
+from genrec.data.given_texts import Preferences, read_training_preferences
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences, Split, examples
 from genrec.data.tasks import RECOMMEND, TASKS, Texts, make_texts, task_rows
@@ -163,8 +164,8 @@ def test_every_task_has_its_prompt_and_answer(texts, tokenizer, sequences):
     events, train = sequences
     builder = RowBuilder(tokenizer, texts, 512)
     for name, task in TASKS.items():
-        if task.given == "preference":
-            continue  # its rows are texts, below
+        if task.of_preference:
+            continue  # they need texts, below
         rows = list(task_rows(task, 1, examples(events, train, 5), texts.catalog, np.random.default_rng(0)))
         items, target = rows[-1]
         tree = builder.row(task, items, target)
@@ -362,3 +363,52 @@ def test_sid_rows_begin_as_their_codebooks_do(texts, tokenizer, model):
     text = torch.ones(len(table), dtype=torch.bool)
     text[sids.token] = False
     assert torch.equal(table[text], before[text])
+
+
+# Texts about users
+
+
+def shop(texts, sequences):
+    events, train = sequences
+    return Prepared(texts.catalog, events, {"train": train, "valid": train.take([]), "test": train.take([])}, 50)
+
+
+def record(history, target, split="train", user="b", text="Likes brass."):
+    return {"user": user, "split": split, "user_preference": text,
+            "context": {"history_items": history, "target_item": target}}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_rows_about_users_find_their_training_target_and_no_other_split(texts, sequences, tmp_path, name):
+    events, train = sequences
+    items = events.item[2:7].tolist()  # of user b
+    rows = [
+        record(items[:2], items[2]),
+        record([f"Brass valve number {items[1]}"], items[2], text="By the shop's ids."),  # the history may be cut
+        record(items[:3], items[3], split="test", text="Secret."),
+        record(items[:1], items[4], text="No such history."),
+    ]
+    lines = "\n".join(map(json.dumps, rows))
+    (tmp_path / name).write_text(lines if name.endswith("l") else f"[{','.join(lines.splitlines())}]")
+    found, line = read_training_preferences(tmp_path / name, "", shop(texts, sequences))
+    assert list(zip(found.user, found.end, found.text, strict=True)) == [
+        (1, 4, "By the shop's ids."),
+        (1, 4, "Likes brass."),
+    ]
+    assert "4 rows, 3 of split train, 2 of them training rows here" in line
+
+
+def test_a_history_and_a_text_ask_for_the_sid_and_a_history_for_the_text(texts, tokenizer, sequences):
+    events, train = sequences
+    told = Preferences(np.array([1, 1], np.int32), np.array([4, 6]), np.array(["likes brass", "likes valves"]))
+    flags = ["--sft.tasks", "{sid_and_preference_to_sid: 1, sid_to_preference: 1}", "--sft.preferences", "x.json"]
+    builder = RowBuilder(tokenizer, replace(texts, preferences=told), 512)
+    rows = list(training_rows(parse_strict(flags).config, builder, events, train, alike(events)))
+    asked = train.end[(train.user == 1) & (train.end >= 4)].tolist()
+    assert len(rows) == 2 * len(asked) == 6
+    for row, end in zip(rows[:3], asked, strict=True):
+        prompt, said = tokenizer.decode(row.ids), "likes brass" if end < 6 else "likes valves"
+        assert tokenizer.decode(row.labels) == texts.index.text(events.item[end])
+        assert f"{texts.index.text(events.item[end - 1])}\nThe user: {said}\n### Response" in prompt
+    answers = [tokenizer.decode(row.labels) for row in rows[3:]]
+    assert answers == [text + tokenizer.eos_token for text in ["likes brass", "likes brass", "likes valves"]]
