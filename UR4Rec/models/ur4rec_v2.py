@@ -84,8 +84,9 @@ class UR4RecV2(nn.Module):
         shape = {"dim": retriever_output_dim, "max_seq_len": max_seq_len, "dropout": dropout}
         self.retriever = build_retriever(retriever, num_items, features, preferences, experts, top_k, shape)
         self.fusion = Fusion(sasrec_hidden_dim, retriever_output_dim, len(self.retriever.experts), initial_gate)
-        self.register_buffer("preference_row", torch.from_numpy(preferences.row) if preferences else None)
-        self.register_buffer("preference_end", torch.from_numpy(preferences.end) if preferences else None)
+        read = preferences if "preference" in self.retriever.experts else None
+        self.register_buffer("preference_row", torch.from_numpy(read.row) if read else None)
+        self.register_buffer("preference_end", torch.from_numpy(read.end) if read else None)
         self.to(checked_device(device))
 
     @property

@@ -152,6 +152,7 @@ def make_model(options: argparse.Namespace, item_metadata: dict, user_sequences:
 
     experts = tuple(filter(None, options.experts.split(",")))
     features = make_features(options, item_metadata)
+    reads_users = "preference" in experts and options.retriever != "multimodal"
     return UR4RecV2(
         len(item_metadata) + 1,
         sasrec_hidden_dim=options.sasrec_dim,
@@ -159,7 +160,7 @@ def make_model(options: argparse.Namespace, item_metadata: dict, user_sequences:
         retriever_output_dim=options.retriever_dim,
         device=options.device,
         features=features,
-        preferences=make_preferences(options, item_metadata, user_sequences) if "preference" in experts else None,
+        preferences=make_preferences(options, item_metadata, user_sequences) if reads_users else None,
         retriever=options.retriever,
         experts=experts,
         top_k=options.top_k,
