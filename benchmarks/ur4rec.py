@@ -23,6 +23,7 @@ SYSTEMS = {  # name -> experts beside SASRec; there are no posters here, so "all
     "description": ("description",),
     "preference": ("preference",),
     "all": ("preference", "description"),
+    "fixed": ("preference", "description"),  # "all", but the modules take turns step by step
     "ids": (),  # the control: the same retriever without any text
 }
 SHAPE = {"sasrec_hidden_dim": 64, "sasrec_num_heads": 2, "retriever_output_dim": 64, "dropout": 0.3}
@@ -54,18 +55,15 @@ class Bench:
         return plain_snapshots(self.item_metadata, self.user_sequences, cache=self.output_dir / "vectors")
 
     def run(self, seed: int, systems: list[str]) -> None:
-        fixed = {"use_adaptive_alternating": False}
         base = self.output_dir / str(seed)
         sasrec = base / "sasrec"
         self.train(seed, "ids", "pretrain_sasrec", None, sasrec, "sasrec")
         for system in systems:
-            alone, joint = base / f"{system}-retriever", base / system
+            alone = base / f"{'all' if system == 'fixed' else system}-retriever"
             self.train(seed, system, "pretrain_retriever", sasrec, alone, "retriever")
-            self.train(seed, system, "joint_finetune", alone, joint, "fused")
-            if system == "all":
-                self.train(seed, system, "joint_finetune", alone, base / "fixed", "fused", fixed)
+            self.train(seed, system, "joint_finetune", alone, base / system, "fused")
 
-    def train(self, seed, system, stage, start: Path | None, directory: Path, part: str, options=None) -> None:
+    def train(self, seed, system, stage, start: Path | None, directory: Path, part: str) -> None:
         """Train one stage from the weights in `start`, and rank the test rows by `part`."""
         from UR4Rec.evaluation import evaluate_full, write_full
         from UR4Rec.models.joint_trainer import JointTrainer
@@ -74,7 +72,8 @@ class Bench:
         if (directory / TRAINING).exists():
             return
         begin = time.process_time()
-        trainer = JointTrainer(self.model(seed, system, start), seed=seed, **RATES, **(options or {}))
+        model = self.model(seed, system, start)
+        trainer = JointTrainer(model, seed=seed, use_adaptive_alternating=system != "fixed", **RATES)
         progress = fit(trainer, *self.loaders[:2], {stage: EPOCHS[stage]}, PATIENCE[stage], directory)
         test = self.loaders[2]
         found = evaluate_full(part, lambda batch: trainer.score(batch, part), test, self.item_metadata)
@@ -131,10 +130,10 @@ def report(directory: Path, seeds: list[int]) -> str:
     if not done:
         return f"no seed is finished in {directory}"
     rows = [["system", *METRICS, "ndcg@10 - SASRec's", "relative", "hr@10 - SASRec's", "relative", "seeds ahead"]]
-    for system in ("sasrec", *SYSTEMS, "fixed"):
+    for system in ("sasrec", *SYSTEMS):
         if finished := [base for base in done if (base / system / TRAINING).exists()]:
             rows.append(row(finished, system))
-    both = [base for base in done if (base / "fixed" / TRAINING).exists()]
+    both = [base for base in done if all((base / name / TRAINING).exists() for name in ("all", "fixed"))]
     return f"{len(done)} seeds\n\n{align(rows)}\n\n{align(alternation(both))}"
 
 

@@ -150,7 +150,7 @@ class JointTrainer:
     # Steps
 
     def train_epoch(self, train_loader, epoch: int) -> dict[str, float]:
-        """One pass, in an order and with dropout that seed and epoch decide; mean of every loss over the steps."""
+        """One pass, in an order and with dropout that seed and epoch decide; mean of every loss over its steps."""
         torch.manual_seed((self.seed << 20) + epoch)
         if isinstance(train_loader, EpochLoader):
             train_loader.set_epoch(epoch)
@@ -158,7 +158,8 @@ class JointTrainer:
         steps = [self.train_step(batch) for batch in train_loader]
         if not steps:
             raise ValueError("the train loader gave no batch")
-        metrics = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
+        names = dict.fromkeys(name for step in steps for name in step)  # not every step has every loss
+        metrics = {name: float(np.mean([step[name] for step in steps if name in step])) for name in names}
         self.log({f"{self.stage}/{name}": value for name, value in metrics.items()}, self.global_step)
         return metrics
 

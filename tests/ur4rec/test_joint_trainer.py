@@ -70,6 +70,20 @@ def test_adaptive_alternation_sees_the_real_losses():
         )
 
 
+@pytest.mark.parametrize("first", ["sasrec", "retriever"])
+def test_an_epoch_of_turns_has_every_loss_whoever_begins(first):
+    """Its mean over the steps that have it: balance is a loss of the retriever's turns alone."""
+    made = trainer()
+    made.set_training_stage("joint_finetune")
+    made.adaptive_alternating.current_module = first
+    steps, one = [], made.train_step
+    made.train_step = lambda batch: steps.append(one(batch)) or steps[-1]
+    metrics = made.train_epoch(loaders()[0], 0)
+    balance = [step["balance_loss"] for step in steps if "balance_loss" in step]
+    assert 0 < len(balance) < len(steps)
+    assert metrics["balance_loss"] == pytest.approx(np.mean(balance))
+
+
 def first_step(stage: str, **options) -> tuple[dict[str, float], torch.Tensor]:
     """Losses of a stage's third step, and the retriever's weights after it."""
     made = trainer(**options)
