@@ -180,6 +180,11 @@ def child_scores(
     else:
         weight = head.weight[tokens]  # only the active level's rows
         level = (hidden @ weight.T).float()  # (B, k, K_level)
+    return of_children(level, code, real, normalisation)
+
+
+def of_children(level: Tensor, code: Tensor, real: Tensor, normalisation: str) -> Tensor:
+    """Scores of a level's codes (B, k, K_level) -> log-probabilities of the children that have them, (B, k, W)."""
     score = level.gather(-1, code.clamp(min=0)).masked_fill(code < 0, 0.0)
     if normalisation == "trie":
         score = score.masked_fill(~real, NEVER).log_softmax(-1)

@@ -4,7 +4,7 @@ B prompts, P prompt tokens, G answers a prompt, L levels, S = P + G (L - 1) toke
 
 A row holds the prompt (padded on the left) and the first L - 1 tokens of each answer as a branch; branches do not see
 one another. The LM head is never run over a row: the scores of one level's children are taken from the hidden states
-of the tokens before it, by the function that scores them in beam search.
+of the tokens before it, and normalised by the function that does so in beam search.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from genrec.artifacts import ArtifactError
-from genrec.models.beam import NEVER, SidVocabulary, scored_children
+from genrec.models.beam import NEVER, SidVocabulary, of_children
 from genrec.models.token_tree import visible
 from genrec.models.trie import Trie
 
@@ -45,16 +45,38 @@ def answer_scores(
     `owner` is the bare model where `model` is wrapped for several processes. Raises on an answer that is no item.
     """
     hidden = row_states(model, owner, *group_rows(prompt, real, answer))  # (B, S, d)
-    width, (B, G, L) = prompt.shape[1], answer.shape
-    branch = hidden[:, width:].reshape(B, G, L - 1, hidden.shape[-1])
-    node, levels = torch.zeros(B, 1, dtype=torch.long, device=prompt.device), []
-    for depth in range(L):
-        before = hidden[:, width - 1 : width] if depth == 0 else branch[:, :, depth - 1]  # (B, 1 or G, d)
-        child, code, score = scored_children(owner, trie, sids, node, before, depth, normalisation, None)
+    (B, G, L), node = answer.shape, torch.zeros(len(prompt), 1, dtype=torch.long, device=prompt.device)
+    levels = []
+    for depth, codes in enumerate(code_scores(owner, sids, hidden[:, prompt.shape[1] - 1 :], G, L, normalisation)):
+        child, legal = trie.children(depth, node)
+        code = trie.code[depth][child]  # (B, 1 or G, W)
+        score = of_children(codes, code, legal, normalisation)
         where = place_of(codes_of(sids, depth, answer[..., depth]), code, score)  # (B, G)
         levels.append(level_scores(score, where))
         node = child.expand(B, G, -1).gather(-1, where[..., None])[..., 0]
     return AnswerScores(*(torch.stack(part, dim=-1) for part in zip(*levels, strict=True)))
+
+
+def code_scores(
+    owner: nn.Module, sids: SidVocabulary, hidden: Tensor, G: int, L: int, normalisation: str
+) -> Iterator[Tensor]:
+    """States of the last prompt token and the branches (B, 1 + G (L - 1), d) -> level by level the scores of its codes.
+
+    (B, 1, K_level), then (B, G, K_level). The head's weight is touched once: each time costs a gradient of its size.
+    """
+    head = owner.get_output_embeddings()
+    if normalisation == "vocab":
+        logits = head(hidden).float()
+        every = logits[..., sids.token] - logits.logsumexp(-1, keepdim=True)  # (B, 1 + G (L - 1), codes of all levels)
+    else:
+        rows = head.weight[sids.token]  # (codes of all levels, d)
+    for depth in range(L):
+        places = slice(0, 1) if depth == 0 else slice(depth, None, L - 1)
+        codes = slice(sids.first[depth], sids.first[depth] + sids.sizes[depth])
+        if normalisation == "vocab":
+            yield every[:, places, codes]
+        else:
+            yield (hidden[:, places] @ rows[codes].T).float()
 
 
 def group_rows(prompt: Tensor, real: Tensor, answer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
