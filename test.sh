@@ -6,4 +6,4 @@ source setup_env.sh
 setup_env requirements-dev.txt
 ruff check .
 ruff format --check .
-OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" python -m pytest "$@"
+OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" python -m pytest -n auto --dist loadfile "$@"

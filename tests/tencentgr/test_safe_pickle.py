@@ -63,7 +63,6 @@ class Plain:
         Plain(),
         os.path.join,
     ],
-    ids=lambda value: str(getattr(value, "how", value))[:60],
 )
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_a_pickle_that_does_anything_is_refused_by_name(tmp_path, value, protocol):
