@@ -270,7 +270,7 @@ class Rl(Section):
     add_gt: bool = knob(False, "a group without the target gets it in its last place")
     mask_all_zero: bool = knob(False, "groups whose rewards are all equal leave the loss, their KL term too")
     normalisation: Literal["trie", "vocab"] = knob(
-        "trie", "policy: softmax over the legal children, as the decoder chooses, or over all tokens"
+        "trie", "policy: softmax over the legal children or over all tokens; best the one the SFT model was taught by"
     )
     beta: float = knob(1e-3, "weight of the KL to the reference, the SFT model; 0 leaves both out", ge=0)
     sync_ref_model: bool = knob(False, "let the reference follow (trainer.ref_model_sync_steps, ref_model_mixup_alpha)")
