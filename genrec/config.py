@@ -315,7 +315,9 @@ class Evaluate(Section):
             "ensemble",
         ]
     ] = knob(
-        ["popular", "last_item", "sft"], "rows of the table, also as a,b,c; ensemble mixes sft and sasrec", min_length=1
+        ["popular", "last_item", "sft"],
+        "rows of the table, also as a,b,c; ensemble mixes sft and a SASRec",
+        min_length=1,
     )
     ranking: Literal["beam", "exact"] = knob(
         "beam", "exact: beside each language model, <model>_exact scores every item, and what the beams lost is told"
@@ -331,7 +333,10 @@ class Evaluate(Section):
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
     normalisation: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
     filter_seen: bool = knob(False, "language models leave out the items of the history")
-    ensemble_weight: float = knob(0.5, "ensemble: weight of sft's probabilities, the rest is sasrec's", ge=0, le=1)
+    ensemble_with: Literal["sasrec", "sasrec_text"] = knob(
+        "sasrec", "ensemble: whose probabilities are mixed with sft's"
+    )
+    ensemble_weight: float = knob(0.5, "ensemble: weight of sft's probabilities, the rest is the other's", ge=0, le=1)
     recent_share: float = knob(0.1, "popular_recent counts this latest share of the training events", gt=0, le=1)
 
     split_models = field_validator("models", mode="before")(comma_list)

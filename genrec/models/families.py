@@ -73,8 +73,8 @@ def generative_loader(stage: str, exact: bool = False) -> Callable[[Config, Prep
 def load_ensemble(config: Config, data: Prepared) -> Recommender:
     from genrec.models.ensemble import Ensemble
 
-    language, sequential = (FAMILIES[name].load(config, data) for name in ("sft", "sasrec"))
-    return Ensemble(language, sequential, config.evaluate.ensemble_weight)
+    language, other = (FAMILIES[name].load(config, data) for name in ("sft", config.evaluate.ensemble_with))
+    return Ensemble(language, other, config.evaluate.ensemble_weight)
 
 
 FAMILIES: dict[str, Family] = {
