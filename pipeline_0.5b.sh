@@ -52,9 +52,9 @@ stage() { # name script: run it, unless it is outside --from/--to, in --skip, or
     from=""
     [[ -n "$done_" ]] && return 0
     [[ "$1" == "$to" ]] && done_=1
-    [[ ",$skip," == *",$1,"* ]] && { echo "$1: skipped"; return 0; }
+    [[ ",$skip," == *",$1,"* ]] && { skipped "$1"; return 0; }
     [[ -n "$dry" ]] && { python "$root/$2" "${flags[@]}" --dry-run; return; }
-    ask "$1" || return 0
+    ask "$1" || { skipped "$1"; return 0; }
     python "$root/$2" "${flags[@]}" | tee -a "$logs/$1.log" # bars and errors go straight to the terminal
     ran="$1"
 }
@@ -69,6 +69,11 @@ advise() { # when the analysis was run or is up to date: what it advises, as an 
 
 setting() { # key: its value under the flags of this call
     PYTHONPATH="$root" python -m genrec.commandline "$1" "${flags[@]}"
+}
+
+skipped() { # name: the table does without the models that need it, unless it was run before
+    echo "$1: skipped"
+    flags+=(--evaluate.models "$(PYTHONPATH="$root" python -m genrec.models.families "$1" "${flags[@]}")")
 }
 
 ask() { # name: run (0), skip (1) or quit

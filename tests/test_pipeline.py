@@ -176,3 +176,13 @@ def test_killed_half_way_goes_on_to_the_same_result(walked, tmp_path, stage):
 def same_results(files):
     """Contents that must be equal; the summary names the run's own paths, the training arguments its directory."""
     return {name: entry["sha256"] for name, entry in files.items() if name not in ("summary.txt", "training_args.bin")}
+
+
+def test_what_is_skipped_leaves_the_table(tmp_path):
+    from genrec.commandline import parse
+    from genrec.models.families import without
+
+    config = parse([*flags(tmp_path), "--evaluate.models", "popular,sasrec,sft,rl"]).config
+    assert without(config, "rl") == ["popular", "sasrec", "sft"]
+    assert without(config, "sequential") == ["popular", "sft", "rl"]
+    assert without(config, "convert") == ["popular", "sasrec", "sft", "rl"]

@@ -50,7 +50,11 @@ def test_the_reference_run_walks_on_real_data(standins):
         "sft.tasks": "{sid_to_sid: 0.02, title_to_sid: 0.02, sid_to_title: 0.02, sid_to_next_title: 0.02}",
         "sft.pack": "none",
         "sft.valid_size": 16,
-        "evaluate.models": "[popular, last_item, sft]",
+        "rl.reward_type": "semantic",  # after two steps of SFT nothing else tells answers apart
+        "rl.sample_train": True,
+        "rl.sample_size": 32,
+        "rl.trainer.max_steps": 1,
+        "rl.valid_size": 16,
         "evaluate.limit": 32,
     }
     flags = [word for key, value in more.items() for word in (f"--{key}", str(value))]
@@ -63,7 +67,7 @@ def test_the_reference_run_walks_on_real_data(standins):
     tokenizer = json.loads((standins / "run/sft/tokenizer.json").read_text())
     assert {token["content"] for token in tokenizer["added_tokens"]} >= {"<a_0>", "<b_255>", "<c_255>"}
     results = json.loads((standins / "run/evaluation/results.json").read_text())["models"]
-    assert set(results) == {"popular", "last_item", "sft"}
+    assert set(results) == {"popular", "last_item", "sft", "rl"}
 
 
 @pytest.mark.parametrize("stage", ["rq/text2emb/amazon_text2emb.py", "sft.py"])

@@ -153,7 +153,8 @@ def tuning_evidence(report: dict[str, Any]) -> Evidence:
 
 def still_learning(report: dict[str, Any]) -> bool | None:
     """Whether the model was still getting better when its training ended; None where that is not known."""
-    return None if report["training"] is None else report["training"]["best_at"] > AT_THE_END
+    training = report.get("training")  # reports of a model trained elsewhere, or made before this was written, lack it
+    return None if training is None else training["best_at"] > AT_THE_END
 
 
 # Changes: keys of the config and their new values, from the values the run had

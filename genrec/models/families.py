@@ -128,3 +128,17 @@ def fingerprints_read(config: Config) -> dict[str, str]:
 def require_stages(config: Config) -> None:
     for stage in stages_read(config):
         artifacts.require(stage_dir(config, stage), STAGES[stage][0])
+
+
+def without(config: Config, stage: str) -> list[str]:
+    """`evaluate.models` that can be scored though a stage is skipped: all where an earlier run of it is there."""
+    lacking = not artifacts.read_manifest(stage_dir(config, stage)) and stage in stages_read(config)
+    return [name for name in config.evaluate.models if not (lacking and stage in FAMILIES[name].reads)]
+
+
+if __name__ == "__main__":  # python -m genrec.models.families STAGE [flags]: for the pipeline's --skip
+    import sys
+
+    from genrec.commandline import parse
+
+    print(",".join(without(parse(sys.argv[2:]).config, sys.argv[1])))
