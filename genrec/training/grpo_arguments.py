@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
+from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import GRPOConfig
 
 from genrec.artifacts import ArtifactError
@@ -51,6 +52,10 @@ def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts
     if settings.test_during_training:
         arguments |= {"eval_strategy": "steps", "load_best_model_at_end": True}
     made = GRPOConfig(**(arguments | framework_arguments("rl.trainer", settings.trainer)))
+    if is_deepspeed_zero3_enabled():
+        raise ArtifactError(
+            "rl does not run under ZeRO-3, which deals the weights out; use config/accelerate/zero2.yaml or ddp.yaml"
+        )
     if made.device.type == "cuda":
         made._n_gpu = 1  # one process drives one GPU; several GPUs are several processes (torchrun)
     plan_steps(made, settings, num_prompts)

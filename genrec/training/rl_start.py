@@ -18,6 +18,7 @@ from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder
 from genrec.data.tasks import TASKS, Texts, row_numbers, task_row
 from genrec.models.language import load_pretrained
+from genrec.models.token_tree import takes_trees
 from genrec.training.rewards import Groups
 from genrec.training.rollout import Answers, roll_out
 
@@ -53,6 +54,11 @@ def prompt_rows(
 def load_policy(model_dir: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """An SFT model ready to be trained on: without dropout, for what is trained must be what answered."""
     model, tokenizer = load_pretrained(str(model_dir), torch.float32)
+    if not takes_trees(model):
+        raise ArtifactError(
+            f"{model_dir} refuses or ignores 4-D attention masks ({type(model).__name__}), on which RL rests; "
+            "leave it out (--skip rl), or begin from a Qwen2, Qwen3, Llama or SmolLM model"
+        )
     for module in model.modules():
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = 0.0

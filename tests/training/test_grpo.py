@@ -341,3 +341,16 @@ def test_with_a_profile_rl_asks_what_evaluation_asks(shop, tmp_path):
     rows = prompt_rows(config, shop.data, texts, tokenizer, 200)
     asked = GenerativeModel(model, tokenizer, texts, 200).prompts(shop.data.examples("train"))
     assert rows["prompt"] == asked and "Others bought with these" in tokenizer.decode(asked[7])
+
+
+def test_a_model_that_cannot_read_trees_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("genrec.training.rl_start.load_pretrained", lambda *_: (torch.nn.Linear(1, 1), None))
+    monkeypatch.setattr("genrec.training.rl_start.takes_trees", lambda _: False)
+    with pytest.raises(ArtifactError, match="refuses or ignores 4-D attention masks .*--skip rl"):
+        load_policy(tmp_path, torch.device("cpu"))
+
+
+def test_zero_3_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("genrec.training.grpo_arguments.is_deepspeed_zero3_enabled", lambda: True)
+    with pytest.raises(ArtifactError, match="rl does not run under ZeRO-3"):
+        grpo_arguments(validate({"run": {"device": "cpu"}}), tmp_path, 3, 1000)
