@@ -94,7 +94,7 @@ def decoder(config: Config, made: Material) -> Any:
     import numpy as np
 
     from genrec.models.generative import Decoding, GenerativeModel
-    from genrec.training.supervised import valid_scores
+    from genrec.training.validation import valid_scores
 
     held_out = made.data.examples("valid")
     sample = np.random.default_rng(config.run.seed).permutation(len(held_out))[: config.rl.valid_size]

@@ -37,8 +37,9 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from genrec.models.trie import build_trie
     from genrec.sids import load_index
     from genrec.training.answer_loss import make_legal
-    from genrec.training.supervised import RowBuilder, to_dataset, train, training_rows, valid_scores
+    from genrec.training.supervised import RowBuilder, to_dataset, train, training_rows
     from genrec.training.tracking import callbacks
+    from genrec.training.validation import valid_scores
 
     set_seed(config.run.seed)
     data = load_prepared(config)

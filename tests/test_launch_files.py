@@ -7,8 +7,8 @@ from accelerate.utils import DistributedType
 from genrec.artifacts import ArtifactError
 from genrec.commandline import parse_strict
 from genrec.config import ROOT
-from genrec.training import supervised
-from genrec.training.supervised import framework_arguments
+from genrec.training import arguments
+from genrec.training.arguments import framework_arguments
 
 LAUNCH = ROOT / "config" / "accelerate"
 KINDS = {
@@ -36,7 +36,7 @@ def test_accelerate_reads_the_launch_file(name):
 
 def test_zero2_leaves_to_the_trainer_what_the_config_decides(monkeypatch):
     config = parse_strict(["--sft.trainer.deepspeed", str(ROOT / "config/zero2_opt.yaml")]).config
-    monkeypatch.setattr(supervised, "installed", lambda _: "0.19.8")
+    monkeypatch.setattr(arguments, "installed", lambda _: "0.19.8")
     read = framework_arguments("sft.trainer", config.sft.trainer)["deepspeed"]
     assert read["zero_optimization"]["stage"] == 2
     assert {read[key] for key in ("gradient_clipping", "gradient_accumulation_steps", "train_batch_size")} == {"auto"}
@@ -44,10 +44,10 @@ def test_zero2_leaves_to_the_trainer_what_the_config_decides(monkeypatch):
 
 def test_a_deepspeed_file_that_cannot_be_used_says_why(monkeypatch, tmp_path):
     given = {"deepspeed": str(tmp_path / "no.yaml")}
-    monkeypatch.setattr(supervised, "installed", lambda _: None)
+    monkeypatch.setattr(arguments, "installed", lambda _: None)
     with pytest.raises(ArtifactError, match="not installed"):
         framework_arguments("sft.trainer", given)
-    monkeypatch.setattr(supervised, "installed", lambda _: "0.19.8")
+    monkeypatch.setattr(arguments, "installed", lambda _: "0.19.8")
     with pytest.raises(ArtifactError, match="No such file"):
         framework_arguments("sft.trainer", given)
     (tmp_path / "no.yaml").write_text("a: [1")

@@ -37,7 +37,8 @@ from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.health import Floor, KlLimit, Screen
 from genrec.training.rewards import Groups, Knowledge, scored
 from genrec.training.rollout import Answers, roll_out
-from genrec.training.supervised import VALID_METRIC, newest_checkpoint
+from genrec.training.supervised import newest_checkpoint
+from genrec.training.validation import VALID_METRIC, DecodingEvaluation
 
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy
 
@@ -58,7 +59,7 @@ def reward_function(name: str, known: Knowledge, group: int) -> Callable[..., li
     return reward
 
 
-class GroupTrainer(GRPOTrainer):
+class GroupTrainer(DecodingEvaluation, GRPOTrainer):
     """GRPOTrainer whose unit is the group; `evaluate` decodes the valid sample and scores it."""
 
     def __init__(
@@ -170,12 +171,6 @@ class GroupTrainer(GRPOTrainer):
                 self._metrics["train"][f"seconds/{phase}"].append(length)
             self.seconds = dict.fromkeys(self.seconds, 0.0)
         return loss
-
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        scores = {f"{metric_key_prefix}_{name}": value for name, value in self.decode().items()}
-        self.log(scores)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
-        return scores
 
     def create_model_card(self, *args, **kwargs) -> None:
         """None: the manifest of the stage says how the model was made."""

@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-import torch
 from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import GRPOConfig
 
 from genrec.artifacts import ArtifactError
 from genrec.config import Config, Rl
 from genrec.stage import processes
-from genrec.training.supervised import VALID_METRIC, framework_arguments
+from genrec.training.arguments import common_arguments, framework_arguments, one_gpu
 
 
 def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts: int) -> GRPOConfig:
     """The section `rl` as GRPOConfig; `rl.trainer` has the last word."""
     settings = config.rl
-    cuda = torch.cuda.is_available() and config.run.device != "cpu"
     micro = micro_batch(settings)
-    arguments = {
-        "output_dir": str(directory),
-        "seed": config.run.seed,
-        "restore_callback_states_from_checkpoint": True,  # the patience of early stopping survives a kill
-        "disable_tqdm": not sys.stderr.isatty(),
-        "use_cpu": not cuda,
-        "ddp_backend": "gloo" if processes() > 1 and not cuda else None,
+    arguments = common_arguments(config, directory, settings) | {
         "ddp_find_unused_parameters": False,
-        "bf16": settings.bf16 if settings.bf16 != "auto" else cuda and torch.cuda.is_bf16_supported(),
         "num_train_epochs": settings.num_train_epochs,
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": settings.num_generations,
         "gradient_accumulation_steps": settings.train_batch_size // processes() // micro,
         "num_generations": settings.num_generations,
         "max_completion_length": num_levels,
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": "cosine",
         "beta": settings.beta,
         "sync_ref_model": settings.sync_ref_model,
         "loss_type": "dapo" if settings.dapo else "grpo",
         "importance_sampling_level": "sequence" if settings.gspo else "token",
         "reward_weights": list(settings.reward_type.values()),
-        "gradient_checkpointing": settings.gradient_checkpointing,
-        "save_strategy": "steps",
-        "save_total_limit": 2,
-        "metric_for_best_model": f"eval_{VALID_METRIC}",
-        "greater_is_better": True,
-        "report_to": [],
     }
     if settings.test_during_training:
         arguments |= {"eval_strategy": "steps", "load_best_model_at_end": True}
@@ -56,8 +38,7 @@ def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts
         raise ArtifactError(
             "rl does not run under ZeRO-3, which deals the weights out; use config/accelerate/zero2.yaml or ddp.yaml"
         )
-    if made.device.type == "cuda":
-        made._n_gpu = 1  # one process drives one GPU; several GPUs are several processes (torchrun)
+    one_gpu(made)
     plan_steps(made, settings, num_prompts)
     return made
 

@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from genrec.artifacts import ArtifactError
 from genrec.stage import note
 from genrec.training.rewards import REWARDS, Groups, Knowledge, flat, scored
-from genrec.training.supervised import VALID_METRIC
+from genrec.training.validation import VALID_METRIC
 
 
 def replay(groups: Groups, known: Knowledge, chosen: dict[str, float]) -> str:

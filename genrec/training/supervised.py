@@ -5,7 +5,6 @@ E examples, H history, B rows, A answer tokens
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,22 +13,20 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from genrec.artifacts import ArtifactError, first_line
 from genrec.config import Config
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples, Sequences, Split, examples
 from genrec.data.tasks import TASKS, Task, Texts, copies, drawn, row_numbers, task_row
-from genrec.evaluation.metrics import Recommendations, item_scores
 from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, chain, collate, grow, join, takes_trees
-from genrec.stage import installed, processes
+from genrec.stage import processes
 from genrec.training.answer_loss import Legal, answer_loss
+from genrec.training.arguments import common_arguments, framework_arguments, one_gpu
+from genrec.training.validation import VALID_METRIC, DecodingEvaluation
 
-VALID_METRIC = "ndcg@10"
 TREE = tuple(field.name for field in fields(TokenTree))
 
 
@@ -179,7 +176,7 @@ class Collator:
         return collate([vars(tree) for tree in join(trees, self.width)])
 
 
-class TreeTrainer(Trainer):
+class TreeTrainer(DecodingEvaluation, Trainer):
     """transformers.Trainer on token trees; `evaluate` decodes and scores instead of computing a loss."""
 
     def __init__(self, *args, decode: Callable[[], dict[str, float]], legal: Legal | None = None, **kwargs):
@@ -193,18 +190,9 @@ class TreeTrainer(Trainer):
         legal = self.legal(labels) if self.legal else None
         losses = answer_loss(logits.float(), labels, legal, self.args.label_smoothing_factor)  # (A',)
         total = (losses * inputs["weight"][inputs["labels"] != IGNORE]).sum()
-        count = len(labels)
-        if (
-            num_items_in_batch is not None
-        ):  # answers of the whole step, over all processes, whose gradients are averaged
-            count = num_items_in_batch / self.accelerator.num_processes
+        # Answers of the whole step, over all processes: their gradients are averaged.
+        count = len(labels) if num_items_in_batch is None else num_items_in_batch / self.accelerator.num_processes
         return (total / count, {"logits": logits}) if return_outputs else total / count
-
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        scores = {f"{metric_key_prefix}_{name}": value for name, value in self.decode().items()}
-        self.log(scores)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
-        return scores
 
 
 def training_arguments(config: Config, directory: Path, num_rows: int) -> TrainingArguments:
@@ -212,55 +200,23 @@ def training_arguments(config: Config, directory: Path, num_rows: int) -> Traini
     settings = config.sft
     steps = max(1, int(np.ceil(num_rows / settings.batch_size) * settings.num_epochs))
     every = max(1, round(steps * settings.eval_step))
-    cuda = torch.cuda.is_available() and config.run.device != "cpu"
-    arguments = {
-        "output_dir": str(directory),
-        "seed": config.run.seed,
-        "restore_callback_states_from_checkpoint": True,  # the patience of early stopping survives a kill
-        "disable_tqdm": not sys.stderr.isatty(),
-        "use_cpu": not cuda,
-        "ddp_backend": "gloo" if processes() > 1 and not cuda else None,
-        "bf16": settings.bf16 if settings.bf16 != "auto" else cuda and torch.cuda.is_bf16_supported(),
+    arguments = common_arguments(config, directory, settings) | {
         "num_train_epochs": settings.num_epochs,
         "per_device_train_batch_size": settings.micro_batch_size,
         "gradient_accumulation_steps": accumulation(settings.batch_size, settings.micro_batch_size),
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": "cosine",
         "warmup_steps": round(steps * settings.warmup_ratio),
         "weight_decay": settings.weight_decay,
-        "gradient_checkpointing": settings.gradient_checkpointing,
         "train_sampling_strategy": "group_by_length",
         "eval_strategy": "steps",
         "eval_steps": every,
-        "save_strategy": "steps",
         "save_steps": every,
-        "save_total_limit": 2,
         "load_best_model_at_end": True,
-        "metric_for_best_model": f"eval_{VALID_METRIC}",
-        "greater_is_better": True,
         "logging_steps": max(1, every // 10),
         "remove_unused_columns": False,
-        "report_to": [],
     }
     made = TrainingArguments(**(arguments | framework_arguments("sft.trainer", settings.trainer)))
-    if made.device.type == "cuda":
-        made._n_gpu = 1  # one process drives one GPU; several GPUs are several processes (torchrun)
+    one_gpu(made)
     return made
-
-
-def framework_arguments(section: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What a config passes through to TrainingArguments, a DeepSpeed configuration read from its YAML or JSON file."""
-    if not isinstance(given.get("deepspeed"), str):
-        return given
-    if installed("deepspeed") is None:
-        raise ArtifactError(
-            f"{section}.deepspeed is {given['deepspeed']}, but DeepSpeed is not installed; pip install deepspeed, "
-            "or leave the key out"
-        )
-    try:
-        return given | {"deepspeed": yaml.safe_load(Path(given["deepspeed"]).read_text(encoding="utf-8"))}
-    except (OSError, yaml.YAMLError) as error:
-        raise ArtifactError(f"{section}.deepspeed {given['deepspeed']} cannot be read: {first_line(error)}") from None
 
 
 def accumulation(batch_size: int, micro_batch_size: int) -> int:
@@ -302,9 +258,3 @@ def newest_checkpoint(directory: Path) -> str | None:
     """The newest whole checkpoint; one that a kill cut short lacks the trainer's state, which is written last."""
     whole = [path.parent for path in directory.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
-
-
-def valid_scores(recommended: Recommendations, target: np.ndarray) -> dict[str, float]:
-    """Mean HR@10 and NDCG@10 of a validation sample."""
-    scores = item_scores(recommended, target)
-    return {name: float(scores[name].mean()) for name in ("hr@10", VALID_METRIC)}

@@ -1,0 +1,59 @@
+"""The sections `sft` and `rl` as arguments of transformers' Trainer, as far as they have them in common."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import TrainingArguments
+
+from genrec.artifacts import ArtifactError, first_line
+from genrec.config import Config, Rl, Sft
+from genrec.stage import installed, processes
+from genrec.training.validation import VALID_METRIC
+
+
+def common_arguments(config: Config, directory: Path, settings: Sft | Rl) -> dict[str, Any]:
+    """How any model is trained here; `settings` is the section of `config` that is in force."""
+    cuda = torch.cuda.is_available() and config.run.device != "cpu"
+    return {
+        "output_dir": str(directory),
+        "seed": config.run.seed,
+        "restore_callback_states_from_checkpoint": True,  # the patience of early stopping survives a kill
+        "disable_tqdm": not sys.stderr.isatty(),
+        "use_cpu": not cuda,
+        "ddp_backend": "gloo" if processes() > 1 and not cuda else None,
+        "bf16": settings.bf16 if settings.bf16 != "auto" else cuda and torch.cuda.is_bf16_supported(),
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        "metric_for_best_model": f"eval_{VALID_METRIC}",
+        "greater_is_better": True,
+        "report_to": [],
+    }
+
+
+def one_gpu(made: TrainingArguments) -> None:
+    """One process drives one GPU; several GPUs are several processes (torchrun)."""
+    if made.device.type == "cuda":
+        made._n_gpu = 1
+
+
+def framework_arguments(section: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What a config passes through to TrainingArguments, a DeepSpeed configuration read from its YAML or JSON file."""
+    if not isinstance(given.get("deepspeed"), str):
+        return given
+    if installed("deepspeed") is None:
+        raise ArtifactError(
+            f"{section}.deepspeed is {given['deepspeed']}, but DeepSpeed is not installed; pip install deepspeed, "
+            "or leave the key out"
+        )
+    try:
+        return given | {"deepspeed": yaml.safe_load(Path(given["deepspeed"]).read_text(encoding="utf-8"))}
+    except (OSError, yaml.YAMLError) as error:
+        raise ArtifactError(f"{section}.deepspeed {given['deepspeed']} cannot be read: {first_line(error)}") from None
