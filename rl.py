@@ -12,7 +12,6 @@ model itself where no step was better; training.json says which. A killed run go
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,8 @@ class Material:
 
 def build(config: Config, directory: Path) -> dict[str, Any]:
     """SFT model, data and SIDs -> model directory; returns what the manifest tells of the training."""
+    from genrec.training.checkpoints import leave_checkpoints, newest_checkpoint
+
     if (directory / artifacts.TRAINING).exists():  # killed after the last weight was written
         return leave_checkpoints(directory) if stage.rank() == 0 else {}
     from transformers import set_seed
@@ -48,7 +49,6 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from genrec.training.grpo import train
     from genrec.training.health import check_alive
     from genrec.training.knowledge import load_knowledge
-    from genrec.training.supervised import newest_checkpoint
     from genrec.training.tracking import callbacks
 
     set_seed(config.run.seed)
@@ -136,13 +136,6 @@ def sources(config: Config) -> dict[str, str]:
     if config.rl.model_path:
         found["sft"] = artifacts.directory_fingerprint(config.rl.model_path)
     return found | {"evaluate.normalisation": config.evaluate.normalisation}
-
-
-def leave_checkpoints(directory: Path) -> dict[str, Any]:
-    """The model is written: its checkpoints are no longer needed. Returns what training.json says."""
-    for checkpoint in directory.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-    return artifacts.read_json(directory / artifacts.TRAINING)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ tokens, sid_index.npz). A killed run goes on from its newest checkpoint when the
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from genrec.config import Config
 
 def build(config: Config, directory: Path) -> dict[str, Any]:
     """Data and SIDs -> model directory; returns what the manifest tells of the training."""
+    from genrec.training.checkpoints import leave_checkpoints
+
     if (directory / artifacts.TRAINING).exists():  # killed after the last weight was written
         return leave_checkpoints(directory) if stage.rank() == 0 else {}
     import numpy as np
@@ -130,13 +131,6 @@ def base_model(config: Config) -> dict[str, str]:
         return {"base_model": artifacts.sha256(file)}
     base = Path(config.sft.base_model)
     return {"base_model": artifacts.directory_fingerprint(base)} if base.is_dir() else {}
-
-
-def leave_checkpoints(directory: Path) -> dict[str, Any]:
-    """The model is written: its checkpoints are no longer needed. Returns what training.json says."""
-    for checkpoint in directory.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-    return artifacts.read_json(directory / artifacts.TRAINING)
 
 
 def codebooks(config: Config) -> Any:

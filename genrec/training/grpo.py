@@ -33,11 +33,11 @@ from genrec.models.adapters import lora_config, merged
 from genrec.models.language import load_pretrained
 from genrec.models.policy import answer_scores
 from genrec.stage import note
+from genrec.training.checkpoints import newest_checkpoint
 from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.health import Floor, KlLimit, Screen
 from genrec.training.rewards import Groups, Knowledge, scored
 from genrec.training.rollout import Answers, roll_out
-from genrec.training.supervised import newest_checkpoint
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation
 
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer, TrainingArguments
-from transformers.trainer import TRAINER_STATE_NAME
 
 from genrec.config import Config
 from genrec.data.prompts import Encoder
@@ -25,6 +24,7 @@ from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, c
 from genrec.stage import processes
 from genrec.training.answer_loss import Legal, answer_loss
 from genrec.training.arguments import common_arguments, framework_arguments, one_gpu
+from genrec.training.checkpoints import newest_checkpoint
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation
 
 TREE = tuple(field.name for field in fields(TokenTree))
@@ -252,9 +252,3 @@ def train(
     state = trainer.state
     best_step = state.best_global_step or state.global_step
     return {"steps": state.global_step, "best_step": best_step, f"valid_{VALID_METRIC}": state.best_metric}
-
-
-def newest_checkpoint(directory: Path) -> str | None:
-    """The newest whole checkpoint; one that a kill cut short lacks the trainer's state, which is written last."""
-    whole = [path.parent for path in directory.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
-    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
