@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, get_args
 
 import yaml
 
-from genrec.config import ROOT, Config, ConfigError, all_paths, nearest, validate, walk
+from genrec.config import ROOT, Config, ConfigError, all_paths, known_sections, validate, walk
+from genrec.config_checks import nearest
 
 FOR_LAUNCHERS = {"accelerate", "zero2_opt.yaml"}  # of config/: what accelerate and DeepSpeed read
 DEFAULT_CONFIG = ROOT / "config" / "0.5b.yaml"
@@ -92,7 +93,7 @@ def full_path(name: str, section: str | None) -> str:
         return name
     if name in ALIASES:
         return ALIASES[name]
-    raise ConfigError(f"unknown flag --{name}{nearest(name, [*own, *all_paths()])}")
+    raise ConfigError(f"unknown flag --{name}{nearest(name, [*own, *all_paths()]) or known_sections()}")
 
 
 def takes_text(path: str) -> bool:

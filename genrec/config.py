@@ -1,17 +1,16 @@
-"""Every knob of the system, in one place: the schema, its checks, and what one key means for a result.
+"""Every knob of the system, in one place: the schema, and what one key means for a result.
 
-`genrec.commandline` reads files and flags into it. Nothing here imports torch.
+`genrec.config_checks` says what must hold between keys; `genrec.commandline` reads files and flags into the schema.
 """
 
 from __future__ import annotations
 
-import ast
-import difflib
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from genrec.config_checks import check_together, nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -425,164 +424,28 @@ def validate(tree: dict[str, Any]) -> Config:
         config = Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(item) for item in error.errors())) from None
-    check_together(config)
+    if fault := next(check_together(config), None):
+        raise ConfigError(fault)
     return config
 
 
 def _explain(item: dict[str, Any]) -> str:
+    """One of pydantic's errors as a sentence."""
     path = ".".join(str(part) for part in item["loc"])
-    named = {
-        "sft.tasks": ("task", TaskName),
-        "rl.tasks": ("task", SidTaskName),
-        "rl.reward_type": ("reward", RewardName),
-    }
-    if item["type"] == "literal_error" and (table := named.get(".".join(map(str, item["loc"][:2])))):
-        name = str(item["loc"][2])
-        return f"unknown {table[0]} '{name}'{nearest(name, list(get_args(table[1])))}"
+    if item["loc"][-1] == "[key]":  # pydantic's mark of a wrong name in a mapping
+        section, key, name, _ = item["loc"]
+        kind, names = NAMED[f"{section}.{key}"]
+        return f"unknown {kind} '{name}'{nearest(name, list(names)) or '; known: ' + ', '.join(names)}"
     if item["type"] == "extra_forbidden":
-        return f"unknown key '{path}'{nearest(path, all_paths())}"
+        return f"unknown key '{path}'{nearest(path, all_paths()) or known_sections()}"
     return f"{path}: {item['msg']} (got {item['input']!r})"
 
 
-def check_together(config: Config) -> None:
-    """Constraints between keys, named with both values."""
-    data, sft, evaluate = config.data, config.sft, config.evaluate
-    if (data.st_year, data.st_month) >= (data.ed_year, data.ed_month):
-        raise ConfigError(
-            f"data window is empty: starts {data.st_year}-{data.st_month:02d}, ends {data.ed_year}-{data.ed_month:02d}"
-        )
-    if sft.batch_size % sft.micro_batch_size:
-        raise ConfigError(
-            f"sft.batch_size {sft.batch_size} is not a multiple of sft.micro_batch_size {sft.micro_batch_size}"
-        )
-    about_users = [name for name, share in sft.tasks.items() if share and "preference" in name]
-    if about_users and sft.preferences is None:
-        raise ConfigError(
-            f"sft.tasks.{about_users[0]} reads sft.preferences, which is empty; name a file, or drop the task"
-        )
-    if sft.freeze_LLM and (sft.lora.r or sft.train_from_scratch):
-        other = f"sft.lora.r {sft.lora.r}" if sft.lora.r else "sft.train_from_scratch True"
-        raise ConfigError(f"sft.freeze_LLM True and {other} exclude each other")
-    if sft.normalisation == "trie" and evaluate.normalisation == "vocab":
-        raise ConfigError(
-            "sft.normalisation trie does not train what evaluate.normalisation vocab reads; set both to trie"
-        )
-    if sft.lora.quantize != "none" and (not sft.lora.r or sft.train_from_scratch):
-        other = "sft.train_from_scratch True" if sft.train_from_scratch else "sft.lora.r 0"
-        raise ConfigError(f"sft.lora.quantize {sft.lora.quantize} and {other} exclude each other")
-    if not any(sft.tasks.values()):
-        raise ConfigError(f"sft.tasks has no task with a share above 0: {sft.tasks}")
-    for key in sft.trainer:
-        if key in TRAINER_KNOBS:
-            raise ConfigError(f"sft.trainer.{key} is set by {TRAINER_KNOBS[key]}")
-    check_framework_keys("sft.trainer", sft.trainer, TRAINING_ARGUMENTS)
-    check_rl(config.rl)
-    if evaluate.base_model and "sft" not in evaluate.models:
-        raise ConfigError(
-            f"evaluate.base_model {evaluate.base_model} is the row 'sft', which evaluate.models {evaluate.models} lacks"
-        )
-    hidden, heads = config.sequential.hidden, config.sequential.heads
-    if hidden % heads:
-        raise ConfigError(f"sequential.hidden {hidden} is not a multiple of sequential.heads {heads}")
-
-
-def check_rl(rl: Rl) -> None:
-    group = rl.num_generations
-    for name, size in (("train_batch_size", rl.train_batch_size), ("micro_batch_size", rl.micro_batch_size)):
-        if size % group:
-            raise ConfigError(f"rl.{name} {size} is not a multiple of rl.num_generations {group}")
-    excluded = [
-        (rl.beam_search and rl.temperature != 1, f"rl.temperature {rl.temperature}", "rl.beam_search True"),
-        (rl.sync_ref_model and not rl.beta, "rl.sync_ref_model True", "rl.beta 0"),
-        (rl.sync_ref_model and rl.lora.r, "rl.sync_ref_model True", f"rl.lora.r {rl.lora.r}"),
-        (rl.dapo and rl.gspo, "rl.dapo True", "rl.gspo True"),
-        (rl.dapo and "loss_type" in rl.trainer, "rl.dapo True", "rl.trainer.loss_type"),
-        (rl.gspo and "importance_sampling_level" in rl.trainer, "rl.gspo True", "rl.trainer.importance_sampling_level"),
-    ]
-    for wrong, one, other in excluded:
-        if wrong:
-            raise ConfigError(f"{one} and {other} exclude each other")
-    if not any(rl.tasks.values()):
-        raise ConfigError(f"rl.tasks has no task with a share above 0: {rl.tasks}")
-    for key in rl.trainer:
-        if key in RL_TRAINER_KNOBS:
-            raise ConfigError(f"rl.trainer.{key} is set by {RL_TRAINER_KNOBS[key]}")
-        if key.startswith(FREE_GENERATION):
-            raise ConfigError(
-                f"rl.trainer.{key} would do nothing: answers are made by beams or sampling on the catalogue"
-            )
-    check_framework_keys("rl.trainer", rl.trainer, GRPO_CONFIG, GRPO_BASE, TRAINING_ARGUMENTS)
-
-
-TRAINING_ARGUMENTS = ("transformers.training_args", "TrainingArguments")
-GRPO_CONFIG, GRPO_BASE = ("trl.trainer.grpo_config", "GRPOConfig"), ("trl.trainer.base_config", "_BaseConfig")
-
-# Trainer arguments that have a knob of their own, or that resuming a killed run rests on.
-RESUME = "the stage itself, so that a killed run can go on"
-TRAINER_KNOBS = {
-    "output_dir": RESUME,
-    "save_strategy": RESUME,
-    "eval_strategy": RESUME,
-    "load_best_model_at_end": RESUME,
-    "remove_unused_columns": RESUME,
-    "report_to": "run.tracker",
-    "seed": "run.seed",
-    "num_train_epochs": "sft.num_epochs",
-    "learning_rate": "sft.learning_rate",
-    "weight_decay": "sft.weight_decay",
-    "bf16": "sft.bf16",
-    "per_device_train_batch_size": "sft.micro_batch_size",
-    "gradient_accumulation_steps": "sft.batch_size",
-    "gradient_checkpointing": "sft.gradient_checkpointing",
+NAMED = {  # the mappings whose names are ours
+    "sft.tasks": ("task", get_args(TaskName)),
+    "rl.tasks": ("task", get_args(SidTaskName)),
+    "rl.reward_type": ("reward", get_args(RewardName)),
 }
-
-
-# The same for GRPOConfig, and the beginnings of its arguments for free text generation, which there is none of.
-RL_TRAINER_KNOBS = {key: owner.replace("sft.", "rl.") for key, owner in TRAINER_KNOBS.items()} | {
-    "num_train_epochs": "rl.num_train_epochs",
-    "gradient_accumulation_steps": "rl.train_batch_size",
-    "num_generations": "rl.num_generations",
-    "beta": "rl.beta",
-    "sync_ref_model": "rl.sync_ref_model",
-    "temperature": "rl.temperature",
-    "reward_weights": "rl.reward_type",
-    "max_completion_length": "sids.num_levels",
-}
-FREE_GENERATION = (
-    "vllm",
-    "use_vllm",
-    "use_transformers",
-    "transformers_",
-    "top_k",
-    "top_p",
-    "min_p",
-    "repetition_penalty",
-    "generation_kwargs",
-    "cache_implementation",
-    "mask_truncated_completions",
-    "chat_template",
-    "model_init_kwargs",
-    "max_tool",
-)
-
-
-def check_framework_keys(section: str, given: dict[str, Any], *classes: tuple[str, str]) -> None:
-    """Keys that are passed through must be fields of the framework's class; its source is read, not imported."""
-    known = [name for module, cls in classes for name in framework_fields(module, cls)] if given else []
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"unknown key '{section}.{key}': not an argument of {classes[0][1]}{nearest(key, known)}")
-
-
-def framework_fields(module: str, cls: str) -> list[str]:
-    """Annotated fields of a dataclass of an installed package, without importing it."""
-    package, _, rest = module.partition(".")
-    found = importlib.util.find_spec(package)
-    if found is None:
-        raise ConfigError(f"{package} is not installed; pip install -r requirements.txt")
-    tree = ast.parse(Path(found.submodule_search_locations[0], *rest.split(".")).with_suffix(".py").read_text("utf-8"))
-    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls)
-    return [node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
 
 
 def all_paths() -> list[str]:
@@ -601,13 +464,8 @@ def walk(model: type[BaseModel], prefix: str = "") -> list[tuple[str, Any]]:
     return leaves
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """' (did you mean x?)' by spelling of the whole path or of its last part, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if not close:
-        lasts = {path.rsplit(".", 1)[-1]: path for path in known}
-        close = [lasts[hit] for hit in difflib.get_close_matches(word.rsplit(".", 1)[-1], lasts, n=1, cutoff=0.6)]
-    return f"; did you mean '{close[0]}'?" if close else f"; known sections: {', '.join(Config.model_fields)}"
+def known_sections() -> str:
+    return f"; known sections: {', '.join(Config.model_fields)}"
 
 
 def result_knobs(section: Section) -> dict[str, Any]:

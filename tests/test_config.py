@@ -9,6 +9,7 @@ import yaml
 
 from genrec.commandline import parse_strict, presets
 from genrec.config import ROOT, ConfigError, TaskName, all_paths
+from genrec.config_checks import RESUME, RL_OWNERS, SFT_OWNERS
 from genrec.data.tasks import TASKS
 
 SCRIPTS = sorted(
@@ -66,6 +67,7 @@ def test_own_section_is_plain_and_others_go_by_path():
         (["--sft.tasks", "{sid_to_sid: 0}"], "no task with a share above 0"),
         (["--sft.valid_size", "0"], "sft.valid_size"),
         (["--config", "config"], "cannot be read"),
+        (["--rl.reward_type", "{zzz: 1}"], "unknown reward 'zzz'; known: rule, ranking_only"),
     ],
 )
 def test_bad_input_is_one_clear_line(argv, message):
@@ -122,6 +124,12 @@ def test_a_knob_written_in_a_preset_is_in_the_schema():
 
 def test_task_names_of_the_config_are_the_tasks():
     assert set(get_args(TaskName)) == set(TASKS)
+
+
+def test_a_trainer_argument_that_is_refused_names_a_knob_that_exists():
+    known = set(all_paths())
+    for owner in {*SFT_OWNERS.values(), *RL_OWNERS.values()} - {RESUME}:
+        assert owner in known, owner
 
 
 def test_strings_and_paths_are_taken_as_they_stand():

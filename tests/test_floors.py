@@ -8,7 +8,7 @@ import pytest
 from genrec.config import ROOT
 
 FLOORS = [
-    {"config", "commandline", "artifacts", "stage"},
+    {"config", "config_checks", "commandline", "artifacts", "stage"},
     {"sids", "data", "evaluation"},
     {"models", "quantizers"},
     {"training"},

@@ -1,0 +1,181 @@
+"""What must hold between the keys of a configuration. A check yields a sentence a fault, with both values.
+
+The schema, genrec/config.py, knows each key by itself (kind, bounds, names) and raises the first fault found here.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genrec.config import Config, Data, Evaluate, Rl, Sequential, Sft
+
+Faults = Iterator[str]
+
+
+def check_together(config: Config) -> Faults:
+    yield from check_data(config.data)
+    yield from check_sft(config.sft)
+    yield from check_rl(config.rl)
+    yield from check_evaluate(config.evaluate, config.sft)
+    yield from check_sequential(config.sequential)
+
+
+def check_data(data: Data) -> Faults:
+    if (data.st_year, data.st_month) >= (data.ed_year, data.ed_month):
+        window = f"starts {data.st_year}-{data.st_month:02d}, ends {data.ed_year}-{data.ed_month:02d}"
+        yield f"data window is empty: {window}"
+
+
+def check_sft(sft: Sft) -> Faults:
+    yield from multiple("sft.batch_size", sft.batch_size, "sft.micro_batch_size", sft.micro_batch_size)
+    yield from some_task("sft", sft.tasks)
+    about_users = [name for name, share in sft.tasks.items() if share and "preference" in name]
+    if about_users and sft.preferences is None:
+        yield f"sft.tasks.{about_users[0]} reads sft.preferences, which is empty; name a file, or drop the task"
+    frozen, scratch = "sft.freeze_LLM True", "sft.train_from_scratch True"
+    quantized, in_bits = sft.lora.quantize != "none", f"sft.lora.quantize {sft.lora.quantize}"
+    yield from exclusive(
+        (sft.freeze_LLM and sft.lora.r, frozen, f"sft.lora.r {sft.lora.r}"),
+        (sft.freeze_LLM and sft.train_from_scratch, frozen, scratch),
+        (quantized and sft.train_from_scratch, in_bits, scratch),
+        (quantized and not sft.lora.r, in_bits, "sft.lora.r 0"),
+    )
+    yield from trainer_arguments("sft", sft.trainer, SFT_OWNERS, TRAINING_ARGUMENTS)
+
+
+def check_rl(rl: Rl) -> Faults:
+    group = rl.num_generations
+    yield from multiple("rl.train_batch_size", rl.train_batch_size, "rl.num_generations", group)
+    yield from multiple("rl.micro_batch_size", rl.micro_batch_size, "rl.num_generations", group)
+    yield from some_task("rl", rl.tasks)
+    yield from exclusive(
+        (rl.beam_search and rl.temperature != 1, f"rl.temperature {rl.temperature}", "rl.beam_search True"),
+        (rl.sync_ref_model and not rl.beta, "rl.sync_ref_model True", "rl.beta 0"),
+        (rl.sync_ref_model and rl.lora.r, "rl.sync_ref_model True", f"rl.lora.r {rl.lora.r}"),
+        (rl.dapo and rl.gspo, "rl.dapo True", "rl.gspo True"),
+        (rl.dapo and "loss_type" in rl.trainer, "rl.dapo True", "rl.trainer.loss_type"),
+        (rl.gspo and "importance_sampling_level" in rl.trainer, "rl.gspo True", "rl.trainer.importance_sampling_level"),
+    )
+    for key in rl.trainer:
+        if key.startswith(FREE_GENERATION):
+            yield f"rl.trainer.{key} would do nothing: answers are made by beams or sampling on the catalogue"
+    yield from trainer_arguments("rl", rl.trainer, RL_OWNERS, GRPO_CONFIG, GRPO_BASE, TRAINING_ARGUMENTS)
+
+
+def check_evaluate(evaluate: Evaluate, sft: Sft) -> Faults:
+    if sft.normalisation == "trie" and evaluate.normalisation == "vocab":
+        yield "sft.normalisation trie does not train what evaluate.normalisation vocab reads; set both to trie"
+    if evaluate.base_model and "sft" not in evaluate.models:
+        lacks = f"which evaluate.models {evaluate.models} lacks"
+        yield f"evaluate.base_model {evaluate.base_model} is the row 'sft', {lacks}"
+
+
+def check_sequential(sequential: Sequential) -> Faults:
+    yield from multiple("sequential.hidden", sequential.hidden, "sequential.heads", sequential.heads)
+
+
+# What several sections must hold to
+
+
+def multiple(name: str, value: int, of: str, unit: int) -> Faults:
+    if value % unit:
+        yield f"{name} {value} is not a multiple of {of} {unit}"
+
+
+def some_task(section: str, tasks: dict[str, float]) -> Faults:
+    if not any(tasks.values()):
+        yield f"{section}.tasks has no task with a share above 0: {tasks}"
+
+
+def exclusive(*pairs: tuple[Any, str, str]) -> Faults:
+    """Of (whether both are asked for, one, the other)."""
+    return (f"{one} and {other} exclude each other" for both, one, other in pairs if both)
+
+
+# Arguments that pass through to a trainer
+
+TRAINING_ARGUMENTS = ("transformers.training_args", "TrainingArguments")
+GRPO_CONFIG, GRPO_BASE = ("trl.trainer.grpo_config", "GRPOConfig"), ("trl.trainer.base_config", "_BaseConfig")
+
+RESUME = "the stage itself, so that a killed run can go on"
+
+
+def owners(section: str, epochs: str, rows: str) -> dict[str, str]:
+    """Trainer arguments that a knob sets, or the stage itself; the last two are the section's names for them."""
+    resume = ("output_dir", "save_strategy", "eval_strategy", "load_best_model_at_end", "remove_unused_columns")
+    same = ("learning_rate", "bf16", "gradient_checkpointing")
+    return {
+        **dict.fromkeys(resume, RESUME),
+        **{key: f"{section}.{key}" for key in same},
+        "report_to": "run.tracker",
+        "seed": "run.seed",
+        "num_train_epochs": f"{section}.{epochs}",
+        "per_device_train_batch_size": f"{section}.micro_batch_size",
+        "gradient_accumulation_steps": f"{section}.{rows}",
+    }
+
+
+SFT_OWNERS = owners("sft", "num_epochs", "batch_size") | {"weight_decay": "sft.weight_decay"}
+RL_OWNERS = owners("rl", "num_train_epochs", "train_batch_size") | {
+    "num_generations": "rl.num_generations",
+    "beta": "rl.beta",
+    "sync_ref_model": "rl.sync_ref_model",
+    "temperature": "rl.temperature",
+    "reward_weights": "rl.reward_type",
+    "max_completion_length": "sids.num_levels",
+}
+FREE_GENERATION = (  # beginnings of GRPOConfig's arguments for free text, of which RL makes none
+    "vllm",
+    "use_vllm",
+    "use_transformers",
+    "transformers_",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "generation_kwargs",
+    "cache_implementation",
+    "mask_truncated_completions",
+    "chat_template",
+    "model_init_kwargs",
+    "max_tool",
+)
+
+
+def trainer_arguments(section: str, given: dict[str, Any], owners: dict[str, str], *classes: tuple[str, str]) -> Faults:
+    """Of a section's `trainer`: each must be a field of one of the framework's classes that nothing else sets."""
+    yield from (f"{section}.trainer.{key} is set by {owners[key]}" for key in given if key in owners)
+    if not given:
+        return
+    for module, _ in classes:
+        if importlib.util.find_spec(package := module.partition(".")[0]) is None:
+            yield f"{package} is not installed; pip install -r requirements.txt"
+            return
+    known = [name for module, cls in classes for name in framework_fields(module, cls)]
+    for key in given:
+        if key not in known:
+            yield f"unknown key '{section}.trainer.{key}': not an argument of {classes[0][1]}{nearest(key, known)}"
+
+
+def framework_fields(module: str, cls: str) -> list[str]:
+    """Annotated fields of a dataclass of an installed package; its source is read, not imported."""
+    package, _, rest = module.partition(".")
+    home = Path(importlib.util.find_spec(package).submodule_search_locations[0])
+    tree = ast.parse(home.joinpath(*rest.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls)
+    return [node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """'; did you mean 'x'?' by spelling of the whole path or of its last part, or '' where nothing is near."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if not close:
+        lasts = {path.rsplit(".", 1)[-1]: path for path in known}
+        close = [lasts[hit] for hit in difflib.get_close_matches(word.rsplit(".", 1)[-1], lasts, n=1, cutoff=0.6)]
+    return f"; did you mean '{close[0]}'?" if close else ""
