@@ -42,8 +42,8 @@ from genrec.stage import stage_dir
 
 def build(config: Config, partial: Path) -> dict[str, Any]:
     """The report first; the page and the plots are drawn from it."""
-    from genrec.evaluation.badcase import headline, show
     from genrec.evaluation.badcase_page import page
+    from genrec.evaluation.badcase_text import headline, show
     from genrec.evaluation.plots import BADCASE_PLOTS
 
     report, shown = analyse(config)
@@ -65,38 +65,46 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
 def analyse(config: Config) -> tuple[dict[str, Any], Any]:
     """The content of badcase_report.json, and what makes a line of a row."""
     from genrec.data.prepared import load_prepared
-    from genrec.evaluation import badcase
-    from genrec.evaluation.predictions import read_predictions
-    from genrec.evaluation.report import in_tail, make_slices, read_results
+    from genrec.evaluation.badcase_report import Sampling, Shown, make_report, sid_quality
+    from genrec.evaluation.diagnosis import diagnose
+    from genrec.evaluation.report import make_slices, read_results
 
     data, knobs, directory = load_prepared(config), config.analysis, require_predictions(config)
-    examples, recommendations = read_predictions(directory)
     results = read_results(directory)
-    check_same_rows(results["rows"], examples, data, directory)
-    cases = badcase.Cases(
-        badcase.Limits(knobs.top_k, knobs.near_miss, knobs.short_history, knobs.recent_items),
-        examples,
-        recommendations,
-        data.train_count,
-        in_tail(data.train_count, knobs.tail_share),
-        badcase.category_numbers(data.catalog),
-        read_codes(config),
-        read_exact(exact, examples) if (exact := exact_dir(config)) else None,
-    )
-    findings = badcase.diagnose(cases, config.run.seed)
-    shown = badcase.Shown(cases, findings, data.catalog, data.sequences)
-    slices = make_slices(examples, data.catalog, data.train_count)
-    sampling = badcase.Sampling(config.run.seed, knobs.examples, knobs.sample)
+    cases = read_cases(config, data, directory, results["rows"])
+    shown = Shown(cases, diagnose(cases, config.run.seed), data.catalog, data.sequences)
+    slices = make_slices(cases.examples, data.catalog, data.train_count)
     report = {
         "model": results["model"],
         "split": results["rows"]["split"],
         "test_set": results["rows"]["fingerprint"],
-        **badcase.make_report(shown, slices, sampling),
-        "sid_quality": badcase.sid_quality(read_quality(config)),
+        **make_report(shown, slices, Sampling(config.run.seed, knobs.examples, knobs.sample)),
+        "sid_quality": sid_quality(read_quality(config)),
         "training": read_training(config, results["model"]),
         "config": config.model_dump(mode="json"),
     }
     return report, shown
+
+
+def read_cases(config: Config, data: Any, directory: Path, rows: dict[str, Any]) -> Any:
+    """All rows of an evaluation (`rows` describes them) with what the run knows of their items."""
+    from genrec.evaluation.causes import Cases, Limits, category_numbers
+    from genrec.evaluation.predictions import read_predictions
+    from genrec.evaluation.report import in_tail
+
+    examples, recommendations = read_predictions(directory)
+    check_same_rows(rows, examples, data, directory)
+    knobs = config.analysis
+    return Cases(
+        Limits(knobs.top_k, knobs.near_miss, knobs.short_history, knobs.recent_items),
+        examples,
+        recommendations,
+        data.train_count,
+        in_tail(data.train_count, knobs.tail_share),
+        category_numbers(data.catalog),
+        read_codes(config),
+        read_exact(exact, examples) if (exact := exact_dir(config)) else None,
+    )
 
 
 def predictions_dir(config: Config) -> Path:

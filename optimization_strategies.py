@@ -50,7 +50,7 @@ def options_of_call() -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> str:
     """Choose, write, and return the text for the screen."""
-    from genrec.evaluation.strategies import evidence_json, make_plan, show
+    from genrec.evaluation.plan import evidence_json, make_plan, show
 
     report = read_report(options.badcase_report)
     plan = make_plan(report, chosen(options, report))
@@ -75,7 +75,8 @@ def chosen(options: argparse.Namespace, report: dict[str, Any]) -> list[str]:
 
 def ask(report: dict[str, Any]) -> list[str]:
     """The numbered menu, until the answer can be read; an empty one takes what is advised."""
-    from genrec.evaluation.strategies import STRATEGIES, recommended, show_choices
+    from genrec.evaluation.plan import show_choices
+    from genrec.evaluation.strategies import STRATEGIES, recommended
 
     print(show_choices(report))
     names = list(STRATEGIES)

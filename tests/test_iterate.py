@@ -16,8 +16,8 @@ from genrec import stage
 from genrec.artifacts import read_manifest
 from genrec.commandline import Command, parse_strict
 from genrec.config import ROOT
+from genrec.evaluation.plan import nested
 from genrec.evaluation.rounds import round_config, stages_for, unchanged
-from genrec.evaluation.strategies import nested
 
 FAULT = ["--sequential.epochs", "1", "--iterate.advice", "all"]  # one pass where the preset makes eighteen
 

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from genrec.evaluation.badcase import by_weight, headline, lift_text, percent, sid_sentence
+from genrec.evaluation.badcase_text import by_weight, headline, lift_text, percent, sid_sentence
 from genrec.evaluation.strategies import STRATEGIES, recommended
 
 STYLE = """

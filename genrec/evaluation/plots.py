@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
-from genrec.evaluation.badcase import by_weight  # noqa: E402
+from genrec.evaluation.badcase_text import by_weight  # noqa: E402
 from genrec.evaluation.comparison import HEADLINE, Comparison, Difference, verdict  # noqa: E402
 from genrec.evaluation.predictions import shorten  # noqa: E402
 

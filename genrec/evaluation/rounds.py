@@ -14,10 +14,12 @@ import numpy as np
 
 from genrec.commandline import merge
 from genrec.config import Config, validate
+from genrec.evaluation.changes import Changes
 from genrec.evaluation.comparison import HEADLINE, Difference, check_same_rows, differences, plain_rows
 from genrec.evaluation.metrics import CUTOFFS
+from genrec.evaluation.plan import Plan, make_plan
 from genrec.evaluation.report import Report, align
-from genrec.evaluation.strategies import FAMILY, Changes, Plan, current, make_plan, recommended
+from genrec.evaluation.strategies import FAMILY, current, recommended
 from genrec.stage import STAGES
 
 

@@ -8,9 +8,11 @@ import pytest
 
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Examples, Sequences
-from genrec.evaluation import badcase
-from genrec.evaluation.badcase import CAUSES, Cases, Limits, Sampling, Shown, compare_rates, diagnose
 from genrec.evaluation.badcase_page import page
+from genrec.evaluation.badcase_report import Sampling, Shown, levels, make_report, sid_quality
+from genrec.evaluation.badcase_text import show
+from genrec.evaluation.causes import CAUSES, Cases, Limits
+from genrec.evaluation.diagnosis import compare_rates, diagnose
 from genrec.evaluation.metrics import Recommendations
 from genrec.evaluation.plots import BADCASE_PLOTS
 from genrec.evaluation.report import estimates
@@ -88,7 +90,7 @@ def test_a_fourth_level_is_wrong_deeper():
 
 def test_levels_are_the_first_at_which_the_list_and_its_best_item_left_the_truth():
     made = cases(([4, 5, 6], 7, [5, 6]), ([4, 5, 6], 7, [0, 4]), HIT)
-    assert badcase.levels(made) == {"list": [0, 1, 1, 0], "best_item": [1, 1, 0, 0]}
+    assert levels(made) == {"list": [0, 1, 1, 0], "best_item": [1, 1, 0, 0]}
     level_counts = [diagnose(made, 0)[f"wrong_at_level_{level}"].rows.sum() for level in (1, 2, 3)]
     assert sum(level_counts) == made.miss.sum() == 2
 
@@ -181,8 +183,8 @@ def make(made: Cases, title: str = "Item") -> dict:
         "levels": [{"codes": 3, "used": 3, "imbalance": 1.0}] * 3,
         "neighbours": [{"share": 0.7}],
     }
-    report = badcase.make_report(shown, slices, Sampling(seed=0, examples=2, sample=5))
-    extra = {"model": "sft", "split": "test", "sid_quality": badcase.sid_quality(quality), "config": config()}
+    report = make_report(shown, slices, Sampling(seed=0, examples=2, sample=5))
+    extra = {"model": "sft", "split": "test", "sid_quality": sid_quality(quality), "config": config()}
     return extra | report
 
 
@@ -207,7 +209,7 @@ def test_no_one_and_all_bad_cases_make_report_page_and_pictures(rows, tmp_path):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     text = page(report, {name: tmp_path / f"{name}.png" for name in BADCASE_PLOTS})
     assert ("There are no bad cases" in text) == (bad == 0)
-    assert f"in {bad} of 5 rows" in badcase.show(report)
+    assert f"in {bad} of 5 rows" in show(report)
 
 
 def test_the_page_escapes_titles_and_links_nowhere(tmp_path):

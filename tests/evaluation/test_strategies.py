@@ -15,22 +15,14 @@ from genrec.config import ROOT, ConfigError, all_paths, result_knobs
 from genrec.data.sequences import examples, train_counts
 from genrec.data.tasks import TASKS
 from genrec.data.toy import toy_store
-from genrec.evaluation import badcase
-from genrec.evaluation.badcase import Cases, Limits, Sampling, Shown, category_numbers, diagnose
+from genrec.evaluation.badcase_report import Sampling, Shown, make_report
+from genrec.evaluation.causes import Cases, Limits, category_numbers
+from genrec.evaluation.diagnosis import diagnose
+from genrec.evaluation.evidence import one_pattern
 from genrec.evaluation.metrics import Recommendations
+from genrec.evaluation.plan import evidence_json, first_stage, make_plan, show, show_choices
 from genrec.evaluation.report import in_tail
-from genrec.evaluation.strategies import (
-    FAMILY,
-    STRATEGIES,
-    advise,
-    evidence_json,
-    first_stage,
-    make_plan,
-    one_pattern,
-    recommended,
-    show,
-    show_choices,
-)
+from genrec.evaluation.strategies import FAMILY, STRATEGIES, advise, recommended
 from genrec.stage import STAGES, identity
 
 TINY = str(ROOT / "config/tiny.yaml")
@@ -312,7 +304,7 @@ def diagnosed(shop, fault: str) -> dict:
         category_numbers(shop.catalog),
     )
     shown = Shown(cases, diagnose(cases, 0), shop.catalog, shop.sequences)
-    made = badcase.make_report(shown, {}, Sampling(0, 1, 1))
+    made = make_report(shown, {}, Sampling(0, 1, 1))
     quality = report(collisions=40 if fault == "duplicate SIDs" else 0)["sid_quality"]
     return made | {
         "model": "sft",

@@ -1,0 +1,91 @@
+"""badcase_report.json in words: the summary, and the sentences and cells that the page and the advice share with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from genrec.evaluation.report import align
+
+
+def show(report: dict[str, Any]) -> str:
+    """summary_report.txt: the sentence, the table of causes, failure by slice, semantic IDs."""
+    rows = [["cause", "bad cases", "share", "among hits", "lift  [95% interval]", "finding"]]
+    rows += [pattern_cells(name, found) for name, found in by_weight(report["failure_patterns"])]
+    slices = [["slice", "rows", "failure rate  [95% interval]"]] + [
+        [name, f"{found['rows']:,}", interval_text(found, "{:.1%}")]
+        for name, found in report["failure_rate_by_slice"].items()
+    ]
+    return "\n\n".join([headline(report), align(rows), align(slices), sid_sentence(report["sid_quality"])]) + "\n"
+
+
+def headline(report: dict[str, Any]) -> str:
+    """One sentence, for every place that needs one."""
+    counts = report["summary"]
+    low, high = counts["interval"]
+    return (
+        f"{report['model']} on {report['split']}: the truth is missing from the first {report['top_k']} in "
+        f"{counts['bad_cases_count']:,} of {counts['total_samples']:,} rows, "
+        f"failure rate {counts['failure_rate']:.1%} [{low:.1%}, {high:.1%}]"
+    )
+
+
+def by_weight(patterns: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Causes by how much more frequent they are among misses, descriptions by share, the rest, unmeasured last."""
+    order = ("more often among misses", "describes the miss")
+
+    def key(entry: tuple[str, dict[str, Any]]) -> tuple[int, float]:
+        found = entry[1]
+        if found["finding"] == "not measured":
+            return len(order) + 1, 0.0
+        weight = found["excess"]["mean"] if "excess" in found else found["share"]["mean"]
+        place = order.index(found["finding"]) if found["finding"] in order else len(order)
+        return place, -(weight or 0.0)
+
+    return sorted(patterns.items(), key=key)
+
+
+def pattern_cells(name: str, found: dict[str, Any]) -> list[str]:
+    if found["finding"] == "not measured":
+        return [name, "", "", "", "", f"not measured: {found['why']}"]
+    among_hits = percent(found["share_among_hits"]["mean"]) if "excess" in found else "-"
+    return [
+        name,
+        f"{found['count']:,}",
+        percent(found["share"]["mean"]),
+        among_hits,
+        lift_text(found),
+        found["finding"],
+    ]
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def lift_text(found: dict[str, Any]) -> str:
+    """ "2.1x [1.8, 2.6]", "no hit has it", or "-" where there is nothing to compare."""
+    if "excess" not in found or found["excess"]["mean"] is None:
+        return "-"
+    if found["share_among_hits"]["mean"] == 0:
+        return "no hit has it" if found["count"] else "-"
+    lift = found["lift"]
+    high = "∞" if lift["high"] is None else f"{lift['high']:.2f}"
+    return f"{lift['mean']:.2f}x  [{lift['low']:.2f}, {high}]"
+
+
+def interval_text(estimate: dict[str, Any], form: str) -> str:
+    if estimate["mean"] is None:
+        return "-"
+    mean, low, high = (form.format(estimate[part]) for part in ("mean", "low", "high"))
+    return f"{mean}  [{low}, {high}]"
+
+
+def sid_sentence(quality: dict[str, Any]) -> str:
+    if "not_measured" in quality:
+        return f"Semantic IDs: not measured, {quality['not_measured']}"
+    before, after = (quality["collision"][name]["items"] for name in ("before", "after"))
+    used = ", ".join(f"{used} of {codes}" for used, codes in quality["codes_used"])
+    return (
+        f"Semantic IDs: {after} collisions ({before} before they were resolved); codes in use by level: {used}; "
+        f"{quality['semantic_gap']:.0%} of nearest neighbours have another first code"
+    )
