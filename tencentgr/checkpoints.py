@@ -1,7 +1,7 @@
-"""Models and half-finished trainings on disk.
+"""Models on disk.
 
-A model is one .safetensors file with its card in the header: options, shape, schema, and where training stood. A
-JSON copy of the card and a .pt export stand beside it for people and other programs. Files are whole or not there.
+A model is one .safetensors file with its card in the header: options, shape, schema, and where training stood. A JSON
+copy of the card and a .pt export stand beside it for people and other programs. Files are whole or not there.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from genrec.artifacts import ArtifactError, first_line, write_json
+from genrec.models.tensor_file import read_tensors, write_tensors
 from tencentgr.features import FeatureSchema
 from tencentgr.model import Shape, TencentGR
 
-BEST, CHECKPOINT, STATE = "best_model", "model", "training_state.safetensors"
+BEST, CHECKPOINT = "best_model", "model"
+CARD = "card"  # its key in the header
 CONFIG = "config.json"  # the card in a checkpoint's directory; that of best_model is best_model.json
 
 Card = dict[str, Any]
@@ -40,7 +40,7 @@ def make_card(model: TencentGR, options: dict[str, Any], **standing: Any) -> Car
 
 
 def save_best(directory: Path, model: TencentGR, card: Card) -> None:
-    write_tensors(directory / f"{BEST}.safetensors", model.state_dict(), card)
+    write_tensors(directory / f"{BEST}.safetensors", model.state_dict(), CARD, card)
     write_json(directory / f"{BEST}.json", card)
     beside = directory / f"{BEST}.pt.tmp"
     torch.save({"model_state_dict": model.state_dict(), "config": json.dumps(card)}, beside)
@@ -51,17 +51,9 @@ def save_checkpoint(directory: Path, model: TencentGR, card: Card) -> Path:
     """global_step{n}.valid_loss={x}/{model.safetensors, config.json}."""
     target = directory / f"global_step{card['global_step']}.valid_loss={card['valid_loss']:.4f}"
     target.mkdir(parents=True, exist_ok=True)
-    write_tensors(target / f"{CHECKPOINT}.safetensors", model.state_dict(), card)
+    write_tensors(target / f"{CHECKPOINT}.safetensors", model.state_dict(), CARD, card)
     write_json(target / CONFIG, card)
     return target
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(whole, beside, {"card": json.dumps(header)})
-    os.replace(beside, path)
 
 
 def load_model(path: Path, shape: Shape, schema: FeatureSchema) -> tuple[TencentGR, Card | None]:
@@ -91,17 +83,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Card | None]:
         path = next((path / name for name in names if (path / name).exists()), path / names[0])
     if not path.exists():
         raise ArtifactError(f"no model {path}; training writes best_model.pt into its log directory")
-    return read_pt(path) if path.suffix == ".pt" else read_tensors(path)
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], Card | None]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            header = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
-    return tensors, json.loads(header["card"]) if "card" in header else None
+    return read_pt(path) if path.suffix == ".pt" else read_tensors(path, CARD)
 
 
 def read_pt(path: Path) -> tuple[dict[str, Tensor], Card | None]:
@@ -112,27 +94,3 @@ def read_pt(path: Path) -> tuple[dict[str, Tensor], Card | None]:
         raise ArtifactError(f"{path} cannot be read as tensors: {first_line(error)}") from None
     tensors = content.get("model_state_dict", content)
     return tensors, json.loads(content["config"]) if "config" in content else None
-
-
-# What resuming needs: weights, the optimizer's moments, and how far training is.
-
-
-def save_state(
-    path: Path, weights: dict[str, Tensor], optimizer: torch.optim.Optimizer, standing: dict[str, Any]
-) -> None:
-    tensors = {f"model.{name}": value for name, value in weights.items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
-    write_tensors(path, tensors, standing)
-
-
-def load_state(path: Path) -> tuple[dict[str, Tensor], dict[int, dict[str, Tensor]], dict[str, Any]]:
-    """Weights, the optimizer's state by parameter number, and the header."""
-    tensors, standing = read_tensors(path)
-    weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, key = name.split(".")
-            moments.setdefault(int(number), {})[key] = value
-    return weights, moments, standing

@@ -28,10 +28,11 @@ import torch
 
 from genrec.artifacts import ArtifactError, read_json, write_json, write_text
 from genrec.models.device import pick_device
+from genrec.models.tensor_file import read_state, write_tensors
 from genrec.quantizers import quality
 from genrec.quantizers.residual import Quantized
 from genrec.quantizers.rqvae import ResidualQuantizer, Shape
-from genrec.quantizers.rqvae_training import Training, fit, load_model, quantize, read, write
+from genrec.quantizers.rqvae_training import HEADER, Training, fit, load_model, quantize
 from genrec.sids import make_index
 from genrec.stage import note, remove
 from tencentgr import files
@@ -81,7 +82,7 @@ def add(source: Source, output_dir: Path, device: str) -> None:
     """IDs by the frozen quantizer for creatives that have a vector and no ID yet."""
     if not (output_dir / CARD).exists():
         raise ArtifactError(f"{output_dir} holds no finished RQ-VAE; run train_rqvae.py without --add first")
-    _, header = read(output_dir / MODEL)
+    _, header = read_state(output_dir / MODEL, HEADER)
     if list(source.mm_emb_id) != header["mm_emb_id"]:
         raise ArtifactError(
             f"--mm_emb_id is {' '.join(source.mm_emb_id)}, the RQ-VAE in {output_dir} was trained on "
@@ -185,11 +186,8 @@ def training_of(settings: Settings, device: str) -> Training:
 
 
 def save(model: ResidualQuantizer, settings: Settings, output_dir: Path) -> None:
-    write(
-        model.state_dict(),
-        {"shape": asdict(model.shape), "mm_emb_id": list(settings.mm_emb_id)},
-        output_dir / MODEL,
-    )
+    header = {"shape": asdict(model.shape), "mm_emb_id": list(settings.mm_emb_id)}
+    write_tensors(output_dir / MODEL, model.state_dict(), HEADER, header)
     beside = output_dir / (EXPORT + ".tmp")
     torch.save({name: value.cpu() for name, value in model.state_dict().items()}, beside)
     os.replace(beside, output_dir / EXPORT)

@@ -23,10 +23,10 @@ from genrec.artifacts import ArtifactError, read_json, write_json
 from genrec.config import result_knobs
 from genrec.evaluation.metrics import item_scores
 from genrec.evaluation.report import results, table
+from genrec.models.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
 from genrec.stage import note, remove
 from tencentgr.assembly import fingerprint, load, make_objective, make_optimizer, shape_of
-from tencentgr.checkpoints import BEST, CONFIG, STATE, load_model, load_state, make_card, save_best, save_checkpoint
-from tencentgr.checkpoints import save_state as write_state
+from tencentgr.checkpoints import BEST, CARD, CONFIG, load_model, make_card, save_best, save_checkpoint
 from tencentgr.curves import LOG, Record, StepLog, open_curves
 from tencentgr.dataset import SequenceDataset, collate, report_lines, split_rows, windows
 from tencentgr.model import TencentGR
@@ -34,6 +34,7 @@ from tencentgr.options import Options
 from tencentgr.processes import Processes, start_processes
 from tencentgr.ranking import batches, rank_rows, report, trim, with_known_target, write_evaluation
 
+STATE = "training_state.safetensors"  # weights, moments and progress: what resuming needs
 RUN = "run.json"  # the knobs and the data that a run in these directories was started with
 HALVE_EVERY = 10  # epochs, of the step schedule
 CURVES = {"loss": "Loss/train", "lr": "Rate/lr", "softmax_temperature": "Loss/temperature"}  # others: Similarity/
@@ -126,10 +127,10 @@ class Training:
         path = self.options.models / STATE
         if not path.exists():
             return
-        weights, moments, standing = load_state(path)
-        self.objective.load_state_dict(weights)
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        self.progress = Progress(**standing)
+        tensors, progress = read_state(path, CARD)
+        self.objective.load_state_dict(part("model.", tensors))
+        load_moments("optimizer.", tensors, self.optimizer)
+        self.progress = Progress(**progress)
         if self.processes.first and not self.progress.finished:
             note("train", f"goes on at step {self.progress.global_step:,} of {self.steps:,}")
 
@@ -266,7 +267,8 @@ class Training:
 
     def save_state(self) -> None:
         if self.processes.first:
-            write_state(self.options.models / STATE, self.objective.state_dict(), self.optimizer, asdict(self.progress))
+            tensors = prefixed("model.", self.objective.state_dict()) | moments("optimizer.", self.optimizer)
+            write_tensors(self.options.models / STATE, tensors, CARD, asdict(self.progress))
 
     def tell_valid(self, found: dict[str, float]) -> None:
         step = self.progress.global_step

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genrec.artifacts import ArtifactError, first_line
+from genrec.models.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
 from genrec.training.tracking import scalar_log
 from UR4Rec.data.multimodal_dataset import Batch, EpochLoader
 from UR4Rec.evaluation import candidate_ranks, full_ranks, rank_metrics
-from UR4Rec.models.checkpoint import read_checkpoint, write_checkpoint
 from UR4Rec.models.retriever import Query
 from UR4Rec.models.retriever_moe import load_balance_loss
 from UR4Rec.models.training_strategies import (
@@ -46,6 +47,7 @@ FINETUNED = ("joint_finetune", "end_to_end")
 PART_OF = {"pretrain_sasrec": "sasrec", "pretrain_retriever": "retriever"}  # what a stage is judged by, else fused
 
 RUN = 512  # positions scored at once
+STATE = "state"  # the key of a checkpoint's header
 
 
 class JointTrainer:
@@ -287,11 +289,23 @@ class JointTrainer:
 
     def save_checkpoint(self, path: Path | str, **progress: Any) -> None:
         """Weights, moments, memory bank and counters; a run that loads them goes on as if it had never stopped."""
-        write_checkpoint(Path(path), self.modules(), self.optimizers, {**self.counters(), "progress": progress})
+        tensors = {}
+        for name, module in self.modules().items():
+            tensors |= prefixed(f"{name}/", module.state_dict())
+        for name, optimizer in self.optimizers.items():
+            tensors |= moments(f"adam/{name}/", optimizer)
+        write_tensors(Path(path), tensors, STATE, {**self.counters(), "progress": progress})
 
     def load_checkpoint(self, path: Path | str) -> dict[str, Any]:
         """Fill this trainer, which must have been made with the same settings; returns what was kept as progress."""
-        state = read_checkpoint(Path(path), self.modules(), self.optimizers)
+        tensors, state = read_state(Path(path), STATE)
+        for name, module in self.modules().items():
+            try:
+                module.load_state_dict(part(f"{name}/", tensors))
+            except (RuntimeError, KeyError) as error:
+                raise ArtifactError(f"{path} was saved by a trainer with other settings: {first_line(error)}") from None
+        for name, optimizer in self.optimizers.items():
+            load_moments(f"adam/{name}/", tensors, optimizer)
         self.stage, self.global_step = state["stage"], state["global_step"]
         self.retriever_steps = state["retriever_steps"]
         self.adaptive_alternating.load_state_dict(state["alternation"])

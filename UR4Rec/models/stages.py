@@ -8,9 +8,9 @@ from pathlib import Path
 from safetensors.torch import load_file
 from tqdm import tqdm
 
+from genrec.models.tensor_file import write_tensors
 from UR4Rec.data.multimodal_dataset import EpochLoader
-from UR4Rec.models.checkpoint import write_tensors
-from UR4Rec.models.joint_trainer import PART_OF, JointTrainer
+from UR4Rec.models.joint_trainer import PART_OF, STATE, JointTrainer
 
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 METRIC = "ndcg@10"  # on valid, the whole catalogue ranked
@@ -87,4 +87,4 @@ def valid_score(trainer: JointTrainer, val_loader: EpochLoader) -> float:
 
 
 def keep_best(trainer: JointTrainer, directory: Path) -> None:
-    write_tensors(directory / BEST, trainer.model.state_dict(), {})
+    write_tensors(directory / BEST, trainer.model.state_dict(), STATE, {})

@@ -8,25 +8,22 @@ N items, D width of the input, d width of z, L levels, K codes a level
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from genrec.models.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
 from genrec.quantizers.residual import Quantized, encode
 from genrec.quantizers.rqkmeans import kmeans
 from genrec.quantizers.rqvae import Output, ResidualQuantizer, Shape
 from genrec.sids import collisions
 
 LAST = "last.safetensors"
+HEADER = "json"  # the key of every file's header
 SETTLED = 1e-3  # a loss better by less than this share is no better
 BEST = {"collision": "best_collision.safetensors", "loss": "best_loss.safetensors"}
 
@@ -243,11 +240,11 @@ def quantize(model: ResidualQuantizer, rows: torch.Tensor) -> Quantized:
 
 
 def save_model(model: ResidualQuantizer, path: Path) -> None:
-    write(model.state_dict(), {"shape": asdict(model.shape)}, path)
+    write_tensors(path, model.state_dict(), HEADER, {"shape": asdict(model.shape)})
 
 
 def load_model(path: Path) -> ResidualQuantizer:
-    tensors, header = read(path)
+    tensors, header = read_state(path, HEADER)
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in header["shape"].items()}
     model = ResidualQuantizer(Shape(**fields))
     model.load_state_dict(tensors)
@@ -255,31 +252,12 @@ def load_model(path: Path) -> ResidualQuantizer:
 
 
 def save_training(model: ResidualQuantizer, optimizer: torch.optim.Optimizer, state: State, path: Path) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for number, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
-    write(tensors, {"state": asdict(state)}, path)
+    tensors = prefixed("model.", model.state_dict()) | moments("optimizer.", optimizer)
+    write_tensors(path, tensors, HEADER, {"state": asdict(state)})
 
 
 def load_training(model: ResidualQuantizer, optimizer: torch.optim.Optimizer, path: Path) -> State:
-    tensors, header = read(path)
-    model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
-    whole = optimizer.state_dict()
-    for name in (n for n in tensors if n.startswith("optimizer.")):
-        _, number, part = name.split(".")
-        whole["state"].setdefault(int(number), {})[part] = tensors[name]
-    optimizer.load_state_dict(whole)
+    tensors, header = read_state(path, HEADER)
+    model.load_state_dict(part("model.", tensors))
+    load_moments("optimizer.", tensors, optimizer)
     return State(**header["state"])
-
-
-def write(tensors: dict[str, torch.Tensor], header: dict[str, Any], path: Path) -> None:
-    """safetensors with a JSON header, whole or not there."""
-    beside = path.with_name(path.name + ".tmp")
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(plain, beside, metadata={"json": json.dumps(header)})
-    os.replace(beside, path)
-
-
-def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["json"])

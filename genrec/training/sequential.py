@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -16,8 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -30,9 +27,10 @@ from genrec.data.weights import target_weights
 from genrec.evaluation.metrics import item_scores
 from genrec.models.device import pick_device
 from genrec.models.sasrec import SasRec, SasRecRecommender, Shape, save_sasrec
+from genrec.models.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
 from genrec.quantizers.build import load_vectors
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, PROGRESS = "checkpoint.safetensors", "progress"  # a file, and the key of its header
 TEXT = "sasrec_text"  # the model whose item vectors start as the run's embeddings
 TEXT_START = 0.06  # their standard deviation then; thrice a random start, so that what texts say lasts
 TRAINING = "training.json"  # written last: a directory that has it is finished
@@ -191,34 +189,16 @@ def valid_ndcg(model: SasRec, valid) -> float:
 
 
 def save_checkpoint(path: Path, model: SasRec, optimizer, best: dict[str, Tensor], progress: Progress) -> None:
-    """Weights, best weights and AdamW's moments in one safetensors file, whole or not at all."""
-    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
-    tensors |= {f"best.{key}": value for key, value in best.items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{number}.{key}": value for key, value in state.items()}
-    beside = path.with_name(path.name + ".tmp")
-    save_file(
-        {key: value.contiguous() for key, value in tensors.items()}, beside, {"progress": json.dumps(asdict(progress))}
-    )
-    os.replace(beside, path)
+    tensors = prefixed("model.", model.state_dict()) | prefixed("best.", best) | moments("adam.", optimizer)
+    write_tensors(path, tensors, PROGRESS, asdict(progress))
 
 
 def load_checkpoint(path: Path, model: SasRec, optimizer, best: dict[str, Tensor]) -> Progress:
     """Fill model, optimizer and best weights from a checkpoint; a new Progress where there is none."""
     if not path.exists():
         return Progress()
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        progress = Progress(**json.loads(file.metadata()["progress"]))
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "adam": {}}
-    for key, value in tensors.items():
-        kind, _, rest = key.partition(".")
-        parts[kind][rest] = value
-    model.load_state_dict(parts["model"])
-    best.update(parts["best"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in parts["adam"].items():
-        number, _, moment = key.partition(".")
-        state.setdefault(int(number), {})[moment] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return progress
+    tensors, progress = read_state(path, PROGRESS)
+    model.load_state_dict(part("model.", tensors))
+    best.update(part("best.", tensors))
+    load_moments("adam.", tensors, optimizer)
+    return Progress(**progress)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from genrec.models.tensor_file import read_state
 from genrec.quantizers import rqkmeans, rqvae_training
 from genrec.quantizers.residual import decode
 from genrec.quantizers.rqvae import Shape, sinkhorn
-from genrec.quantizers.rqvae_training import BEST, LAST, Training, fit, load_model
+from genrec.quantizers.rqvae_training import BEST, HEADER, LAST, Training, fit, load_model
 
 SHAPE = Shape(widths=(12,), latent=6, hidden=(16,), num_levels=3, codebook_size=8, residual=False)
 TRAINING = Training(
@@ -109,7 +110,7 @@ def test_early_stop_stops(vectors, tmp_path):
         TRAINING, epochs=500, learning_rate=1e-9, ema=False, eval_step=1, early_stop=2, restart_dead=False
     )
     fit(vectors, SHAPE, training, tmp_path)
-    _, header = rqvae_training.read(tmp_path / LAST)
+    _, header = read_state(tmp_path / LAST, HEADER)
     assert header["state"]["epoch"] < 50
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from genrec.artifacts import ArtifactError
+from genrec.models.tensor_file import write_tensors
 from tests.ur4rec.conftest import ITEMS, item_features, loaders, user_preferences
 from tests.ur4rec.test_models import small
 from UR4Rec.models.joint_trainer import JointTrainer, bpr_loss, predicted
@@ -244,8 +245,11 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="saved by a trainer with other settings"):
         other.load_checkpoint(tmp_path / "a")
     (tmp_path / "b").write_bytes(b"junk")
-    with pytest.raises(ArtifactError, match="is no checkpoint of this trainer"):
+    with pytest.raises(ArtifactError, match="b cannot be read"):
         other.load_checkpoint(tmp_path / "b")
+    write_tensors(tmp_path / "c", {"x": torch.zeros(1)}, "other", {})
+    with pytest.raises(ArtifactError, match="is no checkpoint of this trainer: its header has no 'state'"):
+        other.load_checkpoint(tmp_path / "c")
 
 
 def test_tensorboard_holds_the_losses(tmp_path):
