@@ -111,9 +111,9 @@ class Sids(Section):
         0.0, "share of collaborative vectors (train purchases) mixed into the text; 0 text alone, auto: best on valid"
     )
     factors: int = knob(64, "width of the collaborative vectors", ge=1)
-    hidden: list[int] = knob([256, 128], "hidden widths of the encoder MLP; the decoder mirrors it")
+    hidden_sizes: list[int] = knob([256, 128], "widths of the encoder MLP's layers; the decoder mirrors it")
     latent: int = knob(32, "width of z (rqvae; rqkmeans_plus is as wide as its input)", ge=1)
-    epochs: int = knob(300, "passes over the items, at most", ge=1)
+    num_epochs: int = knob(300, "passes over the items, at most", ge=1)
     batch_size: int = knob(256, "items a step", ge=1)
     learning_rate: float | None = knob(None, "AdamW rate; 1e-3 for rqvae, 1e-4 for rqkmeans_plus when empty", gt=0)
     beta: float = knob(0.25, "weight of |r - sg(e)|^2, which holds the encoder to the codebooks", ge=0)

@@ -52,6 +52,8 @@ def test_own_section_is_plain_and_others_go_by_path():
     ("argv", "message"),
     [
         (["--sft.lerning_rate", "1"], "did you mean 'sft.learning_rate'"),
+        (["--sids.epochs", "9"], "unknown key 'sids.epochs'; did you mean 'sids.num_epochs'"),
+        (["--sids.hidden", "[64]"], "unknown key 'sids.hidden'; did you mean 'sids.hidden_sizes'"),
         (["--lerning_rate", "1"], "did you mean 'learning_rate'"),
         (["--sft.batch_size", "many"], "sft.batch_size"),
         (["--sft.learning_rate", "-1"], "got -1"),

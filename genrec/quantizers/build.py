@@ -121,7 +121,7 @@ def learned(
     shape = Shape(
         widths=(vectors.shape[1],),
         latent=latent,
-        hidden=tuple(knobs.hidden),
+        hidden=tuple(knobs.hidden_sizes),
         num_levels=knobs.num_levels,
         codebook_size=knobs.codebook_size,
         residual=codebooks is not None,
@@ -129,8 +129,9 @@ def learned(
     same_named = {
         name: getattr(knobs, name) for name in Training.__dataclass_fields__ if name in type(knobs).model_fields
     }
+    rate = knobs.learning_rate or learning_rate
     training = Training(
-        **same_named | {"learning_rate": knobs.learning_rate or learning_rate},
+        **same_named | {"epochs": knobs.num_epochs, "learning_rate": rate},
         seed=config.run.seed,
         device=pick_devices(config.run.device, 1)[0],
     )

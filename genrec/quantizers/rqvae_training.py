@@ -30,7 +30,7 @@ BEST = {"collision": "best_collision.safetensors", "loss": "best_loss.safetensor
 
 @dataclass(frozen=True)
 class Training:
-    """Fields are the knobs of the section `sids`."""
+    """Fields are the knobs of the section `sids`; epochs is its num_epochs."""
 
     epochs: int
     batch_size: int

@@ -22,7 +22,7 @@ SMALL = [
     str(ROOT / "config/tiny.yaml"),
     "--sids.codebook_size",
     "12",
-    "--sids.epochs",
+    "--sids.num_epochs",
     "8",
     "--sids.alpha",
     "0",
