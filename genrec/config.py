@@ -227,6 +227,9 @@ class Sft(Section):
     normalisation: Literal["vocab", "trie"] = knob(
         "vocab", "loss of SID tokens: softmax over all tokens, or over the legal children; evaluate's must be the same"
     )
+    rdrop: float = knob(
+        0.0, "weight of the divergence of two passes under other dropout (R-Drop); 0 makes one pass", ge=0
+    )
     batch_size: int = knob(128, "rows an optimizer step", ge=1)
     micro_batch_size: int = knob(16, "rows a forward pass", ge=1)
     num_epochs: float = knob(3, "passes over the rows", gt=0)
@@ -357,6 +360,9 @@ class Sequential(Section):
     cosine: bool = knob(True, "sasrec scores by cosine / temperature instead of the dot product")
     temperature: float = knob(0.07, "divides the cosine", gt=0)
     label_smoothing: float = knob(0.0, "share of sasrec's target spread over the catalogue", ge=0, lt=1)
+    rdrop: float = knob(
+        0.0, "sasrec: weight of the divergence of two passes under other dropout (R-Drop); 0 makes one pass", ge=0
+    )
     balance: float = knob(
         0.0, "a target weighs (train events of its item)^-balance; 0 alike, 1 items alike", ge=0, le=1
     )

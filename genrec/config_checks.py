@@ -78,6 +78,8 @@ def check_evaluate(evaluate: Evaluate, sft: Sft) -> Faults:
 
 def check_sequential(sequential: Sequential) -> Faults:
     yield from multiple("sequential.hidden", sequential.hidden, "sequential.heads", sequential.heads)
+    if sequential.rdrop and not sequential.dropout:
+        yield f"sequential.rdrop {sequential.rdrop} compares two passes under other dropout; sequential.dropout is 0"
 
 
 # What several sections must hold to

@@ -24,10 +24,21 @@ def answer_loss(logits: Tensor, labels: Tensor, legal: Tensor | None, smoothing:
     """
     if legal is None:
         return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
-    logp = logits.masked_fill(~legal, NEVER).log_softmax(-1)
+    logp = log_policy(logits, legal)
     taken = logp.gather(-1, labels[:, None])[:, 0]
     spread = logp.masked_fill(~legal, 0.0).sum(-1) / legal.sum(-1)
     return -((1 - smoothing) * taken + smoothing * spread)
+
+
+def divergence(first: Tensor, second: Tensor, legal: Tensor | None = None) -> Tensor:
+    """(KL(p | q) + KL(q | p)) / 2 of the policies p, q of two logits, (A, V) -> (A,); R-Drop, arXiv 2106.14448."""
+    p, q = log_policy(first, legal), log_policy(second, legal)
+    return ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
+
+
+def log_policy(logits: Tensor, legal: Tensor | None) -> Tensor:
+    """log softmax over the legal tokens, (A, V) -> (A, V); what is not legal has no mass."""
+    return (logits if legal is None else logits.masked_fill(~legal, NEVER)).log_softmax(-1)
 
 
 @dataclass(frozen=True)

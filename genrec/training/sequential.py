@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +29,7 @@ from genrec.models.device import pick_device
 from genrec.models.sasrec import SasRec, SasRecRecommender, Shape, save_sasrec
 from genrec.models.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
 from genrec.quantizers.build import load_vectors
+from genrec.training.answer_loss import divergence
 
 CHECKPOINT, PROGRESS = "checkpoint.safetensors", "progress"  # a file, and the key of its header
 TEXT = "sasrec_text"  # the model whose item vectors start as the run's embeddings
@@ -150,7 +151,11 @@ def train_epoch(model, optimizer, windows: Windows, loss_of, options: Sequential
         items, weights = (torch.from_numpy(part).to(model.bias.device) for part in batch)
         targets = items[:, 1:]
         real = targets >= 0
-        losses = loss_of(model, model(items[:, :-1])[real], targets[real], options)  # (P,)
+
+        def read(inputs=items[:, :-1], real=real) -> Tensor:
+            return model(inputs)[real]  # (P, d)
+
+        losses = loss_of(model, read, targets[real], options)  # (P,)
         loss = (losses * weights[:, 1:][real]).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -167,16 +172,25 @@ def batches(windows: Windows, size: int, random: np.random.Generator) -> Iterato
         yield Windows(item[:, :width], weight[:, :width])
 
 
-def full_softmax(model: SasRec, states: Tensor, targets: Tensor, options: Sequential) -> Tensor:
-    """-log softmax over the whole catalogue, (P, d), (P,) -> (P,)."""
-    scores = model.score(states)  # (P, N)
-    return F.cross_entropy(scores, targets, reduction="none", label_smoothing=options.label_smoothing)
+Read = Callable[[], Tensor]  # the states of a batch's real positions (P, d), under new dropout at each call
 
 
-def bce(model: SasRec, states: Tensor, targets: Tensor, options: Sequential) -> Tensor:
+def full_softmax(model: SasRec, read: Read, targets: Tensor, options: Sequential) -> Tensor:
+    """-log softmax over the whole catalogue, (P,) -> (P,); with `rdrop` the mean of two passes and their divergence."""
+    scores = model.score(read())  # (P, N)
+    losses = F.cross_entropy(scores, targets, reduction="none", label_smoothing=options.label_smoothing)
+    if not options.rdrop:
+        return losses
+    again = model.score(read())
+    both = losses + F.cross_entropy(again, targets, reduction="none", label_smoothing=options.label_smoothing)
+    return both / 2 + options.rdrop * divergence(scores, again)
+
+
+def bce(model: SasRec, read: Read, targets: Tensor, options: Sequential) -> Tensor:
     """The published loss, one uniform negative n a position: -log sigmoid(s_target) - log sigmoid(-s_n), -> (P,)."""
     shift = torch.randint(1, model.shape.num_items, targets.shape, device=targets.device)
     negatives = (targets + shift) % model.shape.num_items  # any item but the target
+    states = read()
     positive, negative = model.score_some(states, targets), model.score_some(states, negatives)
     return -(F.logsigmoid(positive) + F.logsigmoid(-negative))
 

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
+from genrec.artifacts import ArtifactError
 from genrec.config import Config
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples, Sequences, Split, examples
 from genrec.data.tasks import TASKS, Task, Texts, copies, drawn, row_numbers, task_row
 from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, chain, collate, grow, join, takes_trees
 from genrec.stage import processes
-from genrec.training.answer_loss import Legal, answer_loss
+from genrec.training.answer_loss import Legal, answer_loss, divergence
 from genrec.training.arguments import common_arguments, framework_arguments, one_gpu
 from genrec.training.checkpoints import newest_checkpoint
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation
@@ -179,20 +180,39 @@ class Collator:
 class TreeTrainer(DecodingEvaluation, Trainer):
     """transformers.Trainer on token trees; `evaluate` decodes and scores instead of computing a loss."""
 
-    def __init__(self, *args, decode: Callable[[], dict[str, float]], legal: Legal | None = None, **kwargs):
+    def __init__(self, *args, decode: Callable[[], dict[str, float]], legal: Legal | None = None, rdrop=0.0, **kwargs):
         super().__init__(*args, **kwargs)
         self.decode = decode
+        self.rdrop = rdrop
         self.legal = legal  # which tokens the loss normalises over, all where None
         self.model_accepts_loss_kwargs = True  # the loss below is already a mean over the whole optimizer step
 
     def compute_loss(self, model, inputs: dict[str, Tensor], return_outputs=False, num_items_in_batch=None):
-        logits, labels = answer_logits(model, inputs, self.accelerator.unwrap_model(model))
+        logits, labels = self.answers(model, inputs)
         legal = self.legal(labels) if self.legal else None
-        losses = answer_loss(logits.float(), labels, legal, self.args.label_smoothing_factor)  # (A',)
+        losses = answer_loss(logits, labels, legal, self.args.label_smoothing_factor)  # (A',)
+        if self.rdrop:
+            again, _ = self.answers(model, inputs)
+            losses = (losses + answer_loss(again, labels, legal, self.args.label_smoothing_factor)) / 2
+            losses = losses + self.rdrop * self.apart(logits, again, legal)
         total = (losses * inputs["weight"][inputs["labels"] != IGNORE]).sum()
         # Answers of the whole step, over all processes: their gradients are averaged.
         count = len(labels) if num_items_in_batch is None else num_items_in_batch / self.accelerator.num_processes
         return (total / count, {"logits": logits}) if return_outputs else total / count
+
+    def answers(self, model, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits (A', V) and labels (A',) of the batch's answer tokens."""
+        logits, labels = answer_logits(model, inputs, self.accelerator.unwrap_model(model))
+        return logits.float(), labels
+
+    def apart(self, logits: Tensor, again: Tensor, legal: Tensor | None) -> Tensor:
+        found = divergence(logits, again, legal)  # (A',)
+        if self.state.global_step == 0 and not found.any():
+            raise ArtifactError(
+                f"sft.rdrop {self.rdrop} compares two passes under other dropout, but the model has none; set "
+                "sft.scratch.dropout, hidden_dropout or embedding_dropout, sft.lora.dropout, or rdrop 0"
+            )
+        return found
 
 
 def training_arguments(config: Config, directory: Path, num_rows: int) -> TrainingArguments:
@@ -245,6 +265,7 @@ def train(
         processing_class=tokenizer,
         decode=decode,
         legal=legal,
+        rdrop=config.sft.rdrop,
         callbacks=[*stop, *callbacks],
     )
     trainer.train(resume_from_checkpoint=newest_checkpoint(directory))

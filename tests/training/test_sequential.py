@@ -47,11 +47,11 @@ def test_losses_equal_a_loop_over_positions():
     for state, target in zip(states, targets, strict=True):
         log_softmax = torch.log_softmax(model.item.weight @ state + model.bias, dim=0)
         expected -= 0.8 * log_softmax[target] + 0.2 * log_softmax.mean()
-    found = training.full_softmax(model, states, targets, options)
+    found = training.full_softmax(model, lambda: states, targets, options)
     assert found.shape == (6,) and found.mean().item() == pytest.approx(expected.item() / 6, rel=1e-5)
 
     torch.manual_seed(7)
-    found = training.bce(model, states, targets, options)
+    found = training.bce(model, lambda: states, targets, options)
     torch.manual_seed(7)
     negatives = (targets + torch.randint(1, 12, (6,))) % 12
     assert (negatives != targets).all()
@@ -60,6 +60,19 @@ def test_losses_equal_a_loop_over_positions():
         score = model.item.weight @ state + model.bias
         expected -= F.logsigmoid(score[target]) + F.logsigmoid(-score[negative])
     assert found.shape == (6,) and found.mean().item() == pytest.approx(expected.item() / 6, rel=1e-5)
+
+
+def test_rdrop_is_the_mean_loss_of_two_passes_and_their_symmetric_divergence():
+    torch.manual_seed(0)
+    model = SasRec(Shape(12, 8, 1, 2, 0.0, 5, False, 0.1)).eval()
+    torch.nn.init.normal_(model.item.weight)
+    passes, targets = torch.randn(2, 6, 8), torch.randint(0, 12, (6,))
+    p, q = (torch.distributions.Categorical(logits=model.score(states)) for states in passes)
+    kl = torch.distributions.kl_divergence
+    expected = -(p.log_prob(targets) + q.log_prob(targets)) / 2 + 0.7 * (kl(p, q) + kl(q, p)) / 2
+    read = iter(passes).__next__
+    found = training.full_softmax(model, read, targets, config_of("x", rdrop=0.7).sequential)
+    torch.testing.assert_close(found, expected)
 
 
 def test_windows_hold_every_training_event_once_as_a_target_and_no_other():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
+from genrec.artifacts import ArtifactError
 from genrec.commandline import parse_strict
 from genrec.config import ConfigError
 from genrec.data.catalog import Catalog
@@ -274,13 +275,36 @@ def test_a_weight_of_two_is_the_row_twice(texts, tokenizer, model, sequences):
     def loss(trees, count):
         trainer = TreeTrainer.__new__(TreeTrainer)
         trainer.args, trainer.accelerator = SimpleNamespace(label_smoothing_factor=0.0), OneProcess()
-        trainer.legal = None
+        trainer.legal, trainer.rdrop = None, 0.0
         return trainer.compute_loss(model, collate([vars(tree) for tree in trees]), num_items_in_batch=count).item()
 
     twice = loss([builder.row(RECOMMEND, *row) for row in [*rows, rows[1]]], 15)
     weighted = loss([builder.row(RECOMMEND, *row, 1.0 + (n == 1)) for n, row in enumerate(rows)], 15)
     assert weighted == pytest.approx(twice, rel=1e-5)
     assert weighted != pytest.approx(loss([builder.row(RECOMMEND, *row) for row in rows], 15), rel=1e-3)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_rdrop_wants_passes_that_differ(texts, tokenizer, model, sequences, dropout):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, texts, 512)
+    row = builder.row(
+        RECOMMEND,
+        *next(iter(task_rows(RECOMMEND, 1, examples(events, train, 50), texts.catalog, np.random.default_rng(0)))),
+    )
+    dropped = torch.nn.functional.dropout
+    hook = model.get_input_embeddings().register_forward_hook(lambda _, __, read: dropped(read, dropout))
+    trainer = TreeTrainer.__new__(TreeTrainer)
+    trainer.args, trainer.accelerator = SimpleNamespace(label_smoothing_factor=0.0), OneProcess()
+    trainer.legal, trainer.rdrop, trainer.state = None, 1.0, SimpleNamespace(global_step=0)
+    try:
+        if dropout:
+            assert trainer.compute_loss(model, collate([vars(row)])).item() > 0
+        else:
+            with pytest.raises(ArtifactError, match=r"sft\.rdrop 1\.0 .* the model has none"):
+                trainer.compute_loss(model, collate([vars(row)]))
+    finally:
+        hook.remove()
 
 
 class OneProcess:
