@@ -41,6 +41,7 @@ CONTINUED = ("sid history", "sid")  # its answer follows without a tail
 PREFERENCE = "\nThe user: {text}"
 PROFILE = "\nMostly {bought}: {favourites}"
 COMPANIONS = "\nOthers {bought} with these: {sids}"
+FORM = "{given} -> {wanted}"  # the name of a form of prompt, in fingerprints
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,16 @@ def profile_tail(favourites: list[str], companions: list[str], source: str) -> s
     return "".join(lines) + TAIL
 
 
-def prompt_fingerprint() -> str:
-    """Hash of every text above; a model directory carries the one it was trained with."""
-    return hashlib.sha256(
-        repr((NOUNS, INSTRUCTIONS, HEAD, TAIL, CONTINUED, PREFERENCE, PROFILE, COMPANIONS)).encode()
-    ).hexdigest()[:16]
+def prompt_fingerprint() -> dict[str, str]:
+    """Hash of each text above, by what it is for: a form such as "title -> sid", a source, a part of the profile.
+
+    A model directory carries those it was trained with; a text that nobody asks it with may change or be added.
+    """
+    parts: dict[str, tuple[str, ...]] = {"taste": (PROFILE, TAIL), "companions": (COMPANIONS, TAIL)} | NOUNS
+    for (given, wanted), instruction in INSTRUCTIONS.items():
+        said = (PREFERENCE,) if given.endswith("and preference") else ()
+        parts[FORM.format(given=given, wanted=wanted)] = (HEAD, instruction, *said, tail(given, wanted))
+    return {name: hashlib.sha256(repr(texts).encode()).hexdigest()[:16] for name, texts in parts.items()}
 
 
 class Encoder:

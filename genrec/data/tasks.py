@@ -31,6 +31,11 @@ class Task:
     wanted: str  # "sid" | "title" | "preference"
 
     @property
+    def form(self) -> str:
+        """Its name in prompts.prompt_fingerprint()."""
+        return prompts.FORM.format(given=self.given, wanted=self.wanted)
+
+    @property
     def from_history(self) -> bool:
         return self.given.endswith("history")
 

@@ -5,6 +5,7 @@ E examples, k cut-off, K beams
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from genrec.data.grown import load_grown
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder, prompt_fingerprint
 from genrec.data.sequences import Examples
-from genrec.data.tasks import RECOMMEND, Texts, make_texts
+from genrec.data.tasks import RECOMMEND, TASKS, Texts, make_texts
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.beam import NEVER, beam_search
 from genrec.models.device import pick_device
@@ -38,7 +39,7 @@ class Card:
     """What must match when a model directory meets a catalogue."""
 
     sids: str  # fingerprint of the sids artifact
-    prompts: str  # prompts.prompt_fingerprint()
+    prompts: dict[str, str]  # prompts.prompt_fingerprint()
     source: str  # data.source
     cutoff_len: int
     profile: list[str]  # sft.profile
@@ -168,32 +169,48 @@ def load_card(directory: Path) -> Card:
     path = directory / CARD
     if not path.exists():
         raise ArtifactError(f"{directory} is not a model of this project: it has no {CARD}; make one with sft.py")
-    try:
-        return Card(**artifacts.read_json(path))
-    except TypeError:
-        raise ArtifactError(f"{path} does not hold what a model card must: {', '.join(Card.__annotations__)}") from None
+    found = artifacts.read_json(path)
+    if not isinstance(found, dict) or set(found) != {*Card.__annotations__} or not isinstance(found["prompts"], dict):
+        names = ", ".join(Card.__annotations__)
+        raise ArtifactError(
+            f"{path} does not hold what a model card must: {names}; train it anew (python sft.py --clean)"
+        )
+    return Card(**found)
 
 
-def check_card(directory: Path, card: Card, config: Config) -> None:
-    """A model meets the run it is used in: same SIDs, same prompts, same data source, or an error with both values."""
+def check_card(directory: Path, card: Card, config: Config, asked: Collection[str] | None = None) -> None:
+    """A model meets the run it is used in: same SIDs, data source and texts of prompts, or an error with both values.
+
+    `asked` names the texts of prompts in use; where it is not given, those of RL.
+    """
     sids = artifacts.require(stage_dir(config, "sids"), "rq/generate_indices.py")
-    pairs = {
-        "sids": (card.sids, sids.fingerprint),
-        "prompts": (card.prompts, prompt_fingerprint()),
-        "data.source": (card.source, config.data.source),
-    }
-    for name, (trained, here) in pairs.items():
-        if trained != here:
+    pairs = {"sids": (card.sids, sids.fingerprint), "data.source": (card.source, config.data.source)}
+    here = prompt_fingerprint()
+    for text in asked_by_rl(card, config) if asked is None else asked:
+        pairs[f"the text of '{text}'"] = (card.prompts.get(text), here.get(text))
+    for name, (trained, now) in pairs.items():
+        if trained != now:
             raise ArtifactError(
-                f"{directory} was trained with {name} {trained}, but this run has {here}; "
+                f"{directory} was trained with {name} {trained}, but this run has {now}; "
                 "use the run it was trained in (--run.dir) or train it anew (python sft.py --clean)"
             )
+
+
+def asked_by_evaluation(card: Card) -> list[str]:
+    """Names of prompt_fingerprint()."""
+    return [card.source, *card.profile, RECOMMEND.form]
+
+
+def asked_by_rl(card: Card, config: Config) -> list[str]:
+    """Those of its tasks, and of evaluation; a task that is newer than the model was not taught, so it may be asked."""
+    tasks = [TASKS[name].form for name, share in config.rl.tasks.items() if share]
+    return [*asked_by_evaluation(card), *(form for form in tasks if form in card.prompts)]
 
 
 def load_generative(model_dir: Path, config: Config, data: Prepared, exact: bool = False) -> Recommender:
     """A model directory -> something that recommends under the settings of `evaluate`."""
     card = load_card(model_dir)
-    check_card(model_dir, card, config)
+    check_card(model_dir, card, config, asked_by_evaluation(card))
     device = pick_device(config.run.device)
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     model, tokenizer = load_pretrained(str(model_dir), dtype)

@@ -13,15 +13,17 @@ import torch
 
 import evaluate
 from genrec import artifacts, stage
+from genrec.artifacts import ArtifactError
 from genrec.commandline import Command
 from genrec.config import ROOT
+from genrec.data import prompts
 from genrec.data.catalog import Catalog
 from genrec.data.grown import grown_dir
 from genrec.data.prompts import prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.evaluation.predictions import read_predictions
 from genrec.models.families import fingerprints_read
-from genrec.models.generative import Card, save_card
+from genrec.models.generative import Card, asked_by_evaluation, check_card, load_card, save_card
 from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
 from genrec.quantizers.grow import join, write_grown
 from genrec.sids import load_index, make_index, save_index
@@ -96,6 +98,48 @@ def test_two_processes_write_what_one_writes(ready, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("Five users") == 1
     assert {name: (directory / name).read_bytes() for name in alone} == alone
+
+
+def test_a_changed_prompt_is_refused_where_the_model_is_asked_with_it(ready, monkeypatch):
+    config = ready()
+    model = config.evaluate.base_model
+    card = load_card(model)
+    check_card(model, card, config)
+    with monkeypatch.context() as patch:
+        patch.setitem(prompts.INSTRUCTIONS, ("title", "sid"), "Name the {item}.")
+        check_card(model, card, config, asked_by_evaluation(card))
+        with pytest.raises(ArtifactError, match="was trained with the text of 'title -> sid' [0-9a-f]+, but this run"):
+            check_card(model, card, config)
+    with monkeypatch.context() as patch:
+        patch.setitem(prompts.INSTRUCTIONS, ("sid history", "sid"), "Go on with the {items}.")
+        with pytest.raises(ArtifactError, match="the text of 'sid history -> sid'"):
+            run(config)
+
+
+def test_a_task_or_source_that_is_added_leaves_earlier_models_as_they_are(ready, monkeypatch):
+    config, added = ready(), ("title", "brand")
+    card = load_card(config.evaluate.base_model)
+    monkeypatch.setitem(prompts.INSTRUCTIONS, added, "Give the brand of the {item} with this title.")
+    monkeypatch.setitem(prompts.NOUNS, "books", ("book", "books", "read"))
+    assert set(prompt_fingerprint()) - set(card.prompts) == {"title -> brand", "books"}
+    check_card(config.evaluate.base_model, card, config)
+    run(config)
+
+
+def test_rl_may_ask_what_the_model_was_never_taught(ready):
+    config = ready()
+    card = load_card(config.evaluate.base_model)
+    assert config.rl.tasks["title_to_sid"] > 0
+    del card.prompts["title -> sid"]
+    check_card(config.evaluate.base_model, card, config)
+
+
+def test_a_card_of_other_fields_is_one_clear_error(ready, tmp_path):
+    written = json.loads((ready().evaluate.base_model / "genrec.json").read_text())
+    for broken in (written | {"prompts": "0123456789abcdef"}, {"sids": "x"}, []):
+        artifacts.write_json(tmp_path / "genrec.json", broken)
+        with pytest.raises(ArtifactError, match="must: sids, prompts, source, cutoff_len, profile; train it anew"):
+            load_card(tmp_path)
 
 
 @pytest.fixture
