@@ -21,7 +21,6 @@ from genrec.commandline import parse
 from genrec.config import STAGE_OF_REWARD, Config
 
 LOOK = 64  # groups that are looked at before training begins
-VALID_BEAMS = 20
 
 
 @dataclass(frozen=True)
@@ -90,18 +89,13 @@ def gather(config: Config) -> Material:
 
 
 def decoder(config: Config, made: Material) -> Any:
-    """() -> {metric: value} of the model as it then is, on a fixed sample of valid, decoded as `evaluate` does."""
-    import numpy as np
+    """() -> {metric: value} of the model as it then is, decoded as `evaluate` does."""
+    from genrec.models.generative import GenerativeModel
+    from genrec.training.validation import ValidDecoder
 
-    from genrec.models.generative import Decoding, GenerativeModel
-    from genrec.training.validation import valid_scores
-
-    held_out = made.data.examples("valid")
-    sample = np.random.default_rng(config.run.seed).permutation(len(held_out))[: config.rl.valid_size]
-    valid = held_out.take(np.sort(sample))
     generative = GenerativeModel(made.model, made.tokenizer, made.texts, made.card.cutoff_len)
-    decoding = Decoding(VALID_BEAMS, normalisation=config.evaluate.normalisation)
-    return lambda: valid_scores(generative.recommend(valid, 10, decoding), valid.target)
+    sample = (made.data.examples("valid"), config.rl.valid_size, config.run.seed)
+    return ValidDecoder(generative, *sample, config.evaluate.normalisation)
 
 
 def groups_of(config: Config, made: Material, count: int) -> Any:

@@ -24,7 +24,6 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
     if (directory / artifacts.TRAINING).exists():  # killed after the last weight was written
         return leave_checkpoints(directory) if stage.rank() == 0 else {}
-    import numpy as np
     from transformers import set_seed
 
     from genrec.data.prepared import load_prepared
@@ -32,7 +31,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from genrec.data.tasks import make_texts
     from genrec.data.weights import target_weights
     from genrec.models.adapters import attach, merged, moved, whole
-    from genrec.models.generative import Card, Decoding, GenerativeModel, save_card
+    from genrec.models.generative import Card, GenerativeModel, save_card
     from genrec.models.language import sid_vocabulary
     from genrec.models.token_tree import takes_trees
     from genrec.models.trie import build_trie
@@ -40,7 +39,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from genrec.training.answer_loss import make_legal
     from genrec.training.supervised import RowBuilder, to_dataset, train, training_rows
     from genrec.training.tracking import callbacks
-    from genrec.training.validation import valid_scores
+    from genrec.training.validation import ValidDecoder
 
     set_seed(config.run.seed)
     data = load_prepared(config)
@@ -65,15 +64,9 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         f"{trained / 1e6:.1f} M of {total / 1e6:.1f} M parameters are trained",
     )
 
-    held_out = data.examples("valid")
-    sample = np.random.default_rng(config.run.seed).permutation(len(held_out))[: config.sft.valid_size]
-    valid = held_out.take(np.sort(sample))
-
-    def decode() -> dict[str, float]:
-        generative = GenerativeModel(model, tokenizer, texts, config.sft.cutoff_len)
-        decoding = Decoding(num_beams=20, normalisation=config.sft.normalisation)
-        return valid_scores(generative.recommend(valid, 10, decoding), valid.target)
-
+    generative = GenerativeModel(model, tokenizer, texts, config.sft.cutoff_len)
+    sample = (data.examples("valid"), config.sft.valid_size, config.run.seed)
+    decode = ValidDecoder(generative, *sample, config.sft.normalisation)
     legal = None
     if config.sft.normalisation == "trie":
         sids, size = sid_vocabulary(tokenizer, index).to(model.device), model.get_input_embeddings().num_embeddings

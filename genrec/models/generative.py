@@ -84,8 +84,7 @@ class GenerativeModel:
         prompts = self.prompts(examples)
         item = np.full((len(prompts), k), -1, dtype=np.int32)
         score = np.full((len(prompts), k), -np.inf, dtype=np.float32)
-        # Longest first: what memory the run needs shows at once.
-        order = np.argsort([-len(prompt) for prompt in prompts], kind="stable")
+        order = longest_first(prompts)
         self.model.eval()
         for start in range(0, len(order), decoding.batch_size):
             rows = order[start : start + decoding.batch_size]
@@ -139,6 +138,11 @@ class GenerativeModel:
         return np.pad(items[order], (0, short), constant_values=-1), np.pad(
             scores[order], (0, short), constant_values=-np.inf
         )
+
+
+def longest_first(prompts: list[list[int]]) -> np.ndarray:
+    """(E,) the order in which prompts are batched: what memory the run needs shows at once."""
+    return np.argsort([-len(prompt) for prompt in prompts], kind="stable")
 
 
 def once_each(history: np.ndarray) -> np.ndarray:

@@ -27,6 +27,15 @@ def gather(parts: list[Part]) -> list[Part]:
     """What each process made of the pieces that were dealt out in turn: all, in order, on rank 0; [] elsewhere."""
     found: list[list[Part]] | None = [[] for _ in range(processes())] if rank() == 0 else None
     torch.distributed.gather_object(parts, found)
-    if found is None:
-        return []
+    return in_order(found) if found else []
+
+
+def gather_everywhere(parts: list[Part]) -> list[Part]:
+    """As `gather`, on every process."""
+    found: list[list[Part]] = [[] for _ in range(processes())]
+    torch.distributed.all_gather_object(found, parts)
+    return in_order(found)
+
+
+def in_order(found: list[list[Part]]) -> list[Part]:
     return [found[piece % len(found)][piece // len(found)] for piece in range(sum(map(len, found)))]

@@ -210,12 +210,13 @@ def train(
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model that is best on valid, the one given included, and how that came about."""
     settings, start = config.rl, Path(model.name_or_path)
-    before = decode()[VALID_METRIC]
+    arguments = grpo_arguments(config, directory, answers.index.num_levels, len(prompts))
+    before = decode()[VALID_METRIC]  # several processes can talk since the arguments were made
     limit, floor = KlLimit(settings.kl_limit), Floor(before)
     patience = settings.test_during_training and settings.early_stop
     trainer = GroupTrainer(
         model,
-        grpo_arguments(config, directory, answers.index.num_levels, len(prompts)),
+        arguments,
         settings,
         answers,
         known,

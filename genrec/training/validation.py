@@ -5,10 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from transformers.integrations import is_deepspeed_zero3_enabled
 
-from genrec.evaluation.metrics import Recommendations, item_scores
+from genrec.data.sequences import Examples
+from genrec.evaluation.metrics import item_scores, join_recommendations
+from genrec.models.generative import Decoding, GenerativeModel, longest_first
+from genrec.models.processes import gather_everywhere
+from genrec.stage import processes, rank
 
 VALID_METRIC = "ndcg@10"
+VALID_BEAMS = 20
+
+
+class ValidDecoder:
+    """() -> mean HR@10 and NDCG@10 of the model as it then is, over `size` rows of valid drawn by seed.
+
+    Processes share out the batches; each batch, and with it every score, is what one process makes of it.
+    """
+
+    def __init__(self, model: GenerativeModel, held_out: Examples, size: int, seed: int, normalisation: str):
+        self.model, self.decoding = model, Decoding(VALID_BEAMS, normalisation=normalisation)
+        drawn = held_out.take(np.sort(np.random.default_rng(seed).permutation(len(held_out))[:size]))
+        self.valid = drawn.take(longest_first(model.prompts(drawn)))  # in the order in which they are batched
+
+    def __call__(self) -> dict[str, float]:
+        shares = 1 if is_deepspeed_zero3_enabled() else processes()  # ZeRO-3 makes no pass without all processes
+        starts = range(0, len(self.valid), self.decoding.batch_size)[rank() % shares :: shares]
+        parts = [self.model.recommend(self.batch(start), 10, self.decoding) for start in starts]
+        found = join_recommendations(gather_everywhere(parts) if shares > 1 else parts)
+        scores = item_scores(found, self.valid.target)
+        return {name: float(scores[name].mean()) for name in ("hr@10", VALID_METRIC)}
+
+    def batch(self, start: int) -> Examples:
+        return self.valid.take(np.arange(start, min(start + self.decoding.batch_size, len(self.valid))))
 
 
 class DecodingEvaluation:
@@ -21,9 +50,3 @@ class DecodingEvaluation:
         self.log(scores)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
         return scores
-
-
-def valid_scores(recommended: Recommendations, target: np.ndarray) -> dict[str, float]:
-    """Mean HR@10 and NDCG@10 of a validation sample."""
-    scores = item_scores(recommended, target)
-    return {name: float(scores[name].mean()) for name in ("hr@10", VALID_METRIC)}
