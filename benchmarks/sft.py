@@ -46,7 +46,7 @@ class Bench:
         """The rows of one packing, sid_to_sid alone."""
         import numpy as np
 
-        from genrec.training.supervised import training_rows
+        from genrec.training.rows import training_rows
 
         sft = self.config.sft.model_copy(update={"pack": pack, "tasks": {"sid_to_sid": 1.0}})
         config = self.config.model_copy(update={"sft": sft})
@@ -112,7 +112,7 @@ def prepare(options: argparse.Namespace, config: Config) -> Bench:
     from genrec.models.language import catalog_texts, train_tokenizer
     from genrec.sids import load_index
     from genrec.stage import stage_dir
-    from genrec.training.supervised import RowBuilder
+    from genrec.training.rows import RowBuilder
 
     data = load_prepared(config)
     texts = Texts(data.catalog, load_index(stage_dir(config, "sids") / SID_INDEX), config.data.source)
@@ -142,7 +142,8 @@ def make_trainer(bench: Bench, side: str) -> Any:
 def tree_trainer(bench: Bench, pack: str, arguments: dict[str, Any]) -> Any:
     from transformers import TrainingArguments
 
-    from genrec.training.supervised import Collator, TreeTrainer, to_dataset
+    from genrec.training.rows import Collator, to_dataset
+    from genrec.training.supervised import TreeTrainer
 
     trees = bench.trees(pack)
     rows = max(1, round(bench.options.targets_a_step * len(trees) / len(bench.train)))

@@ -1,14 +1,12 @@
-"""Supervised fine-tuning: task rows as token trees, loss at answer tokens only, validation by real decoding.
+"""Supervised fine-tuning: a Trainer on token trees, loss at answer tokens only, validation by real decoding.
 
-E examples, H history, B rows, A answer tokens
+A answer tokens of a batch, V vocabulary
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -18,163 +16,13 @@ from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer
 
 from genrec.artifacts import ArtifactError
 from genrec.config import Config
-from genrec.data.prompts import Encoder
-from genrec.data.sequences import Examples, Sequences, Split, examples
-from genrec.data.tasks import TASKS, Task, Texts, copies, drawn, row_numbers, task_row
-from genrec.models.token_tree import IGNORE, Branch, TokenTree, answer_logits, chain, collate, grow, join, takes_trees
+from genrec.models.token_tree import IGNORE, answer_logits, takes_trees
 from genrec.stage import processes
 from genrec.training.answer_loss import Legal, answer_loss, divergence
 from genrec.training.arguments import common_arguments, framework_arguments, one_gpu
 from genrec.training.checkpoints import newest_checkpoint
+from genrec.training.rows import Collator
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation
-
-TREE = tuple(field.name for field in fields(TokenTree))
-
-
-class RowBuilder:
-    """Task rows -> token trees, with the pieces they share tokenised once."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: Texts, cutoff_len: int):
-        self.texts = texts
-        self.encoder = Encoder(tokenizer)
-        self.eos = tokenizer.eos_token_id
-        self.cutoff_len = cutoff_len
-
-    def answer(self, task: Task, item: int) -> list[int]:
-        """A SID has a fixed number of tokens and needs no end; a text ends with EOS."""
-        ids = self.encoder.piece(self.texts.answer(task, item))
-        return ids if task.wanted == "sid" else [*ids, self.eos][: self.cutoff_len // 2]
-
-    def row(
-        self, task: Task, items: np.ndarray, target: int, weight: float = 1.0, user: int = -1, text: int = -1
-    ) -> TokenTree:
-        """One prompt, one answer."""
-        answer = self.answer(task, target)
-        prompt = self.encoder.prompt(self.texts.prompt(task, items, user, text), self.cutoff_len - len(answer))
-        return grow(prompt, [Branch(len(prompt), [], answer, float(weight))])
-
-    def user(self, task: Task, items: np.ndarray, asked: np.ndarray, weights: np.ndarray, user: int) -> TokenTree:
-        """One trunk of items that holds for each asked place p >= 1 the prompt of items[:p] and the answer items[p]."""
-        prompt = self.texts.prompt(task, items[: asked[-1] + 1])
-        pieces = [self.encoder.piece(prompt.head), *(self.encoder.piece(part) for part in prompt.parts)]
-        if not prompt.tail:
-            return chain(pieces, asked + 1, weights)
-        length = np.cumsum([len(piece) for piece in pieces])  # length[p]: head and p items
-        branches = [
-            Branch(
-                int(length[place]), self.tail(task, items[:place], user), self.answer(task, int(items[place])), weight
-            )
-            for place, weight in zip(asked, weights.tolist(), strict=True)
-        ]
-        return grow([token for piece in pieces for token in piece], branches)
-
-    def tail(self, task: Task, items: np.ndarray, user: int) -> list[int]:
-        return self.encoder.piece(self.texts.tail(task, items, user))
-
-    def room(self, task: Task, items: np.ndarray, user: int) -> int:
-        """Items whose SIDs fit beside head, tail and answer of a prompt about `items`."""
-        head = self.encoder.piece(self.texts.prompt(task, items[:0]).head)
-        fixed = len(head) + len(self.tail(task, items, user))
-        return (self.cutoff_len - fixed - self.texts.index.num_levels) // self.texts.index.num_levels
-
-
-def training_rows(
-    config: Config, builder: RowBuilder, sequences: Sequences, train: Split, weight: np.ndarray
-) -> Iterator[TokenTree]:
-    """All rows of all tasks with a positive share; weight (T,) is that of each event as a target."""
-    rng = np.random.default_rng(config.run.seed)
-    settings = config.sft
-    cut = examples(sequences, train, config.data.max_history)
-    for name, share in settings.tasks.items():
-        task = TASKS[name]
-        if name == "sid_to_sid" and settings.pack != "none":
-            for copy in copies(len(train), share, rng):
-                yield from packed_rows(
-                    builder, task, sequences, train.take(copy), weight, config.data.max_history, settings.pack
-                )
-        elif task.of_preference:
-            yield from preference_rows(builder, task, share, cut, train, weight, rng)
-        else:
-            for row in row_numbers(task, share, len(train), builder.texts.catalog, rng):
-                of_user = (weight[train.end[row]], int(train.user[row])) if task.from_history else ()
-                yield builder.row(task, *task_row(task, cut, row), *of_user)
-
-
-def preference_rows(
-    builder: RowBuilder,
-    task: Task,
-    share: float,
-    cut: Examples,
-    train: Split,
-    weight: np.ndarray,
-    rng: np.random.Generator,
-) -> Iterator[TokenTree]:
-    """Targets after a text about their user, the newest one that knows nothing of them; others have no row."""
-    text = builder.texts.preferences.newest(train)
-    known = np.flatnonzero(text >= 0)
-    for row in known[drawn(len(known), share, rng)]:
-        items = cut.history[row] if "history" in task.given else np.zeros(0, np.int64)
-        target = text[row] if task.wanted == "preference" else cut.target[row]
-        yield builder.row(task, items, int(target), weight[train.end[row]], int(train.user[row]), int(text[row]))
-
-
-def packed_rows(
-    builder: RowBuilder,
-    task: Task,
-    sequences: Sequences,
-    train: Split,
-    weight: np.ndarray,
-    max_history: int,
-    pack: str,
-) -> Iterator[TokenTree]:
-    """Each user's targets on shared trunks; those whose history is cut get rows of their own, or windows."""
-    item, ordered = sequences.item, train.take(np.lexsort([train.end, train.user]))
-    for rows in np.split(np.arange(len(train)), np.flatnonzero(np.diff(ordered.user)) + 1):
-        user = int(ordered.user[rows[0]])
-        group, first = ordered.end[rows], sequences.offset[user]
-        begin = np.maximum(group - max_history, first)  # of each target's history
-        room = np.array([builder.room(task, item[a:b], user) for a, b in zip(begin, group, strict=True)])
-        limit = np.minimum(room, max_history)
-        whole = group - first <= limit
-        if whole.any():
-            ends = group[whole]
-            yield builder.user(task, item[first : ends[-1] + 1], ends - first, weight[ends], user)
-        if pack == "exact":
-            for a, end in zip(begin[~whole], group[~whole], strict=True):
-                yield builder.row(task, item[a:end], int(item[end]), weight[end], user)
-        elif not whole.all():
-            yield from window_rows(builder, task, item, group[~whole], weight, int(limit[~whole].min()), user)
-
-
-def window_rows(
-    builder: RowBuilder, task: Task, item: np.ndarray, ends: np.ndarray, weight: np.ndarray, limit: int, user: int
-) -> Iterator[TokenTree]:
-    """Targets in runs of limit/2 events; a run shares a trunk that begins limit/2 events before its first target."""
-    stride = max(limit // 2, 1)
-    run = (ends - ends[0]) // stride
-    for group in np.split(ends, np.flatnonzero(np.diff(run)) + 1):
-        begin = ends[0] + stride * ((group[0] - ends[0]) // stride) - (limit - stride + 1)
-        yield builder.user(task, item[begin : group[-1] + 1], group - begin, weight[group], user)
-
-
-def to_dataset(trees: Iterator[TokenTree]) -> datasets.Dataset:
-    """Columns of a TokenTree and `length`, by which the Trainer groups rows."""
-    columns: dict[str, list] = {name: [] for name in TREE}
-    for tree in trees:
-        for name, column in columns.items():
-            column.append(getattr(tree, name))
-    return datasets.Dataset.from_dict({**columns, "length": [len(ids) for ids in columns["ids"]]})
-
-
-class Collator:
-    """Dataset rows -> a batch; rows that begin alike are joined up to `width` tokens, so prompt heads are read once."""
-
-    def __init__(self, width: int):
-        self.width = width
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        trees = [TokenTree(**{name: row[name] for name in TREE}) for row in rows]
-        return collate([vars(tree) for tree in join(trees, self.width)])
 
 
 class TreeTrainer(DecodingEvaluation, Trainer):

@@ -29,7 +29,8 @@ from genrec.models.language import (
 )
 from genrec.models.token_tree import answer_logits, collate
 from genrec.sids import make_index
-from genrec.training.supervised import RowBuilder, TreeTrainer, packed_rows, to_dataset, training_rows
+from genrec.training.rows import RowBuilder, packed_rows, to_dataset, training_rows
+from genrec.training.supervised import TreeTrainer
 
 NUM_ITEMS = 12
 
