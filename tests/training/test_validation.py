@@ -1,11 +1,11 @@
 """Validation decodes the drawn rows as evaluation would, and several processes decode each row once between them."""
 
 import os
+import socket
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed
 
 from genrec.config import validate
 from genrec.data.tasks import RECOMMEND, Texts
@@ -41,29 +41,34 @@ def counted(decode):
     return decode(), sum(rows)
 
 
-def one_of_two(number, port, queue):
+def of_two(number, port):
+    """What process `number` of two says; both must be asked at once."""
     os.environ |= {"RANK": str(number), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
     with together():
-        queue.put(counted(decoder()))
+        return counted(decoder())
 
 
-def test_two_processes_decode_each_row_once_and_agree_with_one():
-    context = torch.multiprocessing.get_context("spawn")
-    queue, store = context.SimpleQueue(), torch.distributed.TCPStore("127.0.0.1", 0, is_master=True)
-    port = store.port
-    del store  # a port that is free now
-    workers = [context.Process(target=one_of_two, args=(number, port, queue)) for number in range(2)]
-    for worker in workers:
-        worker.start()
+def second_of_two(port, answer):
+    answer.send(of_two(1, port))
+
+
+def test_two_processes_decode_each_row_once_and_agree_with_one(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")  # so that what is set below is undone
+        monkeypatch.delenv(name)
     alone, rows = counted(decoder())
-    assert rows == SIZE
-    for worker in workers:
-        worker.join(120)
-        assert worker.exitcode == 0
-    found = [queue.get() for _ in workers]
-    assert sorted(rows for _, rows in found) == [16, 20]
-    assert all(scores == alone for scores, _ in found)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = torch.multiprocessing.get_context("spawn")
+    answer, sender = context.Pipe(duplex=False)
+    other = context.Process(target=second_of_two, args=(port, sender))
+    other.start()
+    sender.close()  # so that its death is the end of the pipe
+    (first, mine), (second, theirs) = of_two(0, port), answer.recv()
+    other.join()
+    assert first == second == alone
+    assert rows == SIZE and (mine, theirs) == (20, 16)
 
 
 def test_the_scores_are_those_of_the_drawn_rows_decoded_in_one_call():
