@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import yaml
 
@@ -195,7 +195,10 @@ def help_text(section: str | None, doc: str) -> str:
     lines += ["Options of every script:"]
     lines += _rows(
         [
-            ("--config FILE", f"preset, repeatable, later ones win (default {DEFAULT_CONFIG.relative_to(ROOT)})"),
+            (
+                "--config FILE",
+                f"preset, repeatable; later ones win, over the defaults below too (default {DEFAULT_CONFIG.relative_to(ROOT)})",
+            ),
             ("--dry-run", "say what would be done and why"),
             ("--clean", "throw away what this stage wrote before and start anew"),
         ]
@@ -208,13 +211,25 @@ def help_text(section: str | None, doc: str) -> str:
         lines += _rows([(f"{prefix}{path}", _describe(field)) for path, field in walk(model)])
     if section:
         others = ", ".join(f"--{name}.*" for name in Config.model_fields if name not in shown)
-        lines += ["", f"Other sections by path: {others}. Presets: {', '.join(presets())}"]
+        own = Config.model_fields[section].annotation.model_fields
+        short = ", ".join(f"--{name} is --{path}" for name, path in ALIASES.items() if name not in own)
+        lines += ["", f"Other sections by path: {others}", f"Short: {short}", f"Presets: {', '.join(presets())}"]
     return "\n".join(lines)
 
 
 def _describe(field: Any) -> str:
-    default = field.default
-    return f"{field.description} (default {default})"
+    """What a knob is for, the names it takes, and its default."""
+    names, default = names_of(field.annotation), field.default
+    default = ",".join(default) if names and isinstance(default, list) else default
+    shown = "empty" if default in (None, "") else default
+    return f"{field.description} ({' | '.join(names)}{'; ' if names else ''}default {shown})"
+
+
+def names_of(kind: Any) -> tuple[str, ...]:
+    """The names that a knob takes, or a list or mapping of them; () where it takes numbers or free text."""
+    if get_origin(kind) in (list, dict):
+        return names_of(get_args(kind)[0])
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def _rows(rows: list[tuple[str, str]]) -> list[str]:

@@ -66,7 +66,8 @@ class Data(Section):
     ed_month: int = knob(11, "window end: month; from its first second on nothing counts but that second", ge=1, le=12)
     min_rating: float = knob(0.0, "keep events rated at least this")
     split: Literal["chronological", "leave_one_out"] = knob(
-        "chronological", "8:1:1 over target times, or each user's last two events"
+        "chronological",
+        "chronological: 8:1:1 over target times; leave_one_out: each user's last event is test, the one before valid",
     )
     max_history: int = knob(10, "items a history keeps", ge=1)
     compat: Literal["none", "minionerec"] = knob("none", "minionerec: the published preprocessing rules, exactly")
@@ -104,7 +105,8 @@ class Sids(Section):
     num_levels: int = knob(3, "codes an item", ge=1, le=8)
     codebook_size: int = knob(256, "codes a level", ge=2, le=32767)
     collisions: Literal["reassign", "extra_level", "keep"] = knob(
-        "reassign", "items with equal codes: give some their next best, add a level, or leave them"
+        "reassign",
+        "items with equal codes: reassign gives some their next best, extra_level adds a level, keep leaves them",
     )
     kmeans_iters: int = knob(50, "rounds of k-means a level, at most", ge=1)
     alpha: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = knob(
@@ -222,10 +224,11 @@ class Sft(Section):
         "training users most bought with its items; also as a,b",
     )
     sid_init: Literal["text", "codebooks", "random"] = knob(
-        "text", "new SID rows: mean title embedding of the code's items, or the quantizer's codebooks, or random"
+        "text",
+        "new SID rows: text, the mean title embedding of the code's items; codebooks, the quantizer's; or random",
     )
     normalisation: Literal["vocab", "trie"] = knob(
-        "vocab", "loss of SID tokens: softmax over all tokens, or over the legal children; evaluate's must be the same"
+        "vocab", "loss of SID tokens: softmax over all tokens (vocab) or the legal children (trie, as evaluate's then)"
     )
     rdrop: float = knob(
         0.0, "weight of the divergence of two passes under other dropout (R-Drop); 0 makes one pass", ge=0

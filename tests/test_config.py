@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from genrec.commandline import parse_strict, presets
+from genrec.commandline import help_text, parse_strict, presets
 from genrec.config import ROOT, ConfigError, TaskName, all_paths
 from genrec.config_checks import RESUME, RL_OWNERS, SFT_OWNERS
 from genrec.data.tasks import TASKS
@@ -114,6 +114,14 @@ def test_help_teaches_without_heavy_imports(script):
     done = subprocess.run([sys.executable, "-c", code, str(ROOT / script)], capture_output=True, text=True, cwd="/")
     assert done.returncode == 0, done.stderr
     assert "--config" in done.stdout or "--baseline" in done.stdout
+
+
+def test_help_names_the_values_a_knob_takes_and_the_short_flags():
+    data, evaluate, rl = (help_text(section, "") for section in ("data", "evaluate", "rl"))
+    assert "which reader (amazon18 | amazon23 | movielens | minionerec | toy; default amazon18)" in data
+    assert "--category is --data.dataset" in evaluate and "--dataset is" not in data
+    assert "| ensemble; default popular,last_item,sft)" in evaluate and "| diversity; default {'ranking': 1.0})" in rl
+    assert "None" not in data + evaluate + rl
 
 
 def test_a_knob_written_in_a_preset_is_in_the_schema():
