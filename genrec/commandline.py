@@ -192,13 +192,11 @@ def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
 
 def help_text(section: str | None, doc: str) -> str:
     lines = [doc.strip(), ""] if doc else []
+    preset = DEFAULT_CONFIG.relative_to(ROOT)
     lines += ["Options of every script:"]
     lines += _rows(
         [
-            (
-                "--config FILE",
-                f"preset, repeatable; later ones win, over the defaults below too (default {DEFAULT_CONFIG.relative_to(ROOT)})",
-            ),
+            ("--config FILE", f"preset, repeatable; later ones win, and all over the defaults below ({preset})"),
             ("--dry-run", "say what would be done and why"),
             ("--clean", "throw away what this stage wrote before and start anew"),
         ]
