@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from genrec.artifacts import ArtifactError, write_json, write_text
+from genrec.models.device import pick_device
 from genrec.stage import note
 from tencentgr import files
 from tencentgr.assembly import load, shape_of
@@ -25,7 +26,6 @@ from tencentgr.dataset import Candidates, Data, SequenceDataset, all_items, all_
 from tencentgr.features import within
 from tencentgr.model import TencentGR
 from tencentgr.options import Options
-from tencentgr.processes import choose_device
 from tencentgr.ranking import encode_items, encode_queries
 
 TOP, FOUND = 10, 100  # recommended items, and how many the file of neighbours holds
@@ -36,7 +36,7 @@ NAMES, RESULT = "retrive_id2creative_id.json", "result.jsonl"  # the competition
 def infer(options: Options) -> None:
     """Ten items for each user of predict_seq.jsonl out of predict_set.jsonl, where the data directory has them;
     else for each user of the training data out of all items."""
-    device = choose_device(options.device, None)
+    device = pick_device(options.device, "--device")
     queries, candidates = asked(options)
     model, card = load_model(options.state_dict_path, shape_of(options), queries.schema)
     if card is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import dataclass
 
@@ -10,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from genrec.artifacts import ArtifactError
+from genrec import stage
+from genrec.models.device import pick_device
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,7 @@ class Processes:
 
 
 def start_processes(device: str) -> Processes:
-    count, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)) if count > 1 else None)
-    if count > 1:
+    chosen = pick_device(device, "--device")
+    if stage.processes() > 1:
         torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return Processes(rank, count, chosen)
-
-
-def choose_device(name: str, local_rank: int | None) -> torch.device:
-    """`--device` -> device; auto is the GPU where there is one, and each process of a launch takes its own."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ArtifactError(f"--device is '{name}'; it can be auto, cpu, cuda or cuda:1") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ArtifactError(f"--device is {name}, but torch sees no GPU here; use --device auto")
-    return torch.device("cuda", local_rank) if device.type == "cuda" and local_rank is not None else device
+    return Processes(stage.rank(), stage.processes(), chosen)

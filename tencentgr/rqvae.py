@@ -88,7 +88,7 @@ def add(source: Source, output_dir: Path, device: str) -> None:
             f"--mm_emb_id is {' '.join(source.mm_emb_id)}, the RQ-VAE in {output_dir} was trained on "
             f"{' '.join(header['mm_emb_id'])}; pass those"
         )
-    place_others(source, load_model(output_dir / MODEL).to(pick_device(device)), output_dir)
+    place_others(source, load_model(output_dir / MODEL).to(pick_device(device, "--device")), output_dir)
 
 
 def digest(names: list[str], vectors: np.ndarray) -> str:
@@ -181,7 +181,7 @@ def training_of(settings: Settings, device: str) -> Training:
         early_stop=0,
         best_by="loss",
         seed=settings.seed,
-        device=str(pick_device(device)),
+        device=str(pick_device(device, "--device")),
     )
 
 

@@ -163,12 +163,15 @@ def encode_posters(paths: list[Path], model_dir: Path, batch_size: int, device: 
     import torch
     from tqdm import tqdm
 
+    from genrec.models.device import pick_device
+
     model, processor = load_image_encoder(model_dir)
-    model.to(device).eval()
+    where = pick_device(device, "device")
+    model.to(where).eval()
     found = []
     for begin in tqdm(range(0, len(paths), batch_size), desc="posters", disable=None):
         images = [open_image(path) for path in paths[begin : begin + batch_size]]
-        pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(device)  # (b, 3, S, S)
+        pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(where)  # (b, 3, S, S)
         with torch.no_grad():
             vectors = model.get_image_features(pixel_values=pixels).pooler_output  # (b, Di)
         found.append(torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy())

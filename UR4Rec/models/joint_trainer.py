@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrec.artifacts import ArtifactError, first_line
+from genrec.models.device import pick_device
 from genrec.models.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
 from genrec.training.tracking import scalar_log
 from UR4Rec.data.multimodal_dataset import Batch, EpochLoader
@@ -34,7 +35,7 @@ from UR4Rec.models.training_strategies import (
     MemoryBankContrastiveLoss,
     UncertaintyWeighting,
 )
-from UR4Rec.models.ur4rec_v2 import PARTS, Known, UR4RecV2, checked_device
+from UR4Rec.models.ur4rec_v2 import PARTS, Known, UR4RecV2
 
 # stage -> (what learns, whose next-item losses are taken); joint_finetune takes one module of each at a time
 STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -88,7 +89,8 @@ class JointTrainer:
         """
         if loss not in LOSSES:
             raise ValueError(f"no loss '{loss}'; known: {', '.join(LOSSES)}")
-        self.model, self.device, self.seed = model.to(checked_device(device)), torch.device(device), seed
+        self.device, self.seed = pick_device(str(device), "device"), seed
+        self.model = model.to(self.device)
         self.loss_of, self.max_grad_norm = LOSSES[loss], max_grad_norm
         self.adaptive_alternating = (
             AdaptiveAlternatingTrainer(adaptive_window, adaptive_switch_threshold, adaptive_min_steps)
@@ -99,10 +101,10 @@ class JointTrainer:
             CurriculumWeightScheduler(curriculum_steps, curriculum_warmup_steps) if use_curriculum_learning else None
         )
         dim = model.retriever.dim
-        self.contrastive = MemoryBankContrastiveLoss(dim, 0).to(device)
-        self.memory_bank = MemoryBankContrastiveLoss(dim, memory_bank_size).to(device) if use_memory_bank else None
+        self.contrastive = MemoryBankContrastiveLoss(dim, 0).to(self.device)
+        self.memory_bank = MemoryBankContrastiveLoss(dim, memory_bank_size).to(self.device) if use_memory_bank else None
         self.distillation = BidirectionalKnowledgeDistillation(kd_temperature) if use_knowledge_distillation else None
-        self.uncertainty = UncertaintyWeighting(PARTS).to(device) if use_uncertainty_weighting else None
+        self.uncertainty = UncertaintyWeighting(PARTS).to(self.device) if use_uncertainty_weighting else None
         self.kd_weight, self.memory_bank_weight, self.balance_weight = kd_weight, memory_bank_weight, balance_weight
         self.rates = {"sasrec": sasrec_lr, "retriever": retriever_lr, "fusion": retriever_lr}
         self.finetune_rate = finetune_rate

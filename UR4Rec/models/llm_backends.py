@@ -117,7 +117,7 @@ def local_backend(model_dir: str, device: str) -> Backend:
 
     if not (Path(model_dir) / "config.json").exists():
         raise ArtifactError(f"no Hugging Face model in '{model_dir}'; --backend local --model_name DIR takes one")
-    where = pick_device(device)
+    where = pick_device(device, "--device")
     model, tokenizer = load_pretrained(model_dir, torch.float32 if where.type == "cpu" else torch.bfloat16)
     model.to(where).eval()
     one_at_a_time = threading.Lock()

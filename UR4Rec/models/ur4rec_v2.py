@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from genrec.artifacts import ArtifactError
+from genrec.models.device import pick_device
 from UR4Rec.data.features import ItemFeatures
 from UR4Rec.models.multimodal_retriever import MultimodalRetriever
 from UR4Rec.models.preferences import Preferences, readable
@@ -87,7 +87,7 @@ class UR4RecV2(nn.Module):
         read = preferences if "preference" in self.retriever.experts else None
         self.register_buffer("preference_row", torch.from_numpy(read.row) if read else None)
         self.register_buffer("preference_end", torch.from_numpy(read.end) if read else None)
-        self.to(checked_device(device))
+        self.to(pick_device(str(device), "device"))
 
     @property
     def device(self) -> torch.device:
@@ -215,10 +215,3 @@ def check_features(
         raise ValueError(
             f"texts of users have width {preferences.vector.shape[1]}, texts of items {text_embedding_dim}"
         )
-
-
-def checked_device(device: str | torch.device) -> torch.device:
-    device = torch.device(device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ArtifactError(f"device is '{device}', but torch sees no GPU here; give device='cpu' (model and trainer)")
-    return device

@@ -87,7 +87,7 @@ def parse_options() -> argparse.Namespace:
     for switch, says in SWITCHES.items():
         training(f"--{switch}", action="store_true", help=says)
     training("--seed", type=int, default=42)
-    training("--device", default="cpu")
+    training("--device", default="cpu", help="auto, cpu, cuda or cuda:1 (default cpu)")
     training("--tracker", choices=("none", "tensorboard", "swanlab"), default="none")
     return parser.parse_args()
 

@@ -252,11 +252,12 @@ def pick_devices(device: str, num_processes: int) -> tuple[str, ...]:
     """run.device -> one name a worker: all GPUs for "auto", `num_processes` times "cpu" without one."""
     import torch
 
+    from genrec.models.device import pick_device
+
     if device == "auto" and torch.cuda.is_available():
         return tuple(f"cuda:{i}" for i in range(torch.cuda.device_count()))
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ArtifactError(f"run.device is {device}, but torch sees no GPU here; use --run.device auto")
-    return ("cpu",) * num_processes if device in ("auto", "cpu") else (device,)
+    picked = pick_device(device)
+    return ("cpu",) * num_processes if picked.type == "cpu" else (str(picked),)
 
 
 def check_vectors(vectors: np.ndarray, num_items: int, name: str) -> None:

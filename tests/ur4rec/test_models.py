@@ -219,7 +219,7 @@ def test_the_printed_construction_runs_on_ids_alone_and_says_so():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_without_a_gpu_is_one_clear_line():
-    with pytest.raises(ArtifactError, match="device is 'cuda', but torch sees no GPU here"):
+    with pytest.raises(ArtifactError, match="device is cuda, but torch sees no GPU here"):
         small(device="cuda")
 
 
