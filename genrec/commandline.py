@@ -7,6 +7,8 @@ A preset may open with `extends: other.yaml`. A stage script takes the keys of i
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -42,8 +44,15 @@ def parse(argv: list[str] | None = None, section: str | None = None, doc: str = 
     if "--help" in argv or "-h" in argv:
         print(help_text(section, doc))
         raise SystemExit(0)
-    try:
+    with usage_errors():
         return parse_strict(argv, section)
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Within: a command line that cannot be used ends the program in one line, with exit 2."""
+    try:
+        yield
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -6,7 +6,6 @@ A YAML file may group its keys in sections (`model:`, `training:`); only the key
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
-from genrec.commandline import load_yaml
+from genrec.commandline import load_yaml, usage_errors
 from genrec.config import ConfigError, Section, knob
+from genrec.config_checks import nearest
 
 Kind = Literal["dot", "cosine", "scaled", "bilinear"]
 
@@ -127,11 +127,8 @@ SPELLINGS = {
 
 def parse(argv: list[str] | None = None, doc: str = "") -> Options:
     """Command line -> Options; help, or one clear line, and exit where there is nothing to run."""
-    try:
+    with usage_errors():
         return parse_strict(sys.argv[1:] if argv is None else argv, doc)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
 
 
 def parse_strict(argv: list[str], doc: str = "") -> Options:
@@ -140,7 +137,7 @@ def parse_strict(argv: list[str], doc: str = "") -> Options:
     found, rest = parser.parse_known_args([word for word in argv if not word.startswith(launched)])
     if rest:
         word = next((word for word in rest if word.startswith("--")), rest[0])
-        raise ConfigError(f"unknown flag {word}{nearest(word.lstrip('-').partition('=')[0])}")
+        raise ConfigError(f"unknown flag {word}{near(word.lstrip('-').partition('=')[0])}")
     flags = vars(found)
     given = from_file(flags.pop("config"))
     given |= from_environment(flags.get("inference_only", given.get("inference_only", False)))
@@ -179,7 +176,7 @@ def from_file(path: Path | None) -> dict[str, Any]:
     known = {SPELLINGS.get(name, name): value for name, value in keys.items()}
     for name in known:
         if name not in Options.model_fields:
-            raise ConfigError(f"{path}: unknown key '{name}'{nearest(name)}")
+            raise ConfigError(f"{path}: unknown key '{name}'{near(name)}")
     return known | ({"mm_emb_id": list(map(str, known["mm_emb_id"]))} if known.get("mm_emb_id") else {})
 
 
@@ -200,6 +197,10 @@ def validate(values: dict[str, Any]) -> Options:
         raise ConfigError(f"--{path}: {item['msg']} (got {item['input']!r})") from None
 
 
+def near(word: str) -> str:
+    return nearest(word, [*Options.model_fields, "config"]) or "; --help lists all"
+
+
 def check_together(options: Options) -> None:
     """Constraints between flags, named with both values."""
     per_head, rest = divmod(options.hidden_units, options.num_heads)
@@ -216,8 +217,3 @@ def check_together(options: Options) -> None:
         raise ConfigError(f"--similarity_types names a kind twice: {' '.join(options.similarity_types)}")
     if options.source == "run" and options.run_dir is None:
         raise ConfigError("--source run needs --run_dir DIR, a run that data/prepare.py has prepared")
-
-
-def nearest(word: str) -> str:
-    close = difflib.get_close_matches(word, [*Options.model_fields, "config"], n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else "; --help lists all"
