@@ -42,6 +42,7 @@ from tencentgr.features import FeatureSchema, FeatureTable
 from tencentgr.losses import Objective
 from tencentgr.model import Features, TencentGR
 from tencentgr.options import Options, parse_strict
+from tencentgr.parts import source_of
 from tencentgr.ranking import rank_rows, trim
 
 
@@ -80,7 +81,7 @@ def features(asked: argparse.Namespace) -> None:
         generator.SHORTEST, generator.LONGEST = asked.length, asked.length
     with tempfile.TemporaryDirectory() as directory:
         generator.write_sample(Path(directory), num_users=1000, num_items=2000, mm_emb_id=("81",))
-        data = load_data(directory)
+        data = load_data(source_of(directory))
         lines = (Path(directory) / files.SEQ).read_text().splitlines()
         item_features = files.read_item_features(Path(directory))
     rows = with_target(data, all_rows(data))

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tencentgr import files
 from tencentgr.dataset import Data, SequenceDataset, collate, load_data, split_rows
 from tencentgr.generator import write_sample
+from tencentgr.parts import source_of
 
 BATCH, MAXLEN, LONGEST = 128, 101, 100
 
@@ -112,7 +113,7 @@ def main() -> None:
         directory = Path(scratch)
         write_sample(directory, options.users, options.items, mm_emb_id=("81",), longest=LONGEST)
         first, again = (timed_load(directory) for _ in range(2))
-        data = load_data(directory)
+        data = load_data(source_of(directory))
         print(f"{len(data.sequences.item):,} interactions; first load {first:.2f} s, the next {again:.3f} s")
         rows = split_rows(data, seed=0, valid_share=0)["train"]
         ours = SequenceDataset(data, rows, MAXLEN)
@@ -127,7 +128,7 @@ def main() -> None:
 
 def timed_load(directory: Path) -> float:
     start = time.perf_counter()
-    load_data(directory)
+    load_data(source_of(directory))
     return time.perf_counter() - start
 
 

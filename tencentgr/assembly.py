@@ -15,6 +15,7 @@ from tencentgr.losses import Objective
 from tencentgr.model import Shape, TencentGR
 from tencentgr.negatives import Mix, NegativeSampler
 from tencentgr.options import Options
+from tencentgr.parts import Source, source_of
 from tencentgr.runs import load_run
 
 BETAS = {"adam": (0.9, 0.98), "adamw": (0.9, 0.95)}
@@ -23,8 +24,13 @@ BETAS = {"adam": (0.9, 0.98), "adamw": (0.9, 0.95)}
 def load(options: Options) -> Data:
     if options.source == "run":
         return load_run(options.run_dir, options.embeddings, options.semantic, options.semantic_prefixes)
+    return load_data(files_of(options))
+
+
+def files_of(options: Options) -> Source:
+    """The competition's files."""
     places = options.data_dir, options.embeddings, options.cache_dir
-    return load_data(*places, options.semantic, options.semantic_prefixes)
+    return source_of(*places, options.semantic, options.semantic_prefixes)
 
 
 def shape_of(options: Options) -> Shape:

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from genrec.artifacts import ArtifactError
 from tencentgr import files
 from tencentgr.conversion import Interactions
 from tencentgr.features import FeatureSchema, FeatureTable, within
@@ -91,50 +89,21 @@ class Candidates:
     report: dict[str, Any]
 
 
-Ids = list[str | int] | tuple[str | int, ...]
-
-
-def load_data(
-    data_dir: Path | str,
-    mm_emb_id: Ids = ("81",),
-    cache_dir: Path | str | None = None,
-    semantic: bool = True,
-    prefixes: bool = False,
-) -> Data:
-    """The training data: seq.jsonl, seq_offsets.pkl, indexer.pkl, item_feat_dict.json, creative_emb/.
-
-    The cache lies in <data_dir>/cache unless named. `mm_emb_id` are the embeddings to read, e.g. [81, 82].
-    `semantic` reads semantic_id_dict.json where it is there (`schema.semantic` is empty where it is not); `prefixes`
-    makes each prefix of two or more codes a feature of its own.
-    """
-    source = source_of(data_dir, mm_emb_id, cache_dir, semantic, prefixes)
+def load_data(source: Source) -> Data:
+    """The training data: seq.jsonl, seq_offsets.pkl, indexer.pkl, item_feat_dict.json, creative_emb/."""
     return load(source, "train", files.SEQ, files.SEQ_OFFSETS)
 
 
-def load_queries(
-    data_dir: Path | str,
-    mm_emb_id: Ids = ("81",),
-    cache_dir: Path | str | None = None,
-    semantic: bool = True,
-    prefixes: bool = False,
-) -> Data:
+def load_queries(source: Source) -> Data:
     """predict_seq.jsonl in the same form: items and users training never saw have rows with features and id 0.
 
     A user may come without interactions; `SequenceDataset(..., query=True)` then shows the profile alone.
     """
-    source = source_of(data_dir, mm_emb_id, cache_dir, semantic, prefixes)
     return load(source, "predict", files.PREDICT_SEQ, files.PREDICT_SEQ_OFFSETS)
 
 
-def load_candidates(
-    data_dir: Path | str,
-    mm_emb_id: Ids = ("81",),
-    cache_dir: Path | str | None = None,
-    semantic: bool = True,
-    prefixes: bool = False,
-) -> tuple[Candidates, FeatureSchema]:
+def load_candidates(source: Source) -> tuple[Candidates, FeatureSchema]:
     """predict_set.jsonl, and the schema of its table (for `features.within`)."""
-    source = source_of(data_dir, mm_emb_id, cache_dir, semantic, prefixes)
     catalog = catalog_part(source)
     schema = FeatureSchema.from_dict(catalog.report["schema"])
     part = candidate_part(source, schema, catalog["creative_id"])
@@ -143,14 +112,6 @@ def load_candidates(
     table, schema = with_semantic(source, table, creatives, schema)
     report = {files.PREDICT_SET: part.report, files.EMBEDDINGS: missing}
     return Candidates(table, creatives[1:], part["retrieval_id"], report), schema
-
-
-def source_of(data_dir, mm_emb_id: Ids, cache_dir, semantic: bool, prefixes: bool) -> Source:
-    data_dir = Path(data_dir)
-    if not data_dir.is_dir():
-        raise ArtifactError(f"there is no data directory {data_dir}; make_sample.py writes one to try things on")
-    ids = tuple(str(mm_id) for mm_id in mm_emb_id)
-    return Source(data_dir, Path(cache_dir or data_dir / "cache"), ids, semantic, prefixes)
 
 
 def load(source: Source, name: str, lines: str, offsets: str) -> Data:

@@ -20,7 +20,7 @@ from genrec.artifacts import ArtifactError, write_json, write_text
 from genrec.models.device import pick_device
 from genrec.stage import note
 from tencentgr import files
-from tencentgr.assembly import load, shape_of
+from tencentgr.assembly import files_of, load, shape_of
 from tencentgr.checkpoints import load_model
 from tencentgr.dataset import Candidates, Data, SequenceDataset, all_items, all_rows, load_candidates, load_queries
 from tencentgr.features import within
@@ -50,15 +50,15 @@ def infer(options: Options) -> None:
 
 
 def asked(options: Options) -> tuple[Data, Candidates]:
-    places = options.data_dir, options.embeddings, options.cache_dir, options.semantic, options.semantic_prefixes
     competition = options.source == "tencentgr"
     if not (competition and (options.data_dir / files.PREDICT_SEQ).exists()):
         data = load(options)
         return data, all_items(data)
-    queries = load_queries(*places)
+    source = files_of(options)
+    queries = load_queries(source)
     if not (options.data_dir / files.PREDICT_SET).exists():
         return queries, all_items(queries)
-    candidates, schema = load_candidates(*places)
+    candidates, schema = load_candidates(source)
     return queries, replace(candidates, table=within(candidates.table, schema, queries.schema, "item"))
 
 

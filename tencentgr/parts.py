@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ STORED = ("ids", "sparse", "array", "continual")  # columns of a table in a part
 
 @dataclass(frozen=True)
 class Source:
-    """Where the files lie and which of the optional ones are read."""
+    """Where the files lie and which of the optional ones are read; see `source_of`."""
 
     data_dir: Path
     cache_dir: Path
@@ -56,6 +57,24 @@ class Source:
 
     def stamps(self, *names: str | Path) -> dict[str, str]:
         return stamps(self.data_dir, [self.data_dir / name for name in names])
+
+
+def source_of(
+    data_dir: Path | str,
+    mm_emb_id: Iterable[str | int] = ("81",),
+    cache_dir: Path | str | None = None,
+    semantic: bool = True,
+    prefixes: bool = False,
+) -> Source:
+    """`mm_emb_id` are the embeddings to read, e.g. [81, 82]. The cache lies in <data_dir>/cache unless named.
+
+    `semantic` reads semantic_id_dict.json where it is there (`schema.semantic` is empty where it is not); `prefixes`
+    makes each prefix of two or more codes a feature of its own.
+    """
+    data_dir = Path(data_dir)
+    if not data_dir.is_dir():
+        raise ArtifactError(f"there is no data directory {data_dir}; make_sample.py writes one to try things on")
+    return Source(data_dir, Path(cache_dir or data_dir / "cache"), tuple(map(str, mm_emb_id)), semantic, prefixes)
 
 
 def catalog_part(source: Source) -> Part:

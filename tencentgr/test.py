@@ -50,9 +50,10 @@ def device() -> str:
 def sample(directory: str):
     from tencentgr.dataset import load_data
     from tencentgr.generator import write_sample
+    from tencentgr.parts import source_of
 
     write_sample(Path(directory), num_users=60, num_items=60, mm_emb_id=("81",))
-    return load_data(directory)
+    return load_data(source_of(directory))
 
 
 def data() -> str:

@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from tencentgr import files, rqvae
-    from tencentgr.dataset import source_of
+    from tencentgr.parts import source_of
 
     data_dir = files.directory(args.data_dir, "TRAIN_DATA_PATH", "data_dir")
     source = source_of(data_dir, args.mm_emb_id, args.cache_dir, semantic=False, prefixes=False)

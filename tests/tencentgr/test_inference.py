@@ -19,6 +19,7 @@ from tencentgr.dataset import SequenceDataset, all_rows, collate, load_candidate
 from tencentgr.inference import infer, read_binary, search, write_binary
 from tencentgr.model import Shape, TencentGR, item_rows
 from tencentgr.options import parse_strict
+from tencentgr.parts import source_of
 
 KINDS = ("dot", "cosine", "scaled", "bilinear")
 
@@ -27,7 +28,7 @@ KINDS = ("dot", "cosine", "scaled", "bilinear")
 def served(sample, tmp_path_factory):
     """A model with random weights of every size, and what it recommends."""
     out = tmp_path_factory.mktemp("served")
-    data = load_data(sample)
+    data = load_data(source_of(sample))
     torch.manual_seed(0)
     made = TencentGR(Shape(hidden=16, blocks=1, maxlen=20, similarity=KINDS, adaptive=True), data.schema)
     with torch.no_grad():
@@ -50,7 +51,7 @@ def results(out: Path) -> list[dict]:
 def test_the_lists_are_the_best_by_the_training_score(sample, served):
     """Every user against every candidate through Similarity.forward, the function training uses, and a sort."""
     model, _ = load_model(served / "best_model.pt", None, None)
-    queries, (candidates, _) = load_queries(sample), load_candidates(sample)
+    queries, (candidates, _) = load_queries(source_of(sample)), load_candidates(source_of(sample))
     rows = SequenceDataset(queries, all_rows(queries), 20, query=True)
     batch = collate(rows.__getitems__(list(range(len(rows)))))
     with torch.no_grad():
@@ -105,7 +106,7 @@ def test_without_query_files_training_users_are_served(sample, served, tmp_path)
     shutil.copytree(sample, tmp_path / "data", ignore=shutil.ignore_patterns("predict_*", "cache"))
     shutil.copy(served / "best_model.pt", tmp_path)
     infer(asked(tmp_path / "data", tmp_path))
-    assert len(results(tmp_path)) == len(load_data(sample).sequences)
+    assert len(results(tmp_path)) == len(load_data(source_of(sample)).sequences)
 
 
 def test_a_model_that_is_not_there_is_named(sample, tmp_path):

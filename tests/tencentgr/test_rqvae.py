@@ -13,7 +13,8 @@ from genrec.config import ROOT
 from genrec.quantizers import rqvae_training
 from genrec.quantizers.rqvae_training import load_model, quantize
 from tencentgr import files, rqvae, safe_pickle
-from tencentgr.dataset import load_data, source_of
+from tencentgr.dataset import load_data
+from tencentgr.parts import source_of
 from tests.tencentgr.conftest import ANN, write_by_hand
 
 QUICK = {"num_quantizers": 3, "codebook_size": 8, "batch_size": 32, "num_epochs": 12, "lr": 1e-2, "seed": 0}
@@ -151,7 +152,7 @@ def test_the_command_as_printed_and_the_ids_as_a_feature(sample, tmp_path):
     assert "codes used" in done.stdout and "WARNING: only 80 items" in done.stdout
     (sample / files.SEMANTIC).write_text((tmp_path / files.SEMANTIC).read_text())
     try:
-        data = load_data(sample, ["81"])
+        data = load_data(source_of(sample, ["81"]))
     finally:
         (sample / files.SEMANTIC).unlink()
     assert len(data.schema.semantic) == 4 and data.items.semantic.shape == (81, 4)

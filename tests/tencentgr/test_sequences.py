@@ -22,6 +22,7 @@ from tencentgr.dataset import (
     split_users,
     windows,
 )
+from tencentgr.parts import source_of
 from tests.tencentgr.conftest import ANN, BOB, CYD, write_by_hand
 
 
@@ -55,7 +56,7 @@ def by_loop(records: list, maxlen: int, num_items: int, query: bool = False) -> 
 @pytest.mark.parametrize("maxlen", [1, 4, 12, 60])
 @pytest.mark.parametrize("query", [False, True])
 def test_rows_are_those_of_a_plain_loop(sample, maxlen, query):
-    data = load_data(sample)
+    data = load_data(source_of(sample))
     lines = [json.loads(line) for line in (sample / files.SEQ).read_bytes().splitlines()]
     rows = all_rows(data) if query else split_rows(data, seed=0, valid_share=0)["train"]
     found = SequenceDataset(data, rows, maxlen, time_features=True, query=query)
@@ -67,7 +68,7 @@ def test_rows_are_those_of_a_plain_loop(sample, maxlen, query):
 
 
 def test_batches_of_the_hand_made_set(by_hand):
-    data = load_data(by_hand)
+    data = load_data(source_of(by_hand))
     batch = SequenceDataset(data, all_rows(data), maxlen=3).__getitems__([0, 1])
     assert batch["seq"].tolist() == [[0, 1, 1, 2], [0, 0, 0, 4]]  # ann's profile, then two items; bob has none
     assert batch["token_type"].tolist() == [[0, 2, 1, 1], [0, 0, 0, 1]]
@@ -76,14 +77,14 @@ def test_batches_of_the_hand_made_set(by_hand):
 
 
 def test_a_long_user_loses_the_oldest_items_not_the_profile(by_hand):
-    data = load_data(by_hand)
+    data = load_data(source_of(by_hand))
     row = SequenceDataset(data, all_rows(data), maxlen=1)[0]
     assert row["seq"].tolist() == [1, 2] and row["token_type"].tolist() == [2, 1]
     assert row["pos"].tolist() == [2, 3]  # the profile predicts the first item shown
 
 
 def test_the_last_interaction_is_the_held_out_target(sample):
-    data = load_data(sample)
+    data = load_data(source_of(sample))
     rows = split_rows(data, seed=0)["valid"]
     batch = SequenceDataset(data, rows).__getitems__(list(range(len(rows))))
     np.testing.assert_array_equal(
@@ -92,7 +93,7 @@ def test_the_last_interaction_is_the_held_out_target(sample):
 
 
 def test_a_query_keeps_the_latest_item_and_a_user_without_items_has_a_profile(sample):
-    data = load_queries(sample)
+    data = load_queries(source_of(sample))
     batch = SequenceDataset(data, all_rows(data), query=True).__getitems__(list(range(len(data.sequences))))
     lines = [json.loads(line) for line in (sample / files.PREDICT_SEQ).read_bytes().splitlines()]
     for row, line in enumerate(lines):
@@ -109,7 +110,7 @@ def test_a_query_keeps_the_latest_item_and_a_user_without_items_has_a_profile(sa
 def test_an_unseen_item_is_a_token_but_never_a_target(tmp_path):
     line = [[1, 1, None, {}, 0, 1], [1, 77, None, {"100": 1}, 1, 2], [1, 2, None, {}, 1, 3]]
     write_by_hand(tmp_path, [line])
-    row = SequenceDataset(load_data(tmp_path), Rows(np.array([0]), np.array([3])), maxlen=2)[0]
+    row = SequenceDataset(load_data(source_of(tmp_path)), Rows(np.array([0]), np.array([3])), maxlen=2)[0]
     assert row["seq"].tolist() == [0, 1, 5]
     assert row["pos"].tolist() == [0, 0, 2] and row["next_token_type"].tolist() == [0, 0, 1]
     assert row["next_action_type"].tolist() == [0, 0, 1]
@@ -117,7 +118,7 @@ def test_an_unseen_item_is_a_token_but_never_a_target(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_any_number_of_workers_reads_the_same(sample, workers):
-    data = load_data(sample)
+    data = load_data(source_of(sample))
     found = SequenceDataset(data, split_rows(data, seed=0)["train"])
 
     def batches(count: int) -> list:
@@ -128,7 +129,7 @@ def test_any_number_of_workers_reads_the_same(sample, workers):
 
 
 def test_single_rows_and_subsets_collate_to_the_same_batch(sample):
-    data = load_data(sample)
+    data = load_data(source_of(sample))
     found = SequenceDataset(data, all_rows(data), time_features=True)
     whole = collate(found.__getitems__([3, 5]))
     for other in (collate([found[3], found[5]]), collate(Subset(found, [3, 5]).__getitems__([0, 1]))):
@@ -137,7 +138,7 @@ def test_single_rows_and_subsets_collate_to_the_same_batch(sample):
 
 @pytest.mark.parametrize("maxlen", [1, 2, 5, 60])
 def test_windows_make_each_interaction_a_target_once(sample, maxlen):
-    data = load_data(sample)
+    data = load_data(source_of(sample))
     without = replace(data, sequences=replace(data.sequences, user=np.where(data.sequences.user % 2, 0, 1)))
     for source in (data, without):
         rows = split_rows(source, seed=0)["train"]
@@ -162,10 +163,10 @@ def test_users_split_by_seed_and_apart():
 def test_rows_without_a_target_are_left_out(tmp_path):
     alone = [[1, 1, None, {}, 0, 1]]  # nothing to predict it from
     write_by_hand(tmp_path, [alone, [*CYD, [3, 1, None, {}, 0, 1]], CYD, BOB, ANN])
-    assert split_rows(load_data(tmp_path), seed=0, valid_share=0)["train"].sequence.tolist() == [1, 3, 4]
+    assert split_rows(load_data(source_of(tmp_path)), seed=0, valid_share=0)["train"].sequence.tolist() == [1, 3, 4]
 
 
 def test_popularity_counts_the_rows_given(by_hand):
-    data = load_data(by_hand)
+    data = load_data(source_of(by_hand))
     assert data.popularity(Rows(np.array([0]), np.array([2]))).tolist() == [0, 1, 1, 0, 0]
     assert data.popularity(Rows(np.array([0, 0, 1]), np.array([1, 2, 5]))).tolist() == [0, 2, 1, 0, 1]

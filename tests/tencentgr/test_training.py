@@ -25,6 +25,7 @@ from tencentgr.generator import write_sample
 from tencentgr.losses import Objective
 from tencentgr.main import main
 from tencentgr.options import Options, parse_strict
+from tencentgr.parts import source_of
 from tencentgr.training import step_seed, train
 from tests.small_shop import small_config, small_shop, write_data
 
@@ -97,7 +98,7 @@ def test_all_forms_of_a_model_are_one_model(sample, trained, name):
 def test_bare_weights_need_flags_that_fit(sample, trained, tmp_path):
     tensors, _ = read_weights(trained / "logs/best_model.pt")
     torch.save(tensors, tmp_path / "model.pt")
-    schema = load_data(sample).schema
+    schema = load_data(source_of(sample)).schema
     fitting = shape_of(options(sample, tmp_path, "--use_adaptive_similarity"))
     assert load_model(tmp_path / "model.pt", fitting, schema)[1] is None
     with pytest.raises(ArtifactError, match="do not fit the model that the flags and data describe"):
@@ -211,7 +212,7 @@ def test_a_seed_for_every_step_and_process():
 
 
 def test_what_is_held_out_is_not_known_to_the_sampler(sample):
-    data = load_data(sample)
+    data = load_data(source_of(sample))
     first = np.array([0, 2])
     rows = Rows(first, data.sequences.offset[first] + 3)
     sequence, item = interactions_of(data, rows)
@@ -280,7 +281,7 @@ def test_new_semantic_ids_make_another_run(sample, tmp_path, capsys):
     shutil.copytree(sample, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
     train(options(tmp_path / "data", tmp_path, "--num_epochs", "1"))
     assert "warning: no semantic_id_dict.json" in capsys.readouterr().out
-    creatives = load_data(tmp_path / "data").creative_id[1:61]
+    creatives = load_data(source_of(tmp_path / "data")).creative_id[1:61]
     codes = {str(name): [number % 3, number % 5] for number, name in enumerate(creatives)}
     (tmp_path / "data/semantic_id_dict.json").write_text(json.dumps(codes))
     train(options(tmp_path / "data", tmp_path, "--num_epochs", "1"))
