@@ -43,8 +43,6 @@ class AnswerCache:
 
     def __init__(self, path: Path):
         self.path = path
-        self.known: dict[str, Answer] = {}
-        self.dropped = 0  # lines that are no answer
         self.lock = threading.Lock()
 
     def __enter__(self) -> AnswerCache:
@@ -66,15 +64,10 @@ class AnswerCache:
     def read(self) -> None:
         self.file.seek(0)
         content = self.file.read()
+        self.known, self.dropped = answers_in(content)
         whole = content.rfind(b"\n") + 1  # what follows the last line end was torn
         if whole < len(content):
             self.file.truncate(whole)
-        for line in content[:whole].splitlines():
-            try:
-                record = json.loads(line)
-                self.known[record["key"]] = Answer(record["text"], record["tokens_in"], record["tokens_out"])
-            except (ValueError, KeyError, TypeError):
-                self.dropped += 1
 
     def get(self, question: Question) -> Answer | None:
         return self.known.get(question.key)
@@ -86,3 +79,20 @@ class AnswerCache:
             self.file.write(line.encode() + b"\n")
             self.file.flush()
             os.fsync(self.file.fileno())
+
+
+def known_answers(path: Path) -> dict[str, Answer]:
+    """What a cache holds, by question's key; nothing is made or mended."""
+    return answers_in(path.read_bytes())[0] if path.exists() else {}
+
+
+def answers_in(content: bytes) -> tuple[dict[str, Answer], int]:
+    """The answers of all whole lines, and how many of these are none."""
+    found, dropped = {}, 0
+    for line in content[: content.rfind(b"\n") + 1].splitlines():
+        try:
+            record = json.loads(line)
+            found[record["key"]] = Answer(record["text"], record["tokens_in"], record["tokens_out"])
+        except (ValueError, KeyError, TypeError):
+            dropped += 1
+    return found, dropped

@@ -43,7 +43,7 @@ from UR4Rec.data.generated import (
 )
 from UR4Rec.models.llm_asking import Patience, ask_all
 from UR4Rec.models.llm_backends import Backend, local_backend, openai_backend
-from UR4Rec.models.llm_cache import Answer, AnswerCache, Question
+from UR4Rec.models.llm_cache import Answer, AnswerCache, Question, known_answers
 
 CACHE = Path("llm_cache", "answers.jsonl")
 CHARACTERS_A_TOKEN = 4  # for the estimate, of English
@@ -99,23 +99,35 @@ def generate(options: argparse.Namespace, source: Source) -> int:
         "temperature": options.temperature,
     }
     check_same_making(options.output_dir, made_of)
-    jobs = list(make_jobs(options, source))
-    with AnswerCache(options.output_dir / CACHE) as cache:
-        open_jobs = [job for job in jobs if cache.get(job.question) is None]
+    jobs, path = list(make_jobs(options, source)), options.output_dir / CACHE
+    if options.dry_run:
+        print(estimate(jobs, unanswered(jobs, known_answers(path)), options), flush=True)
+        return 0
+    with AnswerCache(path) as cache:
+        if cache.dropped:
+            print(f"{path}: {cache.dropped:,} lines are no answers and are left out", flush=True)
+        open_jobs = unanswered(jobs, cache.known)
         print(estimate(jobs, open_jobs, options), flush=True)
-        if options.dry_run:
-            return 0
-        failures = {}
-        if open_jobs:
-            patience = Patience(options.concurrency, options.max_retries, options.backoff, options.requests_per_minute)
-            unanswered = ask_all([job.question for job in open_jobs], make_backend(options), cache, patience)
-            failures = {job: unanswered[job.question] for job in open_jobs if job.question in unanswered}
+        failures = ask_for(open_jobs, cache, options)
         write_outputs(options.output_dir, made_of, texts_by_file(jobs, cache))
         asked = [cache.get(job.question) for job in open_jobs if job not in failures]
     print(spent(asked, options), flush=True)
     for job, why in failures.items():
         print(f"no text: {job}: {why}", flush=True)
     return len(failures)
+
+
+def unanswered(jobs: list[Job], known: dict[str, Answer]) -> list[Job]:
+    return [job for job in jobs if job.question.key not in known]
+
+
+def ask_for(jobs: list[Job], cache: AnswerCache, options: argparse.Namespace) -> dict[Job, str]:
+    """Fill the cache; -> why some answers did not come."""
+    if not jobs:
+        return {}
+    patience = Patience(options.concurrency, options.max_retries, options.backoff, options.requests_per_minute)
+    failures = ask_all([job.question for job in jobs], make_backend(options), cache, patience)
+    return {job: failures[job.question] for job in jobs if job.question in failures}
 
 
 def texts_by_file(jobs: list[Job], cache: AnswerCache) -> dict[str, dict]:

@@ -206,10 +206,14 @@ def test_a_dry_run_estimates_and_asks_nothing(run, tmp_path, capsys):
     with serving() as stub:
         assert run(stub, *flags, "--dry_run") == 0
         assert not stub.prompts
-    assert written(tmp_path) == [{}, {}]
+    assert written(tmp_path) == [{}, {}] and not (tmp_path / "out").exists()
     said = capsys.readouterr().out
     items, tokens = said.split("about ")[1].split(" tokens in")[0], prompts.PREFERENCE_TOKENS
     assert f"at most {tokens} out, cost {int(items) / 1000 * 0.5 + tokens / 1000 * 2:.4f}" in said
+    with serving() as stub:
+        run(stub, *flags)
+        run(stub, "--num_users", "2", "--skip_items", "--dry_run")
+    assert "1 answers are in the cache, 1 to ask" in capsys.readouterr().out
 
 
 def test_texts_of_other_models_or_data_are_never_mixed(run, tmp_path, collection, capsys):
@@ -265,6 +269,15 @@ def test_the_cache_survives_a_kill_at_any_byte(tmp_path):
             cache.add(QUESTIONS[2], Answer("again", 1, 2))
         with AnswerCache(path) as cache:
             assert cache.get(QUESTIONS[2]).text == "again" and cache.dropped == 0
+
+
+def test_lines_that_are_no_answers_are_counted_and_told(run, tmp_path, capsys):
+    path = tmp_path / "out" / "llm_cache" / "answers.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"key": 1}\nno json\n')
+    with serving() as stub:
+        assert run(stub, "--num_users", "1", "--skip_items") == 0
+    assert f"{path}: 2 lines are no answers and are left out" in capsys.readouterr().out
 
 
 def test_an_answer_belongs_to_its_whole_question(tmp_path):
