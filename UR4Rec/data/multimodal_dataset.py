@@ -28,39 +28,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from genrec.artifacts import ArtifactError
-from genrec.data.sequences import SPLITS, Examples, Sequences, examples
-from genrec.data.splits import leave_one_out
-from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences, posters_by_id
+from genrec.data.sequences import SPLITS
+from UR4Rec.data.dataset_loader import PLACES, ItemMetadata, MovieLensDataLoader, UserSequences
+from UR4Rec.data.posters import find_posters
+
+if TYPE_CHECKING:
+    from UR4Rec.data.batches import Batch, EpochLoader
 
 CANDIDATES = 100  # of the sampled protocol: the target and 99 others
 IMAGE_SIZE = 224
 SHORTEST = 3  # events: one to start from, one valid, one test
-
-Batch = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What rows look like; fields are the arguments of create_dataloaders."""
-
-    max_seq_len: int
-    num_negatives: int
-    num_candidates: int
-    image_size: int
-    seed: int
-    windows: bool
 
 
 def create_dataloaders(
@@ -77,146 +60,19 @@ def create_dataloaders(
     image_size: int = IMAGE_SIZE,
     windows: bool = False,
 ) -> tuple[EpochLoader, EpochLoader, EpochLoader]:
-    """Train, valid and test loader; only the first is shuffled. See the batch above."""
+    """Train, valid and test loader; only the first is shuffled. See the batch above.
+
+    Train with `windows` where a model can learn at every position: the same targets cost far less. Without them every
+    target is a row, with its whole history and negatives of its own, for models that read `target_items` alone; the
+    two make other batches, so the default stays with what every model can read.
+    """
+    from UR4Rec.data.batches import EpochLoader, MultimodalDataset, Settings
+
     check_sequences(user_sequences, len(item_metadata))
     posters = find_posters(item_metadata, image_dir) if load_images else None
     settings = Settings(max_seq_len, num_negatives, num_candidates, image_size, seed, windows)
     datasets = [MultimodalDataset(user_sequences, item_metadata, name, settings, posters) for name in SPLITS]
     return tuple(EpochLoader(dataset, batch_size, num_workers) for dataset in datasets)
-
-
-class MultimodalDataset(Dataset):
-    """One split. `epoch` decides which negatives are drawn; a batch depends on it and on the rows, on nothing else."""
-
-    def __init__(
-        self,
-        user_sequences: UserSequences,
-        item_metadata: ItemMetadata,
-        split: str,
-        settings: Settings,
-        posters: dict[int, Path] | None,
-    ):
-        self.user_ids = list(user_sequences)
-        self.num_items = len(item_metadata)
-        self.split = split
-        self.settings = settings
-        self.posters = posters
-        self.epoch = 0
-        self.sequences = as_sequences(user_sequences)
-        last = last_target(self.sequences, split)
-        self.rows = leave_one_out(self.sequences)[split]
-        if self.windows:
-            self.rows = self.rows.take((last[self.rows.user] - self.rows.end) % settings.max_seq_len == 0)
-        self.seen = seen_items(self.sequences, last, self.num_items)
-        self.candidates = None if split == "train" else self.draw_candidates()
-
-    @property
-    def windows(self) -> bool:
-        return self.settings.windows and self.split == "train"
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, row: int) -> Batch:
-        return {name: value[0] for name, value in self.__getitems__([row]).items()}
-
-    def __getitems__(self, rows: list[int]) -> Batch:
-        found, chosen = self.examples(np.asarray(rows)), self.rows.take(np.asarray(rows))
-        items = torch.from_numpy(found.history + 1).long()  # (B, L) -1 becomes the padding 0
-        batch = {
-            "user_ids": [self.user_ids[user] for user in found.user],
-            "user_index": torch.from_numpy(found.user).long(),
-            "history_length": torch.from_numpy(chosen.end - self.sequences.offset[chosen.user]),
-            "input_seq": items,
-            "seq_padding_mask": items == 0,
-            "target_items": torch.from_numpy(found.target + 1).long(),
-            "negative_items": torch.from_numpy(self.draw_negatives(np.asarray(rows), found.user)),
-        }
-        if self.windows:
-            after = torch.cat([items[:, 1:], batch["target_items"][:, None]], dim=1)  # (B, L)
-            batch["target_seq"] = after.masked_fill(items == 0, 0)
-        if self.candidates is not None:
-            batch["candidate_items"] = torch.from_numpy(self.candidates[rows])
-        if self.posters is not None:
-            for name in ("target", "negative"):
-                batch[f"{name}_images"], batch[f"{name}_has_image"] = self.images(batch[f"{name}_items"])
-        return batch
-
-    def examples(self, rows: np.ndarray | None = None) -> Examples:
-        """Rows, all by default, with item numbers 0..N-1, an id less one, as the main pipeline has them."""
-        chosen = self.rows if rows is None else self.rows.take(rows)
-        return examples(self.sequences, chosen, self.settings.max_seq_len)
-
-    def draw_negatives(self, rows: np.ndarray, user: np.ndarray) -> np.ndarray:
-        """(B,) -> (B, n) ids; drawn again where seen."""
-        random = np.random.default_rng([self.settings.seed, SPLITS.index(self.split), self.epoch, *rows])
-        drawn = random.integers(1, self.num_items + 1, size=(len(rows), self.settings.num_negatives))
-        while (seen := self.seen[user[:, None], drawn]).any():
-            drawn[seen] = random.integers(1, self.num_items + 1, size=int(seen.sum()))
-        return drawn
-
-    def draw_candidates(self) -> np.ndarray:
-        """(E, C) ids, the target first and no item twice."""
-        random = np.random.default_rng([self.settings.seed, SPLITS.index(self.split)])
-        others = self.settings.num_candidates - 1
-        found = np.empty((len(self.rows), others + 1), dtype=np.int64)
-        found[:, 0] = self.sequences.item[self.rows.end] + 1
-        for row, user in enumerate(self.rows.user):
-            unseen = np.flatnonzero(~self.seen[user])
-            if len(unseen) < others:
-                raise ArtifactError(
-                    f"user {self.user_ids[user]} has {len(unseen)} unseen items, {others + 1} candidates need "
-                    f"{others}; give a smaller num_candidates"
-                )
-            found[row, 1:] = random.choice(unseen, size=others, replace=False)
-        return found
-
-    def images(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(...,) ids -> (..., 3, S, S) pixels, 0 where there is no poster, and (...,) bool: there is one."""
-        ids = items.flatten().tolist()
-        size = self.settings.image_size
-        pixels = [read_image(self.posters[i], size) if i in self.posters else torch.zeros(3, size, size) for i in ids]
-        present = torch.tensor([i in self.posters for i in ids])
-        return torch.stack(pixels).view(*items.shape, 3, size, size), present.view(items.shape)
-
-
-class EpochSampler(Sampler[int]):
-    """Row numbers in an order that (seed, epoch) decide; as they lie without `shuffle`."""
-
-    def __init__(self, length: int, seed: int, shuffle: bool):
-        self.length, self.seed, self.shuffle, self.epoch = length, seed, shuffle, 0
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        order = np.arange(self.length)
-        if self.shuffle:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
-        return iter(order.tolist())
-
-
-class EpochLoader(DataLoader):
-    """A DataLoader that knows its epoch: each pass is the next one, unless `set_epoch` says which."""
-
-    def __init__(self, dataset: MultimodalDataset, batch_size: int, num_workers: int = 0):
-        sampler = EpochSampler(len(dataset), dataset.settings.seed, shuffle=dataset.split == "train")
-        super().__init__(dataset, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=as_it_is)
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The next pass is that of `epoch`; a resumed run calls it."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[Batch]:
-        self.dataset.epoch = self.sampler.epoch = self.epoch
-        self.epoch += 1
-        return super().__iter__()
-
-
-def as_it_is(batch: Batch) -> Batch:
-    """The dataset makes whole batches."""
-    return batch
 
 
 def check_sequences(user_sequences: UserSequences, num_items: int) -> None:
@@ -233,58 +89,13 @@ def check_sequences(user_sequences: UserSequences, num_items: int) -> None:
             raise ArtifactError(f"user {user} has seen all {num_items} items; no negative is left")
 
 
-def as_sequences(user_sequences: UserSequences) -> Sequences:
-    """The main pipeline's form: item numbers 0..N-1 (an id less one), users end to end, time = place."""
-    lengths = [len(items) for items in user_sequences.values()]
-    item = np.concatenate([np.asarray(items, dtype=np.int32) for items in user_sequences.values()]) - 1
-    time = np.concatenate([np.arange(length, dtype=np.int64) for length in lengths])
-    user_id = np.array([str(user) for user in user_sequences])
-    return Sequences(item, time, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), user_id)
-
-
-def last_target(sequences: Sequences, split: str) -> np.ndarray:
-    """(U,) position of each user's last event that the split may know."""
-    return sequences.offset[1:] - 1 - {"train": 2, "valid": 1, "test": 0}[split]
-
-
-def seen_items(sequences: Sequences, last: np.ndarray, num_items: int) -> np.ndarray:
-    """(U, N + 1) bool, by id: the user's items up to event `last`; and the padding 0, which is never drawn."""
-    owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
-    known = np.arange(len(sequences.item)) <= last[owner]
-    seen = np.zeros((len(sequences), num_items + 1), dtype=bool)
-    seen[owner[known], sequences.item[known] + 1] = True
-    seen[:, 0] = True
-    return seen
-
-
 def train_prefixes(user_sequences: UserSequences) -> UserSequences:
     """Each sequence without its valid and test target: all that training, and any text about a user, may know."""
     return {user: items[:-2] for user, items in user_sequences.items()}
 
 
-def find_posters(item_metadata: ItemMetadata, image_dir: Path | str | None) -> dict[int, Path]:
-    """{item id: file} of the folder's posters, which are named by original id."""
-    if image_dir is None or not Path(image_dir).is_dir():
-        raise ArtifactError(f"no folder of posters at {image_dir}; give image_dir, or load_images=False")
-    files = posters_by_id(Path(image_dir))
-    return {i: files[item["original_id"]] for i, item in item_metadata.items() if item["original_id"] in files}
-
-
-def read_image(path: Path, size: int) -> torch.Tensor:
-    """(3, S, S) float32, RGB in 0..1."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))  # (S, S, 3)
-    except OSError as error:
-        raise ArtifactError(f"{path} is not a readable image: {error}") from None
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
-
-
 def main() -> None:
     from genrec.stage import one_line_failures
-    from UR4Rec.data.dataset_loader import PLACES, MovieLensDataLoader
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=sorted(PLACES), default="ml-100k", help="default ml-100k")

@@ -23,7 +23,7 @@ from genrec.artifacts import ArtifactError, first_line
 from genrec.models.device import pick_device
 from genrec.models.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
 from genrec.training.tracking import scalar_log
-from UR4Rec.data.multimodal_dataset import Batch, EpochLoader
+from UR4Rec.data.batches import Batch, EpochLoader
 from UR4Rec.evaluation import candidate_ranks, full_ranks, rank_metrics
 from UR4Rec.models.retriever import Query
 from UR4Rec.models.retriever_moe import load_balance_loss

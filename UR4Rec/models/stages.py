@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from genrec.models.tensor_file import write_tensors
-from UR4Rec.data.multimodal_dataset import EpochLoader
+from UR4Rec.data.batches import EpochLoader
 from UR4Rec.models.joint_trainer import PART_OF, STATE, JointTrainer
 
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"

@@ -28,8 +28,8 @@ from UR4Rec.data.dataset_loader import (
     ItemMetadata,
     MovieLensDataLoader,
     UserSequences,
-    posters_by_id,
 )
+from UR4Rec.data.posters import find_posters, open_image
 
 PARTS = {"train": slice(None, -2), "val": slice(-2, -1), "test": slice(-1, None)}
 
@@ -70,16 +70,12 @@ def write_sequences(sequences: UserSequences, directory: Path) -> None:
 
 def copy_images(source: Path | None, items: ItemMetadata, directory: Path) -> int:
     """Posters under the items' new numbers, as PNG; -> how many."""
-    from PIL import Image
-
     if source is None:
         return 0
     directory.mkdir(exist_ok=True)
-    posters = posters_by_id(source)
-    found = {number: posters[item["original_id"]] for number, item in items.items() if item["original_id"] in posters}
+    found = find_posters(items, source)
     for number, path in found.items():
-        with Image.open(path) as image:
-            image.convert("RGB").save(directory / f"{number}.png")
+        open_image(path).save(directory / f"{number}.png")
     return len(found)
 
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 import torch
 
 from genrec.artifacts import ArtifactError
+from genrec.config import ROOT
 from tests.ur4rec.small import film_id, write_posters
 from UR4Rec.data.multimodal_dataset import create_dataloaders, train_prefixes
 
@@ -174,3 +177,8 @@ def test_posters_that_are_not_there_or_not_images_are_one_line(sequences, tmp_pa
         (tmp_path / f"{film_id(n)}.png").write_bytes(b"no picture")
     with pytest.raises(ArtifactError, match="not a readable image"):
         next(iter(loaders(sequences, image_dir=tmp_path, load_images=True)[0]))
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, UR4Rec.data.multimodal_dataset; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
