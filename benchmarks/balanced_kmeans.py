@@ -10,15 +10,15 @@ compared on a machine that others use too; wall seconds stand beside them.
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.measuring import peak, timed
 
 WIDTH, CODES, LEVELS = 384, 256, 3
 
@@ -38,12 +38,6 @@ def inertia(rows: np.ndarray, centroids: np.ndarray, codes: np.ndarray) -> float
     return float(
         sum(((rows[i : i + 65536] - centroids[codes[i : i + 65536]]) ** 2).sum() for i in range(0, len(rows), 65536))
     )
-
-
-def timed(call):
-    wall, cpu = time.perf_counter(), time.process_time()
-    found = call()
-    return found, time.process_time() - cpu, time.perf_counter() - wall
 
 
 def compare(rows: np.ndarray, name: str) -> None:
@@ -76,10 +70,8 @@ def large(rows: int) -> None:
     for level in range(LEVELS):
         sizes = np.bincount(quantized.codes[:, level], minlength=CODES)
         print(f"level {level + 1}: sizes {sizes.min()}..{sizes.max()}, n/K {rows / CODES:.1f}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"{rows:,} x {WIDTH}, {CODES} codes, {LEVELS} levels: {wall:.0f} s wall, {cpu:.0f} s CPU, peak {peak:.2f} GiB"
-    )
+    what, gib = f"{rows:,} x {WIDTH}, {CODES} codes, {LEVELS} levels", peak() / 1024
+    print(f"{what}: {wall:.0f} s wall, {cpu:.0f} s CPU, peak {gib:.2f} GiB")
 
 
 def main() -> None:

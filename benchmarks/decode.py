@@ -12,9 +12,7 @@ matrix-multiplication rate measured just before.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, Qwen2Config, Qwen
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.measuring import in_turn, medians, timed
 from benchmarks.shapes import HALF_B, HALF_B_VOCABULARY
 from genrec.models.beam import SidVocabulary, beam_search
 from genrec.models.trie import build_trie
@@ -86,7 +85,8 @@ def main() -> None:
         return found
 
     same = np.mean([equal(mine, other, options.dtype) for mine, other in zip(ours(), theirs(), strict=True)])
-    fast, slow = in_turn(ours, theirs, options.rounds)
+    sides = {"token tree": lambda: timed(ours).wall, "model.generate": lambda: timed(theirs).wall}
+    fast, slow = medians(in_turn(sides, options.rounds)).values()
     floor = len(prompts) * arithmetic(config, np.mean([len(p) for p in prompts])) / matmul_rate(config, model.dtype)
     print(f"{options.shape} {options.dtype}, {len(prompts)} prompts of {np.mean([len(p) for p in prompts]):.0f} tokens")
     print(f"  same ranked list of {BEAMS}: {same:.1%}")
@@ -141,17 +141,6 @@ def equal(mine: dict[int, float], other: dict[int, float], dtype: str) -> bool:
     return all(abs(a - b) < 10 * near and (i == j or abs(a - b) < near) for (i, a), (j, b) in pairs)
 
 
-def in_turn(first, second, rounds: int) -> tuple[float, float]:
-    """Median seconds of two functions, run alternately."""
-    times: dict = {first: [], second: []}
-    for _ in range(rounds):
-        for function, seconds in times.items():
-            begin = time.perf_counter()
-            function()
-            seconds.append(time.perf_counter() - begin)
-    return statistics.median(times[first]), statistics.median(times[second])
-
-
 def arithmetic(config: Qwen2Config, prompt: float) -> float:
     """Operations of one request: blocks over prompt and beam tokens, the head once and for two levels of beams."""
     width, head = config.hidden_size, config.hidden_size // config.num_attention_heads
@@ -167,9 +156,7 @@ def matmul_rate(config: Qwen2Config, dtype: torch.dtype) -> float:
     right = torch.randn(config.hidden_size, config.intermediate_size).to(dtype)
     best = float("inf")
     for _ in range(10):
-        begin = time.perf_counter()
-        left @ right
-        best = min(best, time.perf_counter() - begin)
+        best = min(best, timed(lambda: left @ right).wall)
     return 2 * left.shape[0] * left.shape[1] * right.shape[1] / best
 
 

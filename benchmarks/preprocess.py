@@ -12,16 +12,16 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measuring import in_turn, medians, peak, timed
 
 CHUNK = 200_000
 START, END = (2013, 10), (2018, 11)
@@ -43,12 +43,7 @@ def main() -> None:
         in_own_process("make", path, "--rows", str(options.rows))  # its memory would count as its children's peak
     print(f"{options.rows:,} reviews, {path.stat().st_size / 1e6:,.0f} MB gzip", flush=True)
     ways = ["ours", "loop"] if options.only == "both" else [options.only]
-    runs = {way: [] for way in ways}
-    for _ in range(options.repeat):
-        for way in ways:
-            runs[way].append(in_own_process(way, path))
-            print(f"  {way}: {runs[way][-1]}", flush=True)
-    report(runs)
+    report(in_turn({way: partial(run_and_tell, way, path) for way in ways}, options.repeat))
 
 
 def parse_options() -> argparse.Namespace:
@@ -62,6 +57,12 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def run_and_tell(way: str, path: Path) -> dict[str, float]:
+    found = in_own_process(way, path)
+    print(f"  {way}: {found}", flush=True)
+    return found
+
+
 def in_own_process(way: str, path: Path, *flags: str) -> dict[str, float]:
     command = [sys.executable, __file__, "--run", way, "--file", str(path), *flags]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -72,11 +73,8 @@ def measure(way: str, path: Path) -> dict[str, float]:
     work = {"ours": ours, "loop": loop}[way]
     import genrec.data.amazon  # noqa: F401  imports are not what is compared
 
-    start = time.perf_counter()
-    counts = work(path)
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB -> GB
-    return {"seconds": round(seconds, 2), "peak_gb": round(peak, 2), **counts}
+    counts, _, seconds = timed(lambda: work(path))
+    return {"seconds": round(seconds, 2), "peak_gb": round(peak() * 1024 / 1e6, 2), **counts}
 
 
 def ours(path: Path) -> dict[str, int]:
@@ -133,16 +131,16 @@ def counts_of(users: int, items: int, rows: list[int]) -> dict[str, int]:
 
 
 def report(runs: dict[str, list[dict[str, float]]]) -> None:
-    medians = {way: statistics.median(run["seconds"] for run in done) for way, done in runs.items()}
+    seconds = medians({way: [run["seconds"] for run in done] for way, done in runs.items()})
     counts = {tuple(run[key] for key in ("users", "items", "train", "valid", "test")) for (run, *_) in runs.values()}
     assert len(counts) == 1, f"the two ways disagree: {counts}"
     for way, done in runs.items():
-        print(f"{way}: median {medians[way]:.2f} s of {len(done)}, peak {max(run['peak_gb'] for run in done):.2f} GB")
+        print(f"{way}: median {seconds[way]:.2f} s of {len(done)}, peak {max(run['peak_gb'] for run in done):.2f} GB")
     if "ours" in runs:
         peak = max(run["peak_gb"] for run in runs["ours"])
         print(f"memory limit {MEMORY_LIMIT_GB} GB: {'held' if peak < MEMORY_LIMIT_GB else 'BROKEN'}")
-    if len(medians) == 2:
-        print(f"ratio loop / ours: {medians['loop'] / medians['ours']:.1f}")
+    if len(seconds) == 2:
+        print(f"ratio loop / ours: {seconds['loop'] / seconds['ours']:.1f}")
 
 
 def make_file(path: Path, rows: int) -> dict[str, int]:

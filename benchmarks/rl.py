@@ -14,17 +14,16 @@ reference); ours go first, so that they find no memory that another side has lef
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.decode import CODES, ITEMS, LEVELS, SHAPES, PrefixDictionary
-from benchmarks.sft import resident
+from benchmarks.decode import CODES, ITEMS, LEVELS, SHAPES, PrefixDictionary, make_catalogue
+from benchmarks.measuring import in_turn, medians, peak_growth, sides_table, timed
 
 GROUP = 16
 SIDES = ("trie", "vocab", "trl")
@@ -50,14 +49,12 @@ class Bench:
 
         from genrec.models.beam import SidVocabulary
         from genrec.models.language import train_tokenizer
-        from genrec.sids import make_index
 
         rng = np.random.default_rng(0)
         self.options, self.directory = options, directory
         text, shape = SHAPES[options.shape]
         self.base = text
-        codes = np.stack(np.unravel_index(rng.choice(CODES**LEVELS, ITEMS, replace=False), (CODES,) * LEVELS), axis=1)
-        self.index = make_index(codes, (CODES,) * LEVELS)
+        self.index = make_catalogue()
         starts = tuple(CODES * level for level in range(LEVELS))
         self.sids = SidVocabulary(torch.arange(text, text + CODES * LEVELS), starts, (CODES,) * LEVELS)
         self.tokenizer = train_tokenizer(["a shop of many things"], 300)
@@ -132,10 +129,7 @@ def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(options, Path(scratch))
-        steps: dict[str, list[Step]] = {side: [] for side in options.sides}
-        for _ in range(options.rounds):
-            for side, taken in steps.items():
-                taken.append(one_step(bench, side))
+        steps = in_turn({side: partial(one_step, bench, side) for side in options.sides}, options.rounds)
         if {"trl", "vocab"} <= set(steps):
             compare(bench, steps["trl"][0], steps["vocab"][0])
     report(options, steps)
@@ -157,13 +151,10 @@ def one_step(bench: Bench, side: str) -> Step:
 
     trainer = bench.trainer(side)
     trainer.remove_callback(PrinterCallback)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
-    before, begin = resident("VmRSS"), time.process_time()
-    trainer.train()
-    spent, peak = time.process_time() - begin, resident("VmHWM")
+    spent, memory = peak_growth(lambda: timed(trainer.train))
     batch = trainer._buffered_inputs[0]
     rows = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=-1).flatten(0, -2).tolist()
-    return Step(spent, peak - before, {tuple(row) for row in rows}, trainer.model.state_dict())
+    return Step(spent.cpu, memory, {tuple(row) for row in rows}, trainer.model.state_dict())
 
 
 def compare(bench: Bench, theirs: Step, ours: Step) -> None:
@@ -175,14 +166,11 @@ def compare(bench: Bench, theirs: Step, ours: Step) -> None:
 
 
 def report(options: argparse.Namespace, steps: dict[str, list[Step]]) -> None:
-    seconds = {side: statistics.median(step.seconds for step in taken) for side, taken in steps.items()}
+    seconds = medians({side: [step.seconds for step in taken] for side, taken in steps.items()})
+    speed = {side: options.prompts / taken for side, taken in seconds.items()}
     memory = {side: taken[0].memory for side, taken in steps.items()}
-    last = list(steps)[-1]
     print(f"{options.shape}, {options.prompts} prompts a step, G = {GROUP}")
-    print(f"| {'side':6} | prompts/CPU s | times {last} | MiB | share of {last} |\n|---|---|---|---|---|")
-    for side, taken in seconds.items():
-        speed, more = f"{options.prompts / taken:8.2f}", f"{memory[side]:6.0f}"
-        print(f"| {side:6} | {speed} | {seconds[last] / taken:5.1f} | {more} | {memory[side] / memory[last]:5.2f} |")
+    print(sides_table("prompts/CPU s", speed, memory, against=list(steps)[-1]))
 
 
 if __name__ == "__main__":

@@ -16,12 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +29,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.measuring import peak, timed
 from genrec.artifacts import read_json, write_json
 from genrec.config import ROOT
 from genrec.evaluation.metrics import Recommendations, item_scores
@@ -44,6 +43,7 @@ from tencentgr.model import Features, TencentGR
 from tencentgr.options import Options, parse_strict
 from tencentgr.parts import source_of
 from tencentgr.ranking import rank_rows, trim
+from tencentgr.runs import nobody
 
 
 def main() -> None:
@@ -64,12 +64,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args()
     {"features": features, "ranking": ranking, "recbole": recbole}[options.what](options)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin
 
 
 # Training steps.
@@ -100,9 +94,10 @@ def features(asked: argparse.Namespace) -> None:
         optimizer.step()
 
     ours = [
-        seconds(lambda n=n: step(lambda rows: objective(trim(collate(dataset.__getitems__(rows)))), n)) for n in batches
+        timed(lambda n=n: step(lambda rows: objective(trim(collate(dataset.__getitems__(rows)))), n)).cpu
+        for n in batches
     ]
-    plain = [seconds(lambda n=n: step(loops.loss, n)) for n in batches]
+    plain = [timed(lambda n=n: step(loops.loss, n)).cpu for n in batches]
     fast, slow = (options.batch_size / statistics.median(times) for times in (ours, plain))
     print(f"{fast:8.1f} sequences a CPU second, tables on the device\n{slow:8.1f} sequences a CPU second, Python loops")
     print(f"{fast / slow:8.1f} times")
@@ -220,9 +215,7 @@ def ranking(asked: argparse.Namespace) -> None:
     model = TencentGR(shape_of(options), data.schema).use(data.items, data.users).eval()
     before = peak()
     rows = with_target(data, all_rows(data))
-    began, wall = time.process_time(), time.perf_counter()
-    found = rank_rows(model, data, rows, time_features=False)
-    cpu, clock = time.process_time() - began, time.perf_counter() - wall
+    found, cpu, clock = timed(lambda: rank_rows(model, data, rows, time_features=False))
     whole = 4 * len(rows) * asked.items / 2**20
     print(f"{len(rows):,} users x {asked.items:,} items, every item scored, width {options.hidden_units}:")
     print(f"{cpu:8.1f} CPU seconds ({clock:.0f} by the clock), lists of 50 and AUC")
@@ -240,14 +233,7 @@ def made_up(users: int, items: int, seed: int, events: int = 10) -> Data:
     sparse = random.integers(1, (51, 1001), (items + 1, 2)).astype(np.int32)
     empty = np.zeros((items + 1, 0, 1), np.int32), np.zeros((items + 1, 0), np.float32)
     table = FeatureTable(np.arange(items + 1, dtype=np.int32), sparse, *empty)
-    nobody = FeatureTable(
-        np.zeros(1, np.int32), np.zeros((1, 0), np.int32), np.zeros((1, 0, 1), np.int32), np.zeros((1, 0), np.float32)
-    )
-    return Data(schema, table, nobody, sequences, np.arange(items + 1).astype(str), np.arange(users).astype(str), {})
-
-
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB
+    return Data(schema, table, nobody(), sequences, np.arange(items + 1).astype(str), np.arange(users).astype(str), {})
 
 
 # RecBole.
@@ -267,7 +253,7 @@ def recbole(asked: argparse.Namespace) -> None:
     mine.mkdir(parents=True, exist_ok=True)
     theirs.mkdir(exist_ok=True)
     if not (mine / "seconds.json").exists():
-        write_json(mine / "seconds.json", seconds(lambda: train_sasrec("sasrec", config, data, mine)))
+        write_json(mine / "seconds.json", timed(lambda: train_sasrec("sasrec", config, data, mine)).cpu)
     spent, epochs = read_json(mine / "seconds.json"), read_training(mine).epoch
     ours = item_scores(load_sasrec(mine, "cpu").recommend(test, 50), test.target)
     if not (theirs / "made.json").exists():

@@ -14,17 +14,17 @@ Memory is how far the peak of a process of its own rises above what it held befo
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.measuring import in_turn, medians, peak_growth, sides_table, timed
 from benchmarks.shapes import HALF_B, HALF_B_VOCABULARY
 from genrec.commandline import parse_strict
 from genrec.config import Config
@@ -76,18 +76,14 @@ def main() -> None:
     options, rest = parse()
     if options.alone:
         bench = prepare(options, parse_strict(rest).config)
-        print(peak_memory(bench, options.alone))
+        print(peak_growth(make_trainer(bench, options.alone).train)[1])
         return
     memory = {side: memory_of(side) for side in options.sides}
     bench = prepare(options, parse_strict(rest).config)
-    seconds: dict[str, list[float]] = {side: [] for side in options.sides}
-    for _ in range(options.rounds):
-        for side, taken in seconds.items():
-            trainer = make_trainer(bench, side)
-            begin = time.perf_counter()
-            trainer.train()
-            taken.append(time.perf_counter() - begin)
-    report(bench, {side: statistics.median(taken) for side, taken in seconds.items()}, memory)
+    seconds = in_turn({side: partial(seconds_of, bench, side) for side in options.sides}, options.rounds)
+    speed = {side: len(bench.train) / taken for side, taken in medians(seconds).items()}
+    print(f"{options.shape} {options.dtype}, {len(bench.train):,} targets, {options.targets_a_step} a step")
+    print(sides_table("targets/s", speed, memory, against=options.sides[0]))
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
@@ -124,6 +120,10 @@ def prepare(options: argparse.Namespace, config: Config) -> Bench:
     chosen = order[: np.searchsorted(rows, options.targets) + 1]
     train = train.take(np.flatnonzero(np.isin(train.user, chosen)))
     return Bench(options, config, data, train, RowBuilder(tokenizer, texts, config.sft.cutoff_len))
+
+
+def seconds_of(bench: Bench, side: str) -> float:
+    return timed(make_trainer(bench, side).train).wall
 
 
 def make_trainer(bench: Bench, side: str) -> Any:
@@ -190,29 +190,6 @@ def memory_of(side: str) -> float:
     """MiB that training adds, measured in a process that runs this side alone."""
     command = [sys.executable, __file__, *sys.argv[1:], "--alone", side]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-
-
-def peak_memory(bench: Bench, side: str) -> float:
-    trainer = make_trainer(bench, side)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
-    before = resident("VmRSS")
-    trainer.train()
-    return resident("VmHWM") - before
-
-
-def resident(field: str) -> float:
-    """MiB, from Linux's account of this process."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
-
-
-def report(bench: Bench, seconds: dict[str, float], memory: dict[str, float]) -> None:
-    targets, first = len(bench.train), next(iter(seconds))
-    print(f"{bench.options.shape} {bench.options.dtype}, {targets:,} targets, {bench.options.targets_a_step} a step")
-    print(f"| {'side':8} | targets/s | times {first} | MiB | share of {first} |\n|---|---|---|---|---|")
-    for side, taken in seconds.items():
-        speed, more = f"{targets / taken:9.1f}", f"{memory[side]:6.0f}"
-        print(f"| {side:8} | {speed} | {seconds[first] / taken:5.2f} | {more} | {memory[side] / memory[first]:5.2f} |")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.measuring import timed
 from genrec.artifacts import QUALITY
 from genrec.commandline import parse
 from genrec.config import Config
@@ -37,11 +37,10 @@ def row(config: Config, name: str, change: dict) -> str:
     from genrec.quantizers.build import build
 
     knobs = config.sids.model_copy(update={"method": name} | change)
-    wall, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
-        build(config.model_copy(update={"sids": knobs}), Path(scratch))
+        spent = timed(lambda: build(config.model_copy(update={"sids": knobs}), Path(scratch)))
         quality = json.loads((Path(scratch) / QUALITY).read_text())
-    seconds = f"{time.perf_counter() - wall:.1f} ({time.process_time() - cpu:.1f})"
+    seconds = f"{spent.wall:.1f} ({spent.cpu:.1f})"
     before = quality["collisions"]["before"]
     shares = [quality["coherence"], quality["neighbours"], quality["purity"]["category"], quality["purity"]["brand"]]
     cells = [

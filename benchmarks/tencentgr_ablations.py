@@ -21,8 +21,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.measuring import paired
 from genrec.artifacts import write_json
-from genrec.evaluation.report import Estimate, Report, align, ratio_estimates, read_report
+from genrec.evaluation.report import align, read_report
 
 METRICS = ("ndcg@10", "hr@10", "auc")
 SAME = "--tracker none --save_freq 0 --hidden_units 32 --batch_size 64 --lr 0.003 --no-semantic".split()
@@ -112,16 +113,8 @@ def measured(out: Path, data: str, variant: str, seeds: list[int]) -> dict | Non
     if not pairs:
         return None
     mean = {metric: float(np.mean([made.scores[metric].mean() for _, made in pairs])) for metric in METRICS}
-    differences = {} if variant == BASELINE else paired(pairs)
+    differences = {} if variant == BASELINE else paired(*zip(*pairs, strict=True), METRICS)
     return {"seeds": len(pairs), "mean": mean, "difference": {m: vars(e) for m, e in differences.items()}}
-
-
-def paired(pairs: list[list[Report]]) -> dict[str, Estimate]:
-    assert all(base.rows.fingerprint == made.rows.fingerprint for base, made in pairs), "runs of different rows"
-    user = np.concatenate([base.user for base, _ in pairs])
-    columns = [np.concatenate([made.scores[m] - base.scores[m] for base, made in pairs]) for m in METRICS]
-    change = np.stack(columns, axis=1)  # (E of all seeds, M)
-    return dict(zip(METRICS, ratio_estimates(user, change, np.ones_like(change), seed=0), strict=True))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.measuring import in_turn, medians, timed
 from tencentgr import files
 from tencentgr.dataset import Data, SequenceDataset, collate, load_data, split_rows
 from tencentgr.generator import write_sample
@@ -112,7 +113,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         write_sample(directory, options.users, options.items, mm_emb_id=("81",), longest=LONGEST)
-        first, again = (timed_load(directory) for _ in range(2))
+        first, again = (timed(lambda: load_data(source_of(directory))).wall for _ in range(2))
         data = load_data(source_of(directory))
         print(f"{len(data.sequences.item):,} interactions; first load {first:.2f} s, the next {again:.3f} s")
         rows = split_rows(data, seed=0, valid_share=0)["train"]
@@ -126,21 +127,11 @@ def main() -> None:
             report(sides, workers, options.rounds)
 
 
-def timed_load(directory: Path) -> float:
-    start = time.perf_counter()
-    load_data(source_of(directory))
-    return time.perf_counter() - start
-
-
 def report(sides: dict, workers: int, rounds: int) -> None:
-    speed = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, (dataset, together, count) in sides.items():
-            speed[name].append(samples_a_second(dataset, together, count, workers))
-    plain = statistics.median(speed["JSON a sample"])
-    for name, values in speed.items():
-        middle = statistics.median(values)
-        print(f"{workers} workers  {name:18} {middle:12,.0f} samples/s  {middle / plain:7.1f} x")
+    speed = medians(in_turn({name: partial(samples_a_second, *side, workers) for name, side in sides.items()}, rounds))
+    for name, rate in speed.items():
+        times = rate / speed["JSON a sample"]
+        print(f"{workers} workers  {name:18} {rate:12,.0f} samples/s  {times:7.1f} x")
 
 
 def parse() -> argparse.Namespace:

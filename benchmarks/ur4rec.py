@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.measuring import paired
 from genrec.artifacts import RESULTS, read_json, write_json
 
 SYSTEMS = {  # name -> experts beside SASRec; there are no posters here, so "all" is without images
@@ -141,20 +142,15 @@ def row(bases: list[Path], system: str) -> list[str]:
     """Means over seeds, and paired differences with intervals over users, a user's seeds drawn together."""
     import numpy as np
 
-    from genrec.evaluation.report import ratio_estimates, read_report
+    from genrec.evaluation.report import read_report
 
     found, plain = ([read_report(base / name) for base in bases] for name in (system, "sasrec"))
-    user = np.concatenate([each.user for each in found])
     scores = np.array([[each.scores[name].mean() for name in METRICS] for each in found])  # (seeds, metrics)
     before = np.array([[each.scores[name].mean() for name in METRICS] for each in plain])
     cells = [system, *(f"{mean:.4f}" for mean in scores.mean(axis=0))]
     if system == "sasrec":
         return cells + [""] * 5
-    change = np.stack(
-        [np.concatenate([a.scores[m] - b.scores[m] for a, b in zip(found, plain, strict=True)]) for m in METRICS],
-        axis=1,
-    )
-    for metric, each in enumerate(ratio_estimates(user, change, np.ones_like(change), seed=0)):
+    for metric, each in enumerate(paired(plain, found, METRICS).values()):
         relative = each.mean / before[:, metric].mean()
         cells += [f"{each.mean:+.4f} [{each.low:+.4f}, {each.high:+.4f}]", f"{relative:+.1%}"]
     return [*cells, f"{(scores > before)[:, 0].sum()} of {len(bases)}"]

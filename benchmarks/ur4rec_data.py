@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
+from collections import deque
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.measuring import timed
 
 SEEDS = (1, 2, 3, 4, 5)
 
@@ -42,7 +44,7 @@ def main() -> None:
             print(f"{report.model}, whole catalogue: {metric} {found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]")
     for windows in (False, True):
         train = create_dataloaders(sequences, items, windows=windows)[0]
-        seconds = statistics.median(epoch_seconds(train) for _ in range(5))
+        seconds = statistics.median(timed(partial(deque, train, maxlen=0)).cpu for _ in range(5))
         print(
             f"windows={windows}: {len(train.dataset):,} rows, {len(train)} batches, {seconds:.3f} CPU seconds an epoch"
         )
@@ -50,13 +52,6 @@ def main() -> None:
 
 def by_popularity(popularity, batch):
     return popularity.expand(len(batch["user_ids"]), -1)  # (B, N + 1)
-
-
-def epoch_seconds(loader) -> float:
-    begin = time.process_time()
-    for _ in loader:
-        pass
-    return time.process_time() - begin
 
 
 if __name__ == "__main__":
