@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from tencentgr import files
 from tencentgr.conversion import Interactions
-from tencentgr.features import FeatureSchema, FeatureTable, within
+from tencentgr.features import ITEM, PAD, USER, FeatureSchema, FeatureTable, within
 from tencentgr.parts import (
     BASE,
     Source,
@@ -33,8 +33,6 @@ from tencentgr.parts import (
     sequence_part,
     with_embeddings,
 )
-
-PAD, ITEM, USER = 0, 1, 2  # token types
 
 
 @dataclass(frozen=True)

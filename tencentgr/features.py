@@ -26,6 +26,8 @@ ITEM_SPARSE = ("100", "117", "111", "118", "101", "102", "119", "120", "114", "1
 ITEM_ARRAY: tuple[str, ...] = ()
 ITEM_CONTINUAL: tuple[str, ...] = ()
 
+PAD, ITEM, USER = 0, 1, 2  # what a token is: nothing, a row of the item table, a row of the user table
+
 Record = dict[str, Any]  # features of one item or user as a file gives them: {feature id: value or list of values}
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from tencentgr.model import ITEM, TencentGR, item_rows
+from tencentgr.features import ITEM
+from tencentgr.model import TencentGR, item_rows
 from tencentgr.negatives import NegativeSampler
 
-LOSSES = ("bce", "infonce", "sampled", "full")
 CHUNK = 1024  # positions scored at once against all items
 
 

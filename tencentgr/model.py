@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from genrec.models.backbone import Backbone, BackboneShape
-from tencentgr.features import FeatureSchema, FeatureTable
+from tencentgr.features import ITEM, USER, FeatureSchema, FeatureTable
 from tencentgr.similarity import Similarity
 
-ITEM, USER = 1, 2  # token types; 0 is padding
 ACTIONS = 3  # unknown, exposure, click
 
 

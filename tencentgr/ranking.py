@@ -16,9 +16,8 @@ from torch import Tensor
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Examples, Sequences
 from genrec.evaluation.metrics import CUTOFFS, Recommendations, check_recommendations
-from genrec.evaluation.report import Report, Rows, describe_rows, make_report, make_slices, write_report
-from tencentgr.dataset import Data, SequenceDataset, collate
-from tencentgr.dataset import Rows as Pointers
+from genrec.evaluation.report import Report, describe_rows, make_report, make_slices, write_report
+from tencentgr.dataset import Data, Rows, SequenceDataset, collate
 from tencentgr.model import TencentGR, item_rows
 
 BATCH = 512  # sequences encoded at once
@@ -86,7 +85,7 @@ def rank(queries: Tensor, items: Tensor, target: Tensor, k: int) -> Ranking:
     return Ranking(listed, torch.cat(auc).cpu().numpy())
 
 
-def rank_rows(model: TencentGR, data: Data, rows: Pointers, time_features: bool, k: int = max(CUTOFFS)) -> Ranking:
+def rank_rows(model: TencentGR, data: Data, rows: Rows, time_features: bool, k: int = max(CUTOFFS)) -> Ranking:
     """Each row's last interaction is asked of the whole catalogue of training."""
     model.eval()
     device = next(model.parameters()).device
@@ -95,23 +94,23 @@ def rank_rows(model: TencentGR, data: Data, rows: Pointers, time_features: bool,
     return rank(queries, items, torch.from_numpy(targets(data, rows)).to(device), k)
 
 
-def targets(data: Data, rows: Pointers) -> np.ndarray:
+def targets(data: Data, rows: Rows) -> np.ndarray:
     """(E,) int64 the last interaction of each row, as item number."""
     return data.sequences.item[rows.stop - 1].astype(np.int64) - 1
 
 
-def with_known_target(data: Data, rows: Pointers) -> Pointers:
+def with_known_target(data: Data, rows: Rows) -> Rows:
     """The rows whose target training has a row for."""
     known = data.sequences.item[rows.stop - 1] <= data.schema.num_items
-    return Pointers(rows.sequence[known], rows.stop[known])
+    return Rows(rows.sequence[known], rows.stop[known])
 
 
-def report(name: str, data: Data, rows: Pointers, split: str, ranking: Ranking, counts: np.ndarray) -> Report:
+def report(name: str, data: Data, rows: Rows, split: str, ranking: Ranking, counts: np.ndarray) -> Report:
     """The shared evaluator's report, with AUC and the competition's score beside HR, NDCG and MRR."""
     examples = as_examples(data, rows)
     catalog, sequences = as_catalog(data), as_sequences(data)
     check_recommendations(ranking.listed, len(examples), ranking.listed.item.shape[1], len(catalog))
-    described: Rows = describe_rows(examples, catalog, sequences, split, len(rows))
+    described = describe_rows(examples, catalog, sequences, split, len(rows))
     slices = make_slices(examples, catalog, counts[1:])
     made = make_report(name, described, examples, ranking.listed, slices, counts[1:])
     made.scores["auc"] = ranking.auc.astype(float)
@@ -119,7 +118,7 @@ def report(name: str, data: Data, rows: Pointers, split: str, ranking: Ranking, 
     return made
 
 
-def as_examples(data: Data, rows: Pointers) -> Examples:
+def as_examples(data: Data, rows: Rows) -> Examples:
     back = rows.stop[:, None] - 1 - np.arange(HISTORY, 0, -1)  # (E, HISTORY) interactions before the target
     inside = back >= data.sequences.offset[rows.sequence][:, None]
     history = np.where(inside, data.sequences.item[np.maximum(back, 0)].astype(np.int64) - 1, -1)

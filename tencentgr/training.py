@@ -32,7 +32,7 @@ from tencentgr.dataset import SequenceDataset, collate, report_lines, split_rows
 from tencentgr.model import TencentGR
 from tencentgr.options import Options
 from tencentgr.processes import Processes, start_processes
-from tencentgr.ranking import batches, rank_rows, report, trim, with_known_target, write_evaluation
+from tencentgr.ranking import batches, rank_rows, report, targets, trim, with_known_target, write_evaluation
 
 STATE = "training_state.safetensors"  # weights, moments and progress: what resuming needs
 RUN = "run.json"  # the knobs and the data that a run in these directories was started with
@@ -256,7 +256,7 @@ class Training:
             with self.autocast():
                 losses.append(float(self.objective(batch, self.progress.global_step / self.steps)) * positions[-1])
         ranking = rank_rows(self.model, self.data, rows, options.time_features, k=10)
-        scores = item_scores(ranking.listed, self.data.sequences.item[rows.stop - 1] - 1)
+        scores = item_scores(ranking.listed, targets(self.data, rows))
         found = {"valid_loss": sum(losses) / sum(positions), "auc": float(ranking.auc.mean())}
         found |= {name: float(scores[name].mean()) for name in ("hr@10", "ndcg@10")}
         return {name: round(value, 6) for name, value in found.items()}
