@@ -142,13 +142,6 @@ class MovieLensDataLoader:
             raise ArtifactError(f"{path} holds no line of {name}")
         return found
 
-    def load_movies(self) -> dict[int, tuple[str, list[str]]]:
-        """{original id: (title, genres)}"""
-        return self.movies
-
-    def load_ratings(self) -> Ratings:
-        return self.ratings
-
     def load_text_descriptions(self) -> dict[int, str]:
         """{original id: text}: column `review` of text.xls, or the plots of the optional file; {} without either."""
         if self.multimodal:

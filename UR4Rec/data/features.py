@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,17 +71,6 @@ def text_of(item: dict, description: str) -> str:
     return item_text(item["title"], "", item["genres_str"], description or own)
 
 
-def encode_preferences(
-    preferences: Mapping[str, str],
-    user_ids: Sequence[int],
-    encoder: str = ENCODER,
-    cache: Path | str | None = None,
-    batch_size: int = 64,
-) -> Vectors:
-    """(U, D), row = place in user_ids, as a batch's user_index; preferences {user id: text}."""
-    return encode_texts([preferences.get(str(user), "") for user in user_ids], encoder, cache, batch_size)
-
-
 def encode_texts(texts: list[str], encoder: str, cache: Path | str | None = None, batch_size: int = 64) -> Vectors:
     """(R,) texts -> (R, D) float32 of length 1; an empty text is an unknown row."""
     known = np.array([bool(text.strip()) for text in texts])
@@ -128,15 +117,21 @@ def load_image_vectors(
     posters = find_posters(item_metadata, source)
     if not posters:
         raise ArtifactError(f"{source} holds no poster <original id>.png of any of {len(item_metadata)} items")
+    return poster_vectors(posters, len(item_metadata) + 1, encoder, cache, batch_size, device)
+
+
+def poster_vectors(
+    posters: dict[int, Path], rows: int, encoder: Path | str, cache: Path | str | None, batch_size: int, device: str
+) -> Vectors:
+    """{item id: file} -> (rows, Di); an item without a poster is an unknown row."""
     key = content_key(
         "posters", str(encoder), checkpoint_fingerprint(str(encoder)), {i: sha256(p) for i, p in posters.items()}
     )
     if (found := cached(cache, key)) is not None:
         return found
-    rows = encode_posters(list(posters.values()), Path(encoder), batch_size, device)
-    vector = np.zeros((len(item_metadata) + 1, rows.shape[1]), dtype=np.float32)
-    known = np.zeros(len(vector), dtype=bool)
-    vector[list(posters)], known[list(posters)] = rows, True
+    encoded = encode_posters(list(posters.values()), Path(encoder), batch_size, device)
+    vector, known = np.zeros((rows, encoded.shape[1]), dtype=np.float32), np.zeros(rows, dtype=bool)
+    vector[list(posters)], known[list(posters)] = encoded, True
     return kept(cache, key, Vectors(vector, known))
 
 

@@ -45,9 +45,7 @@ def fit(
     path, progress = directory / CHECKPOINT, Progress()
     if path.exists():
         progress = Progress(**trainer.load_checkpoint(path))
-    for number, (stage, most) in enumerate(epochs.items()):
-        if number < progress.stage:
-            continue
+    for stage, most in list(epochs.items())[progress.stage :]:
         if progress.epoch == 0:
             begin_stage(trainer, stage, val_loader, directory, progress)
         with tqdm(total=most, initial=progress.epoch, desc=f"ur4rec: {stage}", disable=None) as bar:
@@ -57,7 +55,7 @@ def fit(
                 bar.update()
                 bar.set_postfix_str(f"valid {METRIC} {progress.curve[-1][METRIC]:.4f}, best {progress.best:.4f}")
         trainer.model.load_state_dict(load_file(directory / BEST))
-        progress.stage, progress.epoch = number + 1, 0
+        progress.stage, progress.epoch = progress.stage + 1, 0
         trainer.save_checkpoint(path, **asdict(progress))
     return progress
 

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -47,9 +49,14 @@ def main() -> None:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--output_dir", type=Path, default=Path("outputs/ur4rec"))
-    data = parser.add_argument_group("data").add_argument
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/ur4rec"))
+    add_data_flags(parser.add_argument_group("data").add_argument)
+    add_model_flags(parser.add_argument_group("model").add_argument)
+    add_training_flags(parser.add_argument_group("training").add_argument)
+    return parser.parse_args()
+
+
+def add_data_flags(data: Callable[..., Any]) -> None:
     data("--dataset", choices=sorted(PLACES), default="ml-100k")
     data("--data_dir", type=Path, help="folder of the files, as UR4Rec/data/dataset_loader.py takes it")
     data("--plots", type=Path, help="JSON lines with movie_id and plot, for plain MovieLens")
@@ -65,7 +72,9 @@ def parse_options() -> argparse.Namespace:
     data("--images", type=Path, help="image.npy, row = item id, or a folder of posters <original id>.png")
     data("--image_encoder", type=Path, help="directory of a CLIP or SigLIP model, to read posters")
     data("--cache", type=Path, default=Path("outputs/ur4rec_vectors"), help="where vectors are kept")
-    model = parser.add_argument_group("model").add_argument
+
+
+def add_model_flags(model: Callable[..., Any]) -> None:
     model("--retriever", choices=("moe", "text", "multimodal"), default="moe")
     model("--experts", default="preference,description,image", help="of the moe retriever; '' knows items by id alone")
     model("--top_k", type=int, default=0, help="experts that answer a user; 0 = all, softly weighed")
@@ -74,7 +83,9 @@ def parse_options() -> argparse.Namespace:
     model("--heads", type=int, default=4)
     model("--dropout", type=float, default=0.3)
     model("--max_seq_len", type=int, default=50)
-    training = parser.add_argument_group("training").add_argument
+
+
+def add_training_flags(training: Callable[..., Any]) -> None:
     for stage, epochs in STAGE_EPOCHS.items():
         training(f"--{stage}_epochs", type=int, default=epochs, help=f"at most (default {epochs})")
     training("--patience", type=int, default=5, help="epochs without a better valid NDCG@10 that end a stage; 0 = none")
@@ -89,7 +100,6 @@ def parse_options() -> argparse.Namespace:
     training("--seed", type=int, default=42)
     training("--device", default="cpu", help="auto, cpu, cuda or cuda:1 (default cpu)")
     training("--tracker", choices=("none", "tensorboard", "swanlab"), default="none")
-    return parser.parse_args()
 
 
 def check_settings(options: argparse.Namespace) -> None:
@@ -112,7 +122,6 @@ def train(options: argparse.Namespace) -> None:
     import torch
 
     from UR4Rec.data.multimodal_dataset import create_dataloaders
-    from UR4Rec.models.joint_trainer import JointTrainer
     from UR4Rec.models.stages import fit
 
     loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
@@ -128,8 +137,19 @@ def train(options: argparse.Namespace) -> None:
         windows=True,
     )
     torch.manual_seed(options.seed)
-    trainer = JointTrainer(
-        make_model(options, item_metadata, user_sequences),
+    trainer = make_trainer(options, make_model(options, item_metadata, user_sequences))
+    epochs = {stage: getattr(options, f"{stage}_epochs") for stage in STAGE_EPOCHS}
+    progress = fit(trainer, *loaders[:2], epochs, options.patience, options.output_dir)
+    write_results(trainer, loaders[2], item_metadata, options)
+    switches = trainer.adaptive_alternating.get_stats()
+    write_json(options.output_dir / TRAINING, {"curve": progress.curve, "alternation": switches})
+
+
+def make_trainer(options: argparse.Namespace, model):
+    from UR4Rec.models.joint_trainer import JointTrainer
+
+    return JointTrainer(
+        model,
         options.device,
         sasrec_lr=options.sasrec_lr,
         retriever_lr=options.retriever_lr,
@@ -140,11 +160,6 @@ def train(options: argparse.Namespace) -> None:
         seed=options.seed,
         **{f"use_{switch}": getattr(options, switch) for switch in SWITCHES},
     )
-    epochs = {stage: getattr(options, f"{stage}_epochs") for stage in STAGE_EPOCHS}
-    progress = fit(trainer, *loaders[:2], epochs, options.patience, options.output_dir)
-    write_results(trainer, loaders[2], item_metadata, options)
-    switches = trainer.adaptive_alternating.get_stats()
-    write_json(options.output_dir / TRAINING, {"curve": progress.curve, "alternation": switches})
 
 
 def make_model(options: argparse.Namespace, item_metadata: dict, user_sequences: dict):

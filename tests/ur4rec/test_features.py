@@ -4,7 +4,7 @@ import pytest
 from genrec.artifacts import ArtifactError
 from tests.ur4rec.small import film_id, write_posters
 from UR4Rec.data import features
-from UR4Rec.data.features import encode_descriptions, encode_preferences, item_features, load_image_vectors
+from UR4Rec.data.features import ENCODER, encode_descriptions, encode_texts, item_features, load_image_vectors
 
 
 def metadata(num_items=6):
@@ -58,11 +58,11 @@ def test_vectors_are_kept_until_anything_changes(encoder, tmp_path):
 
 
 def test_users_without_a_text_are_unknown_rows(encoder, tmp_path):
-    found = encode_preferences({"7": "Likes a.", "9": "Likes b."}, [9, 8, 7], cache=tmp_path)
+    found = encode_texts(["Likes b.", "", "Likes a."], ENCODER, tmp_path)
     assert encoder == [["Likes b.", "Likes a."]]
     assert found.known.tolist() == [True, False, True] and not found.vector[1].any()
     with pytest.raises(ArtifactError, match="none of 3 texts says anything"):
-        encode_preferences({}, [1, 2, 3])
+        encode_texts(["", " ", ""], ENCODER)
 
 
 @pytest.fixture(scope="module", params=["clip", "siglip"])
