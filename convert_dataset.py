@@ -29,7 +29,7 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     if len(index) != len(prepared.catalog):
         raise artifacts.ArtifactError(
             f"{sids} has {len(index)} items, the catalogue {len(prepared.catalog)}; "
-            f"run: python {stage.STAGES['sids'][0]} --clean"
+            f"run: python {stage.STAGES['sids'].script} --clean"
         )
     written = convert(prepared, index, sids, config.data, partial)
     stage.note("convert", ", ".join(f"{count:,} {name} rows" for name, count in written.items()))

@@ -184,7 +184,7 @@ def call(name: str, run: Run, *flags: str) -> None:
     log = run.file.parent / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     write_json(run.file, run.config.model_dump(mode="json"))
-    script = STAGES[name][0]
+    script = STAGES[name].script
     with log.open("a", encoding="utf-8") as file:
         command = [sys.executable, str(ROOT / script), "--config", str(run.file), *flags]
         done = subprocess.run(command, stdout=file)

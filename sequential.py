@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from genrec import artifacts, stage
+from genrec import stage
 from genrec.artifacts import read_manifest
 from genrec.config import Config
 
@@ -24,7 +24,7 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     from genrec.training.sequential import TRAINING, read_training, train_sasrec
 
     if "sasrec_text" in config.sequential.models:
-        artifacts.require(stage.stage_dir(config, "embeddings"), stage.STAGES["embeddings"][0])
+        stage.require(config, "embeddings")
     data = load_prepared(config)
     for name in config.sequential.models:
         (partial / name).mkdir(exist_ok=True)

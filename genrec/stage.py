@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from genrec import artifacts
 from genrec.artifacts import ArtifactError, Manifest, read_manifest
@@ -30,17 +30,24 @@ from genrec.config import ROOT, Config, ConfigError, result_knobs
 BEGUN = ".begun.json"  # inside <stage>.partial: what it was begun with
 PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu")
 
-# stage -> (script, sections its result depends on, stages it reads); the order is the order of the pipeline.
-STAGES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "data": ("data/prepare.py", ("data",), ()),
-    "embeddings": ("rq/text2emb/amazon_text2emb.py", ("embeddings",), ("data",)),
-    "sids": ("rq/generate_indices.py", ("sids",), ("data", "embeddings")),
-    "convert": ("convert_dataset.py", ("convert",), ("data", "sids")),
-    "sequential": ("sequential.py", ("sequential",), ("data",)),
-    "sft": ("sft.py", ("sft",), ("data", "sids")),
-    "rl": ("rl.py", ("rl",), ("data", "sids", "sft")),
-    "evaluation": ("evaluate.py", ("evaluate",), ("data",)),  # and what its models read, see evaluate.py
-    "analysis": ("analyze_badcase.py", ("analysis",), ("data",)),  # and one model's predictions; one artifact a model
+
+class Stage(NamedTuple):
+    script: str
+    sections: tuple[str, ...]  # of the config, that its result depends on
+    reads: tuple[str, ...]  # stages
+
+
+# In the order of the pipeline.
+STAGES: dict[str, Stage] = {
+    "data": Stage("data/prepare.py", ("data",), ()),
+    "embeddings": Stage("rq/text2emb/amazon_text2emb.py", ("embeddings",), ("data",)),
+    "sids": Stage("rq/generate_indices.py", ("sids",), ("data", "embeddings")),
+    "convert": Stage("convert_dataset.py", ("convert",), ("data", "sids")),
+    "sequential": Stage("sequential.py", ("sequential",), ("data",)),
+    "sft": Stage("sft.py", ("sft",), ("data", "sids")),
+    "rl": Stage("rl.py", ("rl",), ("data", "sids", "sft")),
+    "evaluation": Stage("evaluate.py", ("evaluate",), ("data",)),  # and what its models read, see evaluate.py
+    "analysis": Stage("analyze_badcase.py", ("analysis",), ("data",)),  # and one model's predictions, one artifact each
 }
 
 MEASURED = ("evaluation", "analysis")  # their artifacts belong to the rows of evaluate.split
@@ -114,9 +121,9 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
     if state == "stale":
         raise ArtifactError(refusal(stage, final, reason))
     given = sources(config) if sources else {}
-    for name in STAGES[stage][2]:
+    for name in STAGES[stage].reads:
         if name not in given:
-            artifacts.require(stage_dir(config, name), STAGES[name][0])
+            require(config, name)
     if read_manifest(partial):  # killed between the manifest and the rename
         publish(partial, final)
         return run(stage, command, build, sources)
@@ -164,9 +171,14 @@ def stage_dir(config: Config, stage: str) -> Path:
     return config.run.dir / name
 
 
+def require(config: Config, stage: str) -> Manifest:
+    """The manifest of a run's artifact, or an error that names the script that makes it."""
+    return artifacts.require(stage_dir(config, stage), STAGES[stage].script)
+
+
 def identity(config: Config, stage: str, sources: Sources | None) -> Identity:
     """What the artifact depends on: its knobs and seed, and the fingerprints of what it reads (where that exists)."""
-    _, sections, reads = STAGES[stage]
+    sections, reads = STAGES[stage].sections, STAGES[stage].reads
     knobs = {f"{name}.{key}": value for name in sections for key, value in result_knobs(getattr(config, name)).items()}
     inputs = dict(sources(config)) if sources else {}
     for name in reads:
@@ -181,7 +193,7 @@ def status(stage: str, final: Path, wanted: Identity) -> tuple[str, str]:
     if manifest is None and final.exists():
         raise ArtifactError(f"{final} exists but is no artifact: it has no {artifacts.MANIFEST}; move it away")
     if manifest is None:
-        missing = [name for name in STAGES[stage][2] if name not in wanted["inputs"]]
+        missing = [name for name in STAGES[stage].reads if name not in wanted["inputs"]]
         return "to run", f" (after {', '.join(missing)})" if missing else ""
     differences = differing({"config": manifest.config, "inputs": manifest.inputs}, wanted)
     return ("stale", f": {'; '.join(differences)}") if differences else ("up to date", "")
@@ -204,7 +216,7 @@ def differing(have: Identity, want: Identity) -> list[str]:
 def refusal(stage: str, final: Path, reason: str) -> str:
     return (
         f"{final} was made with other settings{reason}. Ways on: --run.dir ANOTHER for a new run beside it, "
-        f"or `python {STAGES[stage][0]} --clean` (with your other flags) to make it anew"
+        f"or `python {STAGES[stage].script} --clean` (with your other flags) to make it anew"
     )
 
 

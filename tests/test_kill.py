@@ -29,7 +29,7 @@ def flags(directory):
 
 def command(name, directory):
     more = ["--epochs", "3"] if name == "sequential" else []
-    return [sys.executable, str(ROOT / stage.STAGES[name][0]), *flags(directory), *more]
+    return [sys.executable, str(ROOT / stage.STAGES[name].script), *flags(directory), *more]
 
 
 def finish(name, directory):

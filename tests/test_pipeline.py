@@ -33,7 +33,7 @@ def flags(directory):
 
 
 def script(stage, directory, *more):
-    command = [sys.executable, STAGES[stage][0], *flags(directory), *QUICK, *more]
+    command = [sys.executable, STAGES[stage].script, *flags(directory), *QUICK, *more]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
@@ -158,7 +158,7 @@ def test_killed_half_way_goes_on_to_the_same_result(walked, tmp_path, stage):
     directory, _ = walked
     shutil.copytree(directory / "run", tmp_path / "run", ignore=shutil.ignore_patterns(stage, "logs"))
     shutil.copytree(directory / "raw", tmp_path / "raw")
-    command = [sys.executable, STAGES[stage][0], *flags(tmp_path), *QUICK]
+    command = [sys.executable, STAGES[stage].script, *flags(tmp_path), *QUICK]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     partial, deadline = tmp_path / "run" / f"{stage}.partial", time.time() + 120
     wanted = "checkpoint-*" if stage in ("sft", "rl") else "*"  # in training: after the first checkpoint has begun

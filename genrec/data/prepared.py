@@ -47,7 +47,7 @@ class Prepared:
 def load_prepared(config: Config) -> Prepared:
     """The data artifact of a run, or an error where it is missing or was made with other data.* knobs than asked."""
     directory = stage.stage_dir(config, "data")
-    made = artifacts.require(directory, stage.STAGES["data"][0])
+    made = stage.require(config, "data")
     asked = {f"data.{key}": value for key, value in result_knobs(config.data).items()}
     there = {key: value for key, value in made.config.items() if key in asked}  # another seed may use the same data
     if differences := stage.differing({"config": there, "inputs": {}}, {"config": asked, "inputs": {}}):

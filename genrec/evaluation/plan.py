@@ -66,7 +66,7 @@ def nested(report: dict[str, Any], values: Changes) -> dict[str, Any]:
 def first_stage(values: Changes) -> str | None:
     """The earliest stage whose section is changed."""
     changed = {key.partition(".")[0] for key in values}
-    return next((name for name, (_, sections, _) in STAGES.items() if changed & set(sections)), None)
+    return next((name for name, stage in STAGES.items() if changed & set(stage.sections)), None)
 
 
 def evidence_json(report: dict[str, Any], plan: Plan) -> dict[str, Any]:

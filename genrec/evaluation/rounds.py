@@ -86,7 +86,7 @@ def stages_for(reads: tuple[str, ...]) -> list[str]:
     wanted = {"data", *reads}
     for name in reversed(STAGES):
         if name in wanted:
-            wanted.update(STAGES[name][2])
+            wanted.update(STAGES[name].reads)
     return [name for name in STAGES if name in wanted]
 
 
@@ -95,8 +95,7 @@ def unchanged(stages: list[str], plan: Plan) -> list[str]:
     changed = {key.partition(".")[0] for key in plan.values}
     anew: set[str] = set()
     for name in stages:
-        _, sections, reads = STAGES[name]
-        if changed & set(sections) or anew & set(reads):
+        if changed & set(STAGES[name].sections) or anew & set(STAGES[name].reads):
             anew.add(name)
     return [name for name in stages if name not in anew]
 

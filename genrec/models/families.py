@@ -13,7 +13,7 @@ from genrec.data.grown import grown_dir
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import Recommendations
-from genrec.stage import STAGES, stage_dir
+from genrec.stage import STAGES, require, stage_dir
 
 # Imports of the families themselves wait until one is loaded: `--help` and a table of baselines need no torch.
 
@@ -127,7 +127,7 @@ def fingerprints_read(config: Config) -> dict[str, str]:
 
 def require_stages(config: Config) -> None:
     for stage in stages_read(config):
-        artifacts.require(stage_dir(config, stage), STAGES[stage][0])
+        require(config, stage)
 
 
 def without(config: Config, stage: str) -> list[str]:

@@ -29,7 +29,7 @@ from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.token_tree import takes_trees
 from genrec.models.trie import build_trie, make_filter
 from genrec.sids import SidIndex, load_index, save_index
-from genrec.stage import stage_dir
+from genrec.stage import require
 
 CARD = "genrec.json"  # in a model directory: what the model was trained on
 
@@ -187,7 +187,7 @@ def check_card(directory: Path, card: Card, config: Config, asked: Collection[st
 
     `asked` names the texts of prompts in use; where it is not given, those of RL.
     """
-    sids = artifacts.require(stage_dir(config, "sids"), "rq/generate_indices.py")
+    sids = require(config, "sids")
     pairs = {"sids": (card.sids, sids.fingerprint), "data.source": (card.source, config.data.source)}
     here = prompt_fingerprint()
     for text in asked_by_rl(card, config) if asked is None else asked:

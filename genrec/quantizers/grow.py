@@ -33,7 +33,6 @@ from genrec.artifacts import (
     SID_INDEX,
     ArtifactError,
     Manifest,
-    require,
     sha256,
     write_json,
 )
@@ -45,7 +44,7 @@ from genrec.models.item_encoder import save_whole
 from genrec.quantizers.collisions import reassign
 from genrec.quantizers.residual import Quantized, decode, encode
 from genrec.sids import NONE, SidIndex, make_index
-from genrec.stage import note, remove, stage_dir
+from genrec.stage import note, remove, require, stage_dir
 
 STAGE = "sids"
 
@@ -83,7 +82,7 @@ def row_error(quantized: Quantized, codes: np.ndarray) -> np.ndarray:
 def grow_run(config: Config) -> Path:
     """New items of sids.add, retired ones of sids.retire -> <run>/sids_grown, in place of an earlier one."""
     frozen = stage_dir(config, STAGE)
-    manifest = require(frozen, "rq/generate_indices.py")
+    manifest = require(config, STAGE)
     target = grown_dir(config)
     base = target if target.exists() else frozen
     done = read_report(target)
@@ -105,7 +104,7 @@ def grow_run(config: Config) -> Path:
 def plan(config: Config) -> None:
     """Says what `grow_run` would do, with its own refusals, and writes nothing."""
     frozen = stage_dir(config, STAGE)
-    require(frozen, "rq/generate_indices.py")
+    require(config, STAGE)
     target = grown_dir(config)
     base = target if target.exists() else frozen
     added = read_added(config, read_report(target))
