@@ -157,7 +157,7 @@ def read_codes(config: Config) -> np.ndarray | None:
 
 def read_quality(config: Config) -> dict[str, Any] | None:
     path = stage_dir(config, "sids") / QUALITY
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return artifacts.read_json(path) if path.exists() else None
 
 
 def read_training(config: Config, model: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genrec import artifacts, stage
-from genrec.commandline import Command, parse
+from genrec.commandline import Command
 from genrec.config import Config
 
 
@@ -49,5 +49,4 @@ def copy_out(command: Command) -> None:
 
 
 if __name__ == "__main__":
-    stage.main("convert", "convert", __doc__, build)
-    copy_out(parse(section="convert"))
+    copy_out(stage.main("convert", "convert", __doc__, build))

@@ -20,10 +20,10 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=Path, help="folder of the files, as UR4Rec/data/dataset_loader.py takes it")
-    parser.add_argument("--pretrain_epochs", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--dim", type=int, default=64)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--pretrain_epochs", type=int, default=8, help="of each part alone (default 8)")
+    parser.add_argument("--epochs", type=int, default=4, help="of both in turns, by each rule (default 4)")
+    parser.add_argument("--dim", type=int, default=64, help="width of both parts (default 64)")
+    parser.add_argument("--device", default="cpu", help="cpu | cuda (default cpu)")
     options = parser.parse_args()
     with one_line_failures(options.data_dir or Path(".")):
         run(options)

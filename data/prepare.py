@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from genrec import stage
-from genrec.commandline import Command, parse
+from genrec.commandline import Command
 from genrec.config import Config
 
 
@@ -68,6 +68,4 @@ def export(command: Command) -> None:
 
 
 if __name__ == "__main__":
-    asked = parse(section="data", doc=__doc__)
-    stage.main("data", "data", __doc__, build, sources)
-    export(asked)
+    export(stage.main("data", "data", __doc__, build, sources))

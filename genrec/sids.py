@@ -5,7 +5,6 @@ N items, L levels, K codes a level
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError, load_arrays, save_arrays, write_json
+from genrec.artifacts import ArtifactError, load_arrays, read_json, save_arrays, write_json
 
 NONE = -1  # code of a level that a shorter SID does not have (collisions: extra_level)
 TOKEN = re.compile(r"^<([a-z])_(\d+)>$")
@@ -111,10 +110,7 @@ def read_index_json(path: Path, sizes: tuple[int, ...] | None = None) -> SidInde
 
 
 def _read_rows(path: Path) -> dict[str, list[str]]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    rows = read_json(path)
     if not rows or set(rows) != {str(item) for item in range(len(rows))}:
         raise ArtifactError(
             f"{path} must map the items '0'..'N-1' to tokens; it has {len(rows)} keys, not in that form"

@@ -61,11 +61,12 @@ Sources = Callable[[Config], dict[str, str]]
 Identity = dict[str, dict[str, Any]]  # {"config": {knob: value}, "inputs": {name: fingerprint}}
 
 
-def main(stage: str, section: str, doc: str, build: Build, sources: Sources | None = None) -> None:
+def main(stage: str, section: str, doc: str, build: Build, sources: Sources | None = None) -> Command:
     """The `__main__` of a stage script: parse, then `run`; every expected failure ends in one line and exit 1."""
     command = parse(section=section, doc=doc)
     with one_line_failures(command.config.run.dir):
         run(stage, command, build, sources)
+    return command
 
 
 @contextmanager
@@ -127,6 +128,13 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
     if read_manifest(partial):  # killed between the manifest and the rename
         publish(partial, final)
         return run(stage, command, build, sources)
+    make(stage, config, build, sources, wanted)
+
+
+def make(stage: str, config: Config, build: Build, sources: Sources | None, wanted: Identity) -> None:
+    """Build in <stage>.partial, then publish."""
+    final = stage_dir(config, stage)
+    partial = final.with_name(final.name + ".partial")
     begin(stage, partial, wanted)
     start = time.perf_counter()
     statistics = build(config, partial)
