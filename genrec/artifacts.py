@@ -37,6 +37,7 @@ QUANTIZER = "quantizer"  # directory of the learned quantizers' weights
 QUALITY = "quality.json"
 QUALITY_PLOT = "quality.png"
 SID_INDEX = "sid_index.npz"
+CARD = "genrec.json"  # in a model directory: what the model was trained on
 TRAINING = "training.json"  # in a model directory: how training went; written when the weights are there
 RESULTS = "results.json"
 EVAL_RESULTS = "eval_results.jsonl"

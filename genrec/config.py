@@ -410,17 +410,17 @@ class Iterate(Section):
 
 
 class Config(Section):
-    run: Run = knob(Run(), "")
-    data: Data = knob(Data(), "")
-    embeddings: Embeddings = knob(Embeddings(), "")
-    sids: Sids = knob(Sids(), "")
-    convert: Convert = knob(Convert(), "")
-    sft: Sft = knob(Sft(), "")
-    rl: Rl = knob(Rl(), "")
-    sequential: Sequential = knob(Sequential(), "")
-    evaluate: Evaluate = knob(Evaluate(), "")
-    analysis: Analysis = knob(Analysis(), "")
-    iterate: Iterate = knob(Iterate(), "")
+    run: Run = Run()
+    data: Data = Data()
+    embeddings: Embeddings = Embeddings()
+    sids: Sids = Sids()
+    convert: Convert = Convert()
+    sft: Sft = Sft()
+    rl: Rl = Rl()
+    sequential: Sequential = Sequential()
+    evaluate: Evaluate = Evaluate()
+    analysis: Analysis = Analysis()
+    iterate: Iterate = Iterate()
 
     @model_validator(mode="after")
     def analyse_the_last_row(self) -> Config:

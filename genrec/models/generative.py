@@ -31,8 +31,6 @@ from genrec.models.trie import build_trie, make_filter
 from genrec.sids import SidIndex, load_index, save_index
 from genrec.stage import require
 
-CARD = "genrec.json"  # in a model directory: what the model was trained on
-
 
 @dataclass(frozen=True)
 class Card:
@@ -165,14 +163,16 @@ class Recommender:
 
 
 def save_card(directory: Path, card: Card, index: SidIndex) -> None:
-    artifacts.write_json(directory / CARD, asdict(card))
+    artifacts.write_json(directory / artifacts.CARD, asdict(card))
     save_index(index, directory / artifacts.SID_INDEX)
 
 
 def load_card(directory: Path) -> Card:
-    path = directory / CARD
+    path = directory / artifacts.CARD
     if not path.exists():
-        raise ArtifactError(f"{directory} is not a model of this project: it has no {CARD}; make one with sft.py")
+        raise ArtifactError(
+            f"{directory} is not a model of this project: it has no {artifacts.CARD}; make one with sft.py"
+        )
     found = artifacts.read_json(path)
     if not isinstance(found, dict) or set(found) != {*Card.__annotations__} or not isinstance(found["prompts"], dict):
         names = ", ".join(Card.__annotations__)
