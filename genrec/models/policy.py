@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from genrec.artifacts import ArtifactError
 from genrec.models.beam import NEVER, SidVocabulary, of_children
@@ -62,14 +63,13 @@ def code_scores(
 ) -> Iterator[Tensor]:
     """States of the last prompt token and the branches (B, 1 + G (L - 1), d) -> level by level the scores of its codes.
 
-    (B, 1, K_level), then (B, G, K_level). The head's weight is touched once: each time costs a gradient of its size.
+    (B, 1, K_level), then (B, G, K_level). The head's weight is touched once: each time costs a gradient.
     """
-    head = owner.get_output_embeddings()
     if normalisation == "vocab":
-        logits = head(hidden).float()
+        logits = owner.get_output_embeddings()(hidden).float()
         every = logits[..., sids.token] - logits.logsumexp(-1, keepdim=True)  # (B, 1 + G (L - 1), codes of all levels)
     else:
-        rows = head.weight[sids.token]  # (codes of all levels, d)
+        rows = head_rows(owner, sids.token)  # (codes of all levels, d)
     for depth in range(L):
         places = slice(0, 1) if depth == 0 else slice(depth, None, L - 1)
         codes = slice(sids.first[depth], sids.first[depth] + sids.sizes[depth])
@@ -77,6 +77,16 @@ def code_scores(
             yield every[:, places, codes]
         else:
             yield (hidden[:, places] @ rows[codes].T).float()
+
+
+def head_rows(owner: nn.Module, token: Tensor) -> Tensor:
+    """Rows of the head's weight, (n,) -> (n, d).
+
+    Where that is the embedding's own, their gradient is sparse, and autograd adds it in place to the dense one of the
+    prompt's lookups: one gradient of the vocabulary's size is made, not two.
+    """
+    weight = owner.get_output_embeddings().weight
+    return F.embedding(token, weight, sparse=weight is owner.get_input_embeddings().weight)
 
 
 def group_rows(prompt: Tensor, real: Tensor, answer: Tensor) -> tuple[Tensor, Tensor, Tensor]:

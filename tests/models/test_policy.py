@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.profiler import profile
 
 from genrec.artifacts import ArtifactError
 from genrec.models.policy import answer_scores
@@ -62,6 +63,18 @@ def test_equal_to_row_by_row(model, index, sids, prompts, normalisation):
     for name, p in model.named_parameters():
         if p.grad is not None:
             assert (shared[name] - p.grad).norm() <= 1e-4 * p.grad.norm() + 1e-7, name
+
+
+def test_one_gradient_of_the_vocabulary_s_size(model, index, sids, prompts):
+    """One a table: embedding and head are the same in tied models, and have one each in others."""
+    _, tokens = answers(index, sids, len(prompts))
+    scores = answer_scores(model, model, build_trie(index), sids, *left_padded(prompts), tokens, "trie")
+    table = model.get_input_embeddings().weight
+    with profile(profile_memory=True) as allocations:
+        scores.logp.sum().backward()
+    made = [event for event in allocations.events() if event.self_cpu_memory_usage == table.nbytes]
+    assert len(made) == len({id(table), id(model.lm_head.weight)})
+    assert table.grad.layout == model.lm_head.weight.grad.layout == torch.strided
 
 
 def test_trie_policy_sums_to_one_and_vocab_leaks(model, index, sids, prompts):
