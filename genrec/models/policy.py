@@ -10,7 +10,7 @@ of the tokens before it, and normalised by the function that does so in beam sea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from genrec.artifacts import ArtifactError
 from genrec.models.beam import NEVER, SidVocabulary, of_children
-from genrec.models.token_tree import visible
+from genrec.models.token_tree import sparse_lookups, visible
 from genrec.models.trie import Trie
 
 
@@ -45,7 +45,8 @@ def answer_scores(
 
     `owner` is the bare model where `model` is wrapped for several processes. Raises on an answer that is no item.
     """
-    hidden = row_states(model, owner, *group_rows(prompt, real, answer))  # (B, S, d)
+    with sparse_lookups(owner) if normalisation == "vocab" else nullcontext():
+        hidden = row_states(model, owner, *group_rows(prompt, real, answer))  # (B, S, d)
     (B, G, L), node = answer.shape, torch.zeros(len(prompt), 1, dtype=torch.long, device=prompt.device)
     levels = []
     for depth, codes in enumerate(code_scores(owner, sids, hidden[:, prompt.shape[1] - 1 :], G, L, normalisation)):
