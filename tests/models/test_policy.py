@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch.profiler import profile
 
 from genrec.artifacts import ArtifactError
@@ -47,6 +48,17 @@ def row_by_row(model, index, sids, prompt, item, normalisation):
 
 @pytest.mark.parametrize("normalisation", ["trie", "vocab"])
 def test_equal_to_row_by_row(model, index, sids, prompts, normalisation):
+    equal_to_row_by_row(model, index, sids, prompts, normalisation)
+
+
+@pytest.mark.parametrize("normalisation", ["trie", "vocab"])
+@pytest.mark.parametrize("tables", [[], ["embed_tokens"], ["embed_tokens", "lm_head"]], ids=str)
+def test_equal_with_adapters_and_tables_trained_beside_them(model, index, sids, prompts, normalisation, tables):
+    adapters = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], modules_to_save=tables or None)
+    equal_to_row_by_row(get_peft_model(model, adapters).eval(), index, sids, prompts, normalisation)
+
+
+def equal_to_row_by_row(model, index, sids, prompts, normalisation):
     items, tokens = answers(index, sids, len(prompts))
     prompt, real = left_padded(prompts)
     weight = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(0))
