@@ -8,12 +8,13 @@ prefix-dictionary processor. `vocab` and `trie` are our trainer under the two no
 `trl` does, and how nearly is printed: answers in common, and how far the two updates are apart. Random weights, 3,686
 items of 3 x 256 codes, prompts of 113 to 128 tokens, G = 16, plain SGD, reward diversity (it leaves no group dead).
 Seconds are CPU seconds. Memory is how far the peak of the first step rises above what stood before it (model and
-reference, read into memory); ours go first, so that they find no memory that another side has left.
+reference, read into memory, and what earlier steps have left).
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import tempfile
 from functools import partial
@@ -152,6 +153,7 @@ def one_step(bench: Bench, side: str) -> Step:
     trainer = bench.trainer(side)
     trainer.remove_callback(PrinterCallback)
     read_weights(trainer.model, trainer.ref_model)
+    gc.collect()  # trainers of earlier steps are cycles: freed within this one, they would hide what it takes
     spent, memory = peak_growth(lambda: timed(trainer.train))
     batch = trainer._buffered_inputs[0]
     rows = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=-1).flatten(0, -2).tolist()
