@@ -8,12 +8,13 @@ prefix-dictionary processor. `vocab` and `trie` are our trainer under the two no
 `trl` does, and how nearly is printed: answers in common, and how far the two updates are apart. Random weights, 3,686
 items of 3 x 256 codes, prompts of 113 to 128 tokens, G = 16, plain SGD, reward diversity (it leaves no group dead).
 Seconds are CPU seconds. Memory is how far the peak of the first step rises above what stood before it (model and
-reference); ours go first, so that they find no memory that another side has left.
+reference, read into memory, and what earlier steps have left).
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import tempfile
 from functools import partial
@@ -151,10 +152,19 @@ def one_step(bench: Bench, side: str) -> Step:
 
     trainer = bench.trainer(side)
     trainer.remove_callback(PrinterCallback)
+    read_weights(trainer.model, trainer.ref_model)
+    gc.collect()  # trainers of earlier steps are cycles: freed within this one, they would hide what it takes
     spent, memory = peak_growth(lambda: timed(trainer.train))
     batch = trainer._buffered_inputs[0]
     rows = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=-1).flatten(0, -2).tolist()
     return Step(spent.cpu, memory, {tuple(row) for row in rows}, trainer.model.state_dict())
+
+
+def read_weights(*models: Any) -> None:
+    """Weights as loaded are pages of a file, in memory once touched; a step would seem to need what it reads first."""
+    for model in models:
+        for weight in model.parameters():
+            weight.data = weight.data.clone()
 
 
 def compare(bench: Bench, theirs: Step, ours: Step) -> None:

@@ -10,15 +10,16 @@ of the tokens before it, and normalised by the function that does so in beam sea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from genrec.artifacts import ArtifactError
 from genrec.models.beam import NEVER, SidVocabulary, of_children
-from genrec.models.token_tree import visible
+from genrec.models.token_tree import sparse_lookups, visible
 from genrec.models.trie import Trie
 
 
@@ -44,7 +45,8 @@ def answer_scores(
 
     `owner` is the bare model where `model` is wrapped for several processes. Raises on an answer that is no item.
     """
-    hidden = row_states(model, owner, *group_rows(prompt, real, answer))  # (B, S, d)
+    with sparse_lookups(owner) if normalisation == "vocab" else nullcontext():
+        hidden = row_states(model, owner, *group_rows(prompt, real, answer))  # (B, S, d)
     (B, G, L), node = answer.shape, torch.zeros(len(prompt), 1, dtype=torch.long, device=prompt.device)
     levels = []
     for depth, codes in enumerate(code_scores(owner, sids, hidden[:, prompt.shape[1] - 1 :], G, L, normalisation)):
@@ -62,14 +64,13 @@ def code_scores(
 ) -> Iterator[Tensor]:
     """States of the last prompt token and the branches (B, 1 + G (L - 1), d) -> level by level the scores of its codes.
 
-    (B, 1, K_level), then (B, G, K_level). The head's weight is touched once: each time costs a gradient of its size.
+    (B, 1, K_level), then (B, G, K_level). The head's weight is touched once: each time costs a gradient.
     """
-    head = owner.get_output_embeddings()
     if normalisation == "vocab":
-        logits = head(hidden).float()
+        logits = owner.get_output_embeddings()(hidden).float()
         every = logits[..., sids.token] - logits.logsumexp(-1, keepdim=True)  # (B, 1 + G (L - 1), codes of all levels)
     else:
-        rows = head.weight[sids.token]  # (codes of all levels, d)
+        rows = head_rows(owner, sids.token)  # (codes of all levels, d)
     for depth in range(L):
         places = slice(0, 1) if depth == 0 else slice(depth, None, L - 1)
         codes = slice(sids.first[depth], sids.first[depth] + sids.sizes[depth])
@@ -77,6 +78,16 @@ def code_scores(
             yield every[:, places, codes]
         else:
             yield (hidden[:, places] @ rows[codes].T).float()
+
+
+def head_rows(owner: nn.Module, token: Tensor) -> Tensor:
+    """Rows of the head's weight, (n,) -> (n, d).
+
+    Where that is the embedding's own, their gradient is sparse, and autograd adds it in place to the dense one of the
+    prompt's lookups: one gradient of the vocabulary's size is made, not two.
+    """
+    weight = owner.get_output_embeddings().weight
+    return F.embedding(token, weight, sparse=weight is owner.get_input_embeddings().weight)
 
 
 def group_rows(prompt: Tensor, real: Tensor, answer: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -173,6 +173,23 @@ def head_at(model: nn.Module, row: Tensor, place: Tensor) -> Iterator[None]:
         hook.remove()
 
 
+@contextmanager
+def sparse_lookups(model: nn.Module) -> Iterator[None]:
+    """Within: an embedding that is the head's own table passes back the rows it looked up, no second whole table.
+
+    For passes in which the head's product makes a dense gradient, to which autograd adds these rows.
+    """
+    embedding = model.get_input_embeddings()
+    tied = isinstance(embedding, nn.Embedding) and embedding.weight is model.get_output_embeddings().weight
+    if tied:
+        embedding.sparse = True
+    try:
+        yield
+    finally:
+        if tied:
+            embedding.sparse = False
+
+
 def answer_logits(
     model: nn.Module, batch: dict[str, Tensor], head_owner: nn.Module | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -182,7 +199,8 @@ def answer_logits(
     """
     row, column = (batch["labels"] != IGNORE).nonzero(as_tuple=True)
     tree = {"position_ids": batch["position_ids"], "attention_mask": visible(batch["end"])} if "end" in batch else {}
-    with head_at(head_owner or model, row, batch["predictor"][row, column]):
+    owner = head_owner or model
+    with head_at(owner, row, batch["predictor"][row, column]), sparse_lookups(owner):
         logits = model(input_ids=batch["input_ids"], use_cache=False, **tree).logits
     return logits, batch["labels"][row, column]
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from torch.profiler import profile
 
 from genrec.artifacts import ArtifactError
 from genrec.models.policy import answer_scores
@@ -46,6 +48,17 @@ def row_by_row(model, index, sids, prompt, item, normalisation):
 
 @pytest.mark.parametrize("normalisation", ["trie", "vocab"])
 def test_equal_to_row_by_row(model, index, sids, prompts, normalisation):
+    equal_to_row_by_row(model, index, sids, prompts, normalisation)
+
+
+@pytest.mark.parametrize("normalisation", ["trie", "vocab"])
+@pytest.mark.parametrize("tables", [[], ["embed_tokens"], ["embed_tokens", "lm_head"]], ids=str)
+def test_equal_with_adapters_and_tables_trained_beside_them(model, index, sids, prompts, normalisation, tables):
+    adapters = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], modules_to_save=tables or None)
+    equal_to_row_by_row(get_peft_model(model, adapters).eval(), index, sids, prompts, normalisation)
+
+
+def equal_to_row_by_row(model, index, sids, prompts, normalisation):
     items, tokens = answers(index, sids, len(prompts))
     prompt, real = left_padded(prompts)
     weight = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(0))
@@ -62,6 +75,23 @@ def test_equal_to_row_by_row(model, index, sids, prompts, normalisation):
     for name, p in model.named_parameters():
         if p.grad is not None:
             assert (shared[name] - p.grad).norm() <= 1e-4 * p.grad.norm() + 1e-7, name
+
+
+@pytest.mark.parametrize(("normalisation", "sums"), [("trie", 0), ("vocab", 1)])
+def test_one_gradient_of_the_vocabulary_s_size(model, index, sids, prompts, normalisation, sums):
+    """One a table: embedding and head are the same in tied models, and have one each in others.
+
+    Under vocab the head's gradient comes first, and autograd makes a sum of it and the rows looked up.
+    """
+    _, tokens = answers(index, sids, len(prompts))
+    scores = answer_scores(model, model, build_trie(index), sids, *left_padded(prompts), tokens, normalisation)
+    table = model.get_input_embeddings().weight
+    with profile(profile_memory=True) as allocations:
+        scores.logp.sum().backward()
+    made = [event for event in allocations.events() if event.self_cpu_memory_usage == table.nbytes]
+    tied = table is model.lm_head.weight
+    assert len(made) == (1 + sums if tied else 2)
+    assert table.grad.layout == model.lm_head.weight.grad.layout == torch.strided
 
 
 def test_trie_policy_sums_to_one_and_vocab_leaks(model, index, sids, prompts):
