@@ -184,8 +184,9 @@ TaskName = Literal[
 Share = Annotated[float, Field(ge=0)]
 # Those of them that answer with a semantic ID, and the rewards of genrec.training.rewards.REWARDS.
 SidTaskName = Literal["sid_to_sid", "title_history_to_sid", "title_to_sid", "description_to_sid"]
-RewardName = Literal["rule", "ranking_only", "ranking", "prefix", "semantic", "sasrec", "diversity"]
-STAGE_OF_REWARD = {"semantic": "embeddings", "sasrec": "sequential"}  # what a reward reads beside data and sids
+RewardName = Literal["rule", "ranking_only", "ranking", "prefix", "semantic", "sasrec", "sasrec_text", "diversity"]
+SEQUENTIAL_REWARDS = ("sasrec", "sasrec_text")  # the model of that name is asked
+STAGE_OF_REWARD = {"semantic": "embeddings"} | dict.fromkeys(SEQUENTIAL_REWARDS, "sequential")  # read beside data, sids
 
 
 class Sft(Section):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from transformers import TrainerCallback
 
 from genrec.artifacts import ArtifactError
+from genrec.config import SEQUENTIAL_REWARDS
 from genrec.stage import note
 from genrec.training.rewards import REWARDS, Groups, Knowledge, flat, scored
 from genrec.training.validation import VALID_METRIC
@@ -27,7 +28,9 @@ def replay(groups: Groups, known: Knowledge, chosen: dict[str, float]) -> str:
 
 
 def computable(name: str, known: Knowledge) -> bool:
-    return not (name == "semantic" and known.vectors is None or name == "sasrec" and known.sequential is None)
+    if name in SEQUENTIAL_REWARDS:
+        return name in known.sequential
+    return name != "semantic" or known.vectors is not None
 
 
 def check_alive(groups: Groups, known: Knowledge, chosen: dict[str, float]) -> float:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
 from genrec import artifacts
 from genrec.artifacts import ArtifactError
-from genrec.config import STAGE_OF_REWARD, Config
+from genrec.config import SEQUENTIAL_REWARDS, STAGE_OF_REWARD, Config
 from genrec.data.prepared import Prepared
 from genrec.sids import SidIndex
 from genrec.stage import STAGES, stage_dir
-from genrec.training.rewards import Knowledge
+from genrec.training.rewards import Knowledge, Scores
 
 
 def load_knowledge(config: Config, data: Prepared, index: SidIndex, rewards: Iterable[str]) -> Knowledge:
@@ -24,13 +24,16 @@ def load_knowledge(config: Config, data: Prepared, index: SidIndex, rewards: Ite
         index.codes,
         data.train_count,
         unit_vectors(config, len(index)) if "semantic" in wanted else None,
-        sequential_scores(config) if "sasrec" in wanted else None,
+        {name: sequential_scores(config, name) for name in SEQUENTIAL_REWARDS if name in wanted},
     )
 
 
 def available(config: Config) -> set[str]:
-    """Rewards whose stage this run has."""
-    return {name for name, stage in STAGE_OF_REWARD.items() if artifacts.read_manifest(stage_dir(config, stage))}
+    """Rewards whose stage this run has, the models they ask included."""
+    made = {name for name, stage in STAGE_OF_REWARD.items() if artifacts.read_manifest(stage_dir(config, stage))}
+    return {
+        name for name in made if name not in SEQUENTIAL_REWARDS or (stage_dir(config, "sequential") / name).is_dir()
+    }
 
 
 def unit_vectors(config: Config, num_items: int) -> np.ndarray:
@@ -42,8 +45,8 @@ def unit_vectors(config: Config, num_items: int) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def sequential_scores(config: Config) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Histories (B, H) and items (B, G) -> scores (B, G) of the run's SASRec."""
+def sequential_scores(config: Config, name: str) -> Scores:
+    """Scores by one of the run's sequential models."""
     from genrec.models.sasrec import load_sasrec
 
-    return load_sasrec(stage_dir(config, "sequential") / "sasrec", config.run.device).score_items
+    return load_sasrec(stage_dir(config, "sequential") / name, config.run.device).score_items

@@ -8,12 +8,14 @@ the likeliest answer of its group.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from genrec.artifacts import ArtifactError
+from genrec.config import SEQUENTIAL_REWARDS
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,17 @@ class Groups:
         return self.item == self.target[:, None]
 
 
+Scores = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (B, H), (B, G) -> (B, G)
+
+
 @dataclass(frozen=True)
 class Knowledge:
-    """Facts about items that some rewards need; None where no chosen reward does."""
+    """Facts about items that some rewards need; none where no chosen reward does."""
 
     codes: np.ndarray  # (N, L) semantic IDs
     train_count: np.ndarray  # (N,) training events
     vectors: np.ndarray | None = None  # (N, D) text embeddings of length 1
-    sequential: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # (B, H), (B, G) -> scores (B, G)
+    sequential: Mapping[str, Scores] = field(default_factory=dict)  # by the name of the model
 
 
 Reward = Callable[[Groups, Knowledge], np.ndarray]
@@ -78,9 +83,9 @@ def semantic(groups: Groups, known: Knowledge) -> np.ndarray:
     return np.einsum("bgd,bd->bg", known.vectors[groups.item], known.vectors[groups.target]).astype(np.float64)
 
 
-def sasrec(groups: Groups, known: Knowledge) -> np.ndarray:
-    """Score of the run's sequential model after the same history, standardised in the group; 0 without a history."""
-    score = known.sequential(groups.history, groups.item).astype(np.float64)
+def sequential(groups: Groups, known: Knowledge, name: str) -> np.ndarray:
+    """Score of a sequential model of the run after the same history, standardised in the group; 0 without a history."""
+    score = known.sequential[name](groups.history, groups.item).astype(np.float64)
     spread = score.std(axis=1, keepdims=True)
     standard = (score - score.mean(axis=1, keepdims=True)) / np.where(spread > FLAT, spread, 1.0)
     return np.where((groups.history >= 0).any(axis=1, keepdims=True), standard, 0.0)
@@ -98,7 +103,7 @@ REWARDS: dict[str, Reward] = {
     "ranking": ranking,
     "prefix": prefix,
     "semantic": semantic,
-    "sasrec": sasrec,
+    **{name: partial(sequential, name=name) for name in SEQUENTIAL_REWARDS},
     "diversity": diversity,
 }
 

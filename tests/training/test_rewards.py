@@ -14,7 +14,10 @@ KNOWN = Knowledge(
     codes=CODES,
     train_count=np.array([7, 3, 0, 1, 1, 0]),
     vectors=VECTORS,
-    sequential=lambda history, item: item + history[:, -1:] * 100.0,
+    sequential={
+        "sasrec": lambda history, item: item + history[:, -1:] * 100.0,
+        "sasrec_text": lambda history, item: -1.0 * item,
+    },
 )
 # Two groups of three: the first finds its target 1 at rank 1, the second misses its target 4.
 GROUPS = Groups(
@@ -66,6 +69,7 @@ def test_semantic():
 def test_sasrec_is_standardised_and_silent_without_a_history():
     mean, std = 4 / 3, np.std([0, 1, 3])
     close("sasrec", [[(0 - mean) / std, (1 - mean) / std, (3 - mean) / std], [0, 0, 0]])
+    close("sasrec_text", [[mean / std, (mean - 1) / std, (mean - 3) / std], [0, 0, 0]])
 
 
 def test_diversity():

@@ -15,7 +15,9 @@ from genrec.config import Config
 from genrec.data.weights import target_weights
 from genrec.evaluation.metrics import item_scores
 from genrec.models.sasrec import SasRec, Shape, load_sasrec
+from genrec.sids import SidIndex
 from genrec.training import sequential as training
+from genrec.training.knowledge import available, load_knowledge
 from tests.small_shop import small_config, small_shop, write_data
 
 FAST = {"hidden": 16, "blocks": 1, "heads": 2, "dropout": 0.1, "epochs": 25, "batch_size": 16, "learning_rate": 1e-2}
@@ -199,6 +201,7 @@ def test_text_vectors_are_read_from_the_run_and_asked_for_when_missing(tmp_path)
     rows = shop.examples("test")
     loaded = load_sasrec(tmp_path / "sequential" / "sasrec_text", "cpu")
     assert item_scores(loaded.recommend(rows, 10), rows.target)["hr@1"].mean() > 0.6
+    each_reward_asks_the_model_of_its_name(config, shop)
     stage.remove(tmp_path / "embeddings")
     write_vectors(config, seed=1)
     with pytest.raises(artifacts.ArtifactError, match="embeddings is now"):
@@ -230,3 +233,18 @@ def test_the_model_begun_from_text_is_the_plain_one_but_for_its_item_vectors(tmp
 def begin_with(name: str, config: Config, shop) -> SasRec:
     torch.manual_seed(0)
     return training.new_model(name, config, shop)
+
+
+def each_reward_asks_the_model_of_its_name(config: Config, shop) -> None:
+    assert {"sasrec", "sasrec_text"} <= available(config)
+    index = SidIndex(np.arange(20)[:, None], (20,))
+    known = load_knowledge(config, shop, index, ["sasrec_text", "sasrec"])
+    history, item = np.array([[-1, 3, 4]]), np.array([[0, 5, 7]])
+    for name, scores in known.sequential.items():
+        expected = load_sasrec(config.run.dir / "sequential" / name, "cpu").score_items(history, item)
+        np.testing.assert_array_equal(scores(history, item), expected)
+    assert known.sequential.keys() == {"sasrec", "sasrec_text"}
+    stage.remove(config.run.dir / "sequential" / "sasrec")
+    assert "sasrec" not in available(config) and "sasrec_text" in available(config)
+    with pytest.raises(artifacts.ArtifactError, match="lacks sasrec/config.json, which its manifest lists"):
+        load_knowledge(config, shop, index, ["sasrec"])
