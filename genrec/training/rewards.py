@@ -84,7 +84,11 @@ def semantic(groups: Groups, known: Knowledge) -> np.ndarray:
 
 
 def sequential(groups: Groups, known: Knowledge, name: str) -> np.ndarray:
-    """Score of a sequential model of the run after the same history, standardised in the group; 0 without a history."""
+    """Score of a sequential model of the run after the same history, standardised in the group; 0 without a history.
+
+    Under a KL term of weight beta the best policy is the SFT model's times exp(reward / beta), so with beta near 1 the
+    language model learns what both know; far below it, to repeat the sequential model's first choice.
+    """
     score = known.sequential[name](groups.history, groups.item).astype(np.float64)
     spread = score.std(axis=1, keepdims=True)
     standard = (score - score.mean(axis=1, keepdims=True)) / np.where(spread > FLAT, spread, 1.0)
