@@ -86,7 +86,8 @@ def told(rows: Any, model: Any) -> int:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     stage.note(
         "sft",
-        f"{len(rows):,} rows, {sum(rows['length']):,} tokens, {answers:,} of them answers; "
+        f"{sum(rows['targets']):,} targets in {len(rows):,} rows; {sum(rows['length']):,} tokens to read, "
+        f"{answers:,} to learn; "
         f"{trained / 1e6:.1f} M of {total / 1e6:.1f} M parameters are trained",
     )
     return answers

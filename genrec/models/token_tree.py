@@ -44,6 +44,7 @@ class TokenTree:
     predictor: list[int]  # (A,)
     labels: list[int]  # (A,)
     weight: list[float]  # (A,) of each label's loss
+    targets: int = 1  # answers of one or more labels
 
 
 def grow(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
@@ -65,7 +66,8 @@ def grow(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
         position.extend(range(first_position, first_position + len(tokens)))
         end.extend([stop] * len(tokens))
 
-    for branch in sorted(branches, key=lambda branch: branch.after):
+    branches = sorted(branches, key=lambda branch: branch.after)
+    for branch in branches:
         if branch.after > read:
             lay(trunk[read : branch.after], read, OPEN)
             read, trunk_place = branch.after, len(ids) - 1
@@ -75,7 +77,8 @@ def grow(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
         labels += branch.answer
         weight += [branch.weight] * len(branch.answer)
         lay(tokens, read, len(ids) + len(tokens))
-    return TokenTree(ids, position, [len(ids) if stop == OPEN else stop for stop in end], predictor, labels, weight)
+    end = [len(ids) if stop == OPEN else stop for stop in end]
+    return TokenTree(ids, position, end, predictor, labels, weight, len(branches))
 
 
 def chain(pieces: Sequence[Sequence[int]], asked: Sequence[int], weights: Sequence[float]) -> TokenTree:
@@ -87,7 +90,7 @@ def chain(pieces: Sequence[Sequence[int]], asked: Sequence[int], weights: Sequen
     weight = [float(weight) for piece, weight in zip(asked, weights, strict=True) for _ in pieces[piece]]
     del ids[answers[-1] :]  # the last answer token is only predicted
     predictor = [place - 1 for place in answers]
-    return TokenTree(ids, list(range(len(ids))), [len(ids)] * len(ids), predictor, labels, weight)
+    return TokenTree(ids, list(range(len(ids))), [len(ids)] * len(ids), predictor, labels, weight, len(asked))
 
 
 def join(trees: Sequence[TokenTree], width: int) -> list[TokenTree]:
@@ -127,7 +130,8 @@ def branched(trees: Sequence[TokenTree], shared: int) -> TokenTree:
         predictor += [place if place < shared else place + moved for place in tree.predictor]
         labels += tree.labels
         weight += tree.weight
-    return TokenTree(ids, position, [len(ids)] * shared + end, predictor, labels, weight)
+    targets = sum(tree.targets for tree in trees)
+    return TokenTree(ids, position, [len(ids)] * shared + end, predictor, labels, weight, targets)
 
 
 def visible(end: Tensor) -> Tensor:

@@ -23,8 +23,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_model, save_model
 from torch import Tensor
-from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
-from transformers.trainer_callback import ProgressCallback
+from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
@@ -35,9 +34,10 @@ from genrec.models.policy import answer_scores
 from genrec.stage import note
 from genrec.training.checkpoints import newest_checkpoint
 from genrec.training.grpo_arguments import grpo_arguments
-from genrec.training.health import Floor, KlLimit, Screen
+from genrec.training.health import Floor, KlLimit
 from genrec.training.rewards import Groups, Knowledge, scored
 from genrec.training.rollout import Answers, roll_out
+from genrec.training.screen import RlScreen, show
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation
 
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy
@@ -225,10 +225,9 @@ def train(
         eval_dataset=prompts.select(range(1)),
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora) if settings.lora.r else None,
-        callbacks=[floor, limit, Screen(), *([EarlyStoppingCallback(patience)] if patience else []), *callbacks],
+        callbacks=[floor, limit, *([EarlyStoppingCallback(patience)] if patience else []), *callbacks],
     )
-    for chatty in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(chatty)
+    show(trainer, RlScreen())
     trainer.train(resume_from_checkpoint=newest_checkpoint(directory))
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     best_step, best = best_of(trainer, before)

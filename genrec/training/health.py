@@ -1,4 +1,4 @@
-"""Is RL worth its time? What the rewards say before a step is taken, one line a look while it runs, when to stop.
+"""Is RL worth its time? What the rewards say before a step is taken, where it began, when to stop.
 
 B groups, G answers a group
 """
@@ -9,9 +9,7 @@ from transformers import TrainerCallback
 
 from genrec.artifacts import ArtifactError
 from genrec.config import SEQUENTIAL_REWARDS
-from genrec.stage import note
 from genrec.training.rewards import REWARDS, Groups, Knowledge, flat, scored
-from genrec.training.validation import VALID_METRIC
 
 
 def replay(groups: Groups, known: Knowledge, chosen: dict[str, float]) -> str:
@@ -43,30 +41,6 @@ def check_alive(groups: Groups, known: Knowledge, chosen: dict[str, float]) -> f
                 "Ways on: rl.reward_type prefix, which tells misses apart; more rl.num_generations; a better SFT model"
             )
     return float(flat(sum(weight * values[name] for name, weight in chosen.items())).mean())
-
-
-class Screen(TrainerCallback):
-    """One line for each log and each validation."""
-
-    COLUMNS = {
-        "reward": ".3f",
-        "hit_in_group": ".1%",
-        "frac_reward_zero_std": ".1%",
-        "kl": ".4f",
-        "entropy": ".2f",
-        "legal_mass": ".3f",
-    }
-    NAMES = {"hit_in_group": "hit", "frac_reward_zero_std": "dead"}
-
-    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        if "reward" in logs:
-            told = [
-                f"{self.NAMES.get(key, key)} {logs[key]:{form}}" for key, form in self.COLUMNS.items() if key in logs
-            ]
-            took = [f"{key.split('/')[1]} {value:.2f} s" for key, value in logs.items() if key.startswith("seconds/")]
-            note("rl", f"step {state.global_step}/{state.max_steps}: {', '.join(told + took)}")
-        elif score := logs.get(f"eval_{VALID_METRIC}"):
-            note("rl", f"step {state.global_step}/{state.max_steps}: valid NDCG@10 {score:.4f}")
 
 
 class Floor(TrainerCallback):

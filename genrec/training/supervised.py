@@ -22,6 +22,7 @@ from genrec.training.answer_loss import Legal, answer_loss, divergence
 from genrec.training.arguments import common_arguments, framework_arguments, one_gpu
 from genrec.training.checkpoints import newest_checkpoint
 from genrec.training.rows import Collator
+from genrec.training.screen import SftScreen, show
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation
 
 
@@ -116,6 +117,7 @@ def train(
         rdrop=config.sft.rdrop,
         callbacks=[*stop, *callbacks],
     )
+    show(trainer, SftScreen(sum(rows["targets"])))
     trainer.train(resume_from_checkpoint=newest_checkpoint(directory))
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     state = trainer.state
