@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole run, one line a stage: raw reviews -> a language model that recommends -> its place among the baselines.
 #
-#   bash pipeline_0.5b.sh --config config/quickstart.yaml --yes      a laptop, ten minutes, real data
+#   bash pipeline_0.5b.sh --config config/quickstart.yaml --yes      a laptop, five minutes, real data
 #   bash pipeline_0.5b.sh                                            the reference run (config/0.5b.yaml): one GPU, a model hub
 #
 #   --yes            ask nothing (also when there is no terminal)      --dry-run    print the plan
@@ -71,9 +71,12 @@ setting() { # key: its value under the flags of this call
     PYTHONPATH="$root" python -m genrec.commandline "$1" "${flags[@]}"
 }
 
-skipped() { # name: the table does without the models that need it, unless it was run before
+skipped() { # name: the table does without the models that need it, and so does RL, unless it was run before
+    local told
+    mapfile -t told < <(PYTHONPATH="$root" python -m genrec.models.families "$1" "${flags[@]}")
     echo "$1: skipped"
-    flags+=(--evaluate.models "$(PYTHONPATH="$root" python -m genrec.models.families "$1" "${flags[@]}")")
+    flags+=(--evaluate.models "${told[0]}")
+    [[ -z "${told[1]}" ]] || { echo "${told[1]}"; skip+=",rl"; }
 }
 
 ask() { # name: run (0), skip (1) or quit

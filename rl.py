@@ -1,4 +1,4 @@
-"""Reinforcement learning: GRPO from the SFT model, rewarded for ranking the next item first. The best on valid is kept.
+r"""Reinforcement learning: GRPO from the SFT model, rewarded for ranking the next item first; best on valid is kept.
 
     python rl.py --config config/quickstart.yaml
     python rl.py --config config/quickstart.yaml --replay 500      trains nothing: which reward leaves groups dead

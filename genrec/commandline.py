@@ -205,7 +205,7 @@ def help_text(section: str | None, doc: str) -> str:
     lines += ["Options of every script:"]
     lines += _rows(
         [
-            ("--config FILE", f"preset, repeatable; later ones win, and all over the defaults below ({preset})"),
+            ("--config FILE", f"preset, repeatable, later ones win; without any {preset}. Else the defaults below"),
             ("--dry-run", "say what would be done and why"),
             ("--clean", "throw away what this stage wrote before and start anew"),
         ]

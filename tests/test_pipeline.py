@@ -186,3 +186,11 @@ def test_what_is_skipped_leaves_the_table(tmp_path):
     assert without(config, "rl") == ["popular", "sasrec", "sft"]
     assert without(config, "sequential") == ["popular", "sft", "rl"]
     assert without(config, "convert") == ["popular", "sasrec", "sft", "rl"]
+
+
+def test_rl_is_skipped_with_the_stage_that_its_reward_asks(tmp_path):
+    rewards = ["--rl.reward_type", "{sasrec: 1, ranking: 1}", "--data.raw_dir", str(tmp_path / "raw")]
+    done = pipeline(tmp_path, *rewards, "--to", "rl", "--skip", "data,embeddings,sids,convert,sequential,sft")
+    assert done.returncode == 0, done.stderr
+    line = "rl: skipped too, for its reward sasrec asks sequential; --rl.reward_type ranking needs no other stage\n"
+    assert f"sequential: skipped\n{line}" in done.stdout and done.stdout.endswith("rl: skipped\n")

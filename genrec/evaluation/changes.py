@@ -11,7 +11,7 @@ from genrec.evaluation.evidence import still_learning
 BEAM_LOSSES = 0.05  # share of bad cases that more beams could cure
 CROWDED = 0.10  # share of items whose codes had to be changed, from which the index is too small
 MOST_ROWS = 3.0  # largest share a task is raised to
-MOST_DIVERSITY, MOST_GENERATIONS = 0.5, 64
+MOST_DIVERSITY, MOST_GENERATIONS, MOST_BETA = 0.5, 64, 4.0
 MOST_DROPOUT = 0.5
 SHORTEST_HALF_LIFE = 0.1  # of the training period
 
@@ -112,7 +112,8 @@ def tune_reinforced(report: dict[str, Any]) -> Changes:
     rl, learning = report["config"]["rl"], still_learning(report)
     if learning:
         return {"rl.num_train_epochs": 2 * rl["num_train_epochs"]} | more_beams(report)
-    changes = {"rl.learning_rate": 0.5 * rl["learning_rate"], "rl.beta": min(max(2 * rl["beta"], 1e-3), 0.1)}
+    beta = max(2 * rl["beta"], 1e-3)
+    changes = {"rl.learning_rate": 0.5 * rl["learning_rate"], "rl.beta": max(min(beta, MOST_BETA), rl["beta"])}
     larger = 2 * rl["num_generations"]
     if larger <= MOST_GENERATIONS and not (rl["train_batch_size"] % larger or rl["micro_batch_size"] % larger):
         changes["rl.num_generations"] = larger

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from genrec import artifacts
-from genrec.config import Config
+from genrec.config import STAGE_OF_REWARD, Config
 from genrec.data.grown import grown_dir
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
@@ -136,9 +136,18 @@ def without(config: Config, stage: str) -> list[str]:
     return [name for name in config.evaluate.models if not (lacking and stage in FAMILIES[name].reads)]
 
 
+def rewardless(config: Config, stage: str) -> str:
+    """Why RL cannot run though it was not skipped itself; '' where it can."""
+    asking = [name for name in config.rl.reward_type if STAGE_OF_REWARD.get(name) == stage]
+    if not asking or artifacts.read_manifest(stage_dir(config, stage)):
+        return ""
+    return f"rl: skipped too, for its reward {asking[0]} asks {stage}; --rl.reward_type ranking needs no other stage"
+
+
 if __name__ == "__main__":  # python -m genrec.models.families STAGE [flags]: for the pipeline's --skip
     import sys
 
     from genrec.commandline import parse
 
-    print(",".join(without(parse(sys.argv[2:]).config, sys.argv[1])))
+    asked = parse(sys.argv[2:]).config
+    print(",".join(without(asked, sys.argv[1])), rewardless(asked, sys.argv[1]), sep="\n")

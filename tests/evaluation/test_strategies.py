@@ -275,6 +275,13 @@ def test_training_is_made_longer_while_it_helps_and_slower_where_it_was_best_bef
         assert "its training was best" in plan.advice[0].evidence.reason
 
 
+@pytest.mark.parametrize(("had", "advised"), [(0, 1e-3), (0.01, 0.02), (1, 2), (3, 4), (4, None), (9, None)])
+def test_rl_is_never_advised_further_from_the_sft_model(had, advised):
+    found = report("rl")
+    found["config"]["rl"]["beta"], found["training"] = had, {"best_at": 0.2}
+    assert make_plan(found, ["hyperparameter"]).values.get("rl.beta") == advised
+
+
 # Planted faults in the toy shop: a model that ranks well but for one fault
 
 
