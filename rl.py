@@ -55,8 +55,9 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     known = load_knowledge(config, made.data, made.texts.index, config.rl.reward_type)
     stage.note("rl", f"{len(made.prompts):,} prompts in groups of {config.rl.num_generations} from {model_dir(config)}")
     if not newest_checkpoint(directory):
-        dead = check_alive(groups_of(config, made, LOOK), known, config.rl.reward_type)
-        stage.note("rl", f"{dead:.1%} of {LOOK} groups of the SFT model are without advantage")
+        groups = groups_of(config, made, LOOK)
+        dead = check_alive(groups, known, config.rl.reward_type)
+        stage.note("rl", f"{dead:.1%} of {len(groups.item)} groups of the SFT model are without advantage")
     args = (made.model, made.tokenizer, made.prompts, made.answers, known, decoder(config, made))
     model, statistics = train(config, directory, *args, callbacks(config, "rl"))
     if stage.rank() > 0:

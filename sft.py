@@ -94,7 +94,7 @@ def told(rows: Any, model: Any) -> int:
 
 
 def decoder(config: Config, made: Material) -> Any:
-    """() -> {metric: value} of the model as it then is, decoded as `evaluate` does."""
+    """() -> {metric: value} of the model as it then is, decoded by the normalisation that it is taught by."""
     from genrec.models.generative import GenerativeModel
     from genrec.training.validation import ValidDecoder
 

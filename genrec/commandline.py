@@ -176,8 +176,8 @@ def presets() -> list[str]:
     return sorted(str(path) for path in files if not FOR_LAUNCHERS & set(path.parts))
 
 
-# Keys whose value is a free mapping: an overlay replaces a task mixture, but adds to trainer arguments.
-REPLACED_WHOLE = {"tasks"}
+# Keys whose value is a free mapping: an overlay replaces a mixture of tasks or rewards, but adds to trainer arguments.
+REPLACED_WHOLE = {"tasks", "reward_type"}
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

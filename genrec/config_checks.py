@@ -115,6 +115,8 @@ def owners(section: str, epochs: str, rows: str) -> dict[str, str]:
     return {
         **dict.fromkeys(resume, RESUME),
         **{key: f"{section}.{key}" for key in same},
+        **dict.fromkeys(("metric_for_best_model", "greater_is_better"), "the stage itself: NDCG@10 of valid rows"),
+        **dict.fromkeys(("eval_steps", "save_steps"), f"{section}.eval_step"),
         "report_to": "run.tracker",
         "seed": "run.seed",
         "num_train_epochs": f"{section}.{epochs}",
@@ -131,6 +133,7 @@ RL_OWNERS = owners("rl", "num_train_epochs", "train_batch_size") | {
     "temperature": "rl.temperature",
     "reward_weights": "rl.reward_type",
     "max_completion_length": "sids.num_levels",
+    "pad_to_multiple_of": "the stage itself: an answer has as many tokens as its SID has levels",
 }
 FREE_GENERATION = (  # beginnings of GRPOConfig's arguments for free text, of which RL makes none
     "vllm",

@@ -139,7 +139,9 @@ def make(stage: str, config: Config, build: Build, sources: Sources | None, want
     start = time.perf_counter()
     statistics = build(config, partial)
     seconds = time.perf_counter() - start
-    finish(stage, partial, identity(config, stage, sources), statistics, seconds)
+    made_from = identity(config, stage, sources)  # with what the build itself brought, a download say
+    made_from["inputs"] |= wanted["inputs"]  # what was read is what stood there at the beginning
+    finish(stage, partial, made_from, statistics, seconds)
     publish(partial, final)
     note(stage, f"done in {seconds:.1f} s -> {final}")
 

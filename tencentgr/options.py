@@ -87,7 +87,7 @@ class Options(Section):
     log_dir: Path = knob(Path("./logs"), "train.log and evaluation/ (or TRAIN_LOG_PATH)", result=False)
     tb_dir: Path = knob(Path("./tb_logs"), "curves (or TRAIN_TF_EVENTS_PATH)", result=False)
     ckpt_dir: Path | None = knob(None, "models (or TRAIN_CKPT_PATH; default the log directory)", result=False)
-    tracker: Literal["tensorboard", "swanlab", "none"] = knob("tensorboard", "curves; all work offline, without account",
+    tracker: Literal["tensorboard", "swanlab", "none"] = knob("tensorboard", "curves; all offline, without account",
                                                               result=False)  # fmt: skip
 
     # inference

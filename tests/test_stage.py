@@ -61,6 +61,19 @@ def test_a_changed_input_makes_a_stage_stale(tmp_path):
         stage.run("embeddings", command(tmp_path, "--data.user_k", "7"), write("vectors"))
 
 
+def test_an_input_that_changes_under_way_is_the_one_that_was_read(tmp_path):
+    now = {"texts": "before"}
+
+    def build(config, directory):
+        write("made of what stood there")(config, directory)
+        now.update(texts="after", download="fetched")
+
+    stage.run("data", command(tmp_path), build, lambda config: dict(now))
+    assert read_manifest(tmp_path / "run/data").inputs == {"texts": "before", "download": "fetched"}
+    with pytest.raises(ArtifactError, match="texts is now after, it was made from before"):
+        stage.run("data", command(tmp_path), build, lambda config: dict(now))
+
+
 def test_a_missing_input_names_the_script_to_run(tmp_path):
     with pytest.raises(ArtifactError, match="run first: python data/prepare.py"):
         stage.run("embeddings", command(tmp_path), write("vectors"))

@@ -159,7 +159,7 @@ def _rows_from_titles(
     """Embedding row of code (l, c) = mean over items with code c at level l of their mean title token embedding."""
     table = model.get_input_embeddings().weight  # (V, d)
     words = [tokenizer.encode(title, add_special_tokens=False) or [tokenizer.eos_token_id] for title in titles]
-    item = torch.stack([table[ids].float().mean(0) for ids in words])  # (N, d)
+    item = torch.stack([table[ids].float().mean(0) for ids in words]).cpu()  # (N, d)
     sids = sid_vocabulary(tokenizer, index)
     for level in range(index.num_levels):
         codes = torch.from_numpy(index.codes[:, level].astype("int64"))
@@ -181,7 +181,7 @@ def rows_from_codebooks(model: PreTrainedModel, sids: SidVocabulary, codebooks: 
     books = [torch.from_numpy(book).float() for book in codebooks]
     books[0] = books[0] - books[0].mean(0)  # what all items have in common tells none from another
     _, _, directions = torch.linalg.svd(torch.cat(books), full_matrices=False)
-    length = table.float().norm(dim=-1).mean()
+    length = table.float().norm(dim=-1).mean().item()
     for level, book in enumerate(books):
         rows = nn.functional.normalize(book @ directions[: table.shape[1]].T, dim=-1) * length
         table[sids.level(level)] = nn.functional.pad(rows, (0, table.shape[1] - rows.shape[1])).to(table)

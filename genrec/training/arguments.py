@@ -19,6 +19,11 @@ from genrec.training.validation import VALID_METRIC
 def common_arguments(config: Config, directory: Path, settings: Sft | Rl) -> dict[str, Any]:
     """How any model is trained here; `settings` is the section of `config` that is in force."""
     cuda = torch.cuda.is_available() and config.run.device != "cpu"
+    if processes() == 1 and torch.device(config.run.device.replace("auto", "cpu")).index:
+        raise ArtifactError(
+            f"run.device is {config.run.device}, but the Trainer takes the first GPU it sees; choose with "
+            f"CUDA_VISIBLE_DEVICES={torch.device(config.run.device).index} and leave run.device auto"
+        )
     return {
         "output_dir": str(directory),
         "seed": config.run.seed,

@@ -23,7 +23,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_model, save_model
 from torch import Tensor
-from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
@@ -35,6 +35,7 @@ from genrec.stage import note
 from genrec.training.checkpoints import newest_checkpoint
 from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.health import Floor, KlLimit
+from genrec.training.resuming import EpochOrder, Patience
 from genrec.training.rewards import Groups, Knowledge, scored
 from genrec.training.rollout import Answers, roll_out
 from genrec.training.screen import RlScreen, show
@@ -72,13 +73,17 @@ class GroupTrainer(DecodingEvaluation, GRPOTrainer):
         decode: Callable[[], dict[str, float]],
         **kwargs,
     ):
-        self.settings, self.answers, self.decode = settings, answers, decode
+        self.settings, self.answers, self.decode, self.order = settings, answers, decode, EpochOrder(args.seed)
         self.seconds = {"rollout": 0.0, "reference": 0.0, "update": 0.0}
         rewards = [reward_function(name, known, settings.num_generations) for name in settings.reward_type]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")  # the seam is pinned and tested
             rollout = {"rollout_func": lambda prompts, trainer: trainer.roll(prompts)}
             super().__init__(model, rewards, args, **rollout, **kwargs)
+        self.add_callback(self.order)
+
+    def _get_train_sampler(self, dataset=None):
+        return self.order.rule(super()._get_train_sampler(dataset))
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Tensor]:
         """Rows of a generation batch, G times each -> tensors (B, G, ...) that the loss needs."""
@@ -120,8 +125,11 @@ class GroupTrainer(DecodingEvaluation, GRPOTrainer):
         self._log_metric("hit_in_group", float(found.mean()))
 
     def without_dead(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Groups without any advantage hidden from the loss by their completion mask."""
-        alive = (batch["advantages"] != 0).any(dim=1)  # (B,)
+        """Groups without any advantage hidden from the loss by their completion mask.
+
+        Equal rewards leave equal advantages, which need not be 0: their mean is rounded.
+        """
+        alive = batch["advantages"].amax(dim=1) > batch["advantages"].amin(dim=1)  # (B,)
         batch["completion_mask"] = batch["completion_mask"] * alive[:, None, None]
         batch["num_items_in_batch"] = self.accelerator.gather(batch["completion_mask"].sum()).sum()
         return batch
@@ -225,7 +233,7 @@ def train(
         eval_dataset=prompts.select(range(1)),
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora) if settings.lora.r else None,
-        callbacks=[floor, limit, *([EarlyStoppingCallback(patience)] if patience else []), *callbacks],
+        callbacks=[floor, limit, *([Patience(patience)] if patience else []), *callbacks],
     )
     show(trainer, RlScreen())
     trainer.train(resume_from_checkpoint=newest_checkpoint(directory))

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from genrec import artifacts
-from genrec.artifacts import ArtifactError
 from genrec.config import SEQUENTIAL_REWARDS, STAGE_OF_REWARD, Config
 from genrec.data.prepared import Prepared
+from genrec.quantizers.build import load_vectors
 from genrec.sids import SidIndex
 from genrec.stage import STAGES, stage_dir
 from genrec.training.rewards import Knowledge, Scores
@@ -38,10 +38,7 @@ def available(config: Config) -> set[str]:
 
 def unit_vectors(config: Config, num_items: int) -> np.ndarray:
     """(N, D) text embeddings of length 1."""
-    path = stage_dir(config, "embeddings") / artifacts.EMBEDDINGS.format(dataset=config.data.dataset)
-    vectors = np.load(path, allow_pickle=False)
-    if len(vectors) != num_items:
-        raise ArtifactError(f"{path} has {len(vectors)} vectors, the catalogue {num_items} items")
+    vectors = load_vectors(config, num_items)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 

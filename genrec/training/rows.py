@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from genrec.artifacts import ArtifactError
 from genrec.config import Config
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples, Sequences, Split, examples
@@ -67,7 +68,13 @@ class RowBuilder:
         """Items whose SIDs fit beside head, tail and answer of a prompt about `items`."""
         head = self.encoder.piece(self.texts.prompt(task, items[:0]).head)
         fixed = len(head) + len(self.tail(task, items, user))
-        return (self.cutoff_len - fixed - self.texts.index.num_levels) // self.texts.index.num_levels
+        levels = self.texts.index.num_levels
+        if (found := (self.cutoff_len - fixed - levels) // levels) < 1:
+            raise ArtifactError(
+                f"sft.cutoff_len {self.cutoff_len} leaves no room for one item beside the {fixed} tokens of a prompt "
+                f"and the {levels} of an answer; it needs {fixed + 2 * levels}"
+            )
+        return found
 
 
 def training_rows(

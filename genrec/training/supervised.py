@@ -12,15 +12,16 @@ import datasets
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from genrec.artifacts import ArtifactError
-from genrec.config import Config
+from genrec.config import Config, Sft
 from genrec.models.token_tree import IGNORE, answer_logits, takes_trees
 from genrec.stage import processes
 from genrec.training.answer_loss import Legal, answer_loss, divergence
 from genrec.training.arguments import common_arguments, framework_arguments, one_gpu
 from genrec.training.checkpoints import newest_checkpoint
+from genrec.training.resuming import EpochOrder, Patience
 from genrec.training.rows import Collator
 from genrec.training.screen import SftScreen, show
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation
@@ -31,6 +32,8 @@ class TreeTrainer(DecodingEvaluation, Trainer):
 
     def __init__(self, *args, decode: Callable[[], dict[str, float]], legal: Legal | None = None, rdrop=0.0, **kwargs):
         super().__init__(*args, **kwargs)
+        self.add_callback(order := EpochOrder(self.args.seed))
+        self.order = order
         self.decode = decode
         self.rdrop = rdrop
         self.legal = legal  # which tokens the loss normalises over, all where None
@@ -48,6 +51,9 @@ class TreeTrainer(DecodingEvaluation, Trainer):
         # Answers of the whole step, over all processes: their gradients are averaged.
         count = len(labels) if num_items_in_batch is None else num_items_in_batch / self.accelerator.num_processes
         return (total / count, {"logits": logits}) if return_outputs else total / count
+
+    def _get_train_sampler(self, train_dataset=None):
+        return self.order.rule(super()._get_train_sampler(train_dataset))
 
     def answers(self, model, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (A', V) and labels (A',) of the batch's answer tokens."""
@@ -67,12 +73,14 @@ class TreeTrainer(DecodingEvaluation, Trainer):
 def training_arguments(config: Config, directory: Path, num_rows: int) -> TrainingArguments:
     """The section `sft` as TrainingArguments; `sft.trainer` has the last word."""
     settings = config.sft
-    steps = max(1, int(np.ceil(num_rows / settings.batch_size) * settings.num_epochs))
+    asked = settings.trainer.get("max_steps", 0)
+    steps = asked if asked > 0 else max(1, int(np.ceil(num_rows / settings.batch_size) * settings.num_epochs))
+    micro = micro_batch(settings)
     every = max(1, round(steps * settings.eval_step))
     arguments = common_arguments(config, directory, settings) | {
         "num_train_epochs": settings.num_epochs,
-        "per_device_train_batch_size": settings.micro_batch_size,
-        "gradient_accumulation_steps": accumulation(settings.batch_size, settings.micro_batch_size),
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": settings.batch_size // processes() // micro,
         "warmup_steps": round(steps * settings.warmup_ratio),
         "weight_decay": settings.weight_decay,
         "train_sampling_strategy": "group_by_length",
@@ -88,9 +96,16 @@ def training_arguments(config: Config, directory: Path, num_rows: int) -> Traini
     return made
 
 
-def accumulation(batch_size: int, micro_batch_size: int) -> int:
-    """Forward passes an optimizer step, over all processes of a distributed launch."""
-    return max(1, batch_size // (micro_batch_size * processes()))
+def micro_batch(settings: Sft) -> int:
+    """Rows a forward pass of one process, so that passes fill the step whatever the number of processes."""
+    local, rest = divmod(settings.batch_size, processes())
+    micro = min(settings.micro_batch_size, local)
+    if rest or local % micro:
+        raise ArtifactError(
+            f"sft.batch_size {settings.batch_size} over {processes()} process(es) is not a multiple of {micro} rows a "
+            "pass (sft.micro_batch_size); change one of them"
+        )
+    return micro
 
 
 def train(
@@ -104,7 +119,7 @@ def train(
     legal: Legal | None = None,
 ) -> dict[str, float]:
     """Train in place, from the newest checkpoint in `directory` if any; the model ends as the best on valid."""
-    stop = [EarlyStoppingCallback(config.sft.early_stop)] if config.sft.early_stop else []
+    stop = [Patience(config.sft.early_stop)] if config.sft.early_stop else []
     trainer = TreeTrainer(
         model=model,
         args=training_arguments(config, directory, len(rows)),

@@ -182,8 +182,9 @@ class KilledAfter(TrainerCallback):
         {"sync_ref_model": True, "trainer": {"ref_model_sync_steps": 1}, "micro_batch_size": 8},
         {"beam_search": False, "dynamic_sampling": True, "trainer": {"num_iterations": 2}},
         {"lora": {"r": 4}},
+        {"num_train_epochs": 3},
     ],
-    ids=["beams", "reference follows", "sampling", "lora"],
+    ids=["beams", "reference follows", "sampling", "lora", "epochs"],
 )
 def test_a_killed_run_ends_in_the_same_bits(shop, tmp_path, changes):
     config = configured(tmp_path, **changes)
@@ -243,7 +244,7 @@ def test_dead_groups_leave_the_loss_where_asked(shop, tmp_path, monkeypatch):
 
 
 def only_the_first_group(groups, known):
-    value = np.zeros(groups.item.shape)
+    value = np.full(groups.item.shape, 0.7)  # no number whose mean is exact
     value[0, 0] = 1
     return value
 
@@ -297,6 +298,8 @@ def test_lora_learns_against_the_model_without_its_adapters(shop, tmp_path):
         ({"tasks": {"sid_to_sid": 0}}, "rl.tasks has no task"),
         ({"trainer": {"top_p": 0.9}}, "rl.trainer.top_p would do nothing"),
         ({"trainer": {"beta": 0.9}}, "rl.trainer.beta is set by rl.beta"),
+        ({"trainer": {"eval_steps": 5}}, "rl.trainer.eval_steps is set by rl.eval_step"),
+        ({"trainer": {"metric_for_best_model": "eval_hr@10"}}, "is set by the stage itself: NDCG@10 of valid rows"),
         ({"trainer": {"epsilom": 0.9}}, "unknown key 'rl.trainer.epsilom'.*did you mean 'epsilon'"),
     ],
 )

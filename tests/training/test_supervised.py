@@ -29,8 +29,9 @@ from genrec.models.language import (
 )
 from genrec.models.token_tree import answer_logits, collate
 from genrec.sids import make_index
+from genrec.training import supervised
 from genrec.training.rows import RowBuilder, packed_rows, to_dataset, training_rows
-from genrec.training.supervised import TreeTrainer
+from genrec.training.supervised import TreeTrainer, training_arguments
 
 NUM_ITEMS = 12
 
@@ -437,3 +438,30 @@ def test_a_history_and_a_text_ask_for_the_sid_and_a_history_for_the_text(texts, 
         assert f"{texts.index.text(events.item[end - 1])}\nThe user: {said}\n### Response" in prompt
     answers = [tokenizer.decode(row.labels) for row in rows[3:]]
     assert answers == [text + tokenizer.eos_token for text in ["likes brass", "likes brass", "likes valves"]]
+
+
+def test_passes_that_cannot_fill_a_step_are_refused(monkeypatch):
+    def rows_a_pass(processes, micro):
+        monkeypatch.setattr(supervised, "processes", lambda: processes)
+        return supervised.micro_batch(
+            parse_strict(["--sft.batch_size", "24", "--sft.micro_batch_size", str(micro)]).config.sft
+        )
+
+    assert [rows_a_pass(*launch) for launch in ((1, 8), (3, 8), (2, 4), (4, 12))] == [8, 8, 4, 6]
+    for processes, micro in ((2, 8), (5, 4)):
+        told = rf"sft.batch_size 24 over {processes} process.* not a multiple of {micro} rows a pass"
+        with pytest.raises(ArtifactError, match=told):
+            rows_a_pass(processes, micro)
+
+
+def test_the_plan_knows_how_many_steps_were_asked_for(tmp_path):
+    flags = ["--sft.trainer.max_steps", "100", "--sft.warmup_ratio", "0.1", "--sft.eval_step", "0.25"]
+    made = training_arguments(parse_strict([*flags, "--run.device", "cpu"]).config, tmp_path, 100_000)
+    assert (made.warmup_steps, made.eval_steps) == (10, 25)
+
+
+def test_a_row_without_room_for_an_item_is_refused(texts, tokenizer, sequences):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, texts, 16)
+    with pytest.raises(ArtifactError, match=r"sft.cutoff_len 16 leaves no room for one item beside the \d+ tokens"):
+        list(packed_rows(builder, RECOMMEND, events, train, alike(events), 4, "windows"))
