@@ -33,6 +33,12 @@ from genrec.models.gguf import gguf_file, load_gguf
 from genrec.sids import SidIndex
 
 logging.disable_progress_bar()  # a bar for loading weights hides the bars that matter
+UNTRUE = (  # warnings that sound like faults and are none here
+    "The new embeddings will be initialized",  # rows of SID tokens get their beginning from sft.sid_init
+    "There were missing keys in the checkpoint model loaded: ['lm_head.weight']",  # a tied head is the embedding
+)
+for module in ("modeling_utils", "trainer"):
+    logging.get_logger(f"transformers.{module}").addFilter(lambda record: not record.getMessage().startswith(UNTRUE))
 
 PAD, EOS = "<|endoftext|>", "<|im_end|>"
 # How Qwen2 splits text before merging; a tokenizer saved with another rule would be read back with this one.
