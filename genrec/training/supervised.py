@@ -32,8 +32,8 @@ class TreeTrainer(DecodingEvaluation, Trainer):
 
     def __init__(self, *args, decode: Callable[[], dict[str, float]], legal: Legal | None = None, rdrop=0.0, **kwargs):
         super().__init__(*args, **kwargs)
-        self.add_callback(order := EpochOrder(self.args.seed))
-        self.order = order
+        self.order = EpochOrder(self.args.seed)
+        self.add_callback(self.order)
         self.decode = decode
         self.rdrop = rdrop
         self.legal = legal  # which tokens the loss normalises over, all where None
