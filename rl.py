@@ -112,7 +112,7 @@ def look(config: Config) -> None:
     from genrec.training.knowledge import available, load_knowledge
 
     for name in ("data", "sids"):
-        artifacts.require(stage.stage_dir(config, name), stage.STAGES[name][0])
+        stage.require(config, name)
     made = gather(config)
     wanted = available(config) | config.rl.reward_type.keys()
     known = load_knowledge(config, made.data, made.texts.index, wanted)

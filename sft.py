@@ -121,7 +121,7 @@ def write_rest(config: Config, directory: Path, made: Material) -> None:
     from genrec.models.generative import Card, save_card
 
     made.tokenizer.save_pretrained(directory)
-    sids = artifacts.require(stage.stage_dir(config, "sids"), "rq/generate_indices.py")
+    sids = stage.require(config, "sids")
     card = Card(sids.fingerprint, prompt_fingerprint(), config.data.source, config.sft.cutoff_len, config.sft.profile)
     save_card(directory, card, made.texts.index)
 

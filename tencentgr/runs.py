@@ -57,7 +57,7 @@ def load_run(
 
 def config_of(run_dir: Path) -> Config:
     """The data settings that the run was prepared with."""
-    made = require(run_dir / "data", STAGES["data"][0])
+    made = require(run_dir / "data", STAGES["data"].script)
     data = {key.removeprefix("data."): value for key, value in made.config.items() if key.startswith("data.")}
     return validate({"run": {"dir": str(run_dir)}, "data": data})
 
@@ -106,7 +106,7 @@ def semantic_ids(config: Config, prefixes: bool) -> np.ndarray | None:
     directory = stage_dir(config, "sids")
     if not directory.exists():
         return None
-    require(directory, STAGES["sids"][0])
+    require(directory, STAGES["sids"].script)
     codes = np.load(directory / CODES, allow_pickle=False).astype(np.int64)
     return np.pad(level_columns(codes, prefixes), ((1, 0), (0, 0)))
 

@@ -12,17 +12,19 @@ from transformers import TrainingArguments
 
 from genrec.artifacts import ArtifactError, first_line
 from genrec.config import Config, Rl, Sft
+from genrec.models.device import pick_device
 from genrec.stage import installed, processes
 from genrec.training.validation import VALID_METRIC
 
 
 def common_arguments(config: Config, directory: Path, settings: Sft | Rl) -> dict[str, Any]:
     """How any model is trained here; `settings` is the section of `config` that is in force."""
-    cuda = torch.cuda.is_available() and config.run.device != "cpu"
-    if processes() == 1 and torch.device(config.run.device.replace("auto", "cpu")).index:
+    device = pick_device(config.run.device)
+    cuda = device.type == "cuda"
+    if processes() == 1 and device.index:
         raise ArtifactError(
             f"run.device is {config.run.device}, but the Trainer takes the first GPU it sees; choose with "
-            f"CUDA_VISIBLE_DEVICES={torch.device(config.run.device).index} and leave run.device auto"
+            f"CUDA_VISIBLE_DEVICES={device.index} and leave run.device auto"
         )
     return {
         "output_dir": str(directory),
@@ -62,3 +64,10 @@ def framework_arguments(section: str, given: dict[str, Any]) -> dict[str, Any]:
         return given | {"deepspeed": yaml.safe_load(Path(given["deepspeed"]).read_text(encoding="utf-8"))}
     except (OSError, yaml.YAMLError) as error:
         raise ArtifactError(f"{section}.deepspeed {given['deepspeed']} cannot be read: {first_line(error)}") from None
+
+
+def rows_a_pass(batch: int, micro: int) -> tuple[int, bool]:
+    """Rows a forward pass of one process, at most `micro`, and whether such passes fill a step of `batch` rows."""
+    local, rest = divmod(batch, processes())
+    micro = min(micro, local)
+    return micro, bool(micro) and not (rest or local % micro)

@@ -35,7 +35,7 @@ from genrec.stage import note
 from genrec.training.checkpoints import newest_checkpoint
 from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.health import Floor, KlLimit
-from genrec.training.resuming import EpochOrder, Patience
+from genrec.training.resuming import OrderedEpochs, Patience, seed_of
 from genrec.training.rewards import Groups, Knowledge, scored
 from genrec.training.rollout import Answers, roll_out
 from genrec.training.screen import RlScreen, show
@@ -60,7 +60,7 @@ def reward_function(name: str, known: Knowledge, group: int) -> Callable[..., li
     return reward
 
 
-class GroupTrainer(DecodingEvaluation, GRPOTrainer):
+class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
     """GRPOTrainer whose unit is the group; `evaluate` decodes the valid sample and scores it."""
 
     def __init__(
@@ -73,17 +73,13 @@ class GroupTrainer(DecodingEvaluation, GRPOTrainer):
         decode: Callable[[], dict[str, float]],
         **kwargs,
     ):
-        self.settings, self.answers, self.decode, self.order = settings, answers, decode, EpochOrder(args.seed)
+        self.settings, self.answers, self.decode = settings, answers, decode
         self.seconds = {"rollout": 0.0, "reference": 0.0, "update": 0.0}
         rewards = [reward_function(name, known, settings.num_generations) for name in settings.reward_type]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")  # the seam is pinned and tested
             rollout = {"rollout_func": lambda prompts, trainer: trainer.roll(prompts)}
             super().__init__(model, rewards, args, **rollout, **kwargs)
-        self.add_callback(self.order)
-
-    def _get_train_sampler(self, dataset=None):
-        return self.order.rule(super()._get_train_sampler(dataset))
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Tensor]:
         """Rows of a generation batch, G times each -> tensors (B, G, ...) that the loss needs."""
@@ -113,8 +109,8 @@ class GroupTrainer(DecodingEvaluation, GRPOTrainer):
 
     def generator(self) -> torch.Generator:
         """Noise that follows from seed, step and process alone: a resumed run draws what the killed one would have."""
-        key = np.random.SeedSequence([self.args.seed, self.state.global_step, self.accelerator.process_index])
-        return torch.Generator(device=self.accelerator.device).manual_seed(int(key.generate_state(1)[0]))
+        seed = seed_of(self.args.seed, self.state.global_step, self.accelerator.process_index)
+        return torch.Generator(device=self.accelerator.device).manual_seed(seed)
 
     def count_hits(self, hit: np.ndarray) -> None:
         """Share of groups that hold their target, in all and by task."""

@@ -10,7 +10,7 @@ from trl import GRPOConfig
 from genrec.artifacts import ArtifactError
 from genrec.config import Config, Rl
 from genrec.stage import processes
-from genrec.training.arguments import common_arguments, framework_arguments, one_gpu
+from genrec.training.arguments import common_arguments, framework_arguments, one_gpu, rows_a_pass
 
 
 def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts: int) -> GRPOConfig:
@@ -45,9 +45,8 @@ def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts
 
 def micro_batch(settings: Rl) -> int:
     """Completions a forward pass of one process, so that passes of whole groups fill the step."""
-    local, rest = divmod(settings.train_batch_size, processes())
-    micro = min(settings.micro_batch_size, local)
-    if rest or local % micro or micro % settings.num_generations:
+    micro, fills = rows_a_pass(settings.train_batch_size, settings.micro_batch_size)
+    if not fills or micro % settings.num_generations:
         raise ArtifactError(
             f"rl.train_batch_size {settings.train_batch_size} over {processes()} processes is not a multiple of "
             f"{micro} completions a pass (rl.micro_batch_size) in groups of {settings.num_generations}"

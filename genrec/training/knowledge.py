@@ -11,7 +11,7 @@ from genrec.config import SEQUENTIAL_REWARDS, STAGE_OF_REWARD, Config
 from genrec.data.prepared import Prepared
 from genrec.quantizers.build import load_vectors
 from genrec.sids import SidIndex
-from genrec.stage import STAGES, stage_dir
+from genrec.stage import require, stage_dir
 from genrec.training.rewards import Knowledge, Scores
 
 
@@ -19,7 +19,7 @@ def load_knowledge(config: Config, data: Prepared, index: SidIndex, rewards: Ite
     """Whatever these rewards need; an error names the stage to run first."""
     wanted = set(rewards)
     for name in sorted(wanted & STAGE_OF_REWARD.keys()):
-        artifacts.require(stage_dir(config, STAGE_OF_REWARD[name]), STAGES[STAGE_OF_REWARD[name]][0])
+        require(config, STAGE_OF_REWARD[name])
     return Knowledge(
         index.codes,
         data.train_count,

@@ -8,6 +8,11 @@ from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 
+def seed_of(*numbers: int) -> int:
+    """A seed that follows from these numbers alone."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
 class EpochOrder(TrainerCallback):
     """The order of an epoch follows from the seed and the epoch's number alone.
 
@@ -20,13 +25,25 @@ class EpochOrder(TrainerCallback):
 
     def on_epoch_begin(self, args, state, control, **kwargs) -> None:
         epoch = int((state.epoch or 0.0) + 1e-6)  # a share of steps, as the Trainer counts it
-        self.generator.manual_seed(int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]))
+        self.generator.manual_seed(seed_of(self.seed, epoch))
 
     def rule(self, sampler: Sampler | None) -> Sampler | None:
         """The sampler, drawing from this order; one that draws nothing, or is seeded by accelerate, stays as it is."""
         if hasattr(sampler, "generator") and not isinstance(sampler, torch.utils.data.RandomSampler):
             sampler.generator = self.generator
         return sampler
+
+
+class OrderedEpochs:
+    """For Trainers: the order of their epochs is an EpochOrder."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.order = EpochOrder(self.args.seed)
+        self.add_callback(self.order)
+
+    def _get_train_sampler(self, *args) -> Sampler | None:
+        return self.order.rule(super()._get_train_sampler(*args))
 
 
 class Patience(EarlyStoppingCallback):

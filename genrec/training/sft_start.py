@@ -48,7 +48,7 @@ def preferences(config: Config, data: Prepared) -> Preferences | None:
     path = config.sft.preferences
     if not any(share for name, share in config.sft.tasks.items() if "preference" in name):
         return None
-    artifact = artifacts.require(stage.stage_dir(config, "data"), "data/prepare.py").fingerprint
+    artifact = stage.require(config, "data").fingerprint
     found, line = read_training_preferences(path, artifact, data)
     stage.note("sft", line)
     if not (found.newest(data.splits["train"]) >= 0).any():

@@ -19,21 +19,19 @@ from genrec.config import Config, Sft
 from genrec.models.token_tree import IGNORE, answer_logits, takes_trees
 from genrec.stage import processes
 from genrec.training.answer_loss import Legal, answer_loss, divergence
-from genrec.training.arguments import common_arguments, framework_arguments, one_gpu
+from genrec.training.arguments import common_arguments, framework_arguments, one_gpu, rows_a_pass
 from genrec.training.checkpoints import newest_checkpoint
-from genrec.training.resuming import EpochOrder, Patience
+from genrec.training.resuming import OrderedEpochs, Patience
 from genrec.training.rows import Collator
 from genrec.training.screen import SftScreen, show
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation
 
 
-class TreeTrainer(DecodingEvaluation, Trainer):
+class TreeTrainer(OrderedEpochs, DecodingEvaluation, Trainer):
     """transformers.Trainer on token trees; `evaluate` decodes and scores instead of computing a loss."""
 
     def __init__(self, *args, decode: Callable[[], dict[str, float]], legal: Legal | None = None, rdrop=0.0, **kwargs):
         super().__init__(*args, **kwargs)
-        self.order = EpochOrder(self.args.seed)
-        self.add_callback(self.order)
         self.decode = decode
         self.rdrop = rdrop
         self.legal = legal  # which tokens the loss normalises over, all where None
@@ -51,9 +49,6 @@ class TreeTrainer(DecodingEvaluation, Trainer):
         # Answers of the whole step, over all processes: their gradients are averaged.
         count = len(labels) if num_items_in_batch is None else num_items_in_batch / self.accelerator.num_processes
         return (total / count, {"logits": logits}) if return_outputs else total / count
-
-    def _get_train_sampler(self, train_dataset=None):
-        return self.order.rule(super()._get_train_sampler(train_dataset))
 
     def answers(self, model, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (A', V) and labels (A',) of the batch's answer tokens."""
@@ -98,9 +93,8 @@ def training_arguments(config: Config, directory: Path, num_rows: int) -> Traini
 
 def micro_batch(settings: Sft) -> int:
     """Rows a forward pass of one process, so that passes fill the step whatever the number of processes."""
-    local, rest = divmod(settings.batch_size, processes())
-    micro = min(settings.micro_batch_size, local)
-    if rest or local % micro:
+    micro, fills = rows_a_pass(settings.batch_size, settings.micro_batch_size)
+    if not fills:
         raise ArtifactError(
             f"sft.batch_size {settings.batch_size} over {processes()} process(es) is not a multiple of {micro} rows a "
             "pass (sft.micro_batch_size); change one of them"

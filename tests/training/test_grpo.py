@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from genrec.artifacts import ArtifactError
@@ -24,6 +23,7 @@ from genrec.training.rewards import Knowledge
 from genrec.training.rl_start import load_policy, prompt_rows
 from genrec.training.rollout import make_answers
 from tests.small_shop import small_shop
+from tests.training.killed import KilledAfter
 
 GROUP, PROMPTS = 4, 16
 BASE = {
@@ -164,15 +164,6 @@ def test_micro_batches_change_nothing(shop, tmp_path, normalisation):
         config = configured(tmp_path / str(micro), micro_batch_size=micro, normalisation=normalisation, **SGD)
         last[micro] = weights(run(shop, tmp_path / str(micro), config, rising())[0])
     assert differ(last[16], last[4]) < 2e-5
-
-
-class KilledAfter(TrainerCallback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step > self.step:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(

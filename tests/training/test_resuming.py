@@ -5,32 +5,22 @@ from types import SimpleNamespace
 import datasets
 import pytest
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainingArguments
+from transformers import TrainerControl, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from genrec.data.tasks import RECOMMEND
 from genrec.models.token_tree import collate
 from genrec.training.resuming import EpochOrder, Patience
-from genrec.training.rows import to_dataset
+from genrec.training.rows import RowBuilder, to_dataset
 from genrec.training.supervised import TreeTrainer
+from tests.training.killed import KilledAfter
 from tests.training.test_supervised import model, sequences, texts, tokenizer  # noqa: F401
 
 ROWS, BATCH, EPOCHS = 12, 2, 3
 
 
-class KilledAt(TrainerCallback):
-    def __init__(self, step: int):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs) -> None:
-        if state.global_step > self.step:
-            raise KeyboardInterrupt
-
-
 @pytest.fixture(scope="module")
 def rows(texts, tokenizer) -> datasets.Dataset:  # noqa: F811
-    from genrec.data.tasks import RECOMMEND
-    from genrec.training.rows import RowBuilder
-
     builder = RowBuilder(tokenizer, texts, 512)
     return to_dataset(builder.row(RECOMMEND, torch.arange(1 + row % 5).numpy(), row) for row in range(ROWS))
 
@@ -49,7 +39,7 @@ def seen(model, rows, directory, resume=None, killed_at=None) -> list[list[tuple
         use_cpu=True, report_to=[], disable_tqdm=True, remove_unused_columns=False,
         train_sampling_strategy="group_by_length", length_column_name="length",
     )  # fmt: skip
-    told = [KilledAt(killed_at)] if killed_at else []
+    told = [KilledAfter(killed_at)] if killed_at else []
     trainer = TreeTrainer(
         model=model, args=arguments, train_dataset=rows, data_collator=recording, decode=dict, callbacks=told
     )

@@ -29,9 +29,8 @@ from genrec.models.language import (
 )
 from genrec.models.token_tree import answer_logits, collate
 from genrec.sids import make_index
-from genrec.training import supervised
 from genrec.training.rows import RowBuilder, packed_rows, to_dataset, training_rows
-from genrec.training.supervised import TreeTrainer, training_arguments
+from genrec.training.supervised import TreeTrainer, micro_batch, training_arguments
 
 NUM_ITEMS = 12
 
@@ -442,10 +441,8 @@ def test_a_history_and_a_text_ask_for_the_sid_and_a_history_for_the_text(texts, 
 
 def test_passes_that_cannot_fill_a_step_are_refused(monkeypatch):
     def rows_a_pass(processes, micro):
-        monkeypatch.setattr(supervised, "processes", lambda: processes)
-        return supervised.micro_batch(
-            parse_strict(["--sft.batch_size", "24", "--sft.micro_batch_size", str(micro)]).config.sft
-        )
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        return micro_batch(parse_strict(["--sft.batch_size", "24", "--sft.micro_batch_size", str(micro)]).config.sft)
 
     assert [rows_a_pass(*launch) for launch in ((1, 8), (3, 8), (2, 4), (4, 12))] == [8, 8, 4, 6]
     for processes, micro in ((2, 8), (5, 4)):
