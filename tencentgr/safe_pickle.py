@@ -123,7 +123,7 @@ class Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.stack: list[Any] = []
-        self.marks: list[int] = []  # length of the stack at each open MARK
+        self.marks: list[list[Any]] = []  # the stacks below each open MARK
         self.memo: list[Any] = []
         self.levels: dict[int, int] = {}  # of the containers that hold containers, by identity; others have 1
         self.encoded = 0  # characters turned into bytes
@@ -164,9 +164,7 @@ class Reader:
         return at + width + size
 
     def since_mark(self) -> list[Any]:
-        begin = self.marks.pop()
-        values = self.stack[begin:]
-        del self.stack[begin:]
+        values, self.stack = self.stack, self.marks.pop()
         return values
 
 
@@ -181,6 +179,11 @@ def kind_of(value: Any) -> str:
     if type(value) is tuple:
         return f"a tuple of {len(value)}"
     return value.value if type(value) is Name else f"a value of type {type(value).__name__}"
+
+
+def quoted(value: Any) -> str:
+    """A value of the file for a message, without control characters and of bounded length."""
+    return ascii(value[:MAX_NAME])[:MAX_NAME]
 
 
 def opcode_name(code: int) -> str:
@@ -359,7 +362,8 @@ def read_empty(kind: type) -> Step:
 def open_mark(reader: Reader, at: int) -> int:
     if len(reader.marks) == MAX_MARKS:
         raise Refused(f"more than {MAX_MARKS} open marks, the sign of a deeper nesting than is read")
-    reader.marks.append(len(reader.stack))
+    reader.marks.append(reader.stack)
+    reader.stack = []
     return read_run(reader, at)
 
 
@@ -463,7 +467,7 @@ def push_name(reader: Reader, module: Any, name: Any) -> None:
     if type(module) is not str or type(name) is not str:
         raise Refused(f"a name made of {kind_of(module)} and {kind_of(name)}")
     if (module, name) not in NAMES:
-        raise Refused(f"it names {ascii(module[:MAX_NAME])} {ascii(name[:MAX_NAME])}, which is no plain data")
+        raise Refused(f"it names {quoted(module)} {quoted(name)}, which is no plain data")
     reader.stack.append(NAMES[module, name])
 
 
@@ -507,7 +511,7 @@ def empty_dict(reader: Reader, factory: Name) -> dict:
 def encode(reader: Reader, text: str, encoding: str) -> bytes:
     reader.encoded += len(text)
     if encoding != "latin1" or reader.encoded > len(reader.data):
-        code = ascii(encoding[:MAX_NAME])
+        code = quoted(encoding)
         raise Refused(f"{reader.encoded:,} bytes written as text in {code}, the file has {len(reader.data):,}")
     return text.encode("latin1")
 
@@ -518,7 +522,7 @@ def begin_dtype(reader: Reader, code: str, align: int, copy: int) -> Unfinished:
 
 def finish_dtype(unfinished: Unfinished, version: int, order: str, *rest: Any) -> Dtype:
     if (order, unfinished.code) not in DTYPES or version != 3 or rest != (None, None, None, -1, -1, 0):
-        code = ascii(order[:MAX_NAME] + unfinished.code[:MAX_NAME])
+        code = quoted(order + unfinished.code)
         raise Refused(f"an array of type {code}, and numbers of {', '.join(CODES)} are read, little-endian")
     return DTYPES[order, unfinished.code]
 
@@ -532,6 +536,8 @@ def begin_array(reader: Reader, kind: Name, shape: tuple, code: bytes) -> Unfini
 def finish_array(
     unfinished: Unfinished, version: int, shape: tuple, dtype: Dtype, is_fortran: int, content: bytes
 ) -> np.ndarray:
+    if version != 1:
+        raise Refused(f"an array's state of version {version}, version 1 is read")
     return array_of(content, dtype, shape, "F" if is_fortran else "C")
 
 
@@ -543,7 +549,7 @@ def array_of(content: bytes, dtype: Dtype, shape: tuple, order: str) -> np.ndarr
     """A read-only view of `content`, which must fill the shape to the byte."""
     known = len(shape) in (1, 2) and all(type(size) is int and 0 <= size <= len(content) for size in shape)
     if not known or math.prod(shape) * dtype.numpy.itemsize != len(content) or order not in ("C", "F"):
-        sizes = ascii(shape[:3])[:MAX_NAME]
+        sizes = quoted(shape[:3])
         raise Refused(f"an array of {dtype.numpy} and shape {sizes} with {len(content):,} bytes of content")
     return np.ndarray(shape, dtype.numpy, buffer=content, order=order)
 
