@@ -185,7 +185,7 @@ def embedding_part(source: Source, name: str, mm_id: str, creatives: np.ndarray,
     pairs = read_vectors(source, mm_id)
 
     def build(out: Path) -> dict[str, Any]:
-        vectors = new_vectors(out, (len(creatives), width))
+        vectors = open_vectors(out, (len(creatives), width))
         found = files.look_up_embedding(pairs, creatives, vectors)
         vectors.flush()
         return {"missing": int((creatives != "").sum()) - found}
@@ -197,7 +197,7 @@ def embedding_names(source: Source, mm_id: str) -> list[Path]:
     return [path.relative_to(source.data_dir) for path in files.embedding_files(source.data_dir, mm_id)]
 
 
-def new_vectors(out: Path, shape: tuple[int, int]) -> np.ndarray:
+def open_vectors(out: Path, shape: tuple[int, int]) -> np.ndarray:
     return np.lib.format.open_memmap(out / "vectors.npy", mode="w+", dtype=np.float32, shape=shape)
 
 
@@ -217,7 +217,7 @@ def convert_pickled(data_dir: Path, mm_id: str, out: Path) -> dict[str, Any]:
     if not pairs:
         raise ArtifactError(f"{files.embedding_source(data_dir, mm_id)[0]} holds no vectors")
     np.save(out / "creative_id.npy", np.array([creative for creative, _ in pairs], dtype=np.str_))
-    vectors = new_vectors(out, (len(pairs), width))
+    vectors = open_vectors(out, (len(pairs), width))
     for row, (_, vector) in enumerate(pairs):
         vectors[row] = vector
     vectors.flush()
