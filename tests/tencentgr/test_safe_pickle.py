@@ -151,17 +151,18 @@ def deep(begin: bytes, end: bytes, times: int) -> bytes:
 
 
 F4, EIGHT = dtype("f4"), b"12345678"
+LARGER = b"NNNM\x00\x10K\x01K\x00"  # in a dtype's state: no fields, 4096 bytes a number
 ENCODE = named("_codecs", "encode")
 FROM_BUFFER = named("numpy._core.numeric", "_frombuffer")
 SCALAR = named("numpy._core.multiarray", "scalar")
 ATTACKS = {
     # a dtype or an array gets a state that it must not get
     "dtype altered while an array has it": (
-        b"]" + dtype("f4") + b"q\x000" + array(b"K\x02\x85", EIGHT, b"h\x00") + b"ah\x00" + dtype_state("<"),
-        "POP at byte",
+        b"](" + array(b"K\x02\x85", EIGHT, F4 + b"q\x00") + b"h\x00" + dtype_state("<", LARGER) + b"e.",
+        "BUILD at byte .*: a state for a value of type Dtype, which has none",
     ),
-    "dtype altered in place": (
-        dtype("f4") + b"q\x00" + array(b"K\x02\x85", EIGHT, b"h\x00") + b"h\x00" + dtype_state("<"),
+    "dtype memoized before its state, then altered": (
+        b"](" + array(b"K\x02\x85", EIGHT, F4.replace(b"R(", b"Rq\x00(")) + b"h\x00" + dtype_state("<", LARGER) + b"e.",
         "BUILD at byte .*: a state for a value of type Dtype, which has none",
     ),
     "dtype built twice": (dtype("f4") + dtype_state("<"), "a state for a value of type Dtype"),
@@ -210,7 +211,7 @@ ATTACKS = {
     "long double": (dtype("f16"), "an array of type '<f16'"),
     "big-endian dtype": (dtype("f4", ">"), "an array of type '>f4'"),
     "dtype with fields": (dtype("f4", "<", b"N)NJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00"), "dtype with a tuple of 8"),
-    "dtype with a larger size": (dtype("f4", "<", b"NNNM\x00\x10K\x01K\x00"), "an array of type '<f4'"),
+    "dtype with a larger size": (dtype("f4", "<", LARGER), "an array of type '<f4'"),
     "dtype never built": (
         named("numpy", "dtype") + text("f4") + b"\x89\x88\x87R.",
         "type Unfinished in a place of data",
