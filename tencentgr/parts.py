@@ -207,8 +207,8 @@ def read_vectors(source: Source, mm_id: str) -> Iterator[tuple[str, np.ndarray]]
     if path.is_dir():
         return files.read_embedding(source.data_dir, mm_id)
     build = partial(convert_pickled, source.data_dir, mm_id)
-    stamps_of_it = source.stamps(*embedding_names(source, mm_id))
-    return rows_of(cached(source.cache_dir, f"pickled_{mm_id}", stamps_of_it, build))
+    inputs = source.stamps(*embedding_names(source, mm_id))
+    return rows_of(cached(source.cache_dir, f"pickled_{mm_id}", inputs, build))
 
 
 def convert_pickled(data_dir: Path, mm_id: str, out: Path) -> dict[str, Any]:

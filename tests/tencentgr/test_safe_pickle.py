@@ -32,6 +32,7 @@ PLAIN = {
     "offsets in an array": np.arange(0, 9000, 90),
     "vectors": {20_002_650_278 + row: np.full(32, row, np.float32) for row in range(40)},
     "vectors as lists": {"a": [0.5, -1.25, 1e-300], 7: [float("inf"), float("-inf"), 0.0]},
+    "outside of frames": {"vector": np.arange(40_000), "text": "x" * 100_000, "after": [1, 2]},
     "matrix": np.arange(6.0).reshape(2, 3),
     "matrix by columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
     "every type": [np.arange(3).astype(code) for code in safe_pickle.CODES],
@@ -253,8 +254,8 @@ ATTACKS = {
     "nested lists": (deep(b"]", b"a", 100_000).replace(b"a", b"", 1) + b".", "APPEND .*: containers are nested 17"),
     "nested dicts": (b"}" + deep(text("a") + b"}", b"s", 50_000) + b".", "SETITEM .*: containers are nested 17"),
     "list in a tuple": (b"]\x85.", "TUPLE1 at byte 3: a value of type list in a tuple"),
-    "list within itself": (b"]q\x00h\x00a.", "BINGET at byte 5: memo entry 0 again, a container"),
-    "dict within itself": (b"}q\x00K\x01h\x00s.", "memo entry 0 again, a container"),
+    "list within itself": (b"]q\x00h\x00a.", "BINGET at byte 5: memo entry 0 again; a container"),
+    "dict within itself": (b"}q\x00K\x01h\x00s.", "memo entry 0 again; a container"),
     "laughs by the billion": (
         b"]q\x00" + b"".join(b"](" + b"h\x00" * 9 + b"eq\x01" for _ in range(9)),
         "memo entry 0 again",
