@@ -204,7 +204,7 @@ def open_vectors(out: Path, shape: tuple[int, int]) -> np.ndarray:
 def read_vectors(source: Source, mm_id: str) -> Iterator[tuple[str, np.ndarray]]:
     """(creative id, (width,) float32) in the file's order; a pickle is converted once, and its part is read."""
     path, _ = files.embedding_source(source.data_dir, mm_id)
-    if path.is_dir():
+    if path.suffix != ".pkl":
         return files.read_embedding(source.data_dir, mm_id)
     build = partial(convert_pickled, source.data_dir, mm_id)
     inputs = source.stamps(*embedding_names(source, mm_id))
