@@ -28,7 +28,7 @@ def flags(directory):
 
 
 def command(name, directory):
-    more = ["--epochs", "3"] if name == "sequential" else []
+    more = ["--num_epochs", "3"] if name == "sequential" else []
     return [sys.executable, str(ROOT / STAGES[name].script), *flags(directory), *more]
 
 
