@@ -83,6 +83,29 @@ def balanced_kmeans(
     return centroids.cpu().numpy(), codes.cpu().to(torch.int32).numpy()
 
 
+def library_kmeans(
+    vectors: np.ndarray, num_codes: int, seed: int, iters: int, device: str = "cpu"
+) -> tuple[np.ndarray, np.ndarray]:
+    """As balanced_kmeans, by the package k-means-constrained (Bradley, Bennett, Demiriz 2000), always on the CPU.
+
+    It assigns at the least sum of distances, not of their squares, and all n items in every round.
+    """
+    from k_means_constrained import KMeansConstrained
+
+    smallest, largest = len(vectors) // num_codes, -(-len(vectors) // num_codes)
+    model = KMeansConstrained(
+        num_codes, size_min=smallest, size_max=largest, n_init=1, max_iter=iters, random_state=seed & 0x7FFFFFFF
+    )
+    codes = torch.from_numpy(model.fit(vectors).labels_).long()
+    # Its centres may be those of another round than its codes.
+    centroids = means(torch.as_tensor(vectors), codes, num_codes)
+    return centroids.numpy(), codes.to(torch.int32).numpy()
+
+
+# By the name of sids.kmeans_backend.
+BACKENDS = {"balanced": balanced_kmeans, "k_means_constrained": library_kmeans}
+
+
 def draw(vectors: np.ndarray, most: int, seed: int) -> np.ndarray:
     if len(vectors) <= most:
         return vectors
