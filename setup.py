@@ -1,4 +1,4 @@
-"""The packages: those found by name, and the presets of config/ as genrec.presets. All else stands in pyproject.toml."""
+"""The packages: those found by name, and config/ as genrec.presets. All else stands in pyproject.toml."""
 
 from setuptools import find_namespace_packages, find_packages, setup
 

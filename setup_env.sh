@@ -77,10 +77,10 @@ allow_base() { # conda's base is shared by all that conda does: nothing goes the
 }
 
 announce_size() { # file environment
-    local torch="6.5 GB with the CUDA build of torch; GENREC_TORCH_INDEX=https://download.pytorch.org/whl/cpu makes it 2.3"
-    [[ -z "${GENREC_TORCH_INDEX:-}" ]] || torch="2.3 GB with a CPU build of torch, 6.5 with a CUDA build"
-    [[ "$(uname)" != Darwin ]] || torch="2.3 GB"
-    echo "setup: installing $1 into $2, once: up to $torch"
+    local size="6.5 GB with torch's CUDA build; GENREC_TORCH_INDEX=https://download.pytorch.org/whl/cpu makes it 2.5"
+    [[ -z "${GENREC_TORCH_INDEX:-}" ]] || size="2.5 GB with a CPU build of torch, 6.5 with a CUDA build"
+    [[ "$(uname)" != Darwin ]] || size="2.5 GB"
+    echo "setup: installing $1 into $2, once; up to $size"
 }
 
 install_torch() { # root: from the index that GENREC_TORCH_INDEX names; without it, torch comes with the rest
