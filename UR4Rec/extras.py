@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 
 EXTRAS = {"openai": "llm", "python_calamine": "excel", "PIL.Image": "images"}  # module: extra
 

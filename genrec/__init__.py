@@ -1,1 +1,3 @@
-__version__ = "0.1.0"
+"""LLM generative recommendation: from raw reviews to a language model that recommends, stage by stage."""
+
+__version__ = "0.2.0"

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from genrec.config import ROOT
+from tests import ROOT
 
 INSTRUCTIONS = {"ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "ONBUILD"}
 INSTRUCTIONS |= {"RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import genrec
-from genrec.config import ROOT
+from tests import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -91,9 +91,19 @@ def test_every_system_is_imported_from_the_wheel(unpacked, tmp_path, package):
     assert Path(said.strip()).is_relative_to(unpacked)
 
 
-def test_presets_are_read_from_the_wheel(unpacked, tmp_path):
-    code = "from importlib.resources import files; print((files('genrec.presets') / 'tiny.yaml').read_text())"
+def test_the_command_finds_its_presets_in_the_wheel(unpacked, tmp_path):
+    """All of them, by bare name, as the checkout does."""
+    inside = subprocess.run([sys.executable, "-m", "genrec", "presets"], cwd=ROOT, capture_output=True, text=True)
+    said = run_outside(unpacked, tmp_path, "-m", "genrec", "presets")
+    assert said == inside.stdout and "quickstart" in said and "datasets/toys_and_games" in said
+    code = "from genrec.presets import find_config; print(find_config('tiny').read_text())"
     assert run_outside(unpacked, tmp_path, "-c", code).strip() == (ROOT / "config/tiny.yaml").read_text().strip()
+
+
+def test_the_entry_point_is_there(unpacked, tmp_path):
+    module, function = PROJECT["scripts"]["genrec"].split(":")
+    said = run_outside(unpacked, tmp_path, "-c", f"from {module} import {function}; {function}(['--version'])")
+    assert said == f"genrec {genrec.__version__}\n"
 
 
 @pytest.mark.parametrize("script", ["main", "make_sample", "train_rqvae"])

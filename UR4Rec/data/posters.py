@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from UR4Rec.extras import import_extra
 
 

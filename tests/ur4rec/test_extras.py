@@ -5,8 +5,8 @@ import tomllib
 
 import pytest
 
-from genrec.artifacts import ArtifactError
-from genrec.config import ROOT
+from genrec.errors import ArtifactError
+from tests import ROOT
 from UR4Rec.data.batches import read_image
 from UR4Rec.data.dataset_loader import EXCEL, read_sheet
 from UR4Rec.data.posters import open_image
