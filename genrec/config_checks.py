@@ -15,6 +15,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from genrec.config import (
+    Analysis,
     Config,
     Data,
     Evaluation,
@@ -81,6 +82,7 @@ def check_together(config: Config) -> Faults:
     yield from check_rl(config.rl)
     yield from check_evaluate(config.evaluation, config.sft)
     yield from check_sequential(config.sequential)
+    yield from check_analysis(config.analysis)
 
 
 def check_data(data: Data) -> Faults:
@@ -144,6 +146,11 @@ def check_sequential(sequential: Sequential) -> Faults:
     yield from multiple("sequential.hidden_size", sequential.hidden_size, "sequential.num_heads", sequential.num_heads)
     if sequential.rdrop and not sequential.dropout:
         yield f"sequential.rdrop {sequential.rdrop} compares two passes under other dropout; sequential.dropout is 0"
+
+
+def check_analysis(analysis: Analysis) -> Faults:
+    if Path(analysis.model).name in ("", "..") or analysis.model.rstrip("/").endswith("/."):
+        yield f"analysis.model '{analysis.model}' names no model; give a row of the table, or a directory by its name"
 
 
 # What several sections must hold to
