@@ -113,6 +113,11 @@ class Sids(Section):
         "items with equal codes: reassign gives some their next best, extra_level adds a level, keep leaves them",
     )
     kmeans_iters: int = knob(50, "rounds of k-means a level, at most", ge=1)
+    kmeans_backend: Literal["balanced", "k_means_constrained"] = knob(
+        "balanced",
+        "who makes equal clusters for rqkmeans_constrained and the start of rqkmeans_plus: this project, or the "
+        "package k-means-constrained, on the CPU and with all items in memory",
+    )
     alpha: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = knob(
         0.0, "share of collaborative vectors (train purchases) mixed into the text; 0 text alone, auto: best on valid"
     )

@@ -24,6 +24,7 @@ from genrec.config import (
     Section,
     Sequential,
     Sft,
+    Sids,
     SidTaskName,
     TaskName,
     all_paths,
@@ -76,6 +77,7 @@ NAMED = {  # the mappings whose names are ours
 
 def check_together(config: Config) -> Faults:
     yield from check_data(config.data)
+    yield from check_sids(config.sids)
     yield from check_sft(config.sft)
     yield from check_rl(config.rl)
     yield from check_evaluate(config.evaluation, config.sft)
@@ -87,6 +89,13 @@ def check_data(data: Data) -> Faults:
     if (data.st_year, data.st_month) >= (data.ed_year, data.ed_month):
         window = f"starts {data.st_year}-{data.st_month:02d}, ends {data.ed_year}-{data.ed_month:02d}"
         yield f"data window is empty: {window}"
+
+
+def check_sids(sids: Sids) -> Faults:
+    constrained = ("rqkmeans_constrained", "rqkmeans_plus")
+    if sids.kmeans_backend != "balanced" and sids.method not in constrained:
+        reads = f"which only {' and '.join(constrained)} read"
+        yield f"sids.kmeans_backend {sids.kmeans_backend}, {reads}, would do nothing for sids.method {sids.method}"
 
 
 def check_sft(sft: Sft) -> Faults:

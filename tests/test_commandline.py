@@ -45,6 +45,11 @@ def test_own_section_is_plain_and_others_go_by_path():
         (["--sft.learning_rate", "-1"], "got -1"),
         (["--sft.batch_size", "100", "--sft.micro_batch_size", "16"], "100 is not a multiple"),
         (["--data.st_year", "2018", "--data.ed_year", "2017"], "window is empty"),
+        (["--sids.kmeans_backend", "sklearn"], "sids.kmeans_backend"),
+        (
+            ["--sids.kmeans_backend", "k_means_constrained", "--sids.method", "rqvae"],
+            "sids.kmeans_backend k_means_constrained.* rqkmeans_plus.* sids.method rqvae",
+        ),
         (["--config", "nowhere.yaml"], "no config file nowhere.yaml"),
         (["--sft.learning_rate"], "needs a value"),
         (["--sft.trainer.lerning_rate", "1"], "lerning_rate"),
