@@ -78,9 +78,10 @@ def configuration_page() -> str:
 
 def row(path: str, field: Any) -> str:
     """A line of the table: key, help, values and bounds, default, whether results depend on it."""
-    aliases = [f"`--{alias}`" for alias, key in ALIASES.items() if key == path]
-    said = field.description + (f" (also {', '.join(aliases)})" if aliases else "")
-    result = "yes" if field.json_schema_extra["result"] else "no"
+    extra = field.json_schema_extra
+    names = [*extra.get("spellings", ()), *(f"--{alias}" for alias, key in ALIASES.items() if key == path)]
+    said = field.description + (f" (also {', '.join(names)})" if names else "")
+    result = "yes" if extra["result"] else "no"
     cells = (f"`{path}`{{#{path}}}", escaped(said), values(field), default(field), result)
     return f"| {' | '.join(cells)} |"
 
