@@ -1,27 +1,24 @@
 """Every knob of the system, in one place: the schema, and what one key means for a result.
 
-`genrec.config_checks` says what must hold between keys; `genrec.commandline` reads files and flags into the schema.
+`genrec.config_checks` validates a tree of values and says what must hold between keys; `genrec.commandline` reads files
+and flags into it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from genrec.config_checks import check_together, nearest
-
-ROOT = Path(__file__).resolve().parent.parent
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
-class ConfigError(ValueError):
-    """A config file, key or flag that cannot be used; the message is for the user as it stands."""
+def knob(default: Any, help: str, *, result: bool = True, spellings: tuple[str, ...] = (), **constraints: Any) -> Any:
+    """A config field. `result=False` marks knobs of speed or display: changing one does not make an artifact stale.
 
-
-def knob(default: Any, help: str, *, result: bool = True, **constraints: Any) -> Any:
-    """A config field. `result=False` marks knobs of speed or display: changing one does not make an artifact stale."""
-    return Field(default, description=help, json_schema_extra={"result": result}, **constraints)
+    `spellings` are other names under which flags and files may give it.
+    """
+    extra = {"result": result, "spellings": list(spellings)}
+    return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
 class Section(BaseModel):
@@ -186,7 +183,6 @@ Share = Annotated[float, Field(ge=0)]
 SidTaskName = Literal["sid_to_sid", "title_history_to_sid", "title_to_sid", "description_to_sid"]
 RewardName = Literal["rule", "ranking_only", "ranking", "prefix", "semantic", "sasrec", "sasrec_text", "diversity"]
 SEQUENTIAL_REWARDS = ("sasrec", "sasrec_text")  # the model of that name is asked
-STAGE_OF_REWARD = {"semantic": "embeddings"} | dict.fromkeys(SEQUENTIAL_REWARDS, "sequential")  # read beside data, sids
 
 
 class Sft(Section):
@@ -228,7 +224,7 @@ class Sft(Section):
         "text",
         "new SID rows: text, the mean title embedding of the code's items; codebooks, the quantizer's; or random",
     )
-    normalisation: Literal["vocab", "trie"] = knob(
+    normalization: Literal["vocab", "trie"] = knob(
         "vocab", "loss of SID tokens: softmax over all tokens (vocab) or the legal children (trie, as evaluate's then)"
     )
     rdrop: float = knob(
@@ -261,9 +257,12 @@ class Rl(Section):
     )
     sample_train: bool = knob(False, "train on sample_size of these prompts, drawn by seed")
     sample_size: int = knob(10000, "how many; all where there are fewer", ge=1)
-    num_train_epochs: float = knob(1, "passes over the prompts", gt=0)
-    train_batch_size: int = knob(
-        256, "completions an optimizer step over all processes: prompts x num_generations", ge=2
+    num_epochs: float = knob(1, "passes over the prompts", spellings=("num_train_epochs",), gt=0)
+    batch_size: int = knob(
+        256,
+        "completions an optimizer step over all processes: prompts x num_generations",
+        spellings=("train_batch_size",),
+        ge=2,
     )
     micro_batch_size: int = knob(256, "completions a forward pass, at most; groups stay whole", ge=2)
     num_generations: int = knob(16, "completions a prompt (G): one group", ge=2)
@@ -275,7 +274,7 @@ class Rl(Section):
     dynamic_sampling: bool = knob(False, "find 1.5 G candidates and keep G: the target if found, then the best others")
     add_gt: bool = knob(False, "a group without the target gets it in its last place")
     mask_all_zero: bool = knob(False, "groups whose rewards are all equal leave the loss, their KL term too")
-    normalisation: Literal["trie", "vocab"] = knob(
+    normalization: Literal["trie", "vocab"] = knob(
         "trie", "policy: softmax over the legal children or over all tokens; best the one the SFT model was taught by"
     )
     beta: float = knob(1e-3, "weight of the KL to the reference, the SFT model; 0 leaves both out", ge=0)
@@ -304,7 +303,7 @@ class Rl(Section):
     )
 
 
-class Evaluate(Section):
+class Evaluation(Section):
     """HR, NDCG and MRR of one or several models on a split, full catalogue."""
 
     models: list[
@@ -337,7 +336,7 @@ class Evaluate(Section):
     batch_size: int = knob(16, "prompts a batch", ge=1, result=False)
     exact_memory: float = knob(1.0, "GiB that a pass of exact ranking may take beside the model", gt=0, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
-    normalisation: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
+    normalization: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
     filter_seen: bool = knob(False, "language models leave out the items of the history")
     ensemble_with: Literal["sasrec", "sasrec_text"] = knob(
         "sasrec", "ensemble: whose probabilities are mixed with sft's"
@@ -357,9 +356,9 @@ class Sequential(Section):
         "sampled negative; also as a,b",
         min_length=1,
     )
-    hidden: int = knob(128, "width", ge=4)
-    blocks: int = knob(2, "transformer blocks", ge=1)
-    heads: int = knob(2, "attention heads", ge=1)
+    hidden_size: int = knob(128, "width", ge=4)
+    num_layers: int = knob(2, "transformer blocks", ge=1)
+    num_heads: int = knob(2, "attention heads", ge=1)
     dropout: float = knob(0.3, "share dropped of inputs, attention and feed-forward outputs", ge=0, lt=1)
     cosine: bool = knob(True, "sasrec scores by cosine / temperature instead of the dot product")
     temperature: float = knob(0.07, "divides the cosine", gt=0)
@@ -373,7 +372,7 @@ class Sequential(Section):
     half_life: float = knob(0.0, "share of the training period in which a target's weight halves; 0 never", ge=0)
     learning_rate: float = knob(2e-3, "AdamW peak rate, falling to 0 over the epochs along half a cosine", gt=0)
     weight_decay: float = knob(0.0, "AdamW decay", ge=0)
-    epochs: int = knob(10, "passes over the training windows; sasrec_bce needs more, 60 say", ge=1)
+    num_epochs: int = knob(10, "passes over the training windows; sasrec_bce needs more, 60 say", ge=1)
     batch_size: int = knob(128, "windows a step; a window is as long as a history", ge=1)
     early_stop: int = knob(10, "epochs without a better NDCG@10 on valid before stopping; 0 never stops", ge=0)
 
@@ -419,48 +418,19 @@ class Config(Section):
     sft: Sft = Sft()
     rl: Rl = Rl()
     sequential: Sequential = Sequential()
-    evaluate: Evaluate = Evaluate()
+    evaluation: Evaluation = Evaluation()
     analysis: Analysis = Analysis()
     iterate: Iterate = Iterate()
 
     @model_validator(mode="after")
     def analyse_the_last_row(self) -> Config:
-        self.analysis.model = self.analysis.model or self.evaluate.models[-1]
+        self.analysis.model = self.analysis.model or self.evaluation.models[-1]
         return self
 
 
-def validate(tree: dict[str, Any]) -> Config:
-    try:
-        config = Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_explain(item) for item in error.errors())) from None
-    if fault := next(check_together(config), None):
-        raise ConfigError(fault)
-    return config
-
-
-def _explain(item: dict[str, Any]) -> str:
-    """One of pydantic's errors as a sentence."""
-    path = ".".join(str(part) for part in item["loc"])
-    if item["loc"][-1] == "[key]":  # pydantic's mark of a wrong name in a mapping
-        section, key, name, _ = item["loc"]
-        kind, names = NAMED[f"{section}.{key}"]
-        return f"unknown {kind} '{name}'{nearest(name, list(names)) or '; known: ' + ', '.join(names)}"
-    if item["type"] == "extra_forbidden":
-        return f"unknown key '{path}'{nearest(path, all_paths()) or known_sections()}"
-    return f"{path}: {item['msg']} (got {item['input']!r})"
-
-
-NAMED = {  # the mappings whose names are ours
-    "sft.tasks": ("task", get_args(TaskName)),
-    "rl.tasks": ("task", get_args(SidTaskName)),
-    "rl.reward_type": ("reward", get_args(RewardName)),
-}
-
-
-def all_paths() -> list[str]:
-    """Every dotted key of the schema."""
-    return [path for path, _ in walk(Config)]
+def all_paths(schema: type[BaseModel] | None = None) -> list[str]:
+    """Every dotted key of a schema, the pipeline's where none is given."""
+    return [path for path, _ in walk(schema or Config)]
 
 
 def walk(model: type[BaseModel], prefix: str = "") -> list[tuple[str, Any]]:
@@ -474,8 +444,31 @@ def walk(model: type[BaseModel], prefix: str = "") -> list[tuple[str, Any]]:
     return leaves
 
 
+def other_spellings(model: type[BaseModel]) -> dict[str, str]:
+    """{other spelling: name} of a section's own fields."""
+    return {
+        spelling: name
+        for name, field in model.model_fields.items()
+        for spelling in (field.json_schema_extra or {}).get("spellings", ())
+    }
+
+
+def value_at(config: Section, path: str) -> Any:
+    """The value of one dotted key."""
+    value: Any = config
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
 def known_sections() -> str:
     return f"; known sections: {', '.join(Config.model_fields)}"
+
+
+def result_keys(section: str) -> tuple[str, ...]:
+    """Dotted keys of a section that its artifact depends on."""
+    fields = Config.model_fields[section].annotation.model_fields
+    return tuple(f"{section}.{name}" for name, field in fields.items() if field.json_schema_extra["result"])
 
 
 def result_knobs(section: Section) -> dict[str, Any]:

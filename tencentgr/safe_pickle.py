@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError, first_line
+from genrec.errors import ArtifactError, first_line
 
 PLAIN_KINDS = "biufSU"  # bool, int, unsigned, float, bytes, str; no objects
 ARRAY = "numpy.ndarray"  # stands for the class, which a pickle may name but not call

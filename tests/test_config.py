@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from genrec.commandline import help_text, parse_strict, presets
-from genrec.config import ROOT, ConfigError, TaskName, all_paths
+from genrec.config import TaskName, all_paths
 from genrec.config_checks import RL_OWNERS, SFT_OWNERS
 from genrec.data.tasks import TASKS
+from genrec.errors import ConfigError
+from tests import ROOT
 
 SCRIPTS = sorted(
     str(path.relative_to(ROOT))
@@ -106,7 +108,7 @@ def test_the_reference_run_is_the_seeds():
     assert config.embeddings.plm_checkpoint == "BAAI/bge-small-en-v1.5" and config.sids.method == "rqkmeans_plus"
     sft = config.sft
     assert (sft.num_epochs, sft.batch_size, sft.micro_batch_size) == (3, 128, 16)
-    assert (sft.learning_rate, sft.cutoff_len, config.evaluate.num_beams) == (5e-4, 256, 50)
+    assert (sft.learning_rate, sft.cutoff_len, config.evaluation.num_beams) == (5e-4, 256, 50)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

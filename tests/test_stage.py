@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from genrec import stage
-from genrec.artifacts import ArtifactError, read_manifest
+from genrec.artifacts import read_manifest
 from genrec.commandline import parse_strict
-from genrec.config import ROOT
+from genrec.errors import ArtifactError, reason_unwritable
+from tests import ROOT
 
 
 def command(tmp_path, *flags):
@@ -187,7 +188,7 @@ def test_an_unwritable_run_directory_is_one_line(tmp_path):
     ],
 )
 def test_what_keeps_a_stage_from_writing(error, said):
-    assert stage.unwritable(error) == said
+    assert reason_unwritable(error) == said
 
 
 def test_what_is_given_under_a_stages_name_stands_in_for_that_stage(tmp_path, capsys):

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from genrec.artifacts import ArtifactError
 from genrec.data.sequences import SPLITS, Examples, Sequences, examples
 from genrec.data.splits import leave_one_out
+from genrec.errors import ArtifactError
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
 from UR4Rec.data.posters import open_image
 

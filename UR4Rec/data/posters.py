@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 
 
 def posters_by_id(directory: Path) -> dict[int, Path]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from genrec.commandline import parse_strict
-from genrec.config import ConfigError
 from genrec.data.profile import COMPANIONS, commonest, make_profile
+from genrec.errors import ConfigError
 from tests.small_shop import small_shop
 
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from genrec.artifacts import ArtifactError
 from genrec.commandline import parse_strict
-from genrec.config import ConfigError
+from genrec.errors import ArtifactError, ConfigError
 from genrec.models import adapters
 from genrec.models.adapters import attach, merged, moved, quantization
 from genrec.models.beam import beam_search

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genrec import sids
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from tests.rq.conftest import NUM_ITEMS, SMALL, Run, shop_vectors
 
 METHODS = ["rqkmeans", "rqkmeans_constrained", "rqvae", "rqkmeans_plus"]

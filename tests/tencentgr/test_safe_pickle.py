@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from tencentgr import safe_pickle
 
 PLAIN = {
