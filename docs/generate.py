@@ -1,6 +1,7 @@
 """Pages that are made when the site is built, a hook of mkdocs: every key, every module, and the papers of the root.
 
 reference/configuration.md      every key of the configuration, from the schema
+reference/flags.md              the flags of commands that have a schema of their own
 reference/python.md             the list of public modules, with a page each under reference/python/
 project/*.md                    CONTRIBUTING.md and CHANGELOG.md, as they lie in the root
 """
@@ -15,7 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import TypeAdapter
 
 from genrec.commandline import ALIASES
-from genrec.config import Config, walk
+from genrec.config import Config, Section, walk
+from genrec.stages.advise import Advice
+from genrec.stages.compare import Comparison
+from genrec.stages.run import Pipeline
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("genrec", "tencentgr", "UR4Rec")
 PAPERS = {"project/contributing.md": "CONTRIBUTING.md", "project/changelog.md": "CHANGELOG.md"}
-CONFIGURATION, PYTHON = "reference/configuration.md", "reference/python.md"
+CONFIGURATION, FLAGS, PYTHON = "reference/configuration.md", "reference/flags.md", "reference/python.md"
+# Commands that do not take the configuration's keys, or not only: the schema of their own flags.
+OWN_FLAGS: dict[str, type[Section]] = {"genrec run": Pipeline, "genrec advise": Advice, "genrec compare": Comparison}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -46,7 +52,7 @@ def generated_pages() -> dict[str, str]:
     """address below docs/ -> Markdown."""
     papers = {address: paper(name) for address, name in PAPERS.items()}
     modules = {module_page(name): f"# {name}\n\n::: {name}\n" for name in public_modules()}
-    return {CONFIGURATION: configuration_page(), PYTHON: python_page(), **modules, **papers}
+    return {CONFIGURATION: configuration_page(), FLAGS: flags_page(), PYTHON: python_page(), **modules, **papers}
 
 
 def paper(name: str) -> str:
@@ -65,25 +71,47 @@ that depend on it become stale. How files and flags are laid over one another: [
 """
 
 
+FLAT = """# Flags of single commands
+
+Flags that are no keys of the configuration. `genrec run` hands all others on to every stage.
+"""
+
+
 def configuration_page() -> str:
     parts = [KEYS]
     for name, field in Config.model_fields.items():
-        section = field.annotation
-        parts.append(f"## {name}\n\n{(section.__doc__ or '').strip()}\n")
-        parts.append("| key | what | takes | default | result |\n|---|---|---|---|---|")
-        parts += [row(path, leaf) for path, leaf in walk(section, f"{name}.")]
-        parts.append("")
+        lines = [line(path, leaf, f"{{#{path}}}", in_result(leaf)) for path, leaf in walk(field.annotation, f"{name}.")]
+        parts += [heading(name, field.annotation), head("key", "what", "takes", "default", "result"), *lines, ""]
     return "\n".join(parts)
 
 
-def row(path: str, field: Any) -> str:
-    """A line of the table: key, help, values and bounds, default, whether results depend on it."""
-    extra = field.json_schema_extra
-    names = [*extra.get("spellings", ()), *(f"--{alias}" for alias, key in ALIASES.items() if key == path)]
-    said = field.description + (f" (also {', '.join(names)})" if names else "")
-    result = "yes" if extra["result"] else "no"
-    cells = (f"`{path}`{{#{path}}}", escaped(said), values(field), default(field), result)
+def flags_page() -> str:
+    parts = [FLAT]
+    for command, schema in OWN_FLAGS.items():
+        lines = [line(f"--{name}", field) for name, field in walk(schema)]
+        parts += [heading(command, schema), head("flag", "what", "takes", "default"), *lines, ""]
+    return "\n".join(parts)
+
+
+def heading(name: str, schema: type[Section]) -> str:
+    return f"## {name}\n\n{schema.__doc__.strip()}\n"
+
+
+def head(*columns: str) -> str:
+    return f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
+
+
+def line(name: str, field: Any, anchor: str = "", *more: str) -> str:
+    """Of a table: name, help, values and bounds, default, and what else there is."""
+    aliases = (f"--{alias}" for alias, key in ALIASES.items() if key == name)
+    names = [*field.json_schema_extra.get("spellings", ()), *aliases]
+    also = f" (also {', '.join(names)})" if names else ""
+    cells = (f"`{name}`{anchor}", escaped(field.description + also), values(field), default(field), *more)
     return f"| {' | '.join(cells)} |"
+
+
+def in_result(field: Any) -> str:
+    return "yes" if field.json_schema_extra["result"] else "no"
 
 
 def values(field: Any) -> str:
@@ -121,6 +149,8 @@ def bounds(schema: dict[str, Any]) -> str:
 
 def default(field: Any) -> str:
     value = field.default
+    if field.is_required():
+        return "required"
     if value in (None, ""):
         return "empty"
     if isinstance(value, Path | str):
