@@ -13,13 +13,13 @@ from pathlib import Path
 
 
 def main() -> None:
-    from genrec.stage import one_line_failures
+    from genrec.errors import exit_on_failure
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=Path, help="folder of the files, as UR4Rec/data/dataset_loader.py takes it")
     parser.add_argument("--vectors", action="store_true", help="encode the item texts, about half a minute")
     options = parser.parse_args()
-    with one_line_failures(options.data_dir or Path(".")):
+    with exit_on_failure(options.data_dir or Path(".")):
         show(options.data_dir, options.vectors)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    from genrec.stage import one_line_failures
+    from genrec.errors import exit_on_failure
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=Path, help="folder of the files, as UR4Rec/data/dataset_loader.py takes it")
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=64, help="width of both parts (default 64)")
     parser.add_argument("--device", default="cpu", help="cpu | cuda (default cpu)")
     options = parser.parse_args()
-    with one_line_failures(options.data_dir or Path(".")):
+    with exit_on_failure(options.data_dir or Path(".")):
         run(options)
 
 

@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python benchmarks/rl.py --shape 0.5b --layers 4 --prompts 2 --rounds 1
 
 `trl` is trl.GRPOTrainer with its own row-by-row log-probabilities; its rollouts are model.generate(num_beams=G) under a
-prefix-dictionary processor. `vocab` and `trie` are our trainer under the two normalisations; `vocab` computes what
+prefix-dictionary processor. `vocab` and `trie` are our trainer under the two normalizations; `vocab` computes what
 `trl` does, and how nearly is printed: answers in common, and how far the two updates are apart. Random weights, 3,686
 items of 3 x 256 codes, prompts of 113 to 128 tokens, G = 16, plain SGD, reward diversity (it leaves no group dead).
 Seconds are CPU seconds. Memory is how far the peak of the first step rises above what stood before it (model and
@@ -98,7 +98,7 @@ class Bench:
         if side == "trl":
             reward = reward_function("diversity", known, GROUP)
             return GRPOTrainer(model, reward_funcs=[reward], rollout_func=self.generate, **shared)
-        settings = Rl(num_generations=GROUP, reward_type="diversity", normalisation=side)
+        settings = Rl(num_generations=GROUP, reward_type="diversity", normalization=side)
         answers = make_answers(self.index, self.sids, model.device, GROUP)
         return GroupTrainer(model, settings=settings, answers=answers, known=known, decode=dict, **shared)
 

@@ -246,7 +246,7 @@ def recbole(asked: argparse.Namespace) -> None:
     from tencentgr.runs import config_of
 
     config = config_of(asked.run_dir)
-    config.run.seed, config.sequential.hidden = asked.seed, asked.hidden
+    config.run.seed, config.sequential.hidden_size = asked.seed, asked.hidden
     data = load_prepared(config)
     test = data.examples("test")
     mine, theirs = asked.out / "ours", asked.out / "recbole"

@@ -1,0 +1,3 @@
+"""LLM generative recommendation: from raw reviews to a language model that recommends, stage by stage."""
+
+__version__ = "0.2.0"

@@ -12,9 +12,13 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from genrec.errors import ArtifactError
+from genrec.verify import verify_files
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -48,18 +52,9 @@ BADCASE_REPORT = "badcase_report.json"
 BADCASE_PAGE = "report.html"
 VISUALIZATIONS = "visualizations"
 SUMMARY_REPORT = "summary_report.txt"
+OPTIMIZED_CONFIG = "optimized_config.json"  # what the analysis advises, an overlay
 ROUNDS = "rounds"  # of a run: one run a round of the loop, <n>/, and what came of them in rounds.{json,txt}
 ROUND_CONFIG = "config.json"  # in a round: its whole configuration
-
-
-class ArtifactError(RuntimeError):
-    """An artifact that is missing, broken, or belongs to another run; the message is for the user as it stands."""
-
-
-def first_line(error: Exception) -> str:
-    """What a library's error says, short enough to be quoted in one of ours."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
 
 
 @dataclass(frozen=True)
@@ -95,14 +90,12 @@ def read_manifest(directory: Path) -> Manifest | None:
     return manifest
 
 
-def require(directory: Path, script: str) -> Manifest:
-    """The manifest of an artifact that a stage needs, or an error that names the script to run first."""
+def require(directory: Path, command: str) -> Manifest:
+    """The manifest of an artifact that a stage needs, or an error that names the command to run first."""
     manifest = read_manifest(directory)
     if manifest is None:
-        raise ArtifactError(f"{directory} is not there yet; run first: python {script}")
-    missing = [name for name in manifest.files if not (directory / name).exists()]
-    if missing:
-        raise ArtifactError(f"{directory} lacks {missing[0]}, which its manifest lists; run: python {script} --clean")
+        raise ArtifactError(f"{directory} is not there yet; run first: {command}")
+    verify_files(directory, manifest.files, command)
     return manifest
 
 
@@ -156,6 +149,30 @@ def directory_fingerprint(directory: Path) -> str:
     return manifest.fingerprint if manifest else fingerprint_of(describe_files(directory))
 
 
+def share_by_umask(directory: Path) -> None:
+    """Every file as readable as the umask says; some libraries write theirs for the owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in directory.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o666 & ~umask)
+
+
+def flush(directory: Path) -> None:
+    """Hand every file of a directory to the disk, so that a rename after it publishes whole files only."""
+    for path in [*directory.rglob("*"), directory]:
+        flush_directory(path)
+
+
+def flush_directory(path: Path) -> None:
+    """Hand one directory's entries, or one file's content, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
@@ -179,6 +196,14 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     beside = path.with_name(path.name + ".tmp")
     with beside.open("wb") as file:
         np.savez_compressed(file, **arrays)
+    os.replace(beside, path)
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """npy, whole or not there. Given a real file, numpy writes past Python and a full disk loses its error number."""
+    beside = path.with_name(path.name + ".tmp")
+    with beside.open("wb") as file:
+        np.save(SimpleNamespace(write=file.write), array)
     os.replace(beside, path)
 
 

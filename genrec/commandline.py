@@ -1,35 +1,79 @@
-"""Command line and preset files -> Config: files merge left to right, then flags; unknown keys fail at once.
+"""The one command line: preset files, environment and flags -> a checked configuration, and where each value came from.
 
-A preset may open with `extends: other.yaml`. A stage script takes the keys of its own section as plain flags
-(`--learning_rate 3e-4`) and all others by path (`--data.dataset Office_Products`); the pipeline takes paths only.
+Layers, later ones win: defaults, `--config` files left to right, the environment, flags. A program takes the keys of
+its own section as plain flags (`--learning_rate 3e-4`) and all others by path (`--data.dataset Office_Products`); a
+program without sections takes plain flags only. Unknown keys fail at once, with the nearest name.
+
+    --switch     or --switch True / --no-switch     a boolean
+    --names a b  or --names a,b / --names "[a, b]"   a list
 """
 
 from __future__ import annotations
 
+import copy
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
+from pydantic import BaseModel
 
-from genrec.config import ROOT, Config, ConfigError, all_paths, known_sections, validate, walk
-from genrec.config_checks import nearest
+from genrec.config import Config, Section, known_sections, other_spellings, walk
+from genrec.config_checks import explain_errors, validate
+from genrec.errors import ConfigError, exit_on_usage_error, suggest
+from genrec.help_text import help_text, show_config
+from genrec.places import from_home
+from genrec.presets import Layer, PlainLoader, Tree, find_config, has_path, is_float, load_layers, merge, set_path
 
-FOR_LAUNCHERS = {"accelerate", "zero2_opt.yaml"}  # of config/: what accelerate and DeepSpeed read
-DEFAULT_CONFIG = ROOT / "config" / "0.5b.yaml"
+DEFAULT_PRESET = "0.5b"
+TRUTHS = ("true", "false", "yes", "no", "on", "off", "auto", "1", "0")
+LAUNCHER_FLAGS = ("--local-rank", "--local_rank")  # torch.distributed.launch adds it; LOCAL_RANK says the same
 
 
 class Command(NamedTuple):
-    """What a command line says: the config, and what to do about this one call."""
+    """What a command line says: the configuration, what to do about this one call, and where values came from."""
 
-    config: Config
-    clean: bool
-    dry_run: bool
+    config: Any  # of the program's schema
+    clean: bool = False
+    dry_run: bool = False
+    origins: Mapping[str, str] = {}  # key -> the file, variable or flag that set it; defaults are not in it
 
 
-# Spellings of seed commands for keys that live elsewhere under one name.
+@dataclass(frozen=True)
+class Program:
+    """One command: the schema it is read into, and how it is spelled."""
+
+    name: str  # as it is called: "genrec sft"
+    doc: str
+    schema: type[Section]
+    check: Callable[[Tree], Any]  # a tree -> a checked object of the schema, or ConfigError
+    section: str = ""  # whose keys are plain flags; without one the schema's own keys are
+    aliases: Mapping[str, str] = field(default_factory=dict)  # flag -> key, where the name alone does not tell
+    environment: Callable[[Tree], Mapping[str, tuple[str, ...]]] = (
+        lambda tree: {}
+    )  # key -> variables, the first set one
+    headings: bool = False  # of files: sections are headings only, their keys are the flags' names
+    default_preset: str = ""
+    switches: tuple[str, ...] = ("clean", "dry-run")
+    also: type[Section] | None = None  # flags of the program that go nowhere else, for its help
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Every dotted key of the schema and its field."""
+        return dict(walk(self.schema))
+
+    @property
+    def own(self) -> type[BaseModel]:
+        """The part of the schema whose keys are plain flags."""
+        return self.schema.model_fields[self.section].annotation if self.section else self.schema
+
+
+# Flags of known commands for keys of other sections; other names of a key in its own section stand in the schema.
 ALIASES = {
     "category": "data.dataset",
     "dataset": "data.dataset",
@@ -38,222 +82,279 @@ ALIASES = {
 }
 
 
-def parse(argv: list[str] | None = None, section: str | None = None, doc: str = "") -> Command:
-    """Command line -> Command; prints help or one clear line and exits (0 / 2) where there is nothing to run."""
+def stage_program(name: str, doc: str, section: str = "") -> Program:
+    """A command over the whole configuration of the pipeline."""
+    return Program(name, doc, Config, validate, section, ALIASES, default_preset=DEFAULT_PRESET)
+
+
+def options_program(name: str, doc: str, schema: type[Section], **rest: Any) -> Program:
+    """A command over a flat schema of its own."""
+    rest.setdefault("switches", ())
+    return Program(name, doc, schema, checker(schema), **rest)
+
+
+def checker(schema: type[Section]) -> Callable[[Tree], Any]:
+    def check(tree: Tree) -> Any:
+        with explain_errors(schema):
+            return schema.model_validate(tree)
+
+    return check
+
+
+def parse(program: Program, argv: list[str] | None = None) -> Command:
+    """Command line -> Command; prints help, the configuration, or one clear line, and exits where nothing is to run."""
     argv = sys.argv[1:] if argv is None else argv
-    if "--help" in argv or "-h" in argv:
-        print(help_text(section, doc))
-        raise SystemExit(0)
-    with usage_errors():
-        return parse_strict(argv, section)
+    with exit_on_usage_error():
+        if "--help" in argv or "-h" in argv:
+            print(help_text(program, *resolve_for_help(program, argv)))
+            raise SystemExit(0)
+        command = parse_strict(program, [word for word in argv if word != "--show-config"])
+        if "--show-config" in argv:
+            print(show_config(command))
+            raise SystemExit(0)
+        return command
 
 
-@contextmanager
-def usage_errors() -> Iterator[None]:
-    """Within: a command line that cannot be used ends the program in one line, with exit 2."""
-    try:
-        yield
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+def parse_strict(program: Program, argv: list[str]) -> Command:
+    """The same, with ConfigError in place of an exit."""
+    words = read_words(program, argv)
+    layers = [*file_layers(program, words.files), Layer("", words.tree)]
+    environment = environment_layer(program, layers)
+    layers.insert(-1, environment)
+    merged: Tree = {}
+    for layer in layers:
+        merge(merged, copy.deepcopy(layer.tree))
+    config = program.check(merged)
+    origins = origins_of(program, layers, words.flags)
+    return Command(start_from_home(config, origins), "clean" in words.switches, "dry-run" in words.switches, origins)
 
 
-def parse_strict(argv: list[str], section: str | None = None) -> Command:
-    files, flags, switches = split_argv(argv, section)
-    merged: dict[str, Any] = {}
-    for file in files or [DEFAULT_CONFIG]:
-        merge(merged, load_yaml(Path(file)))
-    for path, value in flags:
-        set_path(merged, path, value)
-    return Command(validate(merged), "clean" in switches, "dry-run" in switches)
+def resolve_for_help(program: Program, argv: list[str]) -> tuple[Any, Mapping[str, str]]:
+    """The values that the files of this call give, to be shown beside the defaults; flags are left out."""
+    files = [value for flag, value in zip(argv, argv[1:], strict=False) if flag == "--config"]
+    files += [word.partition("=")[2] for word in argv if word.startswith("--config=")]
+    if not files:
+        return None, {}
+    command = parse_strict(program, [word for file in files for word in ("--config", file)])
+    return command.config, command.origins
 
 
-def split_argv(argv: list[str], section: str | None) -> tuple[list[str], list[tuple[str, Any]], set[str]]:
-    """`--config F`, `--a.b V`, `--a.b=V`, `--clean`, `--dry-run` -> files, (path, value) pairs, switches."""
-    files, flags, switches = [], [], set()
-    rest = list(argv)
+def split_words(program: Program, argv: list[str]) -> tuple[list[str], list[str]]:
+    """(the words that are flags of `program`, with their values; all others), each in order."""
+    own, others, rest = [], [], deque(argv)
     while rest:
-        word = rest.pop(0)
+        word = rest.popleft()
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or (key := plain_or_dotted(program, name.replace("-", "_"))) not in program.keys:
+            others.append(word)
+            continue
+        before = list(rest)
+        if equals:
+            rest.appendleft(value)
+        read_value(program.keys[key], name, rest, bool(equals))
+        own += [word, *before[: len(before) - len(rest)]]
+    return own, others
+
+
+class Words(NamedTuple):
+    """A command line, read."""
+
+    files: list[str]
+    tree: Tree  # what the flags set
+    flags: dict[str, str]  # key -> the flag that set it
+    switches: set[str]
+
+
+def read_words(program: Program, argv: list[str]) -> Words:
+    words = Words([], {}, {}, set())
+    rest = deque(word for word in argv if not word.startswith(LAUNCHER_FLAGS))
+    while rest:
+        word = rest.popleft()
         if not word.startswith("--"):
             raise ConfigError(f"expected a flag that starts with --, found '{word}'")
         name, equals, value = word[2:].partition("=")
-        if name in ("clean", "dry-run"):
-            switches.add(name)
+        if name.replace("_", "-") in program.switches:
+            words.switches.add(name.replace("_", "-"))
             continue
-        if not equals:
-            if not rest:
-                raise ConfigError(f"--{name} needs a value")
-            value = rest.pop(0)
+        if equals:
+            rest.appendleft(value)
         if name == "config":
-            files.append(value)
-        else:
-            path = full_path(name, section)
-            flags.append((path, value if takes_text(path) else yaml_value(value)))
-    return files, flags, switches
+            words.files.append(next_value(name, rest, bool(equals)))
+            continue
+        path, negated = key_of(program, name)
+        value = False if negated else read_value(program.keys.get(path), name, rest, bool(equals))
+        set_path(words.tree, path, value)
+        words.flags[path] = f"--{name}"
+    return words
 
 
-def full_path(name: str, section: str | None) -> str:
-    """The path of a flag: a key of the script's own section, a path from the top, or a seed spelling."""
-    own = Config.model_fields[section].annotation.model_fields if section else {}
-    first = name.partition(".")[0]
-    if first in own:
-        return f"{section}.{name}"
-    if "." in name:
-        return name
-    if name in ALIASES:
-        return ALIASES[name]
-    raise ConfigError(f"unknown flag --{name}{nearest(name, [*own, *all_paths()]) or known_sections()}")
+def key_of(program: Program, name: str) -> tuple[str, bool]:
+    """The dotted key of a flag, and whether the flag is its `--no-` form."""
+    for spelled in dict.fromkeys((name, name.replace("-", "_"))):
+        if (key := plain_or_dotted(program, spelled)) is not None:
+            return key, False
+    for negation in ("no-", "no_"):
+        positive = name.removeprefix(negation).replace("-", "_")
+        if name.startswith(negation) and (key := plain_or_dotted(program, positive)) in program.keys:
+            if program.keys[key].annotation is bool:
+                return key, True
+    own = program.own.model_fields
+    sections = known_sections() if program.section or program.schema is Config else "; --help lists all"
+    near = suggest(f"--{name}", [f"--{known}" for known in (*own, *program.keys, "config", *program.switches)])
+    raise ConfigError(f"unknown flag --{name}{near or sections}")
 
 
-def takes_text(path: str) -> bool:
+def plain_or_dotted(program: Program, name: str) -> str | None:
+    """A key of the program's own section, a key by its path, or another spelling of one; None where it is neither."""
+    first, dot, below = name.partition(".")
+    own = program.own.model_fields
+    first = other_spellings(program.own).get(first, first)
+    if first in own and (program.section or program.schema is not Config):
+        plain = first + dot + below
+        return f"{program.section}.{plain}" if program.section else plain
+    if name in program.aliases:
+        return program.aliases[name]
+    return rename_path(program.schema, name) if dot else None
+
+
+def rename_path(schema: type[BaseModel], path: str) -> str:
+    """A dotted path with other spellings replaced by the schema's own."""
+    first, dot, below = path.partition(".")
+    first = other_spellings(schema).get(first, first)
+    kind = schema.model_fields[first].annotation if first in schema.model_fields else None
+    if dot and isinstance(kind, type) and issubclass(kind, BaseModel):
+        below = rename_path(kind, below)
+    return first + dot + below
+
+
+# Values
+
+
+def next_value(name: str, rest: deque[str], given: bool = False) -> str:
+    """The word after a flag; `given` where it was written `--flag=value`, and may be anything."""
+    if not rest:
+        raise ConfigError(f"--{name} needs a value")
+    if rest[0].startswith("--") and not given:
+        raise ConfigError(f"--{name} needs a value, found the flag {rest[0]}")
+    return rest.popleft()
+
+
+def read_value(key: Any, name: str, rest: deque[str], given: bool) -> Any:
+    """The value of one flag, as many words as its kind takes; what follows is left."""
+    kind = strip_none(key.annotation) if key else None
+    if kind is bool or is_bool_or_name(kind):
+        takes_word = given or (rest and rest[0].lower() in TRUTHS)
+        return yaml_value(rest.popleft()) if takes_word else True
+    if get_origin(kind) is list:
+        return read_list(kind, name, rest, given)
+    text = next_value(name, rest, given)
+    return text if takes_text(kind) else yaml_value(text)
+
+
+def read_list(kind: Any, name: str, rest: deque[str], given: bool) -> Any:
+    """Words up to the next flag; one word may hold several, `a,b` or `[a, b]`."""
+    words = [rest.popleft()] if given else list(take_words(rest))
+    if not words and not given:
+        return []
+    if words[0].startswith("["):
+        return yaml_value(" ".join(words))
+    parts = [part.strip() for word in words for part in word.split(",")]
+    element = get_args(kind)[0]
+    return [part if takes_text(element) or get_origin(element) is Literal else yaml_value(part) for part in parts]
+
+
+def take_words(rest: deque[str]) -> Iterator[str]:
+    while rest and not rest[0].startswith("--"):
+        yield rest.popleft()
+
+
+def strip_none(kind: Any) -> Any:
+    """`X | None` -> X; any other union is left."""
+    if get_origin(kind) in (Union, UnionType):
+        kinds = [part for part in get_args(kind) if part is not type(None)]
+        return kinds[0] if len(kinds) == 1 else kind
+    return kind
+
+
+def is_bool_or_name(kind: Any) -> bool:
+    """`bool | Literal["auto"]`."""
+    return get_origin(kind) in (Union, UnionType) and bool in get_args(kind)
+
+
+def takes_text(kind: Any) -> bool:
     """Whether a key is a plain string or a path, so that its flag is taken as it stands ("run #1", "2018")."""
-    field = dict(walk(Config)).get(path)
-    kinds = {field.annotation, *get_args(field.annotation)} if field else set()
-    return bool(kinds & {str, Path}) and kinds <= {str, Path, type(None), *([field.annotation] if field else [])}
+    return kind in (str, Path)
 
 
 def yaml_value(text: str) -> Any:
     """A flag's text read as YAML, so that `True`, `3e-4`, `[a, b]` mean what they mean in a file."""
     try:
-        return float(text) if _is_float(text) else yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"'{text}' is not a YAML value: {error.__class__.__name__}") from None
+        return float(text) if is_float(text) else yaml.load(text, Loader=PlainLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"'{text[:80]}' is not a YAML value: {error.__class__.__name__}") from None
 
 
-def _is_float(text: str) -> bool:
-    """YAML 1.1 reads 3e-4 as a string; a number is a number here."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "e" in text.lower() and text.lower() not in ("nan", "inf")
+# Layers
 
 
-def load_yaml(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A config file with what it extends beneath it (`extends` is relative to the file)."""
-    if path.resolve() in below:
-        raise ConfigError(f"{path} extends itself, by way of {', '.join(str(file) for file in below)}")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=NoRepeats) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"no config file {path}; presets: {', '.join(presets())}") from None
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold sections (run:, data:, ...), found {type(content).__name__}")
-    content = _numbers(content)
-    base = content.pop("extends", None)
-    if base is None:
-        return content
-    if not isinstance(base, str):
-        raise ConfigError(f"{path}: extends must name one file, found {base!r}")
-    return merge(load_yaml(path.parent / base, (*below, path.resolve())), content)
+def file_layers(program: Program, files: list[str]) -> list[Layer]:
+    names = files or ([program.default_preset] if program.default_preset else [])
+    layers = [layer for name in names for layer in load_layers(find_config(name))]
+    return [Layer(layer.origin, own_spelling(program, layer)) for layer in layers]
 
 
-class NoRepeats(yaml.SafeLoader):
-    """YAML in which a key may stand once; PyYAML would drop the first in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.YAMLError(f"'{key.value}' stands twice, line {key.start_mark.line + 1}")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+def own_spelling(program: Program, layer: Layer) -> Tree:
+    """A file's tree in the schema's own spelling, without headings where these mean nothing."""
+    tree = layer.tree
+    if program.headings:
+        tree = {}
+        for name, value in layer.tree.items():
+            tree |= value if isinstance(value, dict) else {name: value}
+    return rename_keys(program.schema, tree)
 
 
-def _numbers(value: Any) -> Any:
-    """The same tree with `5e-4` read as a number in files too."""
-    if isinstance(value, dict):
-        return {key: _numbers(child) for key, child in value.items()}
-    return float(value) if isinstance(value, str) and _is_float(value) else value
+def rename_keys(schema: type[BaseModel], tree: Tree) -> Tree:
+    spellings = other_spellings(schema)
+    renamed = {}
+    for key, value in tree.items():
+        name = spellings.get(key, key)
+        kind = schema.model_fields[name].annotation if name in schema.model_fields else None
+        nested = isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel)
+        renamed[name] = rename_keys(kind, value) if nested else value
+    return renamed
 
 
-def presets() -> list[str]:
-    files = (path.relative_to(ROOT) for path in (ROOT / "config").rglob("*.yaml"))
-    return sorted(str(path) for path in files if not FOR_LAUNCHERS & set(path.parts))
+def environment_layer(program: Program, layers: list[Layer]) -> Layer:
+    """What the environment sets, by the variables that the program reads under the values known so far."""
+    known: Tree = {}
+    for layer in layers:
+        merge(known, copy.deepcopy(layer.tree))
+    tree: Tree = {}
+    for key, variables in program.environment(known).items():
+        value = next((os.environ[name] for name in variables if os.environ.get(name)), None)
+        if value is not None:
+            set_path(tree, key, value)
+    return Layer("environment", tree)
 
 
-# Keys whose value is a free mapping: an overlay replaces a mixture of tasks or rewards, but adds to trainer arguments.
-REPLACED_WHOLE = {"tasks", "reward_type"}
+def origins_of(program: Program, layers: list[Layer], flags: dict[str, str]) -> dict[str, str]:
+    """key -> what set it, of every key that something set."""
+    origins = {}
+    for key in program.keys:
+        setters = [layer.origin for layer in layers if has_path(layer.tree, key)]
+        by_flag = next((flag for path, flag in flags.items() if path == key or path.startswith(f"{key}.")), "")
+        if by_flag or setters:
+            origins[key] = by_flag or setters[-1]
+    return origins
 
 
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`, in place: mappings merge key by key, everything else is replaced."""
-    for key, value in over.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict) and key not in REPLACED_WHOLE:
-            merge(base[key], value)
-        else:
-            base[key] = value
-    return base
-
-
-def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    for name in parents:
-        tree = tree.setdefault(name, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"--{path}: '{name}' is a value, not a section")
-    tree[last] = value
-
-
-def help_text(section: str | None, doc: str) -> str:
-    lines = [doc.strip(), ""] if doc else []
-    preset = DEFAULT_CONFIG.relative_to(ROOT)
-    lines += ["Options of every script:"]
-    lines += _rows(
-        [
-            ("--config FILE", f"preset, repeatable, later ones win; without any {preset}. Else the defaults below"),
-            ("--dry-run", "say what would be done and why"),
-            ("--clean", "throw away what this stage wrote before and start anew"),
-        ]
-    )
-    shown = [section, "run"] if section else list(Config.model_fields)
-    for name in shown:
-        model = Config.model_fields[name].annotation
-        lines += ["", f"{name}: {model.__doc__.strip() if model.__doc__ else ''}"]
-        prefix = "--" if name == section else f"--{name}."
-        lines += _rows([(f"{prefix}{path}", _describe(field)) for path, field in walk(model)])
-    if section:
-        others = ", ".join(f"--{name}.*" for name in Config.model_fields if name not in shown)
-        own = Config.model_fields[section].annotation.model_fields
-        short = ", ".join(f"--{name} is --{path}" for name, path in ALIASES.items() if name not in own)
-        lines += ["", f"Other sections by path: {others}", f"Short: {short}", f"Presets: {', '.join(presets())}"]
-    return "\n".join(lines)
-
-
-def _describe(field: Any) -> str:
-    """What a knob is for, the names it takes, and its default."""
-    names, default = names_of(field.annotation), field.default
-    default = ",".join(default) if names and isinstance(default, list) else default
-    shown = "empty" if default in (None, "") else default
-    return f"{field.description} ({' | '.join(names)}{'; ' if names else ''}default {shown})"
-
-
-def names_of(kind: Any) -> tuple[str, ...]:
-    """The names that a knob takes, or a list or mapping of them; () where it takes numbers or free text."""
-    if get_origin(kind) in (list, dict):
-        return names_of(get_args(kind)[0])
-    return get_args(kind) if get_origin(kind) is Literal else ()
-
-
-def _rows(rows: list[tuple[str, str]]) -> list[str]:
-    width = max(len(left) for left, _ in rows) + 2
-    return [f"  {left:<{width}}{right}" for left, right in rows]
-
-
-def value_at(config: Config, path: str) -> Any:
-    """The value of one dotted key, for shell scripts."""
-    value: Any = config
-    for name in path.split("."):
-        value = getattr(value, name)
-    return value
-
-
-if __name__ == "__main__":
-    # python -m genrec.commandline [KEY] [flags]: check a configuration; print it resolved, or one key of it
-    asked = [word for word in sys.argv[1:2] if not word.startswith("--")]
-    resolved = parse(sys.argv[1 + len(asked) :]).config
-    print(value_at(resolved, asked[0]) if asked else yaml.safe_dump(resolved.model_dump(mode="json"), sort_keys=False))
+def start_from_home(config: Any, origins: Mapping[str, str], prefix: str = "") -> Any:
+    """Relative paths of presets and defaults start from the checkout where its own scripts are called; flags do not."""
+    moved: Tree = {}
+    for name in type(config).model_fields:
+        value, key = getattr(config, name), f"{prefix}{name}"
+        if isinstance(value, BaseModel):
+            moved[name] = start_from_home(value, origins, f"{key}.")
+        elif isinstance(value, Path) and not origins.get(key, "").startswith("--"):
+            moved[name] = from_home(value)
+    return config.model_copy(update=moved)

@@ -1,35 +1,103 @@
-"""What must hold between the keys of a configuration. A check yields a sentence a fault, with both values.
+"""A tree of values -> a checked configuration. A check yields a sentence a fault, with both values.
 
-The schema, genrec/config.py, knows each key by itself (kind, bounds, names) and raises the first fault found here.
+The schema, genrec/config.py, knows each key by itself (kind, bounds, names); what must hold between keys stands here.
 """
 
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib.util
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
-if TYPE_CHECKING:
-    from genrec.config import Config, Data, Evaluate, Rl, Sequential, Sft
+from pydantic import ValidationError
+
+from genrec.config import (
+    Analysis,
+    Config,
+    Data,
+    Evaluation,
+    RewardName,
+    Rl,
+    Section,
+    Sequential,
+    Sft,
+    Sids,
+    SidTaskName,
+    TaskName,
+    all_paths,
+    known_sections,
+)
+from genrec.errors import ConfigError, suggest
 
 Faults = Iterator[str]
+
+SMALLEST_SHARE = 1e-4  # of a task's rows
+
+
+def validate(tree: dict[str, Any]) -> Config:
+    """A tree of sections and keys -> the pipeline's configuration, or ConfigError with every fault of its keys."""
+    with explain_errors(Config):
+        config = Config.model_validate(tree)
+    if fault := next(check_together(config), None):
+        raise ConfigError(fault)
+    return config
+
+
+@contextmanager
+def explain_errors(schema: type[Section]) -> Iterator[None]:
+    """Within: pydantic's errors become one ConfigError in the user's words."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ConfigError("; ".join(explain(item, schema) for item in error.errors())) from None
+
+
+def explain(item: Any, schema: type[Section]) -> str:
+    """One of pydantic's errors as a sentence."""
+    path = ".".join(str(part) for part in item["loc"])
+    if item["loc"] and item["loc"][-1] == "[key]":  # pydantic's mark of a wrong name in a mapping
+        section, key, name, _ = item["loc"]
+        kind, names = NAMED[f"{section}.{key}"]
+        return f"unknown {kind} '{name}'{suggest(name, list(names)) or '; known: ' + ', '.join(names)}"
+    if item["type"] == "missing":
+        return f"--{path} is required"
+    if item["type"] == "extra_forbidden":
+        others = known_sections() if schema is Config else "; --help lists all"
+        return f"unknown key '{path}'{suggest(path, all_paths(schema)) or others}"
+    return f"{path}: {item['msg']} (got {item['input']!r})"
+
+
+NAMED = {  # the mappings whose names are ours
+    "sft.tasks": ("task", get_args(TaskName)),
+    "rl.tasks": ("task", get_args(SidTaskName)),
+    "rl.reward_type": ("reward", get_args(RewardName)),
+}
 
 
 def check_together(config: Config) -> Faults:
     yield from check_data(config.data)
+    yield from check_sids(config.sids)
     yield from check_sft(config.sft)
     yield from check_rl(config.rl)
-    yield from check_evaluate(config.evaluate, config.sft)
+    yield from check_evaluate(config.evaluation, config.sft)
     yield from check_sequential(config.sequential)
+    yield from check_analysis(config.analysis)
 
 
 def check_data(data: Data) -> Faults:
     if (data.st_year, data.st_month) >= (data.ed_year, data.ed_month):
         window = f"starts {data.st_year}-{data.st_month:02d}, ends {data.ed_year}-{data.ed_month:02d}"
         yield f"data window is empty: {window}"
+
+
+def check_sids(sids: Sids) -> Faults:
+    constrained = ("rqkmeans_constrained", "rqkmeans_plus")
+    if sids.kmeans_backend != "balanced" and sids.method not in constrained:
+        reads = f"which only {' and '.join(constrained)} read"
+        yield f"sids.kmeans_backend {sids.kmeans_backend}, {reads}, would do nothing for sids.method {sids.method}"
 
 
 def check_sft(sft: Sft) -> Faults:
@@ -51,7 +119,7 @@ def check_sft(sft: Sft) -> Faults:
 
 def check_rl(rl: Rl) -> Faults:
     group = rl.num_generations
-    yield from multiple("rl.train_batch_size", rl.train_batch_size, "rl.num_generations", group)
+    yield from multiple("rl.batch_size", rl.batch_size, "rl.num_generations", group)
     yield from multiple("rl.micro_batch_size", rl.micro_batch_size, "rl.num_generations", group)
     yield from some_task("rl", rl.tasks)
     yield from exclusive(
@@ -62,24 +130,31 @@ def check_rl(rl: Rl) -> Faults:
         (rl.dapo and "loss_type" in rl.trainer, "rl.dapo True", "rl.trainer.loss_type"),
         (rl.gspo and "importance_sampling_level" in rl.trainer, "rl.gspo True", "rl.trainer.importance_sampling_level"),
     )
+    if not any(rl.reward_type.values()):
+        yield f"rl.reward_type {rl.reward_type} rewards nothing: every weight is 0"
     for key in rl.trainer:
         if key.startswith(FREE_GENERATION):
             yield f"rl.trainer.{key} would do nothing: answers are made by beams or sampling on the catalogue"
     yield from trainer_arguments("rl", rl.trainer, RL_OWNERS, GRPO_CONFIG, GRPO_BASE, TRAINING_ARGUMENTS)
 
 
-def check_evaluate(evaluate: Evaluate, sft: Sft) -> Faults:
-    if sft.normalisation == "trie" and evaluate.normalisation == "vocab":
-        yield "sft.normalisation trie does not train what evaluate.normalisation vocab reads; set both to trie"
-    if evaluate.base_model and "sft" not in evaluate.models:
-        lacks = f"which evaluate.models {evaluate.models} lacks"
-        yield f"evaluate.base_model {evaluate.base_model} is the row 'sft', {lacks}"
+def check_evaluate(evaluation: Evaluation, sft: Sft) -> Faults:
+    if sft.normalization == "trie" and evaluation.normalization == "vocab":
+        yield "sft.normalization trie does not train what evaluation.normalization vocab reads; set both to trie"
+    if evaluation.base_model and "sft" not in evaluation.models:
+        lacks = f"which evaluation.models {evaluation.models} lacks"
+        yield f"evaluation.base_model {evaluation.base_model} is the row 'sft', {lacks}"
 
 
 def check_sequential(sequential: Sequential) -> Faults:
-    yield from multiple("sequential.hidden", sequential.hidden, "sequential.heads", sequential.heads)
+    yield from multiple("sequential.hidden_size", sequential.hidden_size, "sequential.num_heads", sequential.num_heads)
     if sequential.rdrop and not sequential.dropout:
         yield f"sequential.rdrop {sequential.rdrop} compares two passes under other dropout; sequential.dropout is 0"
+
+
+def check_analysis(analysis: Analysis) -> Faults:
+    if Path(analysis.model).name in ("", "..") or analysis.model.rstrip("/").endswith("/."):
+        yield f"analysis.model '{analysis.model}' names no model; give a row of the table, or a directory by its name"
 
 
 # What several sections must hold to
@@ -93,6 +168,9 @@ def multiple(name: str, value: int, of: str, unit: int) -> Faults:
 def some_task(section: str, tasks: dict[str, float]) -> Faults:
     if not any(tasks.values()):
         yield f"{section}.tasks has no task with a share above 0: {tasks}"
+    for name, share in tasks.items():
+        if 0 < share < SMALLEST_SHARE:
+            yield f"{section}.tasks.{name} {share} would take no row at all; {SMALLEST_SHARE} or more, or 0"
 
 
 def exclusive(*pairs: tuple[Any, str, str]) -> Faults:
@@ -126,7 +204,7 @@ def owners(section: str, epochs: str, rows: str) -> dict[str, str]:
 
 
 SFT_OWNERS = owners("sft", "num_epochs", "batch_size") | {"weight_decay": "sft.weight_decay"}
-RL_OWNERS = owners("rl", "num_train_epochs", "train_batch_size") | {
+RL_OWNERS = owners("rl", "num_epochs", "batch_size") | {
     "num_generations": "rl.num_generations",
     "beta": "rl.beta",
     "sync_ref_model": "rl.sync_ref_model",
@@ -165,7 +243,7 @@ def trainer_arguments(section: str, given: dict[str, Any], owners: dict[str, str
     known = [name for module, cls in classes for name in framework_fields(module, cls)]
     for key in given:
         if key not in known:
-            yield f"unknown key '{section}.trainer.{key}': not an argument of {classes[0][1]}{nearest(key, known)}"
+            yield f"unknown key '{section}.trainer.{key}': not an argument of {classes[0][1]}{suggest(key, known)}"
 
 
 def framework_fields(module: str, cls: str) -> list[str]:
@@ -175,12 +253,3 @@ def framework_fields(module: str, cls: str) -> list[str]:
     tree = ast.parse(home.joinpath(*rest.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls)
     return [node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """'; did you mean 'x'?' by spelling of the whole path or of its last part, or '' where nothing is near."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if not close:
-        lasts = {path.rsplit(".", 1)[-1]: path for path in known}
-        close = [lasts[hit] for hit in difflib.get_close_matches(word.rsplit(".", 1)[-1], lasts, n=1, cutoff=0.6)]
-    return f"; did you mean '{close[0]}'?" if close else ""

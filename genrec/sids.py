@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError, load_arrays, read_json, save_arrays, write_json
+from genrec.artifacts import load_arrays, read_json, save_arrays, write_json
+from genrec.errors import ArtifactError
 
 NONE = -1  # code of a level that a shorter SID does not have (collisions: extra_level)
 TOKEN = re.compile(r"^<([a-z])_(\d+)>$")
@@ -89,6 +90,15 @@ def save_index(index: SidIndex, path: Path) -> None:
 def load_index(path: Path) -> SidIndex:
     arrays = load_arrays(path)
     return SidIndex(arrays["codes"], tuple(int(size) for size in arrays["sizes"]))
+
+
+def save_codebooks(codebooks: tuple[np.ndarray, ...], path: Path) -> None:
+    save_arrays(path, **{f"codebook_{level}": codebook for level, codebook in enumerate(codebooks)})
+
+
+def load_codebooks(path: Path) -> tuple[np.ndarray, ...]:
+    arrays = load_arrays(path)
+    return tuple(arrays[f"codebook_{level}"] for level in range(len(arrays)))
 
 
 def write_index_json(index: SidIndex, path: Path) -> None:

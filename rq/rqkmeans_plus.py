@@ -1,20 +1,9 @@
-"""RQ-Kmeans+: codebooks of constrained RQ-Kmeans, refined together with z = x + MLP(x), which starts as z = x.
+"""RQ-Kmeans+: constrained codebooks, refined together with z = x + MLP(x) (`genrec sids --method rqkmeans_plus`).
 
-reads   data/, embeddings/<dataset>.emb.npy
-writes  sids/ (see rq/generate_indices.py). When sids/ was made by rq/rqkmeans_constrained.py with the same settings
-        and nothing was trained on it yet, its codebooks are taken over; otherwise they are learned first.
-
-    python rq/rqkmeans_plus.py --config config/0.5b.yaml
+After rq/rqkmeans_constrained.py with the same settings, its codebooks are taken over; else they are learned first.
 """
 
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from genrec.quantizers.command import command
+from genrec.cli import run_script
 
 if __name__ == "__main__":
-    command(__doc__, "rqkmeans_plus")
+    run_script(__file__, "sids", method="rqkmeans_plus")

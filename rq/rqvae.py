@@ -1,19 +1,6 @@
-"""RQ-VAE: an autoencoder whose latent is quantized level by level, codebooks learned along.
+"""RQ-VAE, an autoencoder whose latent is quantized level by level (`genrec sids --method rqvae`)."""
 
-reads   data/, embeddings/<dataset>.emb.npy
-writes  sids/ (see rq/generate_indices.py); the same as rq/generate_indices.py --method rqvae
-
-    python rq/rqvae.py --config config/0.5b.yaml
-"""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from genrec.quantizers.command import command
+from genrec.cli import run_script
 
 if __name__ == "__main__":
-    command(__doc__, "rqvae")
+    run_script(__file__, "sids", method="rqvae")

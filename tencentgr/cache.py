@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError, read_json, sample_fingerprint, write_json
+from genrec.artifacts import read_json, sample_fingerprint, write_json
+from genrec.errors import ArtifactError
 from genrec.stage import remove
 
 VERSION = 3  # of what conversion writes; raise it when an array changes its meaning

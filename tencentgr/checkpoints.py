@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genrec.artifacts import ArtifactError, first_line, write_json
-from genrec.models.tensor_file import read_tensors, write_tensors
+from genrec.artifacts import write_json
+from genrec.errors import ArtifactError, first_line
+from genrec.runtime.tensor_file import read_tensors, write_tensors
 from tencentgr.features import FeatureSchema
 from tencentgr.model import Shape, TencentGR
 

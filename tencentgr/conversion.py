@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError
 from genrec.data.ledger import Ledger
+from genrec.errors import ArtifactError
 from tencentgr.features import FeatureSchema, FeatureTable, Record, encode_table
 from tencentgr.files import read_lines, read_offsets
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from genrec.stage import installed
 
 LOG = "train.log"

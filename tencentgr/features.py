@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 
 # The competition's fields. One that its indexer does not know is left out; numbers (continual) stand in no indexer.
 # A change here changes what conversion writes: raise cache.VERSION.

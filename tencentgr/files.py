@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from tencentgr import safe_pickle
 
 SEQ, SEQ_OFFSETS = "seq.jsonl", "seq_offsets.pkl"

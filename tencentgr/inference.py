@@ -16,9 +16,10 @@ import faiss
 import numpy as np
 import torch
 
-from genrec.artifacts import ArtifactError, write_json, write_text
-from genrec.models.device import pick_device
-from genrec.stage import note
+from genrec.artifacts import write_json, write_text
+from genrec.errors import ArtifactError
+from genrec.launch import note
+from genrec.runtime.device import pick_device
 from tencentgr import files
 from tencentgr.assembly import files_of, load, shape_of
 from tencentgr.checkpoints import load_model

@@ -23,12 +23,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from genrec.stage import one_line_failures
+from genrec.errors import exit_on_failure
 from tencentgr.options import Options, parse
 
 
 def main(options: Options) -> None:
-    with one_line_failures(options.result_dir if options.inference_only else options.models):
+    with exit_on_failure(options.result_dir if options.inference_only else options.models):
         if options.inference_only:
             from tencentgr.inference import infer
 

@@ -25,7 +25,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from genrec.stage import fail, note, one_line_failures
+    from genrec.errors import exit_on_failure, fail
+    from genrec.launch import note
     from tencentgr.files import WIDTHS
     from tencentgr.generator import SHORTEST, TOPIC_SIZE, write_sample
 
@@ -35,7 +36,7 @@ def main(args: argparse.Namespace) -> None:
     if unknown := [mm_id for mm_id in args.mm_emb_id if mm_id not in WIDTHS]:
         fail(f"--mm_emb_id {unknown[0]} is none of {', '.join(WIDTHS)}", 2)
     widths = {mm_id: args.width for mm_id in args.mm_emb_id} if args.width else None
-    with one_line_failures(args.output_dir):
+    with exit_on_failure(args.output_dir):
         ids = tuple(args.mm_emb_id)
         world = write_sample(args.output_dir, args.users, args.items, args.seed, ids, widths, args.longest)
     events = sum(len(walk) for walk in world.walks[: args.users])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 
 POPULAR_RATIO = 0.3  # of the fixed mix; the rest is uniform
 ROUNDS = 8  # redraws of popular items that the user has; what is left then is drawn uniformly

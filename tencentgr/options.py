@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
-from genrec.commandline import load_yaml, usage_errors
-from genrec.config import ConfigError, Section, knob
-from genrec.config_checks import nearest
+from genrec.commandline import load_yaml
+from genrec.config import Section, knob
+from genrec.errors import ConfigError, exit_on_usage_error, suggest
 
 Kind = Literal["dot", "cosine", "scaled", "bilinear"]
 
@@ -127,7 +127,7 @@ SPELLINGS = {
 
 def parse(argv: list[str] | None = None, doc: str = "") -> Options:
     """Command line -> Options; help, or one clear line, and exit where there is nothing to run."""
-    with usage_errors():
+    with exit_on_usage_error():
         return parse_strict(sys.argv[1:] if argv is None else argv, doc)
 
 
@@ -198,7 +198,7 @@ def validate(values: dict[str, Any]) -> Options:
 
 
 def near(word: str) -> str:
-    return nearest(word, [*Options.model_fields, "config"]) or "; --help lists all"
+    return suggest(word, [*Options.model_fields, "config"]) or "; --help lists all"
 
 
 def check_together(options: Options) -> None:

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError
 from genrec.data.ledger import Ledger
+from genrec.errors import ArtifactError
 from tencentgr import files
 from tencentgr.cache import Part, cached, stamps
 from tencentgr.conversion import Converted, convert

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from genrec import stage
-from genrec.models.device import pick_device
+from genrec.launch import rank, world_size
+from genrec.runtime.device import pick_device
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,6 @@ class Processes:
 
 def start_processes(device: str) -> Processes:
     chosen = pick_device(device, "--device")
-    if stage.processes() > 1:
+    if world_size() > 1:
         torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return Processes(stage.rank(), stage.processes(), chosen)
+    return Processes(rank(), world_size(), chosen)

@@ -26,15 +26,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from genrec.artifacts import ArtifactError, read_json, write_json, write_text
-from genrec.models.device import pick_device
-from genrec.models.tensor_file import read_state, write_tensors
+from genrec.artifacts import read_json, write_json, write_text
+from genrec.errors import ArtifactError
+from genrec.launch import note
 from genrec.quantizers import quality
 from genrec.quantizers.residual import Quantized
 from genrec.quantizers.rqvae import ResidualQuantizer, Shape
 from genrec.quantizers.rqvae_training import HEADER, Training, fit, load_model, quantize
+from genrec.runtime.device import pick_device
+from genrec.runtime.tensor_file import read_state, write_tensors
 from genrec.sids import make_index
-from genrec.stage import note, remove
+from genrec.stage import remove
 from tencentgr import files
 from tencentgr.parts import BASE, Source, catalog_part, embedding_part, read_vectors
 

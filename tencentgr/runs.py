@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from genrec.artifacts import CODES, require
-from genrec.config import Config, validate
+from genrec.config import Config
+from genrec.config_checks import validate
 from genrec.data.catalog import Catalog
 from genrec.data.prepared import Prepared, load_prepared
 from genrec.data.sequences import Split
+from genrec.pipeline import STAGES
 from genrec.quantizers.build import load_vectors
-from genrec.stage import STAGES, stage_dir
+from genrec.stage import stage_dir
 from tencentgr.conversion import Interactions
 from tencentgr.dataset import Data, Rows
 from tencentgr.features import FeatureSchema, FeatureTable

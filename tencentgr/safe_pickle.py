@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 
 MAX_DEPTH = 16  # levels of containers in containers
 MAX_MARKS = 2 * MAX_DEPTH

@@ -33,9 +33,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from genrec.stage import one_line_failures
+    from genrec.errors import exit_on_failure
 
-    with one_line_failures(args.output_dir):
+    with exit_on_failure(args.output_dir):
         run(args)
 
 

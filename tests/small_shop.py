@@ -12,7 +12,8 @@ import numpy as np
 
 from genrec import artifacts, stage
 from genrec.commandline import Command
-from genrec.config import Config, validate
+from genrec.config import Config
+from genrec.config_checks import validate
 from genrec.data.catalog import Catalog, save_catalog
 from genrec.data.item_json import write_item_json
 from genrec.data.prepared import Prepared

@@ -8,14 +8,16 @@ import sys
 import numpy as np
 import pytest
 
-import analyze_badcase
-import evaluate
 from genrec import stage
-from genrec.artifacts import ArtifactError, load_arrays, read_manifest, save_arrays
+from genrec.artifacts import load_arrays, read_manifest, save_arrays
 from genrec.commandline import Command
-from genrec.config import ROOT, Config
-from genrec.evaluation import plots
+from genrec.config import Config
+from genrec.diagnosis import plots
+from genrec.errors import ArtifactError
 from genrec.models.families import fingerprints_read
+from genrec.stages import analyze as analyze_badcase
+from genrec.stages import evaluate
+from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
 MODELS = ["popular", "last_item"]

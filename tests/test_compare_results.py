@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import compare_results
-from genrec.artifacts import ArtifactError, write_json
+from genrec.artifacts import write_json
+from genrec.errors import ArtifactError
 from genrec.evaluation import comparison
 from genrec.evaluation.metrics import CUTOFFS
 from genrec.evaluation.report import Report, Rows, write_report
 from genrec.stage import ROOT
+from genrec.stages import compare as compare_results
 
 NAMES = ("a", "b")
 

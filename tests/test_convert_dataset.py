@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import convert_dataset
 from genrec import stage
-from genrec.artifacts import ArtifactError
 from genrec.commandline import Command
 from genrec.config import Config, Data
 from genrec.data import minionerec
 from genrec.data.conversion import COLUMNS, convert, file_stem, printed
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import SPLITS, examples
+from genrec.errors import ArtifactError
 from genrec.sids import make_index, read_index_json
+from genrec.stages import convert as convert_dataset
 from tests.data.raw import real
 from tests.small_shop import run_stage, small_config, small_shop, write_data, write_sids
 

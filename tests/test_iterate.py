@@ -11,21 +11,21 @@ from types import SimpleNamespace
 
 import pytest
 
-import iterate
 from genrec import stage
+from genrec.advice.plan import nested
+from genrec.advice.rounds import round_config, stages_for, unchanged
 from genrec.artifacts import read_manifest
-from genrec.commandline import Command, parse_strict
-from genrec.config import ROOT
-from genrec.evaluation.plan import nested
-from genrec.evaluation.rounds import round_config, stages_for, unchanged
+from genrec.commandline import Command
+from genrec.stages import iterate
+from tests import ROOT, parse_flags
 
-FAULT = ["--sequential.epochs", "1", "--iterate.advice", "all"]  # one pass where the preset makes eighteen
+FAULT = ["--sequential.num_epochs", "1", "--iterate.advice", "all"]  # one pass where the preset makes eighteen
 
 
 def command(directory, *flags: str) -> Command:
     """SASRec on the toy shop, so that no embeddings and no language model are needed."""
     shop = ["--config", str(ROOT / "config/tiny.yaml"), "--data.raw_dir", str(directory / "raw")]
-    return parse_strict([*shop, "--run.dir", str(directory / "run"), "--evaluate.models", "[sasrec]", *FAULT, *flags])
+    return parse_flags([*shop, "--run.dir", str(directory / "run"), "--evaluation.models", "[sasrec]", *FAULT, *flags])
 
 
 def here(command: list[str], stdout) -> SimpleNamespace:
@@ -65,20 +65,20 @@ def rounds(directory) -> dict:
 
 def test_one_round_cures_a_planted_fault(looped):
     (found,) = rounds(looped)["rounds"]
-    assert "hyperparameter" in found["advice"] and found["changes"]["sequential.epochs"] == {"from": 1, "to": 2}
+    assert "hyperparameter" in found["advice"] and found["changes"]["sequential.num_epochs"] == {"from": 1, "to": 2}
     for split in ("valid", "test"):
         ndcg = found[split][0]
         assert ndcg["metric"] == "ndcg@10" and ndcg["difference"]["low"] > 0, split
     assert found["held"] == "yes" and found["kept"] and rounds(looped)["best"] == str(looped / "run/rounds/1")
     table = (looped / "run/rounds/rounds.txt").read_text()
-    assert "sequential.epochs: 1 -> 2" in table and "HR@10 at most" in table
+    assert "sequential.num_epochs: 1 -> 2" in table and "HR@10 at most" in table
 
 
 def test_what_the_advice_leaves_alone_is_the_same_files(looped):
     shared = looped / "run/rounds/1/data/sequences.npz"
     assert os.path.samefile(shared, looped / "run/data/sequences.npz")
     before, after = (read_manifest(looped / run / "sequential") for run in ("run", "run/rounds/1"))
-    assert before.config["sequential.epochs"] == 1 and after.config["sequential.epochs"] == 2
+    assert before.config["sequential.num_epochs"] == 1 and after.config["sequential.num_epochs"] == 2
 
 
 def test_advice_comes_from_valid_rows(looped):
@@ -136,7 +136,7 @@ def test_a_loop_killed_in_a_round_goes_on_to_the_same_numbers(looped, tmp_path, 
 def test_rejected_advice_is_not_tried_again_and_the_better_run_stays(looped, tmp_path, monkeypatch, capsys):
     shutil.copytree(looped / "run", tmp_path / "run", ignore=shutil.ignore_patterns("rounds"))
     shutil.copytree(looped / "raw", tmp_path / "raw")
-    monkeypatch.setattr("genrec.evaluation.rounds.Round.kept", False)
+    monkeypatch.setattr("genrec.advice.rounds.Round.kept", False)
     iterate.iterate(command(tmp_path, "--iterate.rounds", "2"))
     assert "round 2: nothing that was not tried before is advised" in capsys.readouterr().out
     assert rounds(tmp_path)["best"] == str(tmp_path / "run") and len(rounds(tmp_path)["rounds"]) == 1
@@ -148,7 +148,7 @@ def test_only_what_depends_on_a_change_is_made_anew():
     for key, kept in {
         "sft.learning_rate": ["data", "embeddings", "sids"],
         "sids.alpha": ["data", "embeddings"],
-        "evaluate.num_beams": stages,
+        "evaluation.num_beams": stages,
         "data.max_history": [],
     }.items():
         assert unchanged(stages, SimpleNamespace(values={key: 1})) == kept, key
@@ -156,7 +156,7 @@ def test_only_what_depends_on_a_change_is_made_anew():
 
 
 def test_a_reward_that_reads_a_stage_brings_it_before_rl(tmp_path):
-    config = command(tmp_path, "--evaluate.models", "[sft, rl]", "--rl.reward_type", "sasrec,ranking").config
+    config = command(tmp_path, "--evaluation.models", "[sft, rl]", "--rl.reward_type", "sasrec,ranking").config
     shared, anew = iterate.divided(iterate.Run(config, tmp_path / "x"), SimpleNamespace(values={"data.max_history": 5}))
     assert shared == [] and anew == ["data", "embeddings", "sids", "sequential", "sft", "rl"]
     shared, anew = iterate.divided(iterate.Run(config, tmp_path / "x"), SimpleNamespace(values={"rl.beta": 0.1}))
@@ -164,19 +164,22 @@ def test_a_reward_that_reads_a_stage_brings_it_before_rl(tmp_path):
 
 
 def test_a_round_trains_and_scores_the_analysed_model_alone(tmp_path):
-    both = ["--sequential.models", "[sasrec, sasrec_bce]", "--evaluate.models", "[popular, sasrec]"]
+    both = ["--sequential.models", "[sasrec, sasrec_bce]", "--evaluation.models", "[popular, sasrec]"]
     base = command(tmp_path, *both).config
     report = {"model": "sasrec", "config": base.model_dump(mode="json")}
-    for values, trained in (({"sequential.epochs": 2}, ["sasrec"]), ({"evaluate.limit": 9}, ["sasrec", "sasrec_bce"])):
+    for values, trained in (
+        ({"sequential.num_epochs": 2}, ["sasrec"]),
+        ({"evaluation.limit": 9}, ["sasrec", "sasrec_bce"]),
+    ):
         plan = SimpleNamespace(values=values, overlay=nested(report, values))
         config = round_config(base, plan, tmp_path / "1")
-        assert (config.sequential.models, config.evaluate.models) == (trained, ["sasrec"])
+        assert (config.sequential.models, config.evaluation.models) == (trained, ["sasrec"])
         assert config.run.dir == tmp_path / "1" and config.analysis.model == "sasrec"
 
 
 @pytest.mark.parametrize(
     "flags",
-    [["--evaluate.models", "[popular]"], ["--analysis.model", "sft"], ["--evaluate.split", "valid"]],
+    [["--evaluation.models", "[popular]"], ["--analysis.model", "sft"], ["--evaluation.split", "valid"]],
 )
 def test_a_model_without_knobs_or_rows_is_refused_in_one_line(tmp_path, flags):
     arguments = [
@@ -184,7 +187,7 @@ def test_a_model_without_knobs_or_rows_is_refused_in_one_line(tmp_path, flags):
         str(ROOT / "config/tiny.yaml"),
         "--run.dir",
         str(tmp_path),
-        "--evaluate.models",
+        "--evaluation.models",
         "[sasrec]",
     ]
     script = [sys.executable, str(ROOT / "iterate.py"), *arguments, *flags]

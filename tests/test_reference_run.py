@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from genrec.artifacts import read_manifest
-from genrec.config import ROOT
+from tests import ROOT
 
 SHARED = ROOT.parent / "shared" / "data"
 RAW = SHARED / "amazon18_rawlike"
@@ -55,7 +55,7 @@ def test_the_reference_run_walks_on_real_data(standins):
         "rl.sample_size": 32,
         "rl.trainer.max_steps": 1,
         "rl.valid_size": 16,
-        "evaluate.limit": 32,
+        "evaluation.limit": 32,
     }
     flags = [word for key, value in more.items() for word in (f"--{key}", str(value))]
     command = ["bash", "pipeline_0.5b.sh", "--config", "config/0.5b.yaml", "--yes", "--skip", "sequential", *flags]

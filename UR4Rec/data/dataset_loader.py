@@ -21,16 +21,18 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from genrec.artifacts import ArtifactError
-from genrec.config import ROOT, Data
+from genrec.config import Data
 from genrec.data import movielens
 from genrec.data.ledger import Ledger
 from genrec.data.movielens import Layout
 from genrec.data.ndjson import check_bad_share
 from genrec.data.texts import clean, clean_title
+from genrec.errors import ArtifactError
+from genrec.places import PACKAGE
 from UR4Rec.data.posters import posters_by_id
+from UR4Rec.extras import import_extra
 
-HOME = ROOT / "UR4Rec" / "data" / "Multimodal_Datasets"
+HOME = PACKAGE.parent / "UR4Rec" / "data" / "Multimodal_Datasets"
 PLACES = {"ml-100k": HOME / "M_ML-100K", "ml-1m": HOME / "M_ML-1M"}
 MULTIMODAL = Layout(
     "ratings.dat", "movies.dat", "user.dat", ("::", "::"), False, "latin-1", movielens.original_1m
@@ -261,11 +263,10 @@ def read_sheet(path: Path) -> list[list[Any]]:
     """Rows of the first sheet; what kind of file it is is told by its first bytes, not by its name."""
     content = path.read_bytes()
     if content.startswith(EXCEL):
-        from python_calamine import CalamineError, CalamineWorkbook
-
+        calamine = import_extra("python_calamine", f"{path}, an Excel file,")
         try:
-            return CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
-        except CalamineError as error:
+            return calamine.CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
+        except calamine.CalamineError as error:
             raise ArtifactError(f"{path} is not a readable Excel file: {error}") from None
     try:
         return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter="\t"))
@@ -289,10 +290,10 @@ def parse_options() -> argparse.Namespace:
 
 
 def main() -> None:
-    from genrec.stage import one_line_failures
+    from genrec.errors import exit_on_failure
 
     options = parse_options()
-    with one_line_failures(options.data_dir or Path(".")):
+    with exit_on_failure(options.data_dir or Path(".")):
         loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
         print(loader.report())
         item_metadata, user_sequences, _ = loader.load()

@@ -17,8 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError, first_line, load_arrays, save_arrays, sha256
-from genrec.models.item_encoder import EncoderSettings, checkpoint_fingerprint, encode_items, forget_shards, item_text
+from genrec.artifacts import load_arrays, save_arrays, sha256
+from genrec.embeddings.item_encoder import (
+    EncoderSettings,
+    checkpoint_fingerprint,
+    encode_items,
+    forget_shards,
+    item_text,
+)
+from genrec.errors import ArtifactError, first_line
 from UR4Rec.data.dataset_loader import ItemMetadata, plain_description
 from UR4Rec.data.posters import find_posters, open_image
 
@@ -158,7 +165,7 @@ def encode_posters(paths: list[Path], model_dir: Path, batch_size: int, device: 
     import torch
     from tqdm import tqdm
 
-    from genrec.models.device import pick_device
+    from genrec.runtime.device import pick_device
 
     model, processor = load_image_encoder(model_dir)
     where = pick_device(device, "device")

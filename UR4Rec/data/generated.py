@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError, read_json, write_json
+from genrec.artifacts import read_json, write_json
 from genrec.data.catalog import Catalog
 from genrec.data.given_texts import MADE_OF, read_snapshots, read_texts
 from genrec.data.sequences import Sequences
+from genrec.errors import ArtifactError
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
 from UR4Rec.prompts import Item, plain_preference
 

@@ -33,8 +33,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from genrec.artifacts import ArtifactError
 from genrec.data.sequences import SPLITS
+from genrec.errors import ArtifactError
 from UR4Rec.data.dataset_loader import PLACES, ItemMetadata, MovieLensDataLoader, UserSequences
 from UR4Rec.data.posters import find_posters
 
@@ -95,14 +95,14 @@ def train_prefixes(user_sequences: UserSequences) -> UserSequences:
 
 
 def main() -> None:
-    from genrec.stage import one_line_failures
+    from genrec.errors import exit_on_failure
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=sorted(PLACES), default="ml-100k", help="default ml-100k")
     parser.add_argument("--data_dir", type=Path, help="folder of the files, as dataset_loader.py takes it")
     parser.add_argument("--load_images", action="store_true", help="posters too")
     options = parser.parse_args()
-    with one_line_failures(options.data_dir or Path(".")):
+    with exit_on_failure(options.data_dir or Path(".")):
         loader = MovieLensDataLoader(options.data_dir, options.dataset)
         item_metadata, user_sequences, _ = loader.load()
         print(loader.report())

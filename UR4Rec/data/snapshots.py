@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from genrec.artifacts import ArtifactError, read_json
+from genrec.artifacts import read_json
 from genrec.data.given_texts import MADE_OF, SNAPSHOTS, read_snapshots, read_texts
+from genrec.errors import ArtifactError
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
 from UR4Rec.data.features import ENCODER, encode_texts
 from UR4Rec.data.generated import Source, movielens_source

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrec.artifacts import ArtifactError, first_line
-from genrec.models.device import pick_device
-from genrec.models.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
-from genrec.training.tracking import scalar_log
+from genrec.errors import ArtifactError, first_line
+from genrec.runtime.curves import scalar_log
+from genrec.runtime.device import pick_device
+from genrec.runtime.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
 from UR4Rec.data.batches import Batch, EpochLoader
 from UR4Rec.evaluation import candidate_ranks, full_ranks, rank_metrics
 from UR4Rec.models.retriever import Query

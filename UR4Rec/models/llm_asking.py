@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from UR4Rec.models.llm_backends import Backend, Refused, Retry
 from UR4Rec.models.llm_cache import Answer, AnswerCache, Question
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from genrec.artifacts import ArtifactError, first_line
 from genrec.data.texts import clean
+from genrec.errors import ArtifactError, first_line
+from UR4Rec.extras import import_extra
 from UR4Rec.models.llm_cache import Answer, Question
 
 DASHSCOPE_URL = "https://dashscope.aliyuncs.com/compatible-mode/v1"
@@ -60,10 +61,7 @@ def endpoint(base_url: str | None) -> tuple[str | None, str]:
 
 
 def openai_backend(base_url: str | None, timeout: float) -> Backend:
-    try:
-        import openai
-    except ImportError:
-        raise ArtifactError("--backend openai needs its client: pip install openai") from None
+    openai = import_extra("openai", "--backend openai")
     url, key = endpoint(base_url)
     client = openai.OpenAI(api_key=key, base_url=url, timeout=timeout, max_retries=0)  # the caller retries
 
@@ -112,8 +110,8 @@ def local_backend(model_dir: str, device: str) -> Backend:
     """A causal language model, one question at a time; the same question gets the same answer."""
     import torch
 
-    from genrec.models.device import pick_device
     from genrec.models.language import load_pretrained
+    from genrec.runtime.device import pick_device
 
     if not (Path(model_dir) / "config.json").exists():
         raise ArtifactError(f"no Hugging Face model in '{model_dir}'; --backend local --model_name DIR takes one")

@@ -13,7 +13,7 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 
 
 @dataclass(frozen=True)

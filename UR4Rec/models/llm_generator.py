@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from genrec.artifacts import write_json
 from genrec.data.given_texts import MADE_OF, SNAPSHOTS
-from genrec.stage import fail, one_line_failures
+from genrec.errors import exit_on_failure, fail
 from UR4Rec import prompts
 from UR4Rec.data.dataset_loader import PLACES, MovieLensDataLoader
 from UR4Rec.data.generated import (
@@ -62,7 +62,7 @@ class Job(NamedTuple):
 
 def main() -> None:
     options = parse_options()
-    with one_line_failures(options.output_dir):
+    with exit_on_failure(options.output_dir):
         source = load_source(options)
         failed = plain(options, source) if options.backend == "none" else generate(options, source)
     if failed:

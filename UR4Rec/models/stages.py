@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from genrec.models.tensor_file import write_tensors
+from genrec.runtime.tensor_file import write_tensors
 from UR4Rec.data.batches import EpochLoader
 from UR4Rec.models.joint_trainer import PART_OF, STATE, JointTrainer
 

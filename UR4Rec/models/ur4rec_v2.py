@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from genrec.models.device import pick_device
+from genrec.runtime.device import pick_device
 from UR4Rec.data.features import ItemFeatures
 from UR4Rec.models.multimodal_retriever import MultimodalRetriever
 from UR4Rec.models.preferences import Preferences, readable

@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from genrec.artifacts import save_arrays, write_json
-from genrec.stage import one_line_failures
+from genrec.errors import exit_on_failure
 from UR4Rec.data.dataset_loader import (
     MIN_RATING,
     MIN_SEQ_LEN,
@@ -36,7 +36,7 @@ PARTS = {"train": slice(None, -2), "val": slice(-2, -1), "test": slice(-1, None)
 
 def main() -> None:
     options = parse_options()
-    with one_line_failures(options.output_dir):
+    with exit_on_failure(options.output_dir):
         loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
         print(loader.report())
         items = loader.build_item_metadata()

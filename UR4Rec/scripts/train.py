@@ -22,8 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from genrec.artifacts import ArtifactError, read_json, write_json
-from genrec.stage import one_line_failures
+from genrec.artifacts import read_json, write_json
+from genrec.errors import ArtifactError, exit_on_failure
 from UR4Rec.data.dataset_loader import PLACES, MovieLensDataLoader
 
 STAGE_EPOCHS = {"pretrain_sasrec": 40, "pretrain_retriever": 20, "joint_finetune": 6, "end_to_end": 4}
@@ -39,7 +39,7 @@ NO_RESULT = ("output_dir", "device", "tracker", "cache")  # flags that change no
 
 def main() -> None:
     options = parse_options()
-    with one_line_failures(options.output_dir):
+    with exit_on_failure(options.output_dir):
         check_settings(options)
         if (options.output_dir / TRAINING).exists():
             print(f"ur4rec: {options.output_dir} is finished")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 
 
 @dataclass(frozen=True)

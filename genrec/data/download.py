@@ -12,8 +12,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Data
+from genrec.errors import ArtifactError
 
 TIMEOUT = 30  # seconds without an answer
 BLOCK = 1 << 20

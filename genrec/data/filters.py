@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Data
 from genrec.data.events import Events, Shop
 from genrec.data.ledger import Ledger
+from genrec.errors import ArtifactError
 
 PUBLISHED_ITEMS = 3000  # compat: a window with fewer items starts a year earlier
 PUBLISHED_FIRST_YEAR = 1996

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError, read_json
+from genrec.artifacts import read_json
 from genrec.data.catalog import Catalog
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences, Split
 from genrec.data.texts import clean
+from genrec.errors import ArtifactError
 
 ROW_KEYS = {"user", "split", "user_preference", "context"}
 MADE_OF = "made_of.json"

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError, write_json
+from genrec.artifacts import write_json
 from genrec.data.catalog import Catalog
+from genrec.errors import ArtifactError
 
 FIELDS = {"title": "title", "description": "text", "brand": "brand", "categories": "categories"}  # theirs -> ours
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genrec.artifacts import INDEX_JSON, ITEM_JSON, ArtifactError
+from genrec.artifacts import INDEX_JSON, ITEM_JSON
 from genrec.config import Data
 from genrec.data.catalog import Catalog
 from genrec.data.item_json import read_item_json
@@ -31,6 +31,7 @@ from genrec.data.ndjson import check_bad_share
 from genrec.data.preparation import Preparation, describe
 from genrec.data.sequences import SPLITS, Sequences, Split
 from genrec.data.texts import clean
+from genrec.errors import ArtifactError
 
 PUBLISHED_HISTORY = 10  # the files cut histories to this
 

@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 import polars as pl
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Data
 from genrec.data.download import fetch, make_directory, unpack
 from genrec.data.events import Shop, encode
 from genrec.data.ledger import Ledger
 from genrec.data.ndjson import check_bad_share
 from genrec.data.texts import clean, clean_title
+from genrec.errors import ArtifactError
 
 OWN_URL = "https://files.grouplens.org/datasets/movielens/{dataset}.zip"
 OWN_SITE_TIMEOUT = 5  # seconds; there is another way for ml-100k

@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from genrec.artifacts import ArtifactError
 from genrec.data.ledger import Ledger
+from genrec.errors import ArtifactError
 
 CHUNK = 200_000  # parsed lines held as Python objects
 GZIP_MAGIC = b"\x1f\x8b"

@@ -7,17 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
-from genrec import artifacts, stage
-from genrec.artifacts import ArtifactError
-from genrec.config import Config, result_knobs
-from genrec.data.catalog import Catalog, load_catalog
+from genrec.data.catalog import Catalog
 from genrec.data.sequences import (
     Examples,
     Sequences,
     Split,
     examples,
-    load_sequences,
-    load_splits,
     seen_in_training,
     train_counts,
 )
@@ -42,19 +37,3 @@ class Prepared:
     def train_count(self) -> np.ndarray:
         """(N,) those events by item."""
         return train_counts(self.sequences, self.splits, len(self.catalog))
-
-
-def load_prepared(config: Config) -> Prepared:
-    """The data artifact of a run, or an error where it is missing or was made with other data.* knobs than asked."""
-    directory = stage.stage_dir(config, "data")
-    made = stage.require(config, "data")
-    asked = {f"data.{key}": value for key, value in result_knobs(config.data).items()}
-    there = {key: value for key, value in made.config.items() if key in asked}  # another seed may use the same data
-    if differences := stage.differing({"config": there, "inputs": {}}, {"config": asked, "inputs": {}}):
-        raise ArtifactError(stage.refusal("data", directory, ": " + "; ".join(differences)))
-    return Prepared(
-        load_catalog(directory / artifacts.CATALOG),
-        load_sequences(directory / artifacts.SEQUENCES),
-        load_splits(directory / artifacts.SPLITS),
-        config.data.max_history,
-    )

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from genrec.artifacts import ArtifactError
 from genrec.data.events import Events
 from genrec.data.sequences import SPLITS, Sequences, Split
+from genrec.errors import ArtifactError
 
 
 def build_sequences(events: Events) -> tuple[Sequences, pl.Series]:

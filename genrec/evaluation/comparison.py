@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from genrec.evaluation.report import Estimate, Report, align, plain, ratio_estimates, sum_by_user
 
 ROUNDS = 10_000

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import PER_EXAMPLE, RESULTS, ArtifactError, load_arrays, save_arrays, write_json
+from genrec.artifacts import PER_EXAMPLE, RESULTS, load_arrays, save_arrays, write_json
 from genrec.config import Analysis
 from genrec.data.catalog import Catalog, telling_category
 from genrec.data.sequences import Examples, Sequences
+from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import CUTOFFS, Recommendations, beyond_accuracy, item_scores, ranks, sid_scores
 
 RESAMPLES = 2000

@@ -19,8 +19,8 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Lora, QLora, Sft
+from genrec.errors import ArtifactError
 from genrec.models.beam import SidVocabulary
 from genrec.stage import installed
 

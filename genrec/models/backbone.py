@@ -19,18 +19,18 @@ ROTARY_BASE = 10_000.0
 
 @dataclass(frozen=True)
 class BackboneShape:
-    hidden: int
-    blocks: int
-    heads: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
     dropout: float
     norm_first: bool = True  # pre-norm; False normalises after each residual sum (the published SASRec)
     rotary: bool = False  # rotate queries and keys by position (arXiv 2104.09864); no position embeddings outside
     gradient_checkpointing: bool = False  # less memory, more time
 
     def __post_init__(self) -> None:
-        if self.hidden % self.heads or (self.rotary and self.hidden // self.heads % 2):
+        if self.hidden_size % self.num_heads or (self.rotary and self.hidden_size // self.num_heads % 2):
             kind = "an even multiple" if self.rotary else "a multiple"
-            raise ValueError(f"hidden {self.hidden} is not {kind} of heads {self.heads}")
+            raise ValueError(f"hidden_size {self.hidden_size} is not {kind} of heads {self.num_heads}")
 
 
 class Block(nn.Module):
@@ -38,9 +38,9 @@ class Block(nn.Module):
 
     def __init__(self, shape: BackboneShape):
         super().__init__()
-        d = shape.hidden
-        self.heads, self.dropout, self.norm_first, self.rotary = (
-            shape.heads,
+        d = shape.hidden_size
+        self.num_heads, self.dropout, self.norm_first, self.rotary = (
+            shape.num_heads,
             shape.dropout,
             shape.norm_first,
             shape.rotary,
@@ -60,7 +60,7 @@ class Block(nn.Module):
 
     def attend(self, x: Tensor, visible: Tensor | None) -> Tensor:
         B, T, d = x.shape
-        parts = self.query_key_value(x).view(B, T, 3, self.heads, d // self.heads)
+        parts = self.query_key_value(x).view(B, T, 3, self.num_heads, d // self.num_heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (B, h, T, d / h)
         if self.rotary:
             query, key = rotate(query), rotate(key)
@@ -74,8 +74,8 @@ class Backbone(nn.Module):
     def __init__(self, shape: BackboneShape):
         super().__init__()
         self.shape = shape
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
-        self.norm = nn.LayerNorm(shape.hidden) if shape.norm_first else nn.Identity()
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.num_layers))
+        self.norm = nn.LayerNorm(shape.hidden_size) if shape.norm_first else nn.Identity()
 
     def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
         """Vectors (B, T, d) -> states (B, T, d). `real` (B, T) bool: positions that are no padding; only needed when

@@ -51,20 +51,20 @@ def beam_search(
     sids: SidVocabulary,
     prompts: list[list[int]],
     num_beams: int,
-    normalisation: str = "vocab",
+    normalization: str = "vocab",
     only: Filter | None = None,
     trees: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Leaves of the trie (B, K) best first and their scores (B, K); NEVER-scored places hold nothing.
 
-    Same list and scores as `generate(num_beams=K)` under a constraint processor when normalisation is "vocab" (full
+    Same list and scores as `generate(num_beams=K)` under a constraint processor when normalization is "vocab" (full
     log-softmax); "trie" renormalises over the legal children. `only` leaves items out for this call.
     Without `trees`, for a model that cannot read them, every beam is a row of its own, read from its beginning.
     """
     cache, last, seen, length = read_prompts(model, prompts)
     nothing = torch.zeros_like(length)[:, None]  # (B, 1)
     root = Beams(node=nothing, score=nothing.float(), token=nothing, parent=nothing)
-    beams = advance(model, trie, sids, root, last[:, None], 0, num_beams, normalisation, only)
+    beams = advance(model, trie, sids, root, last[:, None], 0, num_beams, normalization, only)
     family = None  # (B, K, appended) which appended tokens are ancestors
     path = None  # (B, K, depth) tokens of each beam
     for depth in range(1, trie.num_levels):
@@ -74,7 +74,7 @@ def beam_search(
         else:
             path = grown(path, beams)
             hidden = reread(model, prompts, path)
-        beams = advance(model, trie, sids, beams, hidden, depth, num_beams, normalisation, only)
+        beams = advance(model, trie, sids, beams, hidden, depth, num_beams, normalization, only)
     return beams.node, beams.score
 
 
@@ -139,11 +139,11 @@ def advance(
     hidden: Tensor,
     depth: int,
     num_beams: int,
-    normalisation: str,
+    normalization: str,
     only: Filter | None,
 ) -> Beams:
     """Beams at a depth and the hidden states of their last tokens (B, k, d) -> the best beams one level on (B, K)."""
-    child, code, score = scored_children(model, trie, sids, beams.node, hidden, depth, normalisation, only)
+    child, code, score = scored_children(model, trie, sids, beams.node, hidden, depth, normalization, only)
     total = (beams.score[..., None] + score).clamp(min=NEVER).flatten(1)  # (B, k * W)
     best, where = total.topk(min(num_beams, total.shape[1]), dim=-1)
     node, code = child.flatten(1).gather(1, where), code.flatten(1).gather(1, where)
@@ -158,7 +158,7 @@ def scored_children(
     node: Tensor,
     hidden: Tensor,
     depth: int,
-    normalisation: str,
+    normalization: str,
     only: Filter | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Nodes (B, k) and their hidden states (B, k, d) -> children, their codes and log-probabilities, (B, k, W) each."""
@@ -166,26 +166,26 @@ def scored_children(
     if only is not None:
         real = real & (trie.count(depth + 1, child, only) > 0)
     code = trie.code[depth][child]  # -1 where the SID has ended
-    score = child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalisation)
+    score = child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalization)
     return child, code, score
 
 
 def child_scores(
-    head: torch.nn.Module, hidden: Tensor, tokens: Tensor, code: Tensor, real: Tensor, normalisation: str
+    head: torch.nn.Module, hidden: Tensor, tokens: Tensor, code: Tensor, real: Tensor, normalization: str
 ) -> Tensor:
     """Log-probability of each child (B, k, W); NEVER where there is none, 0 where the SID has ended."""
-    if normalisation == "vocab":
+    if normalization == "vocab":
         logits = head(hidden).float()  # (B, k, V)
         level = logits[..., tokens] - logits.logsumexp(-1, keepdim=True)
     else:
         weight = head.weight[tokens]  # only the active level's rows
         level = (hidden @ weight.T).float()  # (B, k, K_level)
-    return of_children(level, code, real, normalisation)
+    return of_children(level, code, real, normalization)
 
 
-def of_children(level: Tensor, code: Tensor, real: Tensor, normalisation: str) -> Tensor:
+def of_children(level: Tensor, code: Tensor, real: Tensor, normalization: str) -> Tensor:
     """Scores of a level's codes (B, k, K_level) -> log-probabilities of the children that have them, (B, k, W)."""
     score = level.gather(-1, code.clamp(min=0)).masked_fill(code < 0, 0.0)
-    if normalisation == "trie":
+    if normalization == "trie":
         score = score.masked_fill(~real, NEVER).log_softmax(-1)
     return score.masked_fill(~real, NEVER)

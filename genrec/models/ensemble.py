@@ -3,7 +3,7 @@
     p(i) = w softmax(scores of the first list)_i + (1 - w) softmax(scores of the second)_i
 
 An item that a list does not name has no probability there. Meant for families whose scores are log-probabilities up to
-a constant: language models under `normalisation: trie`, SASRec by its full softmax.
+a constant: language models under `normalization: trie`, SASRec by its full softmax.
 
 E examples, k items a list, w weight of the first
 """

@@ -39,7 +39,7 @@ def exact_search(
     sids: SidVocabulary,
     prompts: list[list[int]],
     k: int,
-    normalisation: str = "vocab",
+    normalization: str = "vocab",
     only: Filter | None = None,
     token_budget: int = 4096,
 ) -> tuple[Tensor, Tensor]:
@@ -50,7 +50,7 @@ def exact_search(
     cache, last, seen, length = read_prompts(model, prompts)
     scores = last.new_full((len(prompts), len(trie.code[-1])), NEVER, dtype=torch.float32)  # (B, leaves)
     root = torch.zeros(len(prompts), 1, dtype=torch.long, device=last.device)
-    _, _, first = scored_children(model, trie, sids, root, last[:, None], 0, normalisation, only)
+    _, _, first = scored_children(model, trie, sids, root, last[:, None], 0, normalization, only)
     first = first[:, 0]  # (B, W)
     if trie.num_levels == 1:
         _, real = trie.children(0, root[0, 0])
@@ -62,7 +62,7 @@ def exact_search(
         for depth in range(1, trie.num_levels):
             nodes = torch.arange(chunk.start[depth - 1], chunk.stop[depth - 1], device=last.device)
             here = nodes.expand(len(prompts), -1)  # (B, nodes)
-            _, _, grown = scored_children(model, trie, sids, here, hidden[depth - 1], depth, normalisation, only)
+            _, _, grown = scored_children(model, trie, sids, here, hidden[depth - 1], depth, normalization, only)
             _, real = trie.children(depth, nodes)  # (nodes, W)
             reached = (reached[..., None] + grown)[:, real]  # (B, nodes of the next depth), in their order
         scores[:, chunk.start[-1] : chunk.stop[-1]] = reached

@@ -14,22 +14,21 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec import artifacts
-from genrec.artifacts import ArtifactError
 from genrec.config import Config
-from genrec.data.grown import load_grown
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder, prompt_fingerprint
 from genrec.data.sequences import Examples
 from genrec.data.tasks import RECOMMEND, TASKS, Texts, make_texts
+from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.beam import NEVER, beam_search
-from genrec.models.device import pick_device
 from genrec.models.exact import exact_search, tokens_within
 from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.token_tree import takes_trees
 from genrec.models.trie import build_trie, make_filter
+from genrec.runtime.device import pick_device
 from genrec.sids import SidIndex, load_index, save_index
-from genrec.stage import require
+from genrec.store import RunStore
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Decoding:
 
     num_beams: int
     batch_size: int = 16
-    normalisation: str = "vocab"
+    normalization: str = "vocab"
     exact: bool = False  # score every item instead of searching by beams
     exact_memory: float = 1.0  # GiB that a pass of it may take
     filter_seen: bool = False  # leave the items of the history out
@@ -105,18 +104,18 @@ class GenerativeModel:
         if decoding.exact and not self.trees:
             raise ArtifactError(
                 f"a model of type {self.model.config.model_type} does not take a 4-D attention mask, "
-                "which exact ranking rests on; use --evaluate.ranking beam"
+                "which exact ranking rests on; use --evaluation.ranking beam"
             )
         if decoding.exact:
             budget = tokens_within(int(decoding.exact_memory * 2**30), self.model, self.trie, prompts)
-            return exact_search(self.model, self.trie, self.sids, prompts, k, decoding.normalisation, only, budget)
+            return exact_search(self.model, self.trie, self.sids, prompts, k, decoding.normalization, only, budget)
         return beam_search(
             self.model,
             self.trie,
             self.sids,
             prompts,
             decoding.num_beams,
-            decoding.normalisation,
+            decoding.normalization,
             only,
             self.trees,
         )
@@ -187,7 +186,7 @@ def check_card(directory: Path, card: Card, config: Config, asked: Collection[st
 
     `asked` names the texts of prompts in use; where it is not given, those of RL.
     """
-    sids = require(config, "sids")
+    sids = RunStore.of(config).manifest("sids")
     pairs = {"sids": (card.sids, sids.fingerprint), "data.source": (card.source, config.data.source)}
     here = prompt_fingerprint()
     for text in asked_by_rl(card, config) if asked is None else asked:
@@ -219,12 +218,12 @@ def load_generative(model_dir: Path, config: Config, data: Prepared, exact: bool
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     model, tokenizer = load_pretrained(str(model_dir), dtype)
     index, allowed = load_index(model_dir / artifacts.SID_INDEX), None
-    if config.evaluate.index == "sids_grown":
-        grown = load_grown(config, index)
+    if config.evaluation.index == "sids_grown":
+        grown = RunStore.of(config).grown(index)
         index, allowed = grown.index, grown.allowed
     texts = make_texts(data, index, card.source, card.profile)
     generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
-    settings = config.evaluate
-    knobs = ("num_beams", "batch_size", "normalisation", "exact_memory", "filter_seen")
+    settings = config.evaluation
+    knobs = ("num_beams", "batch_size", "normalization", "exact_memory", "filter_seen")
     decoding = Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})
     return Recommender(generative, decoding, allowed)

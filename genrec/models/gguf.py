@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrec.artifacts import ArtifactError, first_line
+from genrec.errors import ArtifactError, first_line
 
 if TYPE_CHECKING:  # the name of a file is asked for before anything heavy is needed
     import torch

@@ -25,9 +25,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from genrec.artifacts import ArtifactError, first_line
 from genrec.config import Scratch
 from genrec.data.catalog import Catalog
+from genrec.errors import ArtifactError, first_line
 from genrec.models.beam import SidVocabulary
 from genrec.models.gguf import gguf_file, load_gguf
 from genrec.sids import SidIndex

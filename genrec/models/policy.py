@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from genrec.models.beam import NEVER, SidVocabulary, of_children
 from genrec.models.token_tree import sparse_lookups, visible
 from genrec.models.trie import Trie
@@ -39,20 +39,20 @@ def answer_scores(
     prompt: Tensor,
     real: Tensor,
     answer: Tensor,
-    normalisation: str,
+    normalization: str,
 ) -> AnswerScores:
     """Scores of answer tokens (B, G, L) after prompts (B, P), `real` (B, P) bool being what is no left padding.
 
     `owner` is the bare model where `model` is wrapped for several processes. Raises on an answer that is no item.
     """
-    with sparse_lookups(owner) if normalisation == "vocab" else nullcontext():
+    with sparse_lookups(owner) if normalization == "vocab" else nullcontext():
         hidden = row_states(model, owner, *group_rows(prompt, real, answer))  # (B, S, d)
     (B, G, L), node = answer.shape, torch.zeros(len(prompt), 1, dtype=torch.long, device=prompt.device)
     levels = []
-    for depth, codes in enumerate(code_scores(owner, sids, hidden[:, prompt.shape[1] - 1 :], G, L, normalisation)):
+    for depth, codes in enumerate(code_scores(owner, sids, hidden[:, prompt.shape[1] - 1 :], G, L, normalization)):
         child, legal = trie.children(depth, node)
         code = trie.code[depth][child]  # (B, 1 or G, W)
-        score = of_children(codes, code, legal, normalisation)
+        score = of_children(codes, code, legal, normalization)
         where = place_of(codes_of(sids, depth, answer[..., depth]), code, score)  # (B, G)
         levels.append(level_scores(score, where))
         node = child.expand(B, G, -1).gather(-1, where[..., None])[..., 0]
@@ -60,13 +60,13 @@ def answer_scores(
 
 
 def code_scores(
-    owner: nn.Module, sids: SidVocabulary, hidden: Tensor, G: int, L: int, normalisation: str
+    owner: nn.Module, sids: SidVocabulary, hidden: Tensor, G: int, L: int, normalization: str
 ) -> Iterator[Tensor]:
     """States of the last prompt token and the branches (B, 1 + G (L - 1), d) -> level by level the scores of its codes.
 
     (B, 1, K_level), then (B, G, K_level). The head's weight is touched once: each time costs a gradient.
     """
-    if normalisation == "vocab":
+    if normalization == "vocab":
         logits = owner.get_output_embeddings()(hidden).float()
         every = logits[..., sids.token] - logits.logsumexp(-1, keepdim=True)  # (B, 1 + G (L - 1), codes of all levels)
     else:
@@ -74,7 +74,7 @@ def code_scores(
     for depth in range(L):
         places = slice(0, 1) if depth == 0 else slice(depth, None, L - 1)
         codes = slice(sids.first[depth], sids.first[depth] + sids.sizes[depth])
-        if normalisation == "vocab":
+        if normalization == "vocab":
             yield every[:, places, codes]
         else:
             yield (hidden[:, places] @ rows[codes].T).float()

@@ -18,22 +18,23 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrec.artifacts import ArtifactError, write_json
+from genrec.artifacts import write_json
 from genrec.data.sequences import Examples
+from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.backbone import Backbone, BackboneShape
-from genrec.models.device import pick_device
+from genrec.runtime.device import pick_device
 
 WEIGHTS, SHAPE = "model.safetensors", "config.json"
 BATCH = 512  # examples scored at once
 
 
 @dataclass(frozen=True)
-class Shape:
+class SasRecShape:
     num_items: int
-    hidden: int
-    blocks: int
-    heads: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
     dropout: float
     max_length: int
     cosine: bool
@@ -41,21 +42,21 @@ class Shape:
 
 
 class SasRec(nn.Module):
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: SasRecShape):
         super().__init__()
         self.shape = shape
-        self.item = nn.Embedding(shape.num_items, shape.hidden)
-        self.position = nn.Embedding(shape.max_length, shape.hidden)
+        self.item = nn.Embedding(shape.num_items, shape.hidden_size)
+        self.position = nn.Embedding(shape.max_length, shape.hidden_size)
         self.bias = nn.Parameter(torch.zeros(shape.num_items))
         self.drop = nn.Dropout(shape.dropout)
-        self.backbone = Backbone(BackboneShape(shape.hidden, shape.blocks, shape.heads, shape.dropout))
+        self.backbone = Backbone(BackboneShape(shape.hidden_size, shape.num_layers, shape.num_heads, shape.dropout))
         for table in (self.item, self.position):
             nn.init.normal_(table.weight, std=0.02)
 
     def forward(self, items: Tensor) -> Tensor:
         """Items (B, T), right-padded with -1, T <= max_length -> state after each item (B, T, d)."""
         positions = torch.arange(items.shape[1], device=items.device)
-        x = self.item(items.clamp(min=0)) * self.shape.hidden**0.5 + self.position(positions)
+        x = self.item(items.clamp(min=0)) * self.shape.hidden_size**0.5 + self.position(positions)
         return self.backbone(self.drop(x))
 
     def score(self, states: Tensor) -> Tensor:
@@ -132,6 +133,6 @@ def load_sasrec(directory: Path, device: str) -> SasRecRecommender:
         raise ArtifactError(
             f"no SASRec in {directory}; add '{directory.name}' to sequential.models and run sequential.py"
         )
-    model = SasRec(Shape(**json.loads(path.read_text(encoding="utf-8"))))
+    model = SasRec(SasRecShape(**json.loads(path.read_text(encoding="utf-8"))))
     load_model(model, directory / WEIGHTS)
     return SasRecRecommender(model.to(pick_device(device)))

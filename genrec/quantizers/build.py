@@ -17,35 +17,35 @@ import numpy as np
 
 from genrec import sids
 from genrec.artifacts import (
-    CATALOG,
     CODEBOOKS,
     CODES,
     CONSTRAINED,
-    EMBEDDINGS,
     FACTORS,
     INDEX_JSON,
     ITEM_JSON,
     QUALITY,
     QUALITY_PLOT,
     QUANTIZER,
-    SEQUENCES,
     SID_INDEX,
-    SPLITS,
-    ArtifactError,
     load_arrays,
     read_manifest,
     save_arrays,
     write_json,
 )
-from genrec.config import Config
-from genrec.data.catalog import Catalog, load_catalog
+from genrec.config import Config, Sids
+from genrec.data.catalog import Catalog
 from genrec.data.item_json import write_item_json
-from genrec.data.sequences import examples, load_sequences, load_splits, seen_in_training
-from genrec.models.item_encoder import check_vectors, pick_devices, save_whole
+from genrec.data.sequences import examples, seen_in_training
+from genrec.embeddings.item_encoder import save_array
+from genrec.errors import ArtifactError
+from genrec.launch import note
+from genrec.lock import only_writer
+from genrec.pipeline import STAGES, artifact_dir
 from genrec.quantizers import collisions, quality, residual
 from genrec.quantizers.residual import Quantized
-from genrec.sids import SidIndex
-from genrec.stage import begin, identity, note, remove, stage_dir
+from genrec.sids import SidIndex, load_codebooks, save_codebooks
+from genrec.stage import Job, begin, remove
+from genrec.store import RunStore
 
 STAGE = "sids"
 
@@ -61,11 +61,12 @@ class Purchases:
 
 def build(config: Config, partial: Path) -> dict[str, Any]:
     """The whole stage; `partial` also keeps what a killed run had learned."""
-    catalog = load_catalog(stage_dir(config, "data") / CATALOG)
-    text, purchases = load_vectors(config, len(catalog)), load_purchases(config, len(catalog))
+    store = RunStore.of(config)
+    catalog = store.catalog()
+    text, purchases = store.vectors(len(catalog)), read_purchases(store, config.sids, len(catalog))
     vectors, mixed = mix(config, text, purchases, partial)
     if config.sids.method == "imported":
-        index = imported(config, len(catalog))
+        index = check_published(store, len(catalog))
         before, error = index.codes, {}
     else:
         quantized = METHODS[config.sids.method](config, vectors, partial)
@@ -86,10 +87,13 @@ def rqkmeans(config: Config, vectors: np.ndarray, partial: Path) -> Quantized:
 
 
 def rqkmeans_constrained(config: Config, vectors: np.ndarray, partial: Path) -> Quantized:
-    from genrec.quantizers.balanced import balanced_kmeans
+    from genrec.quantizers.balanced import BACKENDS
+    from genrec.runtime.device import pick_devices
 
     knobs = config.sids
-    cluster = bind(balanced_kmeans, iters=knobs.kmeans_iters, device=pick_devices(config.run.device, 1)[0])
+    cluster = bind(
+        BACKENDS[knobs.kmeans_backend], iters=knobs.kmeans_iters, device=pick_devices(config.run.device, 1)[0]
+    )
     return residual.fit(vectors, knobs.num_levels, knobs.codebook_size, cluster, config.run.seed)
 
 
@@ -115,6 +119,7 @@ def learned(
     """RQ-VAE, or with given codebooks RQ-Kmeans+."""
     from genrec.quantizers.rqvae import Shape
     from genrec.quantizers.rqvae_training import LAST, Training, fit
+    from genrec.runtime.device import pick_devices
 
     knobs = config.sids
     residual.check_size(len(vectors), knobs.codebook_size)
@@ -148,7 +153,7 @@ METHODS: dict[str, Callable[[Config, np.ndarray, Path], Quantized]] = {
 }
 
 # What the codebooks of rqkmeans_constrained depend on, beside the inputs and run.seed.
-CONSTRAINED_KNOBS = ("num_levels", "codebook_size", "kmeans_iters", "alpha", "factors")
+CONSTRAINED_KNOBS = ("num_levels", "codebook_size", "kmeans_iters", "kmeans_backend", "alpha", "factors")
 
 
 def take_over_constrained(config: Config) -> None:
@@ -156,43 +161,31 @@ def take_over_constrained(config: Config) -> None:
 
     Only while no later stage was built on it; otherwise the stage refuses and names the ways on.
     """
-    final = stage_dir(config, STAGE)
-    manifest = read_manifest(final)
-    if manifest is None or manifest.config.get("sids.method") != "rqkmeans_constrained":
+    store, job = RunStore.of(config), Job(STAGE, config, build)
+    if not store.has(STAGE):
         return
-    wanted = identity(config, STAGE, None)
+    manifest, wanted = store.manifest(STAGE), job.identity
     same = all(manifest.config.get(f"sids.{k}") == wanted["config"][f"sids.{k}"] for k in CONSTRAINED_KNOBS)
     same = same and manifest.config["run.seed"] == config.run.seed and manifest.inputs == wanted["inputs"]
-    used = [other for path in config.run.dir.glob("*/manifest.json") if (other := read_manifest(path.parent))]
-    if not same or any(other.inputs.get(STAGE) == manifest.fingerprint for other in used):
+    later = [other for name in STAGES if name != STAGE and (other := read_manifest(artifact_dir(config, name)))]
+    used = any(other.inputs.get(STAGE) == manifest.fingerprint for other in later)
+    if not same or used or manifest.config.get("sids.method") != "rqkmeans_constrained":
         return
-    scratch = final.with_name(final.name + ".partial")
-    remove(scratch)
-    begin(STAGE, scratch, wanted)
-    save_arrays(scratch / CONSTRAINED, **load_arrays(final / CODEBOOKS))
-    remove(final)
-    note(STAGE, f"goes on from the codebooks of rqkmeans_constrained that {final} held")
+    with only_writer(job.final):
+        begin(job, wanted, clean=False)
+        save_arrays(job.partial / CONSTRAINED, **load_arrays(job.final / CODEBOOKS))
+        remove(job.final)
+    note(STAGE, f"goes on from the codebooks of rqkmeans_constrained that {job.final} held")
 
 
-def load_vectors(config: Config, num_items: int) -> np.ndarray:
-    """(N, D) float32, checked against the catalogue."""
-    path = stage_dir(config, "embeddings") / EMBEDDINGS.format(dataset=config.data.dataset)
-    try:
-        vectors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}; run rq/text2emb/amazon_text2emb.py") from None
-    check_vectors(vectors, num_items, str(path))
-    return vectors.astype(np.float32)
-
-
-def load_purchases(config: Config, num_items: int) -> Purchases:
+def read_purchases(store: RunStore, knobs: Sids, num_items: int) -> Purchases:
+    """What training may know of users, and the valid pairs that alpha: auto is chosen on."""
     from genrec.quantizers.fused import item_factors
 
-    data = stage_dir(config, "data")
-    sequences, splits = load_sequences(data / SEQUENCES), load_splits(data / SPLITS)
+    sequences, splits = store.sequences(), store.splits()
     seen = seen_in_training(sequences, splits)
-    wanted = config.sids.alpha == "auto" or config.sids.alpha > 0
-    factors = item_factors(sequences.item, sequences.offset, seen, num_items, config.sids.factors) if wanted else None
+    wanted = knobs.alpha == "auto" or knobs.alpha > 0
+    factors = item_factors(sequences.item, sequences.offset, seen, num_items, knobs.factors) if wanted else None
     valid = examples(sequences, splits["valid"], max_history=1)
     known = valid.history[:, -1] >= 0
     return Purchases(
@@ -200,6 +193,14 @@ def load_purchases(config: Config, num_items: int) -> Purchases:
         factors=factors,
         valid=np.stack([valid.history[known, -1], valid.target[known]], axis=1),
     )
+
+
+def check_published(store: RunStore, num_items: int) -> SidIndex:
+    """The published index of an import, over the same catalogue."""
+    index = store.published_index()
+    if len(index) != num_items:
+        raise ArtifactError(f"{store.path('data')} has an index of {len(index)} items, its catalogue has {num_items}")
+    return index
 
 
 def mix(config: Config, text: np.ndarray, purchases: Purchases, partial: Path) -> tuple[np.ndarray, dict[str, Any]]:
@@ -215,36 +216,13 @@ def mix(config: Config, text: np.ndarray, purchases: Purchases, partial: Path) -
         alpha, rates = choose_alpha(text, purchases.factors, last, target, config.run.seed)
         tried = {"alpha_hit_rates": rates}
     note(STAGE, f"alpha {alpha}: text and collaborative vectors mixed" + (f", by {tried}" if tried else ""))
-    save_whole(partial / FACTORS, purchases.factors)
+    save_array(partial / FACTORS, purchases.factors)
     return fuse(text, purchases.factors, alpha), {"alpha": alpha} | tried
-
-
-def imported(config: Config, num_items: int) -> SidIndex:
-    """The published index that the data artifact brought along, collisions as published."""
-    path = stage_dir(config, "data") / INDEX_JSON.format(dataset=config.data.dataset)
-    if not path.exists():
-        raise ArtifactError(
-            f"sids.method imported needs {path}, which only an import of published artifacts writes "
-            "(data.source minionerec); use --sids.method rqkmeans_plus to make an index from the texts"
-        )
-    index = sids.read_index_json(path)
-    if len(index) != num_items:
-        raise ArtifactError(f"{path} has {len(index)} items, the catalogue has {num_items}")
-    return index
-
-
-def save_codebooks(codebooks: tuple[np.ndarray, ...], path: Path) -> None:
-    save_arrays(path, **{f"codebook_{level}": codebook for level, codebook in enumerate(codebooks)})
-
-
-def load_codebooks(path: Path) -> tuple[np.ndarray, ...]:
-    arrays = load_arrays(path)
-    return tuple(arrays[f"codebook_{level}"] for level in range(len(arrays)))
 
 
 def write(config: Config, index: SidIndex, catalog: Catalog, measured: dict[str, Any], partial: Path) -> None:
     dataset = config.data.dataset
-    save_whole(partial / CODES, index.codes)
+    save_array(partial / CODES, index.codes)
     sids.save_index(index, partial / SID_INDEX)
     sids.write_index_json(index, partial / INDEX_JSON.format(dataset=dataset))
     write_item_json(catalog, partial / ITEM_JSON.format(dataset=dataset))

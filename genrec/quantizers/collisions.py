@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from genrec.quantizers.residual import Quantized, child_costs
 from genrec.sids import NONE, SidIndex, make_index
 

@@ -31,20 +31,23 @@ from genrec.artifacts import (
     ITEM_JSON,
     QUANTIZER,
     SID_INDEX,
-    ArtifactError,
     Manifest,
+    read_json,
+    save_array,
     sha256,
     write_json,
 )
 from genrec.config import Config
 from genrec.data.catalog import Catalog
-from genrec.data.grown import grown_dir
 from genrec.data.item_json import read_item_json, write_item_json
-from genrec.models.item_encoder import save_whole
+from genrec.data.vectors import check_vectors
+from genrec.errors import ArtifactError
+from genrec.launch import note
 from genrec.quantizers.collisions import reassign
 from genrec.quantizers.residual import Quantized, decode, encode
-from genrec.sids import NONE, SidIndex, make_index
-from genrec.stage import note, remove, require, stage_dir
+from genrec.sids import NONE, SidIndex, load_codebooks, make_index
+from genrec.stage import remove
+from genrec.store import RunStore
 
 STAGE = "sids"
 
@@ -81,9 +84,8 @@ def row_error(quantized: Quantized, codes: np.ndarray) -> np.ndarray:
 
 def grow_run(config: Config) -> Path:
     """New items of sids.add, retired ones of sids.retire -> <run>/sids_grown, in place of an earlier one."""
-    frozen = stage_dir(config, STAGE)
-    manifest = require(config, STAGE)
-    target = grown_dir(config)
+    store = RunStore.of(config)
+    frozen, manifest, target = store.path(STAGE), store.manifest(STAGE), store.grown_dir
     base = target if target.exists() else frozen
     done = read_report(target)
     added = read_added(config, done)
@@ -103,9 +105,9 @@ def grow_run(config: Config) -> Path:
 
 def plan(config: Config) -> None:
     """Says what `grow_run` would do, with its own refusals, and writes nothing."""
-    frozen = stage_dir(config, STAGE)
-    require(config, STAGE)
-    target = grown_dir(config)
+    store = RunStore.of(config)
+    store.manifest(STAGE)
+    frozen, target = store.path(STAGE), store.grown_dir
     base = target if target.exists() else frozen
     added = read_added(config, read_report(target))
     count = len(added) if added is not None else 0
@@ -128,11 +130,9 @@ def read_added(config: Config, done: dict[str, Any]) -> Catalog | None:
 
 
 def read_report(target: Path) -> dict[str, Any]:
-    import json
-
     if not (target / GROWN).exists():
         return {"added_files": [], "items": [], "retired": []}
-    return json.loads((target / GROWN).read_text(encoding="utf-8"))
+    return read_json(target / GROWN)
 
 
 def read_base(config: Config, base: Path) -> tuple[SidIndex, Catalog, np.ndarray]:
@@ -145,7 +145,7 @@ def read_base(config: Config, base: Path) -> tuple[SidIndex, Catalog, np.ndarray
 
 def place(config: Config, manifest: Manifest, frozen: Path, added: Catalog) -> Quantized:
     """New texts -> codes by the run's own encoder and quantizer, none of which learns anything."""
-    from genrec.models.item_encoder import check_vectors, encode_items, forget_shards, item_texts, settings_of
+    from genrec.embeddings.item_encoder import encode_items, forget_shards, item_texts, settings_of
 
     scratch = frozen.with_name("sids_grown.partial")
     vectors = encode_items(item_texts(added), settings_of(config), scratch)
@@ -156,7 +156,6 @@ def place(config: Config, manifest: Manifest, frozen: Path, added: Catalog) -> Q
 
 def by_frozen(manifest: Manifest, frozen: Path, text: np.ndarray, factors: np.ndarray) -> Quantized:
     """Text vectors (n, D), collaborative ones where known -> Quantized, by what the artifact holds."""
-    from genrec.quantizers.build import load_codebooks
     from genrec.quantizers.fused import fuse
 
     if not (frozen / CODEBOOKS).exists():
@@ -191,11 +190,9 @@ def learned(manifest: Manifest, frozen: Path, inputs: np.ndarray) -> Quantized:
 
 def old_errors(config: Config, manifest: Manifest, frozen: Path) -> np.ndarray:
     """(N,) |x - x^|^2 of the run's own items with the SIDs they have."""
-    from genrec.quantizers.build import load_vectors
-
     index = sids.load_index(frozen / SID_INDEX)
     factors = np.load(frozen / FACTORS) if (frozen / FACTORS).exists() else np.zeros((len(index), 0), np.float32)
-    quantized = by_frozen(manifest, frozen, load_vectors(config, len(index)), factors)
+    quantized = by_frozen(manifest, frozen, RunStore.of(config).vectors(len(index)), factors)
     return row_error(quantized, index.codes[:, : len(quantized.codebooks)].astype(np.int64))
 
 
@@ -237,8 +234,8 @@ def write_grown(
     scratch = target.with_name(target.name + ".partial")
     remove(scratch)
     scratch.mkdir(parents=True)
-    save_whole(scratch / CODES, index.codes)
-    save_whole(scratch / ALLOWED, allowed)
+    save_array(scratch / CODES, index.codes)
+    save_array(scratch / ALLOWED, allowed)
     sids.save_index(index, scratch / SID_INDEX)
     sids.write_index_json(index, scratch / INDEX_JSON.format(dataset=config.data.dataset))
     write_item_json(catalog, scratch / ITEM_JSON.format(dataset=config.data.dataset))

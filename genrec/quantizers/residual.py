@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 
 CHUNK = 16384  # rows of a distance matrix at a time: 16384 x 256 float32 are 16 MB
 

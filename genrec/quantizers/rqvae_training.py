@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from genrec.models.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
 from genrec.quantizers.residual import Quantized, encode
 from genrec.quantizers.rqkmeans import kmeans
 from genrec.quantizers.rqvae import Output, ResidualQuantizer, Shape
+from genrec.runtime.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
 from genrec.sids import collisions
 
 LAST = "last.safetensors"

@@ -10,10 +10,11 @@ import torch
 import yaml
 from transformers import TrainingArguments
 
-from genrec.artifacts import ArtifactError, first_line
 from genrec.config import Config, Rl, Sft
-from genrec.models.device import pick_device
-from genrec.stage import installed, processes
+from genrec.errors import ArtifactError, first_line
+from genrec.launch import world_size
+from genrec.runtime.device import pick_device
+from genrec.stage import installed
 from genrec.training.validation import VALID_METRIC
 
 
@@ -21,7 +22,7 @@ def common_arguments(config: Config, directory: Path, settings: Sft | Rl) -> dic
     """How any model is trained here; `settings` is the section of `config` that is in force."""
     device = pick_device(config.run.device)
     cuda = device.type == "cuda"
-    if processes() == 1 and device.index:
+    if world_size() == 1 and device.index:
         raise ArtifactError(
             f"run.device is {config.run.device}, but the Trainer takes the first GPU it sees; choose with "
             f"CUDA_VISIBLE_DEVICES={device.index} and leave run.device auto"
@@ -32,7 +33,7 @@ def common_arguments(config: Config, directory: Path, settings: Sft | Rl) -> dic
         "restore_callback_states_from_checkpoint": True,  # the patience of early stopping survives a kill
         "disable_tqdm": not sys.stderr.isatty(),
         "use_cpu": not cuda,
-        "ddp_backend": "gloo" if processes() > 1 and not cuda else None,
+        "ddp_backend": "gloo" if world_size() > 1 and not cuda else None,
         "bf16": settings.bf16 if settings.bf16 != "auto" else cuda and torch.cuda.is_bf16_supported(),
         "gradient_checkpointing": settings.gradient_checkpointing,
         "learning_rate": settings.learning_rate,
@@ -68,6 +69,6 @@ def framework_arguments(section: str, given: dict[str, Any]) -> dict[str, Any]:
 
 def rows_a_pass(batch: int, micro: int) -> tuple[int, bool]:
     """Rows a forward pass of one process, at most `micro`, and whether such passes fill a step of `batch` rows."""
-    local, rest = divmod(batch, processes())
+    local, rest = divmod(batch, world_size())
     micro = min(micro, local)
     return micro, bool(micro) and not (rest or local % micro)

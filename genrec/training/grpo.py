@@ -28,10 +28,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
 from genrec.config import Config, Rl
+from genrec.launch import note
 from genrec.models.adapters import lora_config, merged
 from genrec.models.language import load_pretrained
 from genrec.models.policy import answer_scores
-from genrec.stage import note
 from genrec.training.checkpoints import newest_checkpoint
 from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.health import Floor, KlLimit
@@ -155,11 +155,11 @@ class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
                         prompt[part],
                         real[part],
                         answer[part],
-                        self.settings.normalisation,
+                        self.settings.normalization,
                     )
                 )
         logp, entropy, mass = (torch.cat(part).flatten(0, 1) for part in zip(*parts, strict=True))
-        if compute_entropy and self.settings.normalisation == "vocab":
+        if compute_entropy and self.settings.normalization == "vocab":
             self._metrics["train"]["legal_mass"].append(self.accelerator.gather(mass.mean()).mean().item())
         if not torch.is_grad_enabled():
             self.seconds["reference"] += time.perf_counter() - began

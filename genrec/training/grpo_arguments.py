@@ -7,9 +7,9 @@ from pathlib import Path
 from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import GRPOConfig
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Config, Rl
-from genrec.stage import processes
+from genrec.errors import ArtifactError
+from genrec.launch import world_size
 from genrec.training.arguments import common_arguments, framework_arguments, one_gpu, rows_a_pass
 
 
@@ -19,10 +19,10 @@ def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts
     micro = micro_batch(settings)
     arguments = common_arguments(config, directory, settings) | {
         "ddp_find_unused_parameters": False,
-        "num_train_epochs": settings.num_train_epochs,
+        "num_train_epochs": settings.num_epochs,
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": settings.num_generations,
-        "gradient_accumulation_steps": settings.train_batch_size // processes() // micro,
+        "gradient_accumulation_steps": settings.batch_size // world_size() // micro,
         "num_generations": settings.num_generations,
         "max_completion_length": num_levels,
         "beta": settings.beta,
@@ -45,10 +45,10 @@ def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts
 
 def micro_batch(settings: Rl) -> int:
     """Completions a forward pass of one process, so that passes of whole groups fill the step."""
-    micro, fills = rows_a_pass(settings.train_batch_size, settings.micro_batch_size)
+    micro, fills = rows_a_pass(settings.batch_size, settings.micro_batch_size)
     if not fills or micro % settings.num_generations:
         raise ArtifactError(
-            f"rl.train_batch_size {settings.train_batch_size} over {processes()} processes is not a multiple of "
+            f"rl.batch_size {settings.batch_size} over {world_size()} processes is not a multiple of "
             f"{micro} completions a pass (rl.micro_batch_size) in groups of {settings.num_generations}"
         )
     return micro
@@ -63,9 +63,7 @@ def plan_steps(args: GRPOConfig, settings: Rl, num_prompts: int) -> None:
     updates = args.num_iterations * args.steps_per_generation / args.gradient_accumulation_steps  # of one generation
     steps = args.max_steps if args.max_steps > 0 else int(num_prompts // prompts * updates * args.num_train_epochs)
     if steps < 1:
-        raise ArtifactError(
-            f"{num_prompts} prompts are fewer than one step takes ({prompts}); lower rl.train_batch_size"
-        )
+        raise ArtifactError(f"{num_prompts} prompts are fewer than one step takes ({prompts}); lower rl.batch_size")
     whole = max(1, round(updates))
     every = max(1, round(steps * settings.eval_step / whole)) * whole
     args.warmup_steps = settings.trainer.get("warmup_steps", round(steps * settings.warmup_ratio))

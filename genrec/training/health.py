@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from transformers import TrainerCallback
 
-from genrec.artifacts import ArtifactError
 from genrec.config import SEQUENTIAL_REWARDS
+from genrec.errors import ArtifactError
 from genrec.training.rewards import REWARDS, Groups, Knowledge, flat, scored
 
 

@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from genrec.artifacts import ArtifactError
 from genrec.config import SEQUENTIAL_REWARDS
+from genrec.errors import ArtifactError
 
 
 @dataclass(frozen=True)

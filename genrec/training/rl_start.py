@@ -12,11 +12,11 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Config, Rl
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder
 from genrec.data.tasks import TASKS, Texts, row_numbers, task_row
+from genrec.errors import ArtifactError
 from genrec.models.language import load_pretrained
 from genrec.models.token_tree import takes_trees
 from genrec.training.rewards import Groups

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Rl
+from genrec.errors import ArtifactError
 from genrec.models.beam import NEVER, SidVocabulary, append, beam_search, read_prompts, scored_children, with_self
 from genrec.models.trie import Trie, build_trie
 from genrec.sids import NONE, SidIndex
@@ -75,7 +75,7 @@ def roll_out(
     group = settings.num_generations
     count = min(int(group * MORE), len(answers.first_item)) if settings.dynamic_sampling else group
     if settings.beam_search:
-        found = beam_search(model, answers.trie, answers.sids, prompts, count, settings.normalisation)
+        found = beam_search(model, answers.trie, answers.sids, prompts, count, settings.normalization)
     else:
         found = sample_search(model, answers.trie, answers.sids, prompts, count, settings.temperature, generator)
     leaf, score = (part.cpu().numpy() for part in found)

@@ -14,11 +14,11 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Config
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples, Sequences, Split, examples
 from genrec.data.tasks import TASKS, Task, Texts, copies, drawn, row_numbers, task_row
+from genrec.errors import ArtifactError
 from genrec.models.token_tree import Branch, TokenTree, chain, collate, grow, join
 
 TREE = tuple(field.name for field in fields(TokenTree))

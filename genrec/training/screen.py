@@ -7,7 +7,7 @@ import time
 from transformers import PrinterCallback, Trainer, TrainerState
 from transformers.trainer_callback import ProgressCallback
 
-from genrec.stage import note
+from genrec.launch import note
 from genrec.training.validation import VALID_METRIC
 
 

@@ -25,10 +25,10 @@ from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences
 from genrec.data.weights import target_weights
 from genrec.evaluation.metrics import item_scores
-from genrec.models.device import pick_device
-from genrec.models.sasrec import SasRec, SasRecRecommender, Shape, save_sasrec
-from genrec.models.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
-from genrec.quantizers.build import load_vectors
+from genrec.models.sasrec import SasRec, SasRecRecommender, SasRecShape, save_sasrec
+from genrec.runtime.device import pick_device
+from genrec.runtime.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
+from genrec.store import RunStore
 from genrec.training.answer_loss import divergence
 
 CHECKPOINT, PROGRESS = "checkpoint.safetensors", "progress"  # a file, and the key of its header
@@ -57,8 +57,8 @@ def train_sasrec(name: str, config: Config, data: Prepared, directory: Path) -> 
     windows = training_windows(data, options)
     progress = load_checkpoint(directory / CHECKPOINT, model, optimizer, best)
     valid = data.examples("valid")
-    with tqdm(total=options.epochs, initial=progress.epoch, desc=f"sequential: {name}", disable=None) as bar:
-        while progress.epoch < options.epochs and not stopped(progress, options):
+    with tqdm(total=options.num_epochs, initial=progress.epoch, desc=f"sequential: {name}", disable=None) as bar:
+        while progress.epoch < options.num_epochs and not stopped(progress, options):
             train_epoch(model, optimizer, windows, LOSSES[name], options, seed, progress.epoch)
             ndcg = valid_ndcg(model, valid)
             progress.curve.append(round(ndcg, 6))
@@ -88,12 +88,12 @@ def decay(done: float) -> float:
 def new_model(name: str, config: Config, data: Prepared) -> SasRec:
     """The published model (sasrec_bce) scores by the dot product, whatever sequential.cosine says."""
     options = config.sequential
-    knobs = {key: getattr(options, key) for key in ("hidden", "blocks", "heads", "dropout", "temperature")}
+    knobs = {key: getattr(options, key) for key in ("hidden_size", "num_layers", "num_heads", "dropout", "temperature")}
     cosine = options.cosine and name != "sasrec_bce"
-    model = SasRec(Shape(len(data.catalog), max_length=data.max_history, cosine=cosine, **knobs))
+    model = SasRec(SasRecShape(len(data.catalog), max_length=data.max_history, cosine=cosine, **knobs))
     if name == TEXT:
         with torch.no_grad():
-            start = text_start(load_vectors(config, len(data.catalog)), options.hidden)
+            start = text_start(RunStore.of(config).vectors(len(data.catalog)), options.hidden_size)
             model.item.weight[:, : start.shape[1]] = torch.from_numpy(start)
     return model
 
@@ -146,7 +146,7 @@ def train_epoch(model, optimizer, windows: Windows, loss_of, options: Sequential
     torch.manual_seed((seed << 20) + epoch)
     model.train()
     for group in optimizer.param_groups:
-        group["lr"] = options.learning_rate * decay(epoch / options.epochs)
+        group["lr"] = options.learning_rate * decay(epoch / options.num_epochs)
     for batch in batches(windows, options.batch_size, np.random.default_rng([seed, epoch])):
         items, weights = (torch.from_numpy(part).to(model.bias.device) for part in batch)
         targets = items[:, 1:]

@@ -9,16 +9,15 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genrec import artifacts, stage
-from genrec.artifacts import ArtifactError
 from genrec.config import Config
 from genrec.data.given_texts import SNAPSHOTS, Preferences, read_training_preferences
 from genrec.data.prepared import Prepared
 from genrec.data.tasks import TASKS, Texts, make_texts
 from genrec.data.weights import target_weights
+from genrec.errors import ArtifactError
+from genrec.launch import note
 from genrec.models.adapters import moved, quantization
 from genrec.models.beam import SidVocabulary
-from genrec.models.device import pick_device
 from genrec.models.language import (
     add_dropout,
     catalog_texts,
@@ -30,16 +29,15 @@ from genrec.models.language import (
     train_tokenizer,
 )
 from genrec.models.trie import build_trie
-from genrec.quantizers.build import load_codebooks
-from genrec.sids import load_index
+from genrec.runtime.device import pick_device
+from genrec.store import RunStore
 from genrec.training.answer_loss import Legal, make_legal
 from genrec.training.rows import RowBuilder, to_dataset, training_rows
 
 
 def training_texts(config: Config, data: Prepared) -> Texts:
     """The texts of all prompts, with those about users where a task reads them."""
-    index = load_index(stage.stage_dir(config, "sids") / artifacts.SID_INDEX)
-    texts = make_texts(data, index, config.data.source, config.sft.profile)
+    texts = make_texts(data, RunStore.of(config).index(), config.data.source, config.sft.profile)
     return replace(texts, preferences=preferences(config, data))
 
 
@@ -48,9 +46,9 @@ def preferences(config: Config, data: Prepared) -> Preferences | None:
     path = config.sft.preferences
     if not any(share for name, share in config.sft.tasks.items() if "preference" in name):
         return None
-    artifact = stage.require(config, "data").fingerprint
+    artifact = RunStore.of(config).manifest("data").fingerprint
     found, line = read_training_preferences(path, artifact, data)
-    stage.note("sft", line)
+    note("sft", line)
     if not (found.newest(data.splits["train"]) >= 0).any():
         raise ArtifactError(
             f"{path} has no text that a train target may follow: each knows all train events of its user. "
@@ -84,10 +82,12 @@ def small_model(config: Config, texts: Texts) -> tuple[PreTrainedModel, PreTrain
 
 def codebooks(config: Config) -> tuple[np.ndarray, ...]:
     """The vectors of every level's codes, (K, D) each."""
-    path = stage.stage_dir(config, "sids") / artifacts.CODEBOOKS
-    if not path.exists():
-        raise ArtifactError(f"sft.sid_init codebooks: no {path}, imported SIDs have none; choose text or random")
-    return load_codebooks(path)
+    store = RunStore.of(config)
+    if (found := store.codebooks()) is None:
+        raise ArtifactError(
+            f"sft.sid_init codebooks: {store.path('sids')} has none (imported SIDs); choose text or random"
+        )
+    return found
 
 
 def unquantized(config: Config, texts: Texts, model: PreTrainedModel) -> PreTrainedModel:
@@ -107,7 +107,7 @@ def task_dataset(config: Config, data: Prepared, texts: Texts, tokenizer: PreTra
 
 def legal_tokens(config: Config, texts: Texts, model: PreTrainedModel, sids: SidVocabulary) -> Legal | None:
     """What the loss normalises over; None: all tokens."""
-    if config.sft.normalisation == "vocab":
+    if config.sft.normalization == "vocab":
         return None
     trie = build_trie(texts.index).to(model.device)
     return make_legal(trie, sids.to(model.device), model.get_input_embeddings().num_embeddings)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Config, Sft
+from genrec.errors import ArtifactError
+from genrec.launch import world_size
 from genrec.models.token_tree import IGNORE, answer_logits, takes_trees
-from genrec.stage import processes
 from genrec.training.answer_loss import Legal, answer_loss, divergence
 from genrec.training.arguments import common_arguments, framework_arguments, one_gpu, rows_a_pass
 from genrec.training.checkpoints import newest_checkpoint
@@ -75,7 +75,7 @@ def training_arguments(config: Config, directory: Path, num_rows: int) -> Traini
     arguments = common_arguments(config, directory, settings) | {
         "num_train_epochs": settings.num_epochs,
         "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": settings.batch_size // processes() // micro,
+        "gradient_accumulation_steps": settings.batch_size // world_size() // micro,
         "warmup_steps": round(steps * settings.warmup_ratio),
         "weight_decay": settings.weight_decay,
         "train_sampling_strategy": "group_by_length",
@@ -96,7 +96,7 @@ def micro_batch(settings: Sft) -> int:
     micro, fills = rows_a_pass(settings.batch_size, settings.micro_batch_size)
     if not fills:
         raise ArtifactError(
-            f"sft.batch_size {settings.batch_size} over {processes()} process(es) is not a multiple of {micro} rows a "
+            f"sft.batch_size {settings.batch_size} over {world_size()} process(es) is not a multiple of {micro} rows a "
             "pass (sft.micro_batch_size); change one of them"
         )
     return micro

@@ -9,9 +9,9 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import item_scores, join_recommendations
+from genrec.launch import rank, world_size
 from genrec.models.generative import Decoding, GenerativeModel, longest_first
-from genrec.models.processes import gather_everywhere
-from genrec.stage import processes, rank
+from genrec.runtime.processes import gather_everywhere
 
 VALID_METRIC = "ndcg@10"
 VALID_BEAMS = 20
@@ -23,13 +23,13 @@ class ValidDecoder:
     Processes share out the batches; each batch, and with it every score, is what one process makes of it.
     """
 
-    def __init__(self, model: GenerativeModel, held_out: Examples, size: int, seed: int, normalisation: str):
-        self.model, self.decoding = model, Decoding(VALID_BEAMS, normalisation=normalisation)
+    def __init__(self, model: GenerativeModel, held_out: Examples, size: int, seed: int, normalization: str):
+        self.model, self.decoding = model, Decoding(VALID_BEAMS, normalization=normalization)
         drawn = held_out.take(np.sort(np.random.default_rng(seed).permutation(len(held_out))[:size]))
         self.valid = drawn.take(longest_first(model.prompts(drawn)))  # in the order in which they are batched
 
     def __call__(self) -> dict[str, float]:
-        shares = 1 if is_deepspeed_zero3_enabled() else processes()  # ZeRO-3 makes no pass without all processes
+        shares = 1 if is_deepspeed_zero3_enabled() else world_size()  # ZeRO-3 makes no pass without all processes
         starts = range(0, len(self.valid), self.decoding.batch_size)[rank() % shares :: shares]
         parts = [self.model.recommend(self.batch(start), 10, self.decoding) for start in starts]
         found = join_recommendations(gather_everywhere(parts) if shares > 1 else parts)

@@ -4,9 +4,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Data
 from genrec.data.download import download, fetch
+from genrec.errors import ArtifactError
 
 CONTENT = gzip.compress(bytes(range(256)) * 4000, compresslevel=0)
 

@@ -3,10 +3,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Data
 from genrec.data import amazon
 from genrec.data.filters import filter_events, k_core, month_start
+from genrec.errors import ArtifactError
 from tests.data.raw import item, review, write_shop
 
 T0 = month_start(2016, 1)

@@ -3,8 +3,8 @@ from itertools import pairwise
 
 import pytest
 
-from genrec.artifacts import ArtifactError
 from genrec.data.given_texts import SNAPSHOTS, read_preferences, texts_of, with_descriptions
+from genrec.errors import ArtifactError
 from tests.small_shop import small_catalog, small_shop
 
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Data
 from genrec.data import minionerec
 from genrec.data.sequences import examples
+from genrec.errors import ArtifactError
 from tests.data.raw import real
 
 COLUMNS = ["user_id", "history_item_title", "item_title", "history_item_id", "item_id", "history_item_sid", "item_sid"]

@@ -3,9 +3,9 @@ import zipfile
 
 import pytest
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Data
 from genrec.data import movielens
+from genrec.errors import ArtifactError
 
 FLAGS = ["0"] * 19
 TOY_STORY = ["1", "Toy Story (1995)", "01-Jan-1995", "", "http://x"] + [*FLAGS[:3], "1", "1", "1", *FLAGS[6:]]

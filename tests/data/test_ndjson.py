@@ -4,9 +4,9 @@ import json
 import polars as pl
 import pytest
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Data
 from genrec.data import amazon, ndjson
+from genrec.errors import ArtifactError
 from tests.data.raw import review, write_lines
 
 EDITION = amazon.EDITIONS["amazon18"]

@@ -10,10 +10,11 @@ from typing import get_args
 import pytest
 
 from genrec.artifacts import read_manifest
-from genrec.config import ROOT, Data
+from genrec.config import Data
 from genrec.data.catalog import load_catalog
 from genrec.data.sequences import load_sequences, load_splits
 from genrec.data.sources import SOURCES
+from tests import ROOT
 from tests.data.raw import item, real, review, write_shop
 
 FILES = {"catalog.parquet", "sequences.npz", "splits.npz", "report.json"}

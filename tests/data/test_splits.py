@@ -2,10 +2,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from genrec.artifacts import ArtifactError
 from genrec.data.events import encode
 from genrec.data.sequences import examples
 from genrec.data.splits import build_sequences, chronological, leave_one_out, split
+from genrec.errors import ArtifactError
 
 
 def sequences_of(rows):

@@ -7,15 +7,16 @@ import sys
 import numpy as np
 import pytest
 
-import evaluate
 from genrec import stage
-from genrec.artifacts import ArtifactError
-from genrec.commandline import Command, parse_strict
-from genrec.config import Config, ConfigError
+from genrec.commandline import Command
+from genrec.config import Config
+from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.predictions import read_predictions
 from genrec.evaluation.report import read_report
 from genrec.models import families
 from genrec.models.families import FAMILIES, Family, fingerprints_read, stages_read
+from genrec.stages import evaluate
+from tests import parse_flags
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
 BASELINES = ["popular", "popular_recent", "last_item", "item_knn"]
@@ -78,7 +79,7 @@ def test_same_command_again_does_nothing_and_other_models_are_refused(ready, cap
     run(config)
     run(config)
     assert "evaluation: up to date" in capsys.readouterr().out
-    with pytest.raises(ArtifactError, match="evaluate.models is"):
+    with pytest.raises(ArtifactError, match="evaluation.models is"):
         run(ready(models=["popular", "last_item"]))
 
 
@@ -131,7 +132,7 @@ def test_a_language_model_is_required_by_name_and_replaced_by_base_model(ready, 
         run(config)
     given = ready(models=["popular", "sft"], base_model=str(tmp_path))
     assert stages_read(given) == ("sids",) and "base_model" in fingerprints_read(given)
-    with pytest.raises(ConfigError, match="which evaluate.models"):
+    with pytest.raises(ConfigError, match="which evaluation.models"):
         ready(models=["popular"], base_model=str(tmp_path))
 
 
@@ -168,9 +169,12 @@ def test_data_made_with_other_knobs_is_refused(ready):
 
 
 def test_models_may_be_named_with_commas_and_typos_are_told():
-    assert parse_strict(["--models", "popular,item_knn"], "evaluate").config.evaluate.models == ["popular", "item_knn"]
+    assert parse_flags(["--models", "popular,item_knn"], "evaluate").config.evaluation.models == [
+        "popular",
+        "item_knn",
+    ]
     with pytest.raises(ConfigError, match="popullar"):
-        parse_strict(["--models", "popullar"], "evaluate")
+        parse_flags(["--models", "popullar"], "evaluate")
 
 
 def test_evaluation_of_baselines_needs_no_torch():

@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-import evaluate
 from genrec import artifacts, stage
-from genrec.artifacts import ArtifactError
 from genrec.commandline import Command
-from genrec.config import ROOT
 from genrec.data import prompts
 from genrec.data.catalog import Catalog
 from genrec.data.grown import grown_dir
 from genrec.data.prompts import prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, Texts
+from genrec.errors import ArtifactError
 from genrec.evaluation.predictions import read_predictions
 from genrec.models.families import fingerprints_read
 from genrec.models.generative import Card, asked_by_evaluation, check_card, load_card, save_card
 from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
 from genrec.quantizers.grow import join, write_grown
 from genrec.sids import load_index, make_index, save_index
+from genrec.stages import evaluate
+from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
 
@@ -102,7 +102,7 @@ def test_two_processes_write_what_one_writes(ready, tmp_path):
 
 def test_a_changed_prompt_is_refused_where_the_model_is_asked_with_it(ready, monkeypatch):
     config = ready()
-    model = config.evaluate.base_model
+    model = config.evaluation.base_model
     card = load_card(model)
     check_card(model, card, config)
     with monkeypatch.context() as patch:
@@ -118,20 +118,20 @@ def test_a_changed_prompt_is_refused_where_the_model_is_asked_with_it(ready, mon
 
 def test_a_task_or_source_that_is_added_leaves_earlier_models_as_they_are(ready, monkeypatch):
     config, added = ready(), ("title", "brand")
-    card = load_card(config.evaluate.base_model)
+    card = load_card(config.evaluation.base_model)
     monkeypatch.setitem(prompts.INSTRUCTIONS, added, "Give the brand of the {item} with this title.")
     monkeypatch.setitem(prompts.NOUNS, "books", ("book", "books", "read"))
     assert set(prompt_fingerprint()) - set(card.prompts) == {"title -> brand", "books"}
-    check_card(config.evaluate.base_model, card, config)
+    check_card(config.evaluation.base_model, card, config)
     run(config)
 
 
 def test_rl_may_ask_what_the_model_was_never_taught(ready):
     config = ready()
-    card = load_card(config.evaluate.base_model)
+    card = load_card(config.evaluation.base_model)
     assert config.rl.tasks["title_to_sid"] > 0
     del card.prompts["title -> sid"]
-    check_card(config.evaluate.base_model, card, config)
+    check_card(config.evaluation.base_model, card, config)
 
 
 def test_a_card_of_other_fields_is_one_clear_error(ready, tmp_path):
@@ -176,5 +176,5 @@ def test_a_grown_catalogue_of_other_sids_is_refused(ready, grown):
     config = ready(index="sids_grown")
     index = load_index(grown_dir(config) / artifacts.SID_INDEX)
     save_index(make_index(index.codes[::-1], index.sizes), grown_dir(config) / artifacts.SID_INDEX)
-    with pytest.raises(artifacts.ArtifactError, match="did not grow from the semantic IDs in use"):
+    with pytest.raises(ArtifactError, match="did not grow from the semantic IDs in use"):
         run(config)

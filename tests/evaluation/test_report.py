@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from genrec.artifacts import RESULTS, ArtifactError
+from genrec.artifacts import RESULTS
 from genrec.config import Analysis
 from genrec.data.sequences import Examples
+from genrec.errors import ArtifactError
 from genrec.evaluation import report
 from tests.small_shop import small_shop
 

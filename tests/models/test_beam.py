@@ -52,7 +52,7 @@ def items(trie, leaves):
     return trie.item[trie.under[-1][leaves]]
 
 
-def exhaustive(model, index, sids, prompt, normalisation, allowed=None):
+def exhaustive(model, index, sids, prompt, normalization, allowed=None):
     """Score of every item by one plain forward pass each."""
     scores = []
     for item, row in enumerate(index.codes):
@@ -61,7 +61,7 @@ def exhaustive(model, index, sids, prompt, normalisation, allowed=None):
             if code == NONE:
                 break
             logits = model(torch.tensor([prompt + path])).logits[0, -1].detach()
-            if normalisation == "trie":
+            if normalization == "trie":
                 same = (index.codes[:, :level] == row[:level]).all(1)
                 if allowed is not None:
                     same &= allowed
@@ -86,12 +86,12 @@ def test_same_list_and_scores_as_generate(model, index, sids, prompts, num_beams
         torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("normalisation", ["vocab", "trie"])
-def test_wide_beam_is_exhaustive_ranking(model, index, sids, prompts, normalisation):
+@pytest.mark.parametrize("normalization", ["vocab", "trie"])
+def test_wide_beam_is_exhaustive_ranking(model, index, sids, prompts, normalization):
     trie = build_trie(index)
-    leaves, scores = beam_search(model, trie, sids, prompts, 50, normalisation)
+    leaves, scores = beam_search(model, trie, sids, prompts, 50, normalization)
     for row, prompt in enumerate(prompts):
-        every = exhaustive(model, index, sids, prompt, normalisation)
+        every = exhaustive(model, index, sids, prompt, normalization)
         found = scores[row] > NEVER / 2
         assert found.sum() == len(index)  # fewer legal items than beams: all of them, none twice
         assert items(trie, leaves[row][found]).tolist() == np.argsort(-every).tolist()
@@ -119,15 +119,15 @@ def test_hostile_generation_config_changes_nothing(model, index, sids, prompts):
     assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
 
 
-@pytest.mark.parametrize("normalisation", ["vocab", "trie"])
-def test_deny_list_patches_the_trie(model, index, sids, prompts, normalisation):
+@pytest.mark.parametrize("normalization", ["vocab", "trie"])
+def test_deny_list_patches_the_trie(model, index, sids, prompts, normalization):
     allowed = np.ones(len(index), dtype=bool)
     allowed[::3] = False
     trie = build_trie(index)
     only = make_filter(trie, torch.from_numpy(allowed), None)
-    leaves, scores = beam_search(model, trie, sids, prompts, 50, normalisation, only)
+    leaves, scores = beam_search(model, trie, sids, prompts, 50, normalization, only)
     for row, prompt in enumerate(prompts):
-        every = exhaustive(model, index, sids, prompt, normalisation, allowed)
+        every = exhaustive(model, index, sids, prompt, normalization, allowed)
         found = items(trie, leaves[row][scores[row] > NEVER / 2]).tolist()
         assert found == np.argsort(-every)[: allowed.sum()].tolist()
 
@@ -148,13 +148,13 @@ def test_each_row_has_its_own_seen_items(model, index, sids, prompts, search):
         assert found == np.argsort(-every)[: legal.sum()].tolist()
 
 
-@pytest.mark.parametrize("normalisation", ["vocab", "trie"])
+@pytest.mark.parametrize("normalization", ["vocab", "trie"])
 @pytest.mark.parametrize("budget", [1, 60, 4096])
-def test_exact_ranking_is_exhaustive_scoring(model, index, sids, prompts, normalisation, budget):
+def test_exact_ranking_is_exhaustive_scoring(model, index, sids, prompts, normalization, budget):
     trie = build_trie(index)
-    leaves, scores = exact_search(model, trie, sids, prompts, 12, normalisation, token_budget=budget)
+    leaves, scores = exact_search(model, trie, sids, prompts, 12, normalization, token_budget=budget)
     for row, prompt in enumerate(prompts):
-        every = exhaustive(model, index, sids, prompt, normalisation)
+        every = exhaustive(model, index, sids, prompt, normalization)
         assert items(trie, leaves[row]).tolist() == np.argsort(-every)[:12].tolist()
         np.testing.assert_allclose(scores[row], np.sort(every)[::-1][:12], atol=1e-4)
 

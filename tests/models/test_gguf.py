@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from genrec.models.gguf import gguf_file, load_gguf
 from genrec.models.language import load_pretrained
 

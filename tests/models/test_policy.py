@@ -1,4 +1,4 @@
-"""Shared prompts give what row-by-row computation gives: log-probabilities and gradients, under both normalisations."""
+"""Shared prompts give what row-by-row computation gives: log-probabilities and gradients, under both normalizations."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.profiler import profile
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from genrec.models.policy import answer_scores
 from genrec.models.trie import build_trie
 from genrec.sids import make_index
@@ -29,7 +29,7 @@ def answers(index, sids, count, seed=0):
     return items, torch.where(codes < 0, 0, tokens)
 
 
-def row_by_row(model, index, sids, prompt, item, normalisation):
+def row_by_row(model, index, sids, prompt, item, normalization):
     """(L,) from one plain row: the prompt and the whole answer, and a softmax over what may stand there."""
     codes = [int(code) for code in index.codes[item] if code >= 0]
     tokens = [int(sids.level(level)[code]) for level, code in enumerate(codes)]
@@ -37,7 +37,7 @@ def row_by_row(model, index, sids, prompt, item, normalisation):
     found = []
     for level, code in enumerate(codes):
         legal = sorted({int(row[level]) for row in index.codes if list(row[:level]) == codes[:level]})
-        if normalisation == "vocab":
+        if normalization == "vocab":
             found.append(logits[level].log_softmax(-1)[tokens[level]])
         elif legal == [-1]:
             found.append(logits.new_zeros(()))
@@ -46,28 +46,28 @@ def row_by_row(model, index, sids, prompt, item, normalisation):
     return torch.stack(found)
 
 
-@pytest.mark.parametrize("normalisation", ["trie", "vocab"])
-def test_equal_to_row_by_row(model, index, sids, prompts, normalisation):
-    equal_to_row_by_row(model, index, sids, prompts, normalisation)
+@pytest.mark.parametrize("normalization", ["trie", "vocab"])
+def test_equal_to_row_by_row(model, index, sids, prompts, normalization):
+    equal_to_row_by_row(model, index, sids, prompts, normalization)
 
 
-@pytest.mark.parametrize("normalisation", ["trie", "vocab"])
+@pytest.mark.parametrize("normalization", ["trie", "vocab"])
 @pytest.mark.parametrize("tables", [[], ["embed_tokens"], ["embed_tokens", "lm_head"]], ids=str)
-def test_equal_with_adapters_and_tables_trained_beside_them(model, index, sids, prompts, normalisation, tables):
+def test_equal_with_adapters_and_tables_trained_beside_them(model, index, sids, prompts, normalization, tables):
     adapters = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], modules_to_save=tables or None)
-    equal_to_row_by_row(get_peft_model(model, adapters).eval(), index, sids, prompts, normalisation)
+    equal_to_row_by_row(get_peft_model(model, adapters).eval(), index, sids, prompts, normalization)
 
 
-def equal_to_row_by_row(model, index, sids, prompts, normalisation):
+def equal_to_row_by_row(model, index, sids, prompts, normalization):
     items, tokens = answers(index, sids, len(prompts))
     prompt, real = left_padded(prompts)
     weight = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(0))
-    scores = answer_scores(model, model, build_trie(index), sids, prompt, real, tokens, normalisation)
+    scores = answer_scores(model, model, build_trie(index), sids, prompt, real, tokens, normalization)
     (scores.logp * weight).sum().backward()
     shared = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     rows = [
-        [row_by_row(model, index, sids, p, i, normalisation) for i in g] for p, g in zip(prompts, items, strict=True)
+        [row_by_row(model, index, sids, p, i, normalization) for i in g] for p, g in zip(prompts, items, strict=True)
     ]
     plain = torch.stack([torch.stack(group) for group in rows])
     (plain * weight).sum().backward()
@@ -77,14 +77,14 @@ def equal_to_row_by_row(model, index, sids, prompts, normalisation):
             assert (shared[name] - p.grad).norm() <= 1e-4 * p.grad.norm() + 1e-7, name
 
 
-@pytest.mark.parametrize(("normalisation", "sums"), [("trie", 0), ("vocab", 1)])
-def test_one_gradient_of_the_vocabulary_s_size(model, index, sids, prompts, normalisation, sums):
+@pytest.mark.parametrize(("normalization", "sums"), [("trie", 0), ("vocab", 1)])
+def test_one_gradient_of_the_vocabulary_s_size(model, index, sids, prompts, normalization, sums):
     """One a table: embedding and head are the same in tied models, and have one each in others.
 
     Under vocab the head's gradient comes first, and autograd makes a sum of it and the rows looked up.
     """
     _, tokens = answers(index, sids, len(prompts))
-    scores = answer_scores(model, model, build_trie(index), sids, *left_padded(prompts), tokens, normalisation)
+    scores = answer_scores(model, model, build_trie(index), sids, *left_padded(prompts), tokens, normalization)
     table = model.get_input_embeddings().weight
     with profile(profile_memory=True) as allocations:
         scores.logp.sum().backward()

@@ -2,17 +2,19 @@ import numpy as np
 import pytest
 import torch
 
-from genrec.artifacts import ArtifactError
 from genrec.data.sequences import Examples
+from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import check_recommendations
-from genrec.models.sasrec import SasRec, SasRecRecommender, Shape, load_sasrec, save_sasrec, to_right_padded
+from genrec.models.sasrec import SasRec, SasRecRecommender, SasRecShape, load_sasrec, save_sasrec, to_right_padded
 
 ITEMS = 30
 
 
 def model(cosine: bool = False) -> SasRec:
     torch.manual_seed(0)
-    made = SasRec(Shape(ITEMS, hidden=16, blocks=2, heads=2, dropout=0.3, max_length=8, cosine=cosine, temperature=0.1))
+    made = SasRec(
+        SasRecShape(ITEMS, hidden=16, blocks=2, heads=2, dropout=0.3, max_length=8, cosine=cosine, temperature=0.1)
+    )
     with torch.no_grad():
         for parameter in made.parameters():  # away from the small start, so that differences would show
             parameter.add_(0.3 * torch.randn_like(parameter))

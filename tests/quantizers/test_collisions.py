@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from genrec.quantizers.collisions import extra_level, reassign, resolve
 from genrec.quantizers.residual import Quantized, decode, encode
 from genrec.sids import NONE

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from genrec.quantizers import rqkmeans
 from genrec.quantizers.residual import decode, encode, nearest
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from genrec.models.tensor_file import read_state
 from genrec.quantizers import rqkmeans, rqvae_training
 from genrec.quantizers.residual import decode
 from genrec.quantizers.rqvae import Shape, sinkhorn
 from genrec.quantizers.rqvae_training import BEST, HEADER, LAST, Training, fit, load_model
+from genrec.runtime.tensor_file import read_state
 
 SHAPE = Shape(widths=(12,), latent=6, hidden=(16,), num_levels=3, codebook_size=8, residual=False)
 TRAINING = Training(

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genrec.artifacts import ArtifactError
-from genrec.config import ROOT
+from genrec.errors import ArtifactError
 from tencentgr import cache, files, safe_pickle
 from tencentgr.dataset import all_items, load_candidates, load_data, load_queries, report_lines
 from tencentgr.parts import source_of
+from tests import ROOT
 from tests.tencentgr.conftest import ANN, BOB, CYD, INDEXER, write_by_hand
 
 REAL = ROOT.parent / "shared" / "data" / "tencentgr"

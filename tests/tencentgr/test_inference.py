@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from genrec.artifacts import ArtifactError
-from genrec.config import ROOT
+from genrec.errors import ArtifactError
 from tencentgr import files
 from tencentgr.checkpoints import load_model, make_card, save_best
 from tencentgr.dataset import SequenceDataset, all_rows, collate, load_candidates, load_data, load_queries
@@ -20,6 +19,7 @@ from tencentgr.inference import infer, read_binary, search, write_binary
 from tencentgr.model import Shape, TencentGR, item_rows
 from tencentgr.options import parse_strict
 from tencentgr.parts import source_of
+from tests import ROOT
 
 KINDS = ("dot", "cosine", "scaled", "bilinear")
 

@@ -6,11 +6,11 @@ import sys
 
 import numpy as np
 
-from genrec.config import ROOT
 from tencentgr import files
 from tencentgr.dataset import load_data, load_queries
 from tencentgr.generator import write_sample
 from tencentgr.parts import source_of
+from tests import ROOT
 from tests.tencentgr.conftest import WIDTHS
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from tencentgr.negatives import Mix, NegativeSampler
 
 COUNTS = torch.tensor([0.0, 80, 40, 20, 10, 5, 3, 2, 1, 0, 0])  # ten items, two of them never seen

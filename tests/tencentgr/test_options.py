@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from genrec.config import ConfigError
+from genrec.errors import ConfigError
 from tencentgr.options import Options, parse_strict
 
 ROOT = Path(__file__).resolve().parents[2] / "tencentgr"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from genrec.artifacts import ArtifactError
-from genrec.config import ROOT
+from genrec.errors import ArtifactError
 from genrec.quantizers import rqvae_training
 from genrec.quantizers.rqvae_training import load_model, quantize
 from tencentgr import files, rqvae, safe_pickle
 from tencentgr.dataset import load_data
 from tencentgr.parts import source_of
+from tests import ROOT
 from tests.tencentgr.conftest import ANN, write_by_hand
 
 QUICK = {"num_quantizers": 3, "codebook_size": 8, "batch_size": 32, "num_epochs": 12, "lr": 1e-2, "seed": 0}

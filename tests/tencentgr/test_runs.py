@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from genrec.artifacts import EMBEDDINGS, ArtifactError
+from genrec.artifacts import EMBEDDINGS
+from genrec.errors import ArtifactError
 from tencentgr.dataset import SequenceDataset, split_rows
 from tencentgr.runs import TEXT, load_run
 from tests.small_shop import small_config, small_shop, write_data, write_sids

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genrec.artifacts import ArtifactError
-from genrec.config import ROOT
+from genrec.errors import ArtifactError
 from tencentgr import files, rqvae, safe_pickle
 from tencentgr.dataset import load_candidates, load_data, load_queries
 from tencentgr.parts import source_of
+from tests import ROOT
 
 PROTOCOLS = [2, 3, 4, 5]
 CORPUS = Path(__file__).with_name("pickle_corpus.txt")
@@ -492,7 +492,7 @@ def test_the_corpus_of_the_fuzzer_is_refused_or_read_as_pickle_reads_it():
 LIMITED = """
 import resource, sys, time
 from pathlib import Path
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from tencentgr import safe_pickle
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + 2**28, held + 2**28))

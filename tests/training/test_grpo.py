@@ -10,9 +10,9 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from genrec.artifacts import ArtifactError
-from genrec.config import ConfigError, validate
+from genrec.config_checks import validate
 from genrec.data.tasks import TASKS, Texts, make_texts
+from genrec.errors import ArtifactError, ConfigError
 from genrec.models.generative import GenerativeModel
 from genrec.models.language import load_pretrained, make_scratch, sid_vocabulary, teach_sids, train_tokenizer
 from genrec.sids import make_index
@@ -118,7 +118,7 @@ def test_the_seams_of_trl_are_where_we_look_for_them():
 
 
 def test_vocab_log_probabilities_are_those_of_trl(shop, tmp_path):
-    trainer = trainer_of(shop, tmp_path, configured(tmp_path, normalisation="vocab"))
+    trainer = trainer_of(shop, tmp_path, configured(tmp_path, normalization="vocab"))
     trainer.model.train()
     batch = unfold(trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader()))))
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
@@ -157,11 +157,11 @@ def test_groups_stay_whole_through_shuffling_and_micro_batches(shop, tmp_path):
 SGD = {"learning_rate": 1.0, "trainer": {"optim": "sgd"}}
 
 
-@pytest.mark.parametrize("normalisation", ["trie", "vocab"])
-def test_micro_batches_change_nothing(shop, tmp_path, normalisation):
+@pytest.mark.parametrize("normalization", ["trie", "vocab"])
+def test_micro_batches_change_nothing(shop, tmp_path, normalization):
     last = {}
     for micro in (16, 4):
-        config = configured(tmp_path / str(micro), micro_batch_size=micro, normalisation=normalisation, **SGD)
+        config = configured(tmp_path / str(micro), micro_batch_size=micro, normalization=normalization, **SGD)
         last[micro] = weights(run(shop, tmp_path / str(micro), config, rising())[0])
     assert differ(last[16], last[4]) < 2e-5
 
@@ -281,7 +281,7 @@ def test_lora_learns_against_the_model_without_its_adapters(shop, tmp_path):
 @pytest.mark.parametrize(
     ("rl", "message"),
     [
-        ({"train_batch_size": 30}, "rl.train_batch_size 30 is not a multiple of rl.num_generations 4"),
+        ({"train_batch_size": 30}, "rl.batch_size 30 is not a multiple of rl.num_generations 4"),
         ({"reward_type": "rankin"}, "unknown reward 'rankin'; did you mean 'ranking'"),
         ({"temperature": 0.5}, "rl.temperature 0.5 and rl.beam_search True exclude each other"),
         ({"sync_ref_model": True, "beta": 0}, "rl.sync_ref_model True and rl.beta 0 exclude each other"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from genrec.training.health import check_alive, replay
 from genrec.training.rewards import Groups, Knowledge
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from genrec.artifacts import ArtifactError
 from genrec.config import RewardName
+from genrec.errors import ArtifactError
 from genrec.training import rewards
 from genrec.training.rewards import REWARDS, Groups, Knowledge, flat, scored
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from genrec.artifacts import ArtifactError
 from genrec.config import Rl
+from genrec.errors import ArtifactError
 from genrec.models.beam import SidVocabulary
 from genrec.models.policy import answer_scores
 from genrec.sids import make_index

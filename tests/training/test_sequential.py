@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import sequential
-from genrec import artifacts, stage
+from genrec import stage
 from genrec.commandline import Command
 from genrec.config import Config
 from genrec.data.weights import target_weights
+from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import item_scores
-from genrec.models.sasrec import SasRec, Shape, load_sasrec
+from genrec.models.sasrec import SasRec, SasRecShape, load_sasrec
 from genrec.sids import SidIndex
+from genrec.stages import sequential
 from genrec.training import sequential as training
 from genrec.training.knowledge import available, load_knowledge
 from tests.small_shop import small_config, small_shop, write_data
@@ -40,7 +41,7 @@ def train(config: Config, clean: bool = False) -> str:
 
 def test_losses_equal_a_loop_over_positions():
     torch.manual_seed(0)
-    model = SasRec(Shape(12, 8, 1, 2, 0.0, 5, False, 0.1)).eval()
+    model = SasRec(SasRecShape(12, 8, 1, 2, 0.0, 5, False, 0.1)).eval()
     torch.nn.init.normal_(model.item.weight)
     torch.nn.init.normal_(model.bias)
     states, targets = torch.randn(6, 8), torch.randint(0, 12, (6,))
@@ -66,7 +67,7 @@ def test_losses_equal_a_loop_over_positions():
 
 def test_rdrop_is_the_mean_loss_of_two_passes_and_their_symmetric_divergence():
     torch.manual_seed(0)
-    model = SasRec(Shape(12, 8, 1, 2, 0.0, 5, False, 0.1)).eval()
+    model = SasRec(SasRecShape(12, 8, 1, 2, 0.0, 5, False, 0.1)).eval()
     torch.nn.init.normal_(model.item.weight)
     passes, targets = torch.randn(2, 6, 8), torch.randint(0, 12, (6,))
     p, q = (torch.distributions.Categorical(logits=model.score(states)) for states in passes)
@@ -193,7 +194,7 @@ def test_text_vectors_are_read_from_the_run_and_asked_for_when_missing(tmp_path)
     config = config_of(tmp_path, epochs=20, models=["sasrec", "sasrec_text"])
     shop = small_shop(num_users=150)
     write_data(config, shop)
-    with pytest.raises(artifacts.ArtifactError, match="embeddings is not there yet; run first: python rq/text2emb"):
+    with pytest.raises(ArtifactError, match="embeddings is not there yet; run first: python rq/text2emb"):
         train(config)
     write_vectors(config)
     train(config)
@@ -204,7 +205,7 @@ def test_text_vectors_are_read_from_the_run_and_asked_for_when_missing(tmp_path)
     each_reward_asks_the_model_of_its_name(config, shop)
     stage.remove(tmp_path / "embeddings")
     write_vectors(config, seed=1)
-    with pytest.raises(artifacts.ArtifactError, match="embeddings is now"):
+    with pytest.raises(ArtifactError, match="embeddings is now"):
         train(config)
 
 
@@ -246,5 +247,5 @@ def each_reward_asks_the_model_of_its_name(config: Config, shop) -> None:
     assert known.sequential.keys() == {"sasrec", "sasrec_text"}
     stage.remove(config.run.dir / "sequential" / "sasrec")
     assert "sasrec" not in available(config) and "sasrec_text" in available(config)
-    with pytest.raises(artifacts.ArtifactError, match="lacks sasrec/config.json, which its manifest lists"):
+    with pytest.raises(ArtifactError, match="lacks sasrec/config.json, which its manifest lists"):
         load_knowledge(config, shop, index, ["sasrec"])

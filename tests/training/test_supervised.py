@@ -11,14 +11,12 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from genrec.artifacts import ArtifactError
-from genrec.commandline import parse_strict
-from genrec.config import ConfigError
 from genrec.data.catalog import Catalog
 from genrec.data.given_texts import Preferences, read_training_preferences
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences, Split, examples
 from genrec.data.tasks import RECOMMEND, TASKS, Texts, make_texts, task_rows
+from genrec.errors import ArtifactError, ConfigError
 from genrec.models.language import (
     add_dropout,
     make_scratch,
@@ -31,6 +29,7 @@ from genrec.models.token_tree import answer_logits, collate
 from genrec.sids import make_index
 from genrec.training.rows import RowBuilder, packed_rows, to_dataset, training_rows
 from genrec.training.supervised import TreeTrainer, micro_batch, training_arguments
+from tests import parse_flags
 
 NUM_ITEMS = 12
 
@@ -57,7 +56,7 @@ def tokenizer(texts):
 @pytest.fixture(scope="module")
 def model(texts, tokenizer):
     torch.manual_seed(0)
-    shape = parse_strict(["--sft.scratch.hidden_size", "32", "--sft.scratch.dropout", "0"]).config.sft.scratch
+    shape = parse_flags(["--sft.scratch.hidden_size", "32", "--sft.scratch.dropout", "0"]).config.sft.scratch
     model = make_scratch(shape, tokenizer, 512).eval()
     teach_sids(model, tokenizer, texts.index, None)
     return model
@@ -185,8 +184,8 @@ def test_a_text_about_a_user_stands_before_later_targets_alone(texts, tokenizer,
     known = Preferences(np.array([1, 2, 2], np.int32), np.array([4, 10, 17]), says)
     builder = RowBuilder(tokenizer, replace(texts, preferences=known), 512)
     with pytest.raises(ConfigError, match="preference_to_sid reads sft.preferences, which is empty"):
-        parse_strict(["--sft.tasks", "{preference_to_sid: 1}"])
-    config = parse_strict(["--sft.tasks", "{preference_to_sid: 1}", "--sft.preferences", "p.json"]).config
+        parse_flags(["--sft.tasks", "{preference_to_sid: 1}"])
+    config = parse_flags(["--sft.tasks", "{preference_to_sid: 1}", "--sft.preferences", "p.json"]).config
     rows = list(training_rows(config, builder, events, train, alike(events)))
     expected = [
         (f"Input:\n{text}\n### Response:\n", texts.index.text(int(events.item[end])))
@@ -226,7 +225,7 @@ def test_new_rows_from_titles_leave_old_rows_alone(texts):
     prompts = [texts.prompt(RECOMMEND, np.zeros(0, int)).text]
     tokenizer = train_tokenizer([*texts.catalog.title.tolist(), *prompts], 400)
     torch.manual_seed(0)
-    model = make_scratch(parse_strict(["--sft.scratch.hidden_size", "32"]).config.sft.scratch, tokenizer, 64)
+    model = make_scratch(parse_flags(["--sft.scratch.hidden_size", "32"]).config.sft.scratch, tokenizer, 64)
     before = model.get_input_embeddings().weight.detach().clone()
     assert teach_sids(model, tokenizer, texts.index, texts.catalog.title.tolist()) == 7
     table = model.get_input_embeddings().weight.detach()
@@ -242,7 +241,7 @@ def test_every_packing_asks_for_the_same_share(texts, tokenizer, sequences, shar
     builder = RowBuilder(tokenizer, texts, 512)
     counts = {}
     for pack in ("none", "exact", "windows"):
-        config = parse_strict(["--sft.pack", pack, "--sft.tasks", f"{{sid_to_sid: {share}}}"]).config
+        config = parse_flags(["--sft.pack", pack, "--sft.tasks", f"{{sid_to_sid: {share}}}"]).config
         counts[pack] = sum(len(tree.labels) for tree in training_rows(config, builder, events, train, alike(events)))
     assert set(counts.values()) == {3 * round(len(train) * share)}
 
@@ -256,7 +255,7 @@ def test_every_answer_carries_the_weight_of_its_event(texts, tokenizer, sequence
     events = replace(events, item=(np.arange(21) % NUM_ITEMS).astype(np.int32))
     weight = 1.0 + events.item  # known by the answer
     builder = RowBuilder(tokenizer, texts, 512)
-    config = parse_strict(["--sft.pack", pack, "--sft.tasks", "{sid_to_sid: 1, title_to_sid: 1}"]).config
+    config = parse_flags(["--sft.pack", pack, "--sft.tasks", "{sid_to_sid: 1, title_to_sid: 1}"]).config
     config.data.max_history = 4
     found = []
     for tree in training_rows(config, builder, events, train, weight):
@@ -347,7 +346,7 @@ def test_packed_rows_with_a_profile_ask_what_plain_rows_and_evaluation_ask(
     events, train = sequences
     builder = RowBuilder(tokenizer, with_profile, cutoff)
     cut = examples(events, train, cap)
-    config = parse_strict(["--sft.pack", "none", "--sft.tasks", "{sid_to_sid: 1}"]).config
+    config = parse_flags(["--sft.pack", "none", "--sft.tasks", "{sid_to_sid: 1}"]).config
     config.data.max_history = cap
     plain = list(training_rows(config, builder, events, train, alike(events)))
     packed = list(packed_rows(builder, RECOMMEND, events, train, alike(events), cap, "exact"))
@@ -362,7 +361,7 @@ def test_packed_rows_with_a_profile_ask_what_plain_rows_and_evaluation_ask(
 def test_dropout_of_a_model_from_scratch_is_on_in_training_alone(texts, tokenizer):
     flags = ["hidden_size", "32", "dropout", "0", "embedding_dropout", "0.5", "hidden_dropout", "0.5"]
     named = [f"--sft.scratch.{word}" if place % 2 == 0 else word for place, word in enumerate(flags)]
-    shape = parse_strict(named).config.sft.scratch
+    shape = parse_flags(named).config.sft.scratch
     dropped = make_scratch(shape, tokenizer, 64)
     plain = copy.deepcopy(dropped).train()
     add_dropout(dropped, shape)
@@ -428,7 +427,7 @@ def test_a_history_and_a_text_ask_for_the_sid_and_a_history_for_the_text(texts, 
     told = Preferences(np.array([1, 1], np.int32), np.array([4, 6]), np.array(["likes brass", "likes valves"]))
     flags = ["--sft.tasks", "{sid_and_preference_to_sid: 1, sid_to_preference: 1}", "--sft.preferences", "x.json"]
     builder = RowBuilder(tokenizer, replace(texts, preferences=told), 512)
-    rows = list(training_rows(parse_strict(flags).config, builder, events, train, alike(events)))
+    rows = list(training_rows(parse_flags(flags).config, builder, events, train, alike(events)))
     asked = train.end[(train.user == 1) & (train.end >= 4)].tolist()
     assert len(rows) == 2 * len(asked) == 6
     for row, end in zip(rows[:3], asked, strict=True):
@@ -442,7 +441,7 @@ def test_a_history_and_a_text_ask_for_the_sid_and_a_history_for_the_text(texts, 
 def test_passes_that_cannot_fill_a_step_are_refused(monkeypatch):
     def rows_a_pass(processes, micro):
         monkeypatch.setenv("WORLD_SIZE", str(processes))
-        return micro_batch(parse_strict(["--sft.batch_size", "24", "--sft.micro_batch_size", str(micro)]).config.sft)
+        return micro_batch(parse_flags(["--sft.batch_size", "24", "--sft.micro_batch_size", str(micro)]).config.sft)
 
     assert [rows_a_pass(*launch) for launch in ((1, 8), (3, 8), (2, 4), (4, 12))] == [8, 8, 4, 6]
     for processes, micro in ((2, 8), (5, 4)):
@@ -453,7 +452,7 @@ def test_passes_that_cannot_fill_a_step_are_refused(monkeypatch):
 
 def test_the_plan_knows_how_many_steps_were_asked_for(tmp_path):
     flags = ["--sft.trainer.max_steps", "100", "--sft.warmup_ratio", "0.1", "--sft.eval_step", "0.25"]
-    made = training_arguments(parse_strict([*flags, "--run.device", "cpu"]).config, tmp_path, 100_000)
+    made = training_arguments(parse_flags([*flags, "--run.device", "cpu"]).config, tmp_path, 100_000)
     assert (made.warmup_steps, made.eval_steps) == (10, 25)
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from genrec.config import validate
+from genrec.config_checks import validate
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.evaluation.metrics import item_scores
 from genrec.models.generative import Decoding, GenerativeModel
 from genrec.models.language import make_scratch, teach_sids, train_tokenizer
-from genrec.models.processes import together
+from genrec.runtime.processes import together
 from genrec.sids import make_index
 from genrec.training.validation import VALID_BEAMS, ValidDecoder
 from tests.small_shop import small_shop
@@ -74,7 +74,7 @@ def test_two_processes_decode_each_row_once_and_agree_with_one(monkeypatch):
 def test_the_scores_are_those_of_the_drawn_rows_decoded_in_one_call():
     decode, held_out = decoder(), small_shop().examples("valid")
     drawn = held_out.take(np.sort(np.random.default_rng(SEED).permutation(len(held_out))[:SIZE]))
-    found = decode.model.recommend(drawn, 10, Decoding(VALID_BEAMS, normalisation="trie"))
+    found = decode.model.recommend(drawn, 10, Decoding(VALID_BEAMS, normalization="trie"))
     for name, value in decode().items():
         assert value == pytest.approx(item_scores(found, drawn.target)[name].mean(), abs=1e-12)
     assert len({len(prompt) for prompt in decode.model.prompts(drawn)}) > 3

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genrec.artifacts import ArtifactError
 from genrec.data import movielens
+from genrec.errors import ArtifactError
 from tests.ur4rec.small import write_collection
 from UR4Rec.data import dataset_loader
 from UR4Rec.data.dataset_loader import PUBLISHED, MovieLensDataLoader, load_ml_1m, load_ml_100k, read_texts

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-import compare_results
 from genrec.evaluation.metrics import check_recommendations
+from genrec.stages import compare as compare_results
 from tests.ur4rec.small import film_id
 from UR4Rec.data.multimodal_dataset import create_dataloaders
 from UR4Rec.evaluation import as_catalog, candidate_ranks, evaluate_candidates, evaluate_full, write_full

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from tests.ur4rec.small import film_id, write_posters
 from UR4Rec.data import features
 from UR4Rec.data.features import ENCODER, encode_descriptions, encode_texts, item_features, load_image_vectors

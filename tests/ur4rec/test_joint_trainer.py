@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from genrec.artifacts import ArtifactError
-from genrec.models.tensor_file import write_tensors
+from genrec.errors import ArtifactError
+from genrec.runtime.tensor_file import write_tensors
 from tests.ur4rec.conftest import ITEMS, item_features, loaders, user_preferences
 from tests.ur4rec.test_models import small
 from UR4Rec.models.joint_trainer import JointTrainer, bpr_loss, predicted

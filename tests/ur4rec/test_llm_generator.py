@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from genrec.artifacts import ArtifactError, read_manifest
-from genrec.config import ROOT
+from genrec.artifacts import read_manifest
 from genrec.data.given_texts import read_preferences, read_snapshots, read_texts
+from genrec.errors import ArtifactError
+from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data
 from tests.ur4rec.small import write_collection
 from tests.ur4rec.stub_llm import serving

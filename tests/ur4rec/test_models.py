@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from genrec.artifacts import ArtifactError
+from genrec.errors import ArtifactError
 from tests.ur4rec.conftest import ITEMS, WIDTH, item_features, loaders, user_preferences
 from UR4Rec.models.multimodal_retriever import MultimodalRetriever
 from UR4Rec.models.preferences import NEVER, make_preferences, readable

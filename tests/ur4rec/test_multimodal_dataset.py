@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from genrec.artifacts import ArtifactError
-from genrec.config import ROOT
+from genrec.errors import ArtifactError
+from tests import ROOT
 from tests.ur4rec.small import film_id, write_posters
 from UR4Rec.data.multimodal_dataset import create_dataloaders, train_prefixes
 

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from genrec.config import ROOT
+from tests import ROOT
 from tests.ur4rec.small import film_id, write_collection, write_posters
 from UR4Rec.data.dataset_loader import load_ml_100k
 

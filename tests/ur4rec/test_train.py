@@ -5,10 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-import compare_results
 import test_adaptive_simple
 import test_adaptive_training
-from genrec.artifacts import ArtifactError, read_json
+from genrec.artifacts import read_json
+from genrec.errors import ArtifactError
+from genrec.stages import compare as compare_results
 from tests.ur4rec.small import film_id, write_collection, write_posters
 from UR4Rec.data import features
 from UR4Rec.data.dataset_loader import load_ml_100k

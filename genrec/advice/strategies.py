@@ -1,0 +1,120 @@
+"""From the report of bad cases to configuration: six strategies, each with its evidence and an overlay of real keys.
+
+A strategy is advised when its pattern covers enough bad cases and is shown to be more frequent among them than among
+hits. It changes keys of genrec/config.py only; which of them depends on the family of the model that was analysed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from genrec.advice.changes import (
+    Changes,
+    align_texts,
+    balance_and_reward,
+    balance_items,
+    balance_targets,
+    better_sids,
+    look_at_the_recent,
+    tune_language,
+    tune_reinforced,
+    tune_sequential,
+    use_other_signals,
+)
+from genrec.advice.evidence import Evidence, pattern_evidence, sid_evidence, tuning_evidence
+
+MIXTURES = ("sft.tasks", "rl.reward_type")  # keys of names with shares
+
+# What was analysed -> whose knobs can help it. Baselines that only count have none.
+FAMILY = {
+    "sft": "language",
+    "sft_exact": "language",
+    "rl": "reinforced",
+    "rl_exact": "reinforced",
+    "sasrec": "sequential",
+    "sasrec_bce": "sequential",
+    "sasrec_text": "sequential",
+}
+
+
+@dataclass(frozen=True)
+class Strategy:
+    says: str
+    evidence: Callable[[dict[str, Any]], Evidence]
+    changes: dict[str, Callable[[dict[str, Any]], Changes]]  # by family, from the report
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "long_tail": Strategy(
+        "rare items weigh more in training",
+        pattern_evidence(("long_tail", 0.30), ("popularity_bias", 0.30)),
+        {"language": balance_items, "reinforced": balance_and_reward, "sequential": balance_targets},
+    ),
+    "cold_start": Strategy(
+        "items are known by their texts", pattern_evidence(("cold_item", 0.20)), {"language": align_texts}
+    ),
+    "short_history": Strategy(
+        "more is made of few items", pattern_evidence(("short_history", 0.25)), {"language": use_other_signals}
+    ),
+    "sid_quality": Strategy("every item has its own, well-spread semantic ID", sid_evidence, {"language": better_sids}),
+    "recency_bias": Strategy(
+        "the last items count for more",
+        pattern_evidence(("recent_preference_ignored", 0.20)),
+        {"language": look_at_the_recent("sft"), "sequential": look_at_the_recent("sequential")},
+    ),
+    "hyperparameter": Strategy(
+        "longer training while it helps, else slower",
+        tuning_evidence,
+        {"language": tune_language, "reinforced": tune_reinforced, "sequential": tune_sequential},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Advice:
+    name: str
+    evidence: Evidence
+    changes: Changes  # as far as they differ from the config of the run
+
+
+def recommended(report: dict[str, Any]) -> list[str]:
+    """The strategies that apply, most urgent first; those without a knob for the analysed model are left out."""
+    found = {name: advise(report, name) for name in STRATEGIES}
+    names = [name for name, advice in found.items() if advice.evidence.applies and advice.changes]
+    return sorted(names, key=lambda name: -found[name].evidence.weight)
+
+
+def advise(report: dict[str, Any], name: str) -> Advice:
+    strategy = STRATEGIES[name]
+    changes = changes_for(strategy, family(report))(report)
+    fresh = {key: value for key, value in changes.items() if acts(report, key) and value != current(report, key)}
+    return Advice(name, strategy.evidence(report), fresh)
+
+
+def acts(report: dict[str, Any], key: str) -> bool:
+    """Whether a key can change the analysed model: one that was trained elsewhere keeps its training and its SIDs."""
+    config = report["config"]
+    given = {"language": config["evaluation"]["base_model"], "reinforced": config["rl"]["model_path"]}
+    return not (given.get(family(report)) and key.startswith(("sft.", "sids.")))
+
+
+def changes_for(strategy: Strategy, family: str | None) -> Callable[[dict[str, Any]], Changes]:
+    """What helps a language model helps the one that RL makes of it, unless RL has knobs of its own for it."""
+    known = strategy.changes
+    plain = known.get("language") if family == "reinforced" else None
+    return known.get(family) or plain or (lambda report: {})
+
+
+def family(report: dict[str, Any]) -> str | None:
+    return FAMILY.get(report["model"])
+
+
+def current(report: dict[str, Any], key: str) -> Any:
+    """The run's value of a dotted key; what is not in a mixture has share 0."""
+    value: Any = report["config"]
+    *parents, last = key.split(".")
+    for name in parents:
+        value = value[name]
+    return value.get(last, 0.0) if ".".join(parents) in MIXTURES else value[last]

@@ -1,0 +1,100 @@
+"""The console command `genrec`: one sub-command a stage, the pipeline, and what reads its results.
+
+    genrec run --config quickstart --yes      the whole pipeline
+    genrec sft --help                         one stage and its knobs
+    genrec presets                            the configurations that come along
+
+A checkout's own scripts are shells over the same functions (`run_script`); they write below their checkout.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from genrec import __version__
+from genrec.errors import fail, suggest
+from genrec.launch import set_waiting_policy
+from genrec.pipeline import STAGES
+from genrec.places import HOME, presets_dir
+
+# Each is a module of genrec.stages with `main(argv)`; a stage's own name is its command.
+COMMANDS: dict[str, str] = {
+    "run": "the whole pipeline, from raw data to a report",
+    **{stage.command: stage.purpose for stage in STAGES.values()},
+    "advise": "a report of misses -> the configuration that should help",
+    "compare": "two evaluations of the same rows -> did it help?",
+    "iterate": "the loop: analyse, change what is advised, keep what is better on valid",
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The entry point of `genrec`."""
+    argv = sys.argv[1:] if argv is None else argv
+    name = argv[0] if argv else "--help"
+    if name in ("-h", "--help", "help"):
+        print(overview())
+    elif name in ("--version", "version"):
+        print(f"genrec {__version__}")
+    elif name == "presets":
+        print(describe_presets())
+    elif name in COMMANDS:
+        run_command(name, argv[1:])
+    else:
+        known = [*COMMANDS, "presets"]
+        fail(f"unknown command '{name}'{suggest(name, known)}; there are: {', '.join(known)}", code=2)
+
+
+def run_script(path: str, command: str, **options: str) -> None:
+    """What a script of a checkout does: its command, with relative paths of presets below the checkout."""
+    os.environ.setdefault(HOME, str(find_checkout(Path(path).resolve())))
+    run_command(command, sys.argv[1:], **options)
+
+
+def find_checkout(script: Path) -> Path:
+    return next(parent for parent in script.parents if (parent / "genrec").is_dir())
+
+
+def run_command(command: str, argv: list[str], **options: str) -> None:
+    set_waiting_policy()
+    signal.signal(signal.SIGTERM, end_on_signal)
+    try:
+        import_module(f"genrec.stages.{command}").main(argv, **options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `genrec sft --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
+    except KeyboardInterrupt:
+        fail("stopped; the same command goes on from here", code=130)
+
+
+def end_on_signal(number: int, frame: object) -> None:
+    """SIGTERM ends the process as Ctrl-C does: in one line, and what is finished stays."""
+    fail("stopped by SIGTERM; the same command goes on from here", code=128 + number)
+
+
+def overview() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"genrec {__version__}: LLM generative recommendation", "", "usage: genrec COMMAND [flags]", ""]
+    lines += [f"  {name:<{width}}{purpose}" for name, purpose in COMMANDS.items()]
+    lines += [f"  {'presets':<{width}}the configurations that come along", ""]
+    return "\n".join([*lines, "genrec COMMAND --help lists the knobs of a command; begin with:", "",
+                      "  genrec run --config quickstart --yes"])  # fmt: skip
+
+
+def describe_presets() -> str:
+    """Each preset with the first line of its own comment."""
+    from genrec.presets import preset_names
+
+    names = preset_names()
+    width = max(map(len, names)) + 2
+    lines = [f"  {name:<{width}}{first_comment(presets_dir() / f'{name}.yaml')}" for name in names]
+    return "\n".join(["presets, for --config NAME (several are laid one over another):", "", *lines])
+
+
+def first_comment(path: Path) -> str:
+    line = path.read_text(encoding="utf-8").partition("\n")[0]
+    return line.removeprefix("#").strip() if line.startswith("#") else ""

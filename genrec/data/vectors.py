@@ -1,0 +1,35 @@
+"""Text vectors of items: read and checked before anything is built on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from genrec.errors import ArtifactError
+
+
+def load_vectors(path: Path, num_items: int, command: str) -> np.ndarray:
+    """(N, D) float32, checked against the catalogue's size; `command` makes them."""
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}; run {command}") from None
+    check_vectors(vectors, num_items, str(path))
+    return vectors.astype(np.float32)
+
+
+def check_vectors(vectors: np.ndarray, num_items: int, name: str) -> None:
+    """Refuse what no quantizer can use: wrong type or shape, NaN or infinite rows, rows of zeros."""
+    if vectors.ndim != 2 or vectors.dtype not in (np.float16, np.float32, np.float64):
+        raise ArtifactError(f"{name} must be a float matrix (items, width); found {vectors.dtype} {vectors.shape}")
+    if len(vectors) != num_items:
+        raise ArtifactError(f"{name} have {len(vectors)} rows, the catalogue has {num_items} items; run text2emb again")
+    if not vectors.shape[1]:
+        raise ArtifactError(f"{name} have width 0")
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise ArtifactError(f"{name} hold NaN or infinite numbers in {len(bad)} rows, first row {bad[0]}")
+    zero = np.flatnonzero(~vectors.any(axis=1))
+    if len(zero):
+        raise ArtifactError(f"{name} hold {len(zero)} rows of zeros, first row {zero[0]}: those items have no text")

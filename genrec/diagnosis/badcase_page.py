@@ -1,0 +1,197 @@
+"""report.html of an analysis: one file that works offline, in light and dark, made from badcase_report.json."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from genrec.advice.strategies import STRATEGIES, recommended
+from genrec.diagnosis.badcase_text import by_weight, headline, lift_text, percent, sid_sentence
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c1f23; --soft: #5b626b; --paper: #fbfaf7; --card: #ffffff; --line: #dcd9d2;
+  --cause: #b3261e; --plain: #8a8f96; --good: #1b6e3c; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e9e7e2; --soft: #a4a9b0; --paper: #17191c; --card: #1f2226;
+  --line: #383c42; --cause: #ff8a7a; --plain: #7d838b; --good: #7fd19b; } }
+body { margin: 0 auto; max-width: 1120px; padding: 32px 28px 64px; background: var(--paper); color: var(--ink);
+  font: 16px/1.55 Georgia, "Times New Roman", serif; }
+h1 { font-size: 28px; line-height: 1.3; margin: 0 0 8px; } h2 { font-size: 21px; margin: 44px 0 8px; }
+p { max-width: 76ch; } .soft { color: var(--soft); }
+table { border-collapse: collapse; width: 100%; font: 14px/1.4 system-ui, sans-serif; margin: 12px 0; }
+th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 2px solid var(--line); padding: 6px 10px; }
+td:first-child { min-width: 250px; }
+td { border-bottom: 1px solid var(--line); padding: 7px 10px; vertical-align: top; }
+.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.bar { position: relative; height: 9px; width: 130px; background: var(--line); margin-top: 5px; }
+.bar i { position: absolute; inset: 0 auto 0 0; background: var(--plain); } .bar.cause i { background: var(--cause); }
+.bar b { position: absolute; top: -4px; bottom: -4px; width: 3px; background: var(--ink); }
+.tag { color: var(--soft); } .tag.cause { color: var(--cause); font-weight: 600; }
+.numbers { display: flex; gap: 40px; flex-wrap: wrap; font-family: system-ui, sans-serif; margin: 20px 0; }
+.numbers div { font-size: 13px; color: var(--soft); }
+.numbers strong { display: block; font-size: 26px; color: var(--ink); }
+.figures { display: grid; grid-template-columns: 1fr 1fr; gap: 18px; } figure { margin: 0; }
+img { width: 100%; background: #fff; border: 1px solid var(--line); }
+details { border-bottom: 1px solid var(--line); padding: 6px 0; } summary { cursor: pointer; padding: 4px 0; }
+.case { display: grid; grid-template-columns: 1fr 1fr 1fr; gap: 6px 24px; padding: 14px 0 18px;
+  border-top: 1px dotted var(--line); font: 14px/1.45 system-ui, sans-serif; }
+.case h4 { margin: 0 0 4px; font-size: 12px; color: var(--soft); font-weight: 600; }
+.case ol, .case ul { margin: 0; padding-left: 20px; } .truth { color: var(--good); font-weight: 600; }
+@media (max-width: 760px) { .figures, .case { grid-template-columns: 1fr; } }
+@media print { body { max-width: none; } }
+"""
+SHOWN_HISTORY = 5  # last items of a history
+CAPTIONS = {
+    "failure_patterns": "Causes, misses against hits",
+    "failure_rate": "Failure rate by kind of row",
+    "rank_distribution": "Where the truth stands",
+    "sid_quality": "Semantic IDs",
+}
+
+
+def page(report: dict[str, Any], plots: dict[str, Path]) -> str:
+    """The whole page; plots are put into it. Nothing is fetched: the policy forbids it."""
+    body = [
+        f"<h1>{escape(headline(report))}</h1>",
+        tiles(report),
+        answer(report),
+        remedies(report),
+        "<h2>What goes with a miss</h2>",
+        pattern_table(report["failure_patterns"]),
+        "<h2>Pictures</h2>",
+        f'<div class="figures">{"".join(figure(name, plots[name]) for name in CAPTIONS)}</div>',
+        "<h2>Semantic IDs</h2>",
+        f"<p>{escape(sid_sentence(report['sid_quality']))}.</p>",
+        "<h2>Examples by cause</h2>",
+        example_sections(report),
+        "<h2>Bad cases drawn at random</h2>",
+        "".join(map(case, report["bad_cases_sample"])) or "<p>There are no bad cases.</p>",
+    ]
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Bad cases of {escape(report['model'])}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def tiles(report: dict[str, Any]) -> str:
+    counts, ranks = report["summary"], report["rank_distribution"]
+    numbers = {
+        "rows": f"{counts['total_samples']:,}",
+        "users": f"{counts['users']:,}",
+        "bad cases": f"{counts['bad_cases_count']:,}",
+        "failure rate": f"{counts['failure_rate']:.1%}",
+        "truth listed nowhere": f"{ranks['not listed']:,}",
+        "bad cases without a cause": f"{counts['without_a_cause']:,}",
+    }
+    cells = "".join(f"<div><strong>{value}</strong>{name}</div>" for name, value in numbers.items())
+    return f'<div class="numbers">{cells}</div>'
+
+
+def answer(report: dict[str, Any]) -> str:
+    """The first thing a reader wants: what is different about the misses."""
+    causes = [
+        entry for entry in by_weight(report["failure_patterns"]) if entry[1]["finding"] == "more often among misses"
+    ]
+    if not report["summary"]["bad_cases_count"]:
+        return "<p>There are no bad cases: every truth stands in the list.</p>"
+    if not causes:
+        return "<p>No condition is shown to be more frequent among misses than among hits.</p>"
+    sentences = [
+        f"<strong>{label(name)}</strong>: {percent(found['share']['mean'])} of misses, "
+        f"{percent(found['share_among_hits']['mean'])} of hits"
+        for name, found in causes
+    ]
+    return f"<p>More frequent among misses than among hits: {'; '.join(sentences)}.</p>"
+
+
+def remedies(report: dict[str, Any]) -> str:
+    """What the evidence advises, for models that have knobs."""
+    found = [(name, STRATEGIES[name]) for name in recommended(report)]
+    if not found:
+        return ""
+    items = "".join(
+        f"<li><strong>{label(name)}</strong>: {escape(strategy.says)}. "
+        f'<span class="soft">{escape(strategy.evidence(report).reason)}.</span></li>'
+        for name, strategy in found
+    )
+    return (
+        f"<h2>What would help</h2><ol>{items}</ol><p><code>optimization_strategies.py --auto_recommend</code> "
+        "writes the configuration for it.</p>"
+    )
+
+
+def label(name: str) -> str:
+    return escape(name.replace("_", " "))
+
+
+def pattern_table(patterns: dict[str, dict[str, Any]]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in ("cause", "share", "")) + "".join(
+        f'<th class="number">{name}</th>' for name in ("bad cases", "of misses", "of hits", "lift [95%]")
+    )
+    rows = "".join(pattern_row(name, found) for name, found in by_weight(patterns))
+    note = (
+        '<p class="soft">Bar: share of bad cases that have the cause. Thin line: share of hits that have it. A cause '
+        "counts when the bar reaches beyond the line by more than chance among users would. Descriptions say how a "
+        "miss looks; hits cannot have them.</p>"
+    )
+    return f"{note}<table><thead><tr>{head}<th>finding</th></tr></thead><tbody>{rows}</tbody></table>"
+
+
+def pattern_row(name: str, found: dict[str, Any]) -> str:
+    says = f'{label(name)}<div class="soft">{escape(found["says"])}</div>'
+    if found["finding"] == "not measured":
+        return f'<tr><td>{says}</td><td colspan="6"></td><td class="tag">not measured: {escape(found["why"])}</td></tr>'
+    share = found["share"]["mean"]
+    hits = found["share_among_hits"]["mean"] if "excess" in found else None
+    kind = " cause" if found["finding"] == "more often among misses" else ""
+    cells = [f"{found['count']:,}", percent(share), percent(hits), lift_text(found)]
+    numbers = "".join(f'<td class="number">{escape(cell)}</td>' for cell in cells)
+    return (
+        f'<tr><td>{says}</td><td colspan="2">{bar(share, hits, kind)}</td>{numbers}'
+        f'<td class="tag{kind}">{found["finding"]}</td></tr>'
+    )
+
+
+def bar(share: float | None, hits: float | None, kind: str) -> str:
+    mark = f'<b style="left:{100 * hits:.1f}%"></b>' if hits is not None else ""
+    return f'<div class="bar{kind}"><i style="width:{100 * (share or 0):.1f}%"></i>{mark}</div>'
+
+
+def figure(name: str, path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<figure><img alt="{CAPTIONS[name]}" src="data:image/png;base64,{data}"></figure>'
+
+
+def example_sections(report: dict[str, Any]) -> str:
+    sections = [
+        f'<details><summary><strong>{label(name)}</strong> <span class="soft">'
+        f"{report['failure_patterns'][name]['count']:,} bad cases, {len(rows)} shown</span></summary>"
+        f"{''.join(map(case, rows))}</details>"
+        for name, rows in report["examples"].items()
+        if rows
+    ]
+    return "".join(sections) or "<p>There are no bad cases.</p>"
+
+
+def case(row: dict[str, Any]) -> str:
+    """One bad case: what the user had, what was recommended, what was wanted."""
+    history = row["history_titles"][-SHOWN_HISTORY:]
+    earlier = len(row["history_titles"]) - len(history)
+    had = "".join(f"<li>{escape(title)}</li>" for title in history) or "<li>nothing</li>"
+    listed = "".join(f"<li>{escape(title)}</li>" for title in row["prediction_titles"])
+    place = f"rank {row['rank']}" if row["rank"] else "not listed"
+    causes = ", ".join(map(label, row["causes"])) or "no cause found"
+    return (
+        f'<div class="case"><div><h4>user {escape(row["user"])}, last items'
+        f"{f' ({earlier} earlier)' if earlier else ''}</h4><ul>{had}</ul></div>"
+        f"<div><h4>recommended</h4><ol>{listed}</ol></div>"
+        f'<div><h4>wanted</h4><div class="truth">{escape(row["truth_title"])}</div>'
+        f"<div>{place}; bought {row['truth_bought_in_training']:,} times in training</div>"
+        f'<div class="soft">{causes}</div></div></div>'
+    )

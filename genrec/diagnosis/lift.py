@@ -1,0 +1,65 @@
+"""Each cause held against the hits: its share among misses and among hits, lift and excess, with intervals over users.
+
+A cause that is as frequent among hits explains nothing, however many bad cases it covers.
+
+E examples, C causes, B resamples
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from genrec.diagnosis.causes import CAUSES, Cases, measurable
+from genrec.evaluation.report import LEVEL, Estimate, ratio_draws
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One cause over all rows. Estimates are NaN where they do not exist, infinite where no hit has the cause."""
+
+    rows: np.ndarray  # (E,) bool, the bad cases that have it
+    misses: Estimate  # share of bad cases
+    hits: Estimate  # share of hits
+    lift: Estimate  # misses / hits
+    excess: Estimate  # misses - hits
+
+
+def diagnose(cases: Cases, seed: int) -> dict[str, Finding | None]:
+    """Every cause by name; None where it cannot be measured."""
+    known = {name: cause for name, cause in CAUSES.items() if measurable(cause, cases)}
+    found = np.stack([cause.found(cases) for cause in known.values()], axis=1)  # (E, C)
+    rates = compare_rates(cases.examples.user, found, cases.miss, seed)
+    findings = {name: Finding(rows & cases.miss, *rate) for name, rows, rate in zip(known, found.T, rates, strict=True)}
+    return {name: findings.get(name) for name in CAUSES}
+
+
+def compare_rates(user: np.ndarray, found: np.ndarray, miss: np.ndarray, seed: int) -> list[tuple[Estimate, ...]]:
+    """(misses, hits, lift, excess) of each column of found (E, C), under one bootstrap of users.
+
+    misses = sum(found * miss) / sum(miss), hits the same over ~miss; lift = misses / hits, excess = misses - hits.
+    """
+    count = found.shape[1]
+    weights = np.repeat(np.stack([miss, ~miss], axis=1).astype(float), count, axis=1)  # (E, 2C)
+    values = np.concatenate([found, found], axis=1).astype(float)
+    drawn = ratio_draws(user, values, weights, seed)  # (B, 2C)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        whole = (values * weights).sum(axis=0, keepdims=True) / weights.sum(axis=0)  # (1, 2C)
+        samples = [derived(part[:, :count], part[:, count:]) for part in (whole, drawn)]
+    return [
+        tuple(estimate(mean[0, c], draws[:, c]) for mean, draws in zip(*samples, strict=True)) for c in range(count)
+    ]
+
+
+def derived(misses: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, ...]:
+    return misses, hits, misses / hits, misses - hits
+
+
+def estimate(mean: float, draws: np.ndarray) -> Estimate:
+    """Percentile interval over the draws that have a value; the nearest ones, since a lift may be infinite."""
+    draws = draws[~np.isnan(draws)]
+    if np.isnan(mean) or not len(draws):
+        return Estimate(np.nan, np.nan, np.nan)
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
+    return Estimate(float(mean), float(low), float(high))

@@ -1,0 +1,183 @@
+"""The pipeline as a table: what each stage reads, under which configuration, and which keys its result depends on.
+
+    reads(stage, config)     the artifacts that this stage reads in a run of this configuration, in order
+    depends_on(stage)        the keys that its own result depends on
+    affected(changed_keys)   the stages whose artifact is another once these keys have changed
+
+Whatever walks from stage to stage (stage contract, pipeline, loop, advice, error messages) asks here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from genrec.config import Config, result_keys
+from genrec.places import checkout
+
+Reads = Callable[[Config], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's name is that of its artifact's directory in a run."""
+
+    command: str  # of `genrec`
+    script: str  # of a checkout
+    section: str  # of the configuration
+    purpose: str
+    reads: tuple[str, ...]  # always
+    may_read: tuple[str, ...] = ()  # under some configurations: see `reads`
+    keys: tuple[str, ...] = ()  # of other sections, that its result depends on too
+
+
+# In the order of the pipeline.
+STAGES: dict[str, Stage] = {
+    "data": Stage("prepare", "data/prepare.py", "data", "raw reviews -> catalogue, sequences, splits", ()),
+    "embeddings": Stage(
+        "embed", "rq/text2emb/amazon_text2emb.py", "embeddings", "item text -> vectors", reads=("data",)
+    ),
+    "sids": Stage(
+        "sids", "rq/generate_indices.py", "sids", "vectors -> semantic IDs", reads=("data", "embeddings")
+    ),
+    "convert": Stage(
+        "convert", "convert_dataset.py", "convert", "an export in MiniOneRec's layout, for other tools",
+        reads=("data", "sids"),
+    ),
+    "sequential": Stage(
+        "sequential", "sequential.py", "sequential", "the honest opponent: SASRec on the same rows",
+        reads=("data",), may_read=("embeddings",),
+    ),
+    "sft": Stage(
+        "sft", "sft.py", "sft", "tasks -> a language model that answers in semantic IDs", reads=("data", "sids")
+    ),
+    "rl": Stage(
+        "rl", "rl.py", "rl", "rewards -> the same model, if valid says that RL helped",
+        reads=("data", "sids"), may_read=("embeddings", "sequential", "sft"), keys=("evaluation.normalization",),
+    ),
+    "evaluation": Stage(
+        "evaluate", "evaluate.py", "evaluation", "held-out rows -> HR, NDCG, example users",
+        reads=("data",), may_read=("embeddings", "sids", "sequential", "sft", "rl"),
+    ),
+    "analysis": Stage(
+        "analyze", "analyze_badcase.py", "analysis", "misses -> their causes, a page to read",
+        reads=("data",), may_read=("sids", "evaluation"),
+    ),
+}  # fmt: skip
+
+# Commands that are no stage: (command of `genrec`, script of a checkout).
+RUN = ("run", "pipeline_0.5b.sh")
+ADVISE = ("advise", "optimization_strategies.py")
+COMPARE = ("compare", "compare_results.py")
+ITERATE = ("iterate", "iterate.py")
+
+# What a row of the evaluation's table reads beside data.
+FAMILY_READS: dict[str, tuple[str, ...]] = {
+    "popular": (),
+    "popular_recent": (),
+    "last_item": (),
+    "item_knn": (),
+    "sasrec": ("sequential",),
+    "sasrec_text": ("embeddings", "sequential"),
+    "sasrec_bce": ("sequential",),
+    "sft": ("sids", "sft"),
+    "sft_exact": ("sids", "sft"),
+    "rl": ("sids", "rl"),
+    "rl_exact": ("sids", "rl"),
+    "ensemble": ("sids", "sft", "sequential"),
+}
+
+# What a reward of RL reads beside data and sids; `sequential` holds the model of the reward's name.
+REWARD_READS: dict[str, tuple[str, ...]] = {
+    "semantic": ("embeddings",),
+    "sasrec": ("sequential",),
+    "sasrec_text": ("sequential",),
+}
+
+MEASURED = ("evaluation", "analysis")  # their artifacts belong to the rows of evaluation.split
+
+
+def reads(stage: str, config: Config) -> tuple[str, ...]:
+    """The artifacts that a stage reads in a run of this configuration, in the order of the pipeline."""
+    return in_order({*STAGES[stage].reads, *CONDITIONS.get(stage, lambda config: ())(config)})
+
+
+def read_by_sequential(config: Config) -> tuple[str, ...]:
+    return ("embeddings",) if "sasrec_text" in config.sequential.models else ()
+
+
+def read_by_rl(config: Config) -> tuple[str, ...]:
+    rewarding = tuple(name for reward in config.rl.reward_type for name in REWARD_READS.get(reward, ()))
+    return rewarding if config.rl.model_path else ("sft", *rewarding)
+
+
+def read_by_evaluation(config: Config) -> tuple[str, ...]:
+    """What the rows read; a model directory that is given stands in for the run's own sft."""
+    needed = {name for family in config.evaluation.models for name in FAMILY_READS[family]}
+    return tuple(needed - {"sft"} if config.evaluation.base_model else needed)
+
+
+CONDITIONS: dict[str, Reads] = {
+    "sequential": read_by_sequential,
+    "rl": read_by_rl,
+    "evaluation": read_by_evaluation,
+}
+
+
+def depends_on(stage: str) -> tuple[str, ...]:
+    """The keys that a stage's own result depends on, those of what it reads aside."""
+    own = STAGES[stage]
+    return (*result_keys(own.section), "run.seed", *own.keys)
+
+
+def affected(changed_keys: Collection[str], config: Config | None = None) -> tuple[str, ...]:
+    """The stages whose artifact is another once these keys have changed, with all that is built on it.
+
+    Without a configuration, with all that may be built on it. A key may be one of a mapping's
+    (`sft.tasks.title_to_sid`).
+    """
+    changed: set[str] = set()
+    for name, stage in STAGES.items():
+        own = any(same_or_below(key, known) for key in changed_keys for known in depends_on(name))
+        built_on = reads(name, config) if config else (*stage.reads, *stage.may_read)
+        if own or changed & set(built_on):
+            changed.add(name)
+    return in_order(changed)
+
+
+def same_or_below(key: str, known: str) -> bool:
+    return key == known or key.startswith(f"{known}.")
+
+
+def needed_for(family: str, config: Config) -> tuple[str, ...]:
+    """Every stage that has to be there before a row of the table can be scored, in order."""
+    wanted = {"data", *FAMILY_READS[family]}
+    for name in reversed(STAGES):
+        if name in wanted:
+            wanted.update(reads(name, config))
+    return in_order(wanted)
+
+
+def in_order(stages: Iterable[str]) -> tuple[str, ...]:
+    wanted = set(stages)
+    return tuple(name for name in STAGES if name in wanted)
+
+
+def artifact_dir(config: Config, stage: str) -> Path:
+    """Where an artifact lies. What is measured on valid rows stands beside what is measured on test rows."""
+    name = f"{stage}_valid" if stage in MEASURED and config.evaluation.split == "valid" else stage
+    if stage == "analysis":
+        return config.run.dir / name / Path(config.analysis.model).name
+    return config.run.dir / name
+
+
+def command_of(stage: str) -> str:
+    """How a person calls a stage: as they called this one, by a script of the checkout or by `genrec`."""
+    return call_of(STAGES[stage].command, STAGES[stage].script)
+
+
+def call_of(command: str, script: str) -> str:
+    if checkout() is None:
+        return f"genrec {command}"
+    return f"{'bash' if script.endswith('.sh') else 'python'} {script}"

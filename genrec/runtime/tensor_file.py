@@ -1,0 +1,74 @@
+"""Tensors and a JSON header in one safetensors file, whole or not at all: models, and trainings that a kill may stop.
+
+A file that holds several things gives each a prefix, which ends in its separator: "model.", "best.", "optimizer.". The
+moments of an optimizer are `<prefix><number of the parameter><separator><name>`, e.g. "optimizer.0.exp_avg".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from genrec.errors import ArtifactError, first_line
+
+Tensors = dict[str, Tensor]
+
+
+def write_tensors(path: Path, tensors: Tensors, key: str, header: Any) -> None:
+    """Copies, since modules may share memory and the format wants each tensor to stand alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".tmp")
+    copies = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
+    }
+    save_file(copies, beside, {key: json.dumps(header)})
+    os.replace(beside, path)
+
+
+def read_tensors(path: Path, key: str) -> tuple[Tensors, Any]:
+    """The tensors, and the header of that key; None where the file has none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = (file.metadata() or {}).get(key)
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
+    return tensors, None if header is None else json.loads(header)
+
+
+def read_state(path: Path, key: str) -> tuple[Tensors, Any]:
+    """The same of a training's state, which is nothing without its header."""
+    tensors, header = read_tensors(path, key)
+    if header is None:
+        raise ArtifactError(f"{path} is no checkpoint of this trainer: its header has no '{key}'")
+    return tensors, header
+
+
+def prefixed(prefix: str, tensors: Tensors) -> Tensors:
+    return {prefix + name: value for name, value in tensors.items()}
+
+
+def part(prefix: str, tensors: Tensors) -> Tensors:
+    """What `prefixed` put there."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def moments(prefix: str, optimizer: torch.optim.Optimizer) -> Tensors:
+    """The optimizer's state; its rates belong to the schedule and are not in it."""
+    state = optimizer.state_dict()["state"]
+    return {f"{prefix}{n}{prefix[-1]}{name}": value for n, own in state.items() for name, value in own.items()}
+
+
+def load_moments(prefix: str, tensors: Tensors, optimizer: torch.optim.Optimizer) -> None:
+    state: dict[int, Tensors] = {}
+    for name, value in part(prefix, tensors).items():
+        number, _, moment = name.partition(prefix[-1])
+        state.setdefault(int(number), {})[moment] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -1,0 +1,108 @@
+"""What to change so that fewer cases are bad: the configuration that follows from an analysis.
+
+Reads   badcase_report.json of analyze_badcase.py
+Writes  the overlay (default ./optimized_config.json), and beside it <name>.evidence.json: why each key is what it is
+
+    genrec advise --badcase_report outputs/run/analysis/sft/badcase_report.json --auto_recommend
+    genrec advise --badcase_report F --strategies long_tail sid_quality --output_config my.json
+    genrec advise --badcase_report F          on a terminal: a numbered menu
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import field_validator
+
+from genrec.artifacts import BADCASE_REPORT, OPTIMIZED_CONFIG, read_json, write_json
+from genrec.commandline import options_program, parse
+from genrec.config import Section, comma_list, knob
+from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error, fail
+from genrec.pipeline import ADVISE, RUN, call_of, command_of
+
+
+class Advice(Section):
+    """Which advice is taken, and where it is written."""
+
+    badcase_report: Path = knob(..., "badcase_report.json, or its directory")
+    output_config: Path = knob(Path(OPTIMIZED_CONFIG), "the overlay to write")
+    auto_recommend: bool = knob(False, "take what the evidence advises")
+    strategies: list[str] = knob([], "take these; where two conflict, the first wins")
+
+    split_strategies = field_validator("strategies", mode="before")(comma_list)
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = parse(options_program(call_of(*ADVISE), __doc__, Advice), argv).config
+    with exit_on_usage_error():
+        if options.auto_recommend and options.strategies:
+            raise ConfigError(f"--auto_recommend and --strategies {' '.join(options.strategies)} exclude each other")
+    with exit_on_failure(options.output_config):
+        try:
+            print(run(options))
+        except (KeyboardInterrupt, EOFError):
+            fail("nothing chosen, nothing written", code=130)
+
+
+def run(options: Advice) -> str:
+    """Choose, write, and return the text for the screen."""
+    from genrec.advice.plan import evidence_json, make_plan, show
+
+    report = read_report(options.badcase_report)
+    plan = make_plan(report, chosen(options, report))
+    options.output_config.parent.mkdir(parents=True, exist_ok=True)
+    write_json(options.output_config, plan.overlay)
+    evidence = options.output_config.with_suffix(".evidence.json")
+    write_json(evidence, evidence_json(report, plan))
+    return f"{show(report, plan)}\n\nwritten: {options.output_config} {evidence}\n{way_on(options.output_config, plan)}"
+
+
+def chosen(options: Advice, report: dict[str, Any]) -> list[str]:
+    from genrec.advice.strategies import recommended
+
+    if options.strategies:
+        return options.strategies
+    if options.auto_recommend:
+        return recommended(report)
+    if not sys.stdin.isatty():
+        raise ArtifactError("nothing chosen and no terminal to ask on; pass --auto_recommend or --strategies NAME ...")
+    return ask(report)
+
+
+def ask(report: dict[str, Any]) -> list[str]:
+    """The numbered menu, until the answer can be read; an empty one takes what is advised."""
+    from genrec.advice.plan import show_choices
+    from genrec.advice.strategies import STRATEGIES, recommended
+
+    print(show_choices(report))
+    names = list(STRATEGIES)
+    while True:
+        words = input("\nnumbers or names, most important first; empty: what is advised: ").replace(",", " ").split()
+        picked = [names[int(word) - 1] if word in map(str, range(1, len(names) + 1)) else word for word in words]
+        if unknown := [word for word in picked if word not in names]:
+            print(f"'{unknown[0]}' is neither a number from 1 to {len(names)} nor a strategy")
+            continue
+        return picked or recommended(report)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    path = path / BADCASE_REPORT if path.is_dir() else path
+    report = read_json(path)
+    needed = {"model", "summary", "failure_patterns", "sid_quality", "training", "config"}
+    if not isinstance(report, dict) or needed - set(report):
+        analyze = command_of("analysis")
+        raise ArtifactError(f"{path} is not a report of `{analyze}`; run it and pass its {BADCASE_REPORT}")
+    return report
+
+
+def way_on(output: Path, plan: Any) -> str:
+    if plan.first_stage is None:
+        return "Nothing is to be changed; the overlay is empty."
+    pipeline = call_of(*RUN)
+    return (
+        f"Next: a new run with this overlay, `{pipeline} --config YOURS --config {output} --run.dir NEW`; "
+        f"it changes {plan.first_stage} and all that is built on it. Or let the loop try the advice one by one, keep "
+        f"what is better on valid rows, and make nothing twice: `{pipeline} --config YOURS --iterate 3`."
+    )

@@ -1,0 +1,71 @@
+"""Did it help? Two evaluations of the same rows, compared user by user.
+
+Reads   results.json and per_example.npz of two models
+Writes  <output_dir>/comparison.json, comparison.txt, comparison.png
+
+    genrec compare --baseline a/evaluation/sft/results.json --optimized b/evaluation/sft/results.json
+    genrec compare --baseline a/evaluation/sasrec --optimized a/evaluation/sft --output_dir out
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from genrec.artifacts import RESULTS, write_json, write_text
+from genrec.commandline import options_program, parse
+from genrec.config import Section, knob
+from genrec.errors import ArtifactError, exit_on_failure
+from genrec.pipeline import COMPARE, call_of
+
+
+class Comparison(Section):
+    """Two evaluations of the same rows."""
+
+    baseline: Path = knob(..., "a model's results.json, or its directory")
+    optimized: Path = knob(..., "the same of the model that should be better")
+    output_dir: Path = knob(Path("outputs/comparison"), "where comparison.json, .txt and .png go")
+    seed: int = knob(42, "of resampling", ge=0)
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = parse(options_program(call_of(*COMPARE), __doc__, Comparison), argv).config
+    with exit_on_failure(options.output_dir):
+        print(run(options.baseline, options.optimized, options.output_dir, options.seed))
+
+
+def run(baseline: Path, optimized: Path, output_dir: Path, seed: int) -> str:
+    """Compare, write, and return the text for the screen."""
+    from genrec.evaluation.comparison import as_json, compare, show
+    from genrec.evaluation.plots import plot_comparison
+    from genrec.evaluation.report import read_report
+
+    directories = model_directory(baseline), model_directory(optimized)
+    reports = [read_report(directory) for directory in directories]
+    comparison = compare(*reports, names=tuple(map(str, directories)), seed=seed)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_json(output_dir / "comparison.json", as_json(comparison))
+    write_text(output_dir / "comparison.txt", show(comparison))
+    plot_comparison(comparison, output_dir / "comparison.png")
+    return f"{show(comparison)}\nwritten: {output_dir}/comparison.json .txt .png"
+
+
+def model_directory(path: Path) -> Path:
+    """The directory of one model's results, from the path of either; the one model of a whole evaluation."""
+    directory = path.parent if path.name == RESULTS else path
+    models = models_in(directory)
+    if len(models) == 1:
+        return directory / models[0]
+    if models:
+        raise ArtifactError(
+            f"{path} holds {len(models)} models; name one: {', '.join(str(directory / m) for m in models)}"
+        )
+    return directory
+
+
+def models_in(directory: Path) -> list[str]:
+    """The models of a whole evaluation's results.json; none when it is the file of one model, or not there."""
+    try:
+        return list(json.loads((directory / RESULTS).read_text(encoding="utf-8")).get("models", {}))
+    except (OSError, json.JSONDecodeError, AttributeError):
+        return []  # read_report says what is wrong

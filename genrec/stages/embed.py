@@ -1,0 +1,106 @@
+"""Item texts -> sentence vectors, row = item. Killed and run again, it goes on from the last finished shard.
+
+reads   data/catalog.parquet                        or, with --root DIR, DIR/<dataset>.item.json
+        --descriptions FILE: JSON {item id: text}, such as UR4Rec/models/llm_generator.py writes
+writes  embeddings/<dataset>.emb.npy (N, D) float32  or, with --root DIR, DIR/<dataset>.emb.npy
+
+    genrec embed --config 0.5b
+    genrec embed --dataset Industrial_and_Scientific --root DIR --plm_checkpoint MODEL_DIR
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genrec import stage
+from genrec.artifacts import EMBEDDINGS, ITEM_JSON, sha256
+from genrec.commandline import Command, parse, stage_program
+from genrec.config import Config
+from genrec.errors import exit_on_failure
+from genrec.launch import note
+from genrec.pipeline import command_of
+from genrec.store import RunStore
+
+if TYPE_CHECKING:
+    from genrec.data.catalog import Catalog
+
+STAGE = "embeddings"
+
+
+def build(config: Config, partial: Path) -> dict[str, Any]:
+    """The stage: texts of the catalogue -> <dataset>.emb.npy in `partial`."""
+    from genrec.embeddings.item_encoder import forget_shards
+
+    texts = texts_of(config, RunStore.of(config).catalog())
+    statistics = write_vectors(config, texts, partial, partial)
+    forget_shards(partial)
+    return statistics
+
+
+def without_run(command: Command, root: Path) -> None:
+    """What --root asks for; like a stage, every expected failure ends in one line and exit 1."""
+    with exit_on_failure(root):
+        write_beside(command.config, root, command.dry_run)
+
+
+def write_beside(config: Config, root: Path, dry_run: bool) -> None:
+    """<root>/<dataset>.item.json -> <root>/<dataset>.emb.npy."""
+    from genrec.data.item_json import read_item_json
+    from genrec.embeddings.item_encoder import forget_shards
+
+    texts = texts_of(config, read_item_json(root / ITEM_JSON.format(dataset=config.data.dataset)))
+    target = root / EMBEDDINGS.format(dataset=config.data.dataset)
+    if dry_run:
+        again = ", in place of the one there" if target.exists() else ""
+        note(STAGE, f"to run: {len(texts):,} items by {config.embeddings.plm_checkpoint} -> {target}{again}")
+        return
+    work = root / f".{config.data.dataset}.{work_name(config, texts)}"  # other texts or settings: other shards
+    write_vectors(config, texts, root, work)
+    forget_shards(work)
+    work.rmdir()
+    note(STAGE, f"done -> {target}")
+
+
+def texts_of(config: Config, catalog: Catalog) -> list[str]:
+    """(N,) one text an item, with those of --descriptions."""
+    from genrec.data.given_texts import with_descriptions
+    from genrec.embeddings.item_encoder import item_texts
+
+    if config.embeddings.descriptions:
+        catalog, line = with_descriptions(catalog, config.embeddings.descriptions)
+        note(STAGE, line)
+    return item_texts(catalog)
+
+
+def work_name(config: Config, texts: list[str]) -> str:
+    knobs = config.embeddings.model_dump_json(include={"plm_checkpoint", "max_length", "dtype", "normalize"})
+    return hashlib.sha256("\n".join([knobs, *texts]).encode()).hexdigest()[:12]
+
+
+def write_vectors(config: Config, texts: list[str], directory: Path, work_dir: Path) -> dict[str, Any]:
+    from genrec.embeddings.item_encoder import encode_items, save_array, settings_of
+
+    vectors = encode_items(texts, settings_of(config), work_dir)  # (N, D)
+    save_array(directory / EMBEDDINGS.format(dataset=config.data.dataset), vectors)
+    note(STAGE, f"{len(vectors):,} items, width {vectors.shape[1]}, by {config.embeddings.plm_checkpoint}")
+    return {"items": len(vectors), "width": vectors.shape[1], "characters": sum(map(len, texts))}
+
+
+def sources(config: Config) -> dict[str, str]:
+    from genrec.embeddings.item_encoder import checkpoint_fingerprint
+
+    path = config.embeddings.descriptions
+    given = {"descriptions": sha256(path)[:16]} if path and path.is_file() else {}
+    return checkpoint_fingerprint(config.embeddings.plm_checkpoint) | given
+
+
+def main(argv: list[str] | None = None) -> None:
+    command = parse(stage_program(command_of(STAGE), __doc__, STAGE), argv)
+    root = command.config.embeddings.root
+    if root is None:
+        with exit_on_failure(command.config.run.dir):
+            stage.run(STAGE, command, build, sources)
+    else:
+        without_run(command, root)

@@ -1,0 +1,168 @@
+"""Score one or several model families on held-out rows, against the whole catalogue, and print one table.
+
+Reads   data/, and what the chosen models need (sft: sids/ and sft/; sasrec: sequential/)
+Writes  evaluation/<model>/{results.json, eval_results.jsonl, recommendations.npz, per_example.npz}
+        evaluation/results.json (all models), evaluation/summary.txt
+
+    genrec evaluate --config quickstart
+    genrec evaluate --config quickstart --models popular,last_item,sasrec,sft
+    genrec evaluate --config quickstart --models sft --ranking exact    # what do the beams lose?
+    torchrun --nproc_per_node 4 -m genrec evaluate --config 0.5b                  # rows shared out, same result
+    genrec evaluate --base_model path/to/model --category Industrial_and_Scientific --num_beams 20 --limit 500
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from genrec import stage
+from genrec.artifacts import EVAL_RESULTS, RESULTS, SUMMARY, write_json, write_text
+from genrec.config import Config
+from genrec.data.prepared import Prepared
+from genrec.data.sequences import Examples
+from genrec.evaluation.metrics import (
+    CUTOFFS,
+    Recommendations,
+    check_recommendations,
+    join_recommendations,
+    sid_groups,
+)
+from genrec.evaluation.predictions import read_predictions, show_examples, write_predictions
+from genrec.evaluation.report import (
+    beam_loss,
+    beam_loss_line,
+    describe_rows,
+    make_report,
+    make_slices,
+    read_results,
+    table,
+    write_report,
+)
+from genrec.launch import rank, world_size
+from genrec.models.families import (
+    FAMILIES,
+    Recommender,
+    fingerprints_outside,
+    rows_scored,
+)
+from genrec.pipeline import artifact_dir, reads
+from genrec.store import RunStore
+
+BATCHES = 8  # between two moves of the progress bar
+
+
+def build(config: Config, partial: Path) -> dict[str, Any]:
+    if world_size() == 1:
+        return score(config, partial)
+    from genrec.runtime.processes import together
+
+    with together():
+        return score(config, partial)
+
+
+def score(config: Config, partial: Path) -> dict[str, Any]:
+    """Each family in turn; one that a killed run had finished is not scored again."""
+    store, options = RunStore.of(config), config.evaluation
+    data = store.prepared()
+    shop = store.with_new_items(data) if options.index == "sids_grown" else data  # what can be recommended
+    examples = chosen_examples(data, options.split, options.limit, config.run.seed)
+    rows = describe_rows(examples, shop.catalog, data.sequences, options.split, len(data.splits[options.split]))
+    slices = make_slices(examples, shop.catalog, shop.train_count)
+    seconds = {}
+    for name in rows_scored(config):
+        if not (partial / name / RESULTS).exists():
+            begin = time.perf_counter()
+            recommender = FAMILIES[name](config, data)
+            recommendations = recommend(name, recommender, examples, len(shop.catalog), BATCHES * options.batch_size)
+            if rank() > 0:
+                continue
+            report = make_report(name, rows, examples, recommendations, slices, shop.train_count, item_to_sid(config))
+            (partial / name).mkdir(exist_ok=True)
+            write_predictions(partial / name, examples, recommendations, shop.catalog, shop.sequences)
+            write_report(report, partial / name, config.run.seed)
+            seconds[name] = round(time.perf_counter() - begin, 2)
+    if rank() > 0:
+        return {}
+    found = [read_results(partial / name) for name in rows_scored(config)]
+    lost = beam_losses(config, partial)
+    write_json(partial / RESULTS, {"models": {content["model"]: content for content in found}, "beam_loss": lost})
+    summarise(config, shop, found, lost, partial)
+    ndcg = {content["model"]: content["metrics"]["ndcg@10"]["mean"] for content in found}
+    return {"rows": len(examples), "ndcg@10": ndcg, "seconds": seconds}
+
+
+def beam_losses(config: Config, partial: Path) -> dict[str, Any]:
+    """{model: what its beams lost} of every model that was also ranked exactly."""
+    lost = {}
+    for name in config.evaluation.models:
+        if f"{name}_exact" in rows_scored(config):
+            examples, beams = read_predictions(partial / name)
+            lost[name] = beam_loss(examples, beams, read_predictions(partial / f"{name}_exact")[1], config.run.seed)
+    return lost
+
+
+def chosen_examples(data: Prepared, split: str, limit: int, seed: int) -> Examples:
+    """The rows of a split, or `limit` of them drawn by seed and kept in order."""
+    examples = data.examples(split)
+    if not limit or limit >= len(examples):
+        return examples
+    return examples.take(np.sort(np.random.default_rng(seed).choice(len(examples), limit, replace=False)))
+
+
+def recommend(
+    name: str, recommender: Recommender, examples: Examples, num_items: int, rows_a_part: int
+) -> Recommendations | None:
+    """The family's lists for all examples, checked, under a progress bar; of several processes rank 0 has them.
+
+    Processes share out whole parts, so that every batch, and with it every score, is what one process makes of it.
+    """
+    parts, k = [], max(CUTOFFS)
+    bounds = [*range(0, len(examples), rows_a_part), len(examples)]
+    spans = list(pairwise(bounds))[rank() :: world_size()]
+    with tqdm(total=sum(b - a for a, b in spans), desc=f"evaluation: {name}", unit="row", disable=quiet()) as bar:
+        for begin, end in spans:
+            parts.append(recommender.recommend(examples.take(np.arange(begin, end)), k))
+            check_recommendations(parts[-1], end - begin, k, num_items)
+            bar.update(end - begin)
+    if world_size() > 1:
+        from genrec.runtime.processes import gather
+
+        parts = gather(parts)
+    return join_recommendations(parts) if parts else None
+
+
+def quiet() -> bool | None:
+    """No bar beside rank 0's, and none where there is no terminal."""
+    return True if rank() > 0 else None
+
+
+def item_to_sid(config: Config) -> np.ndarray | None:
+    """(N,) number of each item's SID where a chosen model answers in SIDs, else None."""
+    if "sids" not in reads("evaluation", config):
+        return None
+    store = RunStore.of(config)
+    index = store.index()
+    return sid_groups(store.grown(index).index.codes if config.evaluation.index == "sids_grown" else index.codes)
+
+
+def summarise(config: Config, data: Prepared, found: list[dict[str, Any]], lost: dict[str, Any], partial: Path) -> None:
+    """One table, what beams lost, five users by title, the paths; on the screen and in summary.txt."""
+    final, last = artifact_dir(config, "evaluation"), config.evaluation.models[-1]
+    shown = show_examples(*read_predictions(partial / last), data.catalog, data.sequences, config.run.seed)
+    losses = "".join(f"{beam_loss_line(name, loss)}\n" for name, loss in lost.items())
+    text = (
+        f"{table(found)}\n{losses}\nFive users, recommendations of '{last}':\n\n{shown}\n\n"
+        f"All numbers: {final / RESULTS}\nA line a row: {final / last / EVAL_RESULTS}\nThis text: {final / SUMMARY}\n"
+    )
+    write_text(partial / SUMMARY, text)
+    print("\n" + text)
+
+
+def main(argv: list[str] | None = None) -> None:
+    stage.main("evaluation", __doc__, build, fingerprints_outside, argv)

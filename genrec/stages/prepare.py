@@ -1,0 +1,70 @@
+"""Raw reviews and item texts -> catalogue, sequences, splits.
+
+Reads   data.raw_dir, or downloads into it (a moved host: --url, a copy at hand: --raw_dir)
+Writes  <run.dir>/data: catalog.parquet, sequences.npz, splits.npz, report.json (each row dropped, by reason)
+        and, with --output_path P, the seed's files under P/<dataset>/
+
+    genrec prepare --config 0.5b --dataset Office_Products --raw_dir raw
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from genrec import stage
+from genrec.commandline import Command
+from genrec.config import Config
+from genrec.errors import fail
+from genrec.launch import note
+from genrec.store import RunStore
+
+
+def build(config: Config, directory: Path) -> dict:
+    """One source -> the data artifact."""
+    from genrec import artifacts
+    from genrec.data.catalog import save_catalog
+    from genrec.data.preparation import summary
+    from genrec.data.sequences import save_sequences, save_splits
+    from genrec.data.sources import SOURCES
+
+    source = SOURCES[config.data.source]
+    made = source.prepare(config)
+    save_catalog(made.catalog, directory / artifacts.CATALOG)
+    save_sequences(made.sequences, directory / artifacts.SEQUENCES)
+    save_splits(made.splits, directory / artifacts.SPLITS)
+    artifacts.write_json(directory / artifacts.REPORT, made.report)
+    if config.data.source == "minionerec":
+        name = artifacts.INDEX_JSON.format(dataset=config.data.dataset)
+        shutil.copyfile(source.raw_files(config)["index"], directory / name)  # for sids.method: imported
+    for line in summary(made.report):
+        note("data", line)
+    return {key: made.report[key] for key in ("users", "items", "events", "rows")}
+
+
+def sources(config: Config) -> dict[str, str]:
+    """Fingerprints of the raw files that are there."""
+    from genrec.artifacts import sample_fingerprint
+    from genrec.data.sources import SOURCES
+
+    files = SOURCES[config.data.source].raw_files(config)
+    return {role: sample_fingerprint(path) for role, path in files.items()}
+
+
+def export(command: Command) -> None:
+    """The seed's files beside the artifact, whenever --output_path asks for them."""
+    config, target = command.config, command.config.data.output_path
+    if target is None or command.dry_run:
+        return
+    from genrec.data import export as files
+
+    directory, dataset = target / config.data.dataset, config.data.dataset
+    try:
+        files.export(RunStore.of(config).prepared(), directory, dataset, published=config.data.compat == "minionerec")
+    except OSError as error:
+        fail(f"cannot write {directory}: {error.strerror}; choose another --output_path")
+    note("data", f"also wrote {directory}/{dataset}.*")
+
+
+def main(argv: list[str] | None = None) -> None:
+    export(stage.main("data", __doc__, build, sources, argv))

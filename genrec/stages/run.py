@@ -1,0 +1,154 @@
+"""The whole pipeline, stage after stage: raw reviews -> a language model that recommends -> its place in a table.
+
+    genrec run --config quickstart --yes      a laptop, minutes, real data
+    genrec run                                the reference run (preset 0.5b): one GPU, a model hub
+
+A finished stage is "up to date" and not run again; a killed run goes on where it was. Flags other than those of the
+pipeline go to every stage: --config FILE, --sft.learning_rate 3e-4, --clean, ...
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pydantic import field_validator
+
+from genrec.artifacts import OPTIMIZED_CONFIG, read_manifest
+from genrec.commandline import Command, Program, options_program, parse, parse_strict, split_words, stage_program
+from genrec.config import Config, Section, comma_list, knob
+from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error
+from genrec.launch import note
+from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, artifact_dir, reads
+
+METHODS = "rqkmeans_plus (recommended), rqvae, rqkmeans (quickest), rqkmeans_constrained"
+
+
+class Pipeline(Section):
+    """Which stages are run."""
+
+    yes: bool = knob(False, "ask nothing; also when there is no terminal")
+    first: str = knob("", "begin with this stage", spellings=("from",))
+    last: str = knob("", "end with this stage", spellings=("to",))
+    skip: list[str] = knob([], "stages to leave out, as a,b")
+    iterate: int = knob(0, "then so many rounds: change what is advised, run again from there, keep it if better", ge=0)
+
+    split_skip = field_validator("skip", mode="before")(comma_list)
+
+
+def main(argv: list[str] | None = None) -> None:
+    argv = sys.argv[1:] if argv is None else argv
+    program = stage_program("genrec run", __doc__)
+    choices = options_program("genrec run", __doc__, Pipeline)
+    if "--help" in argv or "-h" in argv:
+        parse(program_with_choices(program), argv)
+    with exit_on_usage_error():
+        own, flags = split_words(choices, argv)
+        chosen = parse_strict(choices, own).config
+        stages = chosen_stages(chosen)
+    command = parse(program, flags)  # a typo anywhere ends here, before any work
+    with exit_on_failure(command.config.run.dir):
+        walk(stages, chosen, command, flags)
+
+
+def program_with_choices(program: Program) -> Program:
+    """For --help: the pipeline's own flags above all knobs."""
+    from dataclasses import replace
+
+    return replace(program, also=Pipeline)
+
+
+def chosen_stages(chosen: Pipeline) -> list[str]:
+    """The stages between --from and --to; those to skip are still among them, for what depends on them."""
+    names = list(STAGES)
+    for name in (chosen.first, chosen.last, *chosen.skip):
+        if name and name not in names:
+            raise ConfigError(f"no stage '{name}'; there are: {', '.join(names)}")
+    begin = names.index(chosen.first) if chosen.first else 0
+    end = names.index(chosen.last) if chosen.last else len(names) - 1
+    if begin > end:
+        raise ConfigError(f"--to {chosen.last} comes before --from {chosen.first}")
+    return names[begin : end + 1]
+
+
+def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]) -> None:
+    """Stage after stage, in processes of their own; then the advice, then the rounds."""
+    ask = sys.stdin.isatty() and not chosen.yes and not command.dry_run
+    run_dir, skipped = command.config.run.dir, set(chosen.skip)
+    for name in stages:
+        config = parse_strict(stage_program("genrec run", __doc__), flags).config
+        answer = ask_about(name) if ask and name not in skipped else []
+        if name in skipped or answer is None:
+            flags = [*flags, *leave_out(name, config, skipped)]
+            continue
+        flags = [*flags, *answer]
+        call(STAGES[name].command, flags, run_dir / "logs" / f"{name}.log", command.dry_run)
+        if name == "analysis" and not command.dry_run:
+            advise(config)
+    if chosen.iterate:
+        rounds = ["--rounds", str(chosen.iterate)]
+        call("iterate", [*flags, *rounds], run_dir / "logs" / "iterate.log", command.dry_run)
+
+
+def ask_about(name: str) -> list[str] | None:
+    """Further flags for a stage that is to be run, None for one to skip; `q` ends the program."""
+    answer = input(f"{name}: [r]un, [s]kip or [q]uit? [r] ").strip().lower()
+    if answer.startswith("q"):
+        raise SystemExit(0)
+    if answer.startswith("s"):
+        return None
+    if name != "sids":
+        return []
+    method = input(f"  method: {METHODS}? [as configured] ").strip()
+    return ["--sids.method", method] if method else []
+
+
+def leave_out(name: str, config: Config, skipped: set[str]) -> list[str]:
+    """Flags by which later stages do without a skipped one: the table's rows, and RL where its reward asks it."""
+    skipped.add(name)
+    note(name, "skipped")
+    if read_manifest(artifact_dir(config, name)):
+        return []  # an earlier run of it is there
+    asking = [reward for reward in config.rl.reward_type if name in REWARD_READS.get(reward, ())]
+    if asking and "rl" not in skipped:
+        skipped.add("rl")
+        note("rl", f"skipped too: its reward {asking[0]} asks {name}; --rl.reward_type ranking needs no other stage")
+    if name not in reads("evaluation", config):
+        return []
+    rest = [model for model in config.evaluation.models if name not in FAMILY_READS[model]]
+    return ["--evaluation.models", ",".join(rest)]
+
+
+def call(command: str, flags: list[str], log: Path, dry_run: bool) -> None:
+    """One command in a process of its own: its lines on the screen and in a log, bars and errors on the screen."""
+    words = [sys.executable, "-m", "genrec", command, *flags]
+    if dry_run:
+        finish(subprocess.run([*words, "--dry-run"] if "--dry-run" not in flags else words).returncode)
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace")
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                file.write(line)
+        except BaseException:  # a stage does not outlive its pipeline
+            process.terminate()
+            raise
+        finally:
+            code = process.wait()
+    finish(code)
+
+
+def finish(code: int) -> None:
+    """A command that failed has said why; the pipeline ends with its code."""
+    if code:
+        raise SystemExit(code if code > 0 else 128 - code)
+
+
+def advise(config: Config) -> None:
+    """What the analysis advises, as an overlay of the configuration."""
+    report, overlay = artifact_dir(config, "analysis"), config.run.dir / OPTIMIZED_CONFIG
+    flags = ["--auto_recommend", "--badcase_report", str(report), "--output_config", str(overlay)]
+    call("advise", flags, config.run.dir / "logs" / "advice.log", dry_run=False)

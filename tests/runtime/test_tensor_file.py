@@ -1,0 +1,59 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from genrec.errors import ArtifactError
+from genrec.runtime.tensor_file import (
+    load_moments,
+    moments,
+    part,
+    prefixed,
+    read_state,
+    read_tensors,
+    write_tensors,
+)
+
+
+def stepped(steps, model=None, optimizer=None):
+    """A layer and its AdamW after so many steps on fixed rows."""
+    torch.manual_seed(0)
+    model = model or torch.nn.Linear(3, 2)
+    optimizer = optimizer or torch.optim.AdamW(model.parameters(), 0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.arange(6.0).view(2, 3)).square().sum().backward()
+        optimizer.step()
+    return model, optimizer
+
+
+@pytest.mark.parametrize("prefix", ["adam.", "adam/one/"])
+def test_a_step_after_reading_is_the_step_that_would_have_followed(prefix, tmp_path):
+    model, optimizer = stepped(3)
+    write_tensors(tmp_path / "f", prefixed("m.", model.state_dict()) | moments(prefix, optimizer), "at", {"step": 3})
+    assert f"{prefix}0{prefix[-1]}exp_avg" in load_file(tmp_path / "f")
+
+    other, its = stepped(0)
+    tensors, header = read_state(tmp_path / "f", "at")
+    other.load_state_dict(part("m.", tensors))
+    load_moments(prefix, tensors, its)
+    assert header == {"step": 3}
+    stepped(1, model, optimizer), stepped(1, other, its)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_shared_and_turned_tensors_are_written_each_on_its_own(tmp_path):
+    table = torch.arange(6.0).view(2, 3)
+    write_tensors(tmp_path / "new" / "f", {"a": table, "b": table, "turned": table.T}, "k", None)
+    found, header = read_tensors(tmp_path / "new" / "f", "k")
+    assert header is None and torch.equal(found["b"], table) and torch.equal(found["turned"], table.T)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["f"]
+
+
+def test_a_broken_file_and_one_without_the_header_are_refused(tmp_path):
+    write_tensors(tmp_path / "f", {"a": torch.zeros(9)}, "k", 1)
+    assert read_tensors(tmp_path / "f", "other")[1] is None
+    with pytest.raises(ArtifactError, match="f is no checkpoint of this trainer: its header has no 'other'"):
+        read_state(tmp_path / "f", "other")
+    (tmp_path / "f").write_bytes((tmp_path / "f").read_bytes()[:-5])
+    with pytest.raises(ArtifactError, match="f cannot be read"):
+        read_tensors(tmp_path / "f", "k")
