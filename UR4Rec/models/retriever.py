@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from UR4Rec.models.sasrec import without_padding
+from genrec.models.sasrec import without_padding
+from UR4Rec.models.sasrec import FIRST_ID, TEMPERATURE
 
-TEMPERATURE = 0.07
 DECAYS = (0.0, 0.5, 0.9, 1.0)  # weight of an item against the one after it: the last item alone .. all alike
 
 
@@ -153,7 +153,7 @@ class Retriever(nn.Module):
         weighted = (query.vector * query.weight[..., None]).flatten(-2)  # (P, K d)
         share = query.weight @ table.known  # (P, V)
         cosine = (weighted @ table.keys.T) / share.clamp(min=1e-6)
-        return without_padding(cosine * (share > 1e-6) / TEMPERATURE + self.bias)
+        return without_padding(cosine * (share > 1e-6) / TEMPERATURE + self.bias, FIRST_ID)
 
     def user_vector(self, query: Query) -> Tensor:
         """One vector for what all experts ask, of length 1; (P, K, d) -> (P, d)."""

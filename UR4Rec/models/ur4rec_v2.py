@@ -22,7 +22,7 @@ from UR4Rec.models.multimodal_retriever import MultimodalRetriever
 from UR4Rec.models.preferences import Preferences, readable
 from UR4Rec.models.retriever import Frozen, Query, Retriever, Table
 from UR4Rec.models.retriever_moe import EXPERTS, MoERetriever
-from UR4Rec.models.sasrec import SASRec
+from UR4Rec.models.sasrec import build_sasrec, check_ids
 from UR4Rec.models.text_retriever import TextRetriever
 
 PARTS = ("sasrec", "retriever", "fused")
@@ -80,7 +80,9 @@ class UR4RecV2(nn.Module):
         super().__init__()
         check_features(num_items, text_embedding_dim, features, preferences)
         self.num_items, self.max_seq_len = num_items, max_seq_len
-        self.sasrec = SASRec(num_items, sasrec_hidden_dim, sasrec_num_blocks, sasrec_num_heads, max_seq_len, dropout)
+        self.sasrec = build_sasrec(
+            num_items, sasrec_hidden_dim, sasrec_num_blocks, sasrec_num_heads, max_seq_len, dropout
+        )
         shape = {"dim": retriever_output_dim, "max_seq_len": max_seq_len, "dropout": dropout}
         self.retriever = build_retriever(retriever, num_items, features, preferences, experts, top_k, shape)
         self.fusion = Fusion(sasrec_hidden_dim, retriever_output_dim, len(self.retriever.experts), initial_gate)
@@ -121,6 +123,7 @@ class UR4RecV2(nn.Module):
         parts: Collection[str],
     ) -> Known:
         """Histories -> what is known at the chosen positions, (B, T) bool with P set; only what `parts` needs."""
+        check_ids(input_seq, self.num_items)
         states = query = None
         if "sasrec" in parts or "fused" in parts:
             states = self.sasrec(input_seq)[chosen]

@@ -9,9 +9,9 @@ from genrec.errors import ArtifactError
 from tests.ur4rec.conftest import ITEMS, WIDTH, item_features, loaders, user_preferences
 from UR4Rec.models.multimodal_retriever import MultimodalRetriever
 from UR4Rec.models.preferences import NEVER, make_preferences, readable
-from UR4Rec.models.retriever import TEMPERATURE, Frozen, Query
+from UR4Rec.models.retriever import Frozen, Query
 from UR4Rec.models.retriever_moe import MoERetriever, load_balance_loss, masked_softmax
-from UR4Rec.models.sasrec import SASRec
+from UR4Rec.models.sasrec import TEMPERATURE, build_sasrec
 from UR4Rec.models.text_retriever import TextRetriever
 from UR4Rec.models.ur4rec_v2 import PARTS, UR4RecV2, fuse
 
@@ -34,21 +34,21 @@ def frozen(width: int = WIDTH, unknown: tuple[int, ...] = (), seed: int = 0) -> 
 
 
 def test_two_left_padded_histories_differ():
-    model = SASRec(ITEMS + 1, 16, 2, 2, 10).eval()
+    model = build_sasrec(ITEMS + 1, 16, 2, 2, 10, dropout=0.3).eval()
     histories = torch.tensor([[0, 0, 0, 0, 0, 0, 0, 1, 2, 3], [0, 0, 0, 0, 0, 0, 0, 1, 2, 4]])
     one, other = model.score(model(histories)[:, -1])
     assert not torch.allclose(one, other)
 
 
 def test_padding_changes_nothing():
-    model = SASRec(ITEMS + 1, 16, 2, 2, 10).eval()
+    model = build_sasrec(ITEMS + 1, 16, 2, 2, 10, dropout=0.3).eval()
     short = model(torch.tensor([[5, 6, 7]]))[0, -1]
     padded = model(torch.tensor([[0] * 7 + [5, 6, 7]]))[0, -1]
     torch.testing.assert_close(short, padded)
 
 
 def test_the_state_at_a_position_knows_nothing_of_what_follows():
-    model = SASRec(ITEMS + 1, 16, 2, 2, 10).eval()
+    model = build_sasrec(ITEMS + 1, 16, 2, 2, 10, dropout=0.3).eval()
     one, other = model(torch.tensor([[0, 3, 4, 5, 6], [0, 3, 4, 5, 9]]))
     torch.testing.assert_close(one[:4], other[:4])
 
