@@ -10,6 +10,7 @@ A checkout's own scripts are shells over the same functions (`run_script`); they
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -79,12 +80,20 @@ def run_command(command: str, argv: list[str], **options: str) -> None:
 def call(main: Callable[[], object]) -> None:
     """Before torch is imported the waiting policy is set; a reader of the output may leave early."""
     set_waiting_policy()
+    signal.signal(signal.SIGTERM, end_on_signal)
     try:
         main()
         sys.stdout.flush()
     except BrokenPipeError:  # `genrec sft --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
+    except KeyboardInterrupt:
+        fail("stopped; the same command goes on from here", code=130)
+
+
+def end_on_signal(number: int, frame: object) -> None:
+    """SIGTERM ends the process as Ctrl-C does: in one line, and what is finished stays."""
+    fail("stopped by SIGTERM; the same command goes on from here", code=128 + number)
 
 
 def overview() -> str:

@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from genrec.config import Sids
+from genrec.quantizers import balanced
 from genrec.quantizers.balanced import BACKENDS, assign, balanced_kmeans, cost_matrix
 
 
@@ -63,8 +64,6 @@ def test_inertia_of_the_backends_differs_by_less_than_3_percent():
 
 
 def test_more_rows_than_the_sample_are_balanced_too(monkeypatch):
-    from genrec.quantizers import balanced
-
     monkeypatch.setattr(balanced, "SAMPLE", 20)
     centroids, codes = balanced_kmeans(blobs(1003), 10, seed=0, iters=10)
     assert set(np.bincount(codes, minlength=10)) == {100, 101}
@@ -92,6 +91,14 @@ def test_one_code_and_as_many_codes_as_rows():
     centroids, codes = balanced_kmeans(vectors, 1, seed=0, iters=5)
     assert not codes.any() and np.allclose(centroids[0], vectors.mean(axis=0), atol=1e-5)
     assert sorted(balanced_kmeans(vectors, 12, seed=0, iters=5)[1]) == list(range(12))
+
+
+def test_negligible_choices_do_not_change_a_bit(monkeypatch):
+    vectors = blobs(2000, seed=4)
+    given = balanced_kmeans(vectors, 64, seed=0, iters=10)
+    monkeypatch.setattr(balanced, "NEGLIGIBLE", 0.0)
+    exact = balanced_kmeans(vectors, 64, seed=0, iters=10)
+    assert all((a == b).all() for a, b in zip(given, exact, strict=True))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
