@@ -38,7 +38,7 @@ from genrec.runtime.tensor_file import read_state, write_tensors
 from genrec.sids import make_index
 from genrec.stage import remove
 from tencentgr import files
-from tencentgr.parts import BASE, Source, catalog_part, embedding_part, read_vectors
+from tencentgr.entries import BASE, CompetitionSource, catalog_entry, embedding_entry, read_vectors
 
 MODEL, EXPORT, CARD, PARTIAL = "rqvae_model.safetensors", "rqvae_model.pt", "rqvae.json", "rqvae.partial"
 FEW = 1000  # items below which codebooks are poorly learned
@@ -59,7 +59,7 @@ class Settings:
     seed: int
 
 
-def train(source: Source, settings: Settings, output_dir: Path, device: str) -> None:
+def train(source: CompetitionSource, settings: Settings, output_dir: Path, device: str) -> None:
     """Learn the codebooks and give every creative with a vector its ID."""
     names, vectors = known_vectors(source)
     wanted = {"settings": json.loads(json.dumps(asdict(settings))), "inputs": {"vectors": digest(names, vectors)}}
@@ -80,7 +80,7 @@ def train(source: Source, settings: Settings, output_dir: Path, device: str) -> 
     remove(partial)
 
 
-def add(source: Source, output_dir: Path, device: str) -> None:
+def add(source: CompetitionSource, output_dir: Path, device: str) -> None:
     """IDs by the frozen quantizer for creatives that have a vector and no ID yet."""
     if not (output_dir / CARD).exists():
         raise ArtifactError(f"{output_dir} holds no finished RQ-VAE; run train_rqvae.py without --add first")
@@ -134,11 +134,11 @@ def clean(output_dir: Path) -> None:
         (output_dir / name).unlink(missing_ok=True)
 
 
-def known_vectors(source: Source) -> tuple[list[str], np.ndarray]:
+def known_vectors(source: CompetitionSource) -> tuple[list[str], np.ndarray]:
     """Creatives of the indexer with at least one vector, and these side by side (n, D); a missing one is zero."""
-    creatives = catalog_part(source)["creative_id"]
+    creatives = catalog_entry(source)["creative_id"]
     tables = [
-        embedding_part(source, f"emb_{mm_id}", mm_id, creatives, BASE[:1])["vectors"] for mm_id in source.mm_emb_id
+        embedding_entry(source, f"emb_{mm_id}", mm_id, creatives, BASE[:1])["vectors"] for mm_id in source.mm_emb_id
     ]
     there = np.flatnonzero(np.any([table.any(axis=1) for table in tables], axis=0))
     if len(there) < len(creatives) - 1:
@@ -156,7 +156,7 @@ def check_size(num_items: int, settings: Settings) -> None:
         note("rqvae", f"WARNING: only {num_items} items have vectors; codebooks want at least {FEW}")
 
 
-def shape_of(source: Source, settings: Settings) -> Shape:
+def shape_of(source: CompetitionSource, settings: Settings) -> Shape:
     return Shape(
         widths=tuple(files.embedding_source(source.data_dir, mm_id)[1] for mm_id in settings.mm_emb_id),
         latent=LATENT,
@@ -199,7 +199,7 @@ def write_codes(codes: dict[str, list[int]], output_dir: Path) -> None:
     write_text(output_dir / files.SEMANTIC, json.dumps(codes, indent=2))
 
 
-def place_others(source: Source, model: ResidualQuantizer, output_dir: Path) -> None:
+def place_others(source: CompetitionSource, model: ResidualQuantizer, output_dir: Path) -> None:
     """Append the IDs of creatives that have a vector and stand neither in the file nor in the indexer."""
     codes = files.read_semantic(output_dir / files.SEMANTIC)
     names, vectors = new_vectors(source, codes)
@@ -212,7 +212,7 @@ def place_others(source: Source, model: ResidualQuantizer, output_dir: Path) -> 
     note("rqvae", f"{len(names):,} creatives beyond those have IDs by the frozen quantizer")
 
 
-def new_vectors(source: Source, have: Iterable[str]) -> tuple[list[str], np.ndarray]:
+def new_vectors(source: CompetitionSource, have: Iterable[str]) -> tuple[list[str], np.ndarray]:
     """Creatives of creative_emb/ that are not in `have`, in file order, and their vectors (n, D)."""
     have, found = set(have), {}
     widths = [files.embedding_source(source.data_dir, mm_id)[1] for mm_id in source.mm_emb_id]

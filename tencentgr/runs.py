@@ -24,7 +24,7 @@ from genrec.pipeline import STAGES
 from genrec.quantizers.build import load_vectors
 from genrec.stage import stage_dir
 from tencentgr.conversion import Interactions
-from tencentgr.dataset import Data, Rows
+from tencentgr.dataset import SequenceRows, TencentGRData
 from tencentgr.features import FeatureSchema, FeatureTable
 from tencentgr.semantic import level_columns, sizes_of
 
@@ -34,7 +34,7 @@ CLICK = 1
 
 def load_run(
     run_dir: Path | str, mm_emb_id: tuple[str, ...] = (TEXT,), semantic: bool = True, prefixes: bool = False
-) -> Data:
+) -> TencentGRData:
     """The data of a run; `mm_emb_id` is ("text",) or (). Semantic IDs are used where the run has made them."""
     config = config_of(Path(run_dir))
     run = load_prepared(config)
@@ -45,7 +45,7 @@ def load_run(
         schema = replace(schema, item_emb={TEXT: items.emb[TEXT].shape[1]})
     if semantic and (columns := semantic_ids(config, prefixes)) is not None:
         items, schema = replace(items, semantic=columns), replace(schema, semantic=sizes_of(columns))
-    return Data(
+    return TencentGRData(
         schema=schema,
         items=items,
         users=nobody(),
@@ -124,12 +124,12 @@ def interactions(run: Prepared) -> Interactions:
     )
 
 
-def training_rows(run: Prepared) -> Rows:
+def training_rows(run: Prepared) -> SequenceRows:
     """Each user as far as training may see; every event after the first is a target."""
     events = np.diff(np.append(0, np.cumsum(run.seen))[run.sequences.offset])  # (users,)
     users = np.flatnonzero(events >= 2)
-    return Rows(users, run.sequences.offset[users] + events[users])
+    return SequenceRows(users, run.sequences.offset[users] + events[users])
 
 
-def rows_of(split: Split) -> Rows:
-    return Rows(split.user.astype(np.int64), split.end.astype(np.int64) + 1)
+def rows_of(split: Split) -> SequenceRows:
+    return SequenceRows(split.user.astype(np.int64), split.end.astype(np.int64) + 1)

@@ -32,7 +32,7 @@ from tencentgr.checkpoints import BEST, CARD, CONFIG, load_model, make_card, sav
 from tencentgr.curves import LOG, Record, StepLog, open_curves
 from tencentgr.dataset import SequenceDataset, collate, report_lines, split_rows, windows
 from tencentgr.model import TencentGR
-from tencentgr.options import Options
+from tencentgr.options import TencentGROptions
 from tencentgr.processes import Processes, start_processes
 from tencentgr.ranking import batches, rank_rows, report, targets, trim, with_known_target, write_evaluation
 
@@ -56,7 +56,7 @@ class Progress:
     finished: bool = False
 
 
-def train(options: Options) -> None:
+def train(options: TencentGROptions) -> None:
     processes = start_processes(options.device)
     try:
         Training(options, processes).run()
@@ -65,7 +65,7 @@ def train(options: Options) -> None:
 
 
 class Training:
-    def __init__(self, options: Options, processes: Processes):
+    def __init__(self, options: TencentGROptions, processes: Processes):
         self.options, self.processes = options, processes
         torch.manual_seed(options.seed)
         self.data = load(options)
@@ -78,8 +78,8 @@ class Training:
         objective = make_objective(options, self.model, self.data, self.rows["train"]).to(processes.device)
         self.objective = objective
         self.optimizer = make_optimizer(options, objective)
-        pieces = windows(self.data, self.rows["train"], options.maxlen)
-        self.sequences = SequenceDataset(self.data, pieces, options.maxlen, options.time_features)
+        pieces = windows(self.data, self.rows["train"], options.max_history)
+        self.sequences = SequenceDataset(self.data, pieces, options.max_history, options.time_features)
         self.epoch_steps = math.ceil(math.ceil(len(self.sequences) / processes.count) / options.batch_size)
         self.steps = self.epoch_steps * options.num_epochs
         self.progress = Progress()
@@ -185,7 +185,7 @@ class Training:
         progress, options = self.progress, self.options
         torch.manual_seed(step_seed(options.seed, progress.global_step, self.processes.rank))
         batch = {name: values.to(self.processes.device, non_blocking=True) for name, values in trim(batch).items()}
-        rate = options.lr * self.rate()
+        rate = options.learning_rate * self.rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.autocast():
@@ -220,7 +220,7 @@ class Training:
             step, last = int(values.pop("global_step")), values["loss"]
             if not math.isfinite(last):
                 raise ArtifactError(
-                    f"the loss is {last} at step {step}; lower --lr ({self.options.lr}), raise --temperature "
+                    f"the loss is {last} at step {step}; lower --lr ({self.options.learning_rate}), raise --temperature "
                     f"({self.options.temperature}) or look for values that are no numbers in the data"
                 )
             if self.log is not None:
@@ -252,7 +252,7 @@ class Training:
         torch.manual_seed(options.seed)
         self.objective.eval()
         losses, positions = [], []
-        for batch in batches(SequenceDataset(self.data, rows, options.maxlen, options.time_features)):
+        for batch in batches(SequenceDataset(self.data, rows, options.max_history, options.time_features)):
             batch = {name: values.to(self.processes.device) for name, values in batch.items()}
             positions.append(int((batch["next_token_type"] > 0).sum()))
             with self.autocast():
@@ -312,7 +312,7 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def put_away(options: Options, keep: bool) -> Path | None:
+def put_away(options: TencentGROptions, keep: bool) -> Path | None:
     """Move what a run wrote into <directory>/earlier-<n>/, or remove it."""
     target = None
     for directory in dict.fromkeys((options.models, options.log_dir, options.tb_dir)):

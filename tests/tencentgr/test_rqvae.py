@@ -13,7 +13,7 @@ from genrec.quantizers import rqvae_training
 from genrec.quantizers.rqvae_training import load_model, quantize
 from tencentgr import files, rqvae, safe_pickle
 from tencentgr.dataset import load_data
-from tencentgr.parts import source_of
+from tencentgr.entries import locate_source
 from tests import ROOT
 from tests.tencentgr.conftest import ANN, write_by_hand
 
@@ -25,7 +25,7 @@ def settings_of(mm_emb_id: tuple[str, ...] = ("81", "82"), **other) -> rqvae.Set
 
 
 def source(directory, mm_emb_id=("81", "82")):
-    return source_of(directory, mm_emb_id, None, semantic=False, prefixes=False)
+    return locate_source(directory, mm_emb_id, None, semantic=False, prefixes=False)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def test_the_model_gives_the_ids_that_were_written_each_time(sample, trained):
     model = load_model(trained / rqvae.MODEL)
     codes = codes_of(trained)
     for _ in range(2):
-        found = quantize(model, torch.from_numpy(vectors)).codes
-        assert found.tolist() == [codes[name] for name in names]
+        actual = quantize(model, torch.from_numpy(vectors)).codes
+        assert actual.tolist() == [codes[name] for name in names]
 
 
 def test_each_embedding_is_projected_from_its_own_width(trained):
@@ -152,7 +152,7 @@ def test_the_command_as_printed_and_the_ids_as_a_feature(sample, tmp_path):
     assert "codes used" in done.stdout and "WARNING: only 80 items" in done.stdout
     (sample / files.SEMANTIC).write_text((tmp_path / files.SEMANTIC).read_text())
     try:
-        data = load_data(source_of(sample, ["81"]))
+        data = load_data(locate_source(sample, ["81"]))
     finally:
         (sample / files.SEMANTIC).unlink()
     assert len(data.schema.semantic) == 4 and data.items.semantic.shape == (81, 4)
