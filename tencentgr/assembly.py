@@ -75,7 +75,7 @@ def make_objective(options: TencentGROptions, model: TencentGR, data: TencentGRD
 
 
 def interactions_of(data: TencentGRData, rows: SequenceRows) -> tuple[Tensor, Tensor]:
-    """Sequence and item of every interaction that training sees, flat; what is held out is no part of it."""
+    """Sequence and item of every interaction that training sees, flat; what is held out is left out."""
     last = data.sequences.offset[:-1].copy()  # (S,) where training ends in each sequence
     np.maximum.at(last, rows.sequence, rows.stop)
     owner = np.repeat(np.arange(len(data.sequences)), np.diff(data.sequences.offset))

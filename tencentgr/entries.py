@@ -1,4 +1,4 @@
-"""The entries of the cache: which raw files each is made from, what it holds, and how tables are put together from them.
+"""The entries of the cache: which raw files each is made from, what it holds, and how tables are put together of them.
 
     catalog                       indexer.pkl, item_feat_dict.json     creative_id, sparse, array
     pickled_<id>                  creative_emb/emb_<id>_<width>.pkl    its creatives and vectors, all of them

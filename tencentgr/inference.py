@@ -19,6 +19,7 @@ import torch
 from genrec.artifacts import whole_file, write_json, write_text
 from genrec.errors import ArtifactError
 from genrec.launch import note
+from genrec.lock import only_writer
 from genrec.runtime.device import pick_device
 from tencentgr import files
 from tencentgr.assembly import files_of, load, shape_of
@@ -54,7 +55,8 @@ def infer(options: TencentGROptions) -> None:
         )
     user_vectors, item_vectors = encode(model.to(device), queries, candidates)
     neighbours = search(user_vectors, item_vectors, max(TOP, FOUND))
-    write(options.result_dir, queries, candidates, user_vectors, item_vectors, neighbours)
+    with only_writer(options.result_dir):
+        write(options.result_dir, queries, candidates, user_vectors, item_vectors, neighbours)
     note("infer", f"{len(user_vectors):,} users, {len(item_vectors):,} candidates -> {options.result_dir / RESULT}")
 
 

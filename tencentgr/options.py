@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import field_validator
 
 from genrec import commandline
 from genrec.commandline import Command, Program, checker
@@ -26,9 +26,6 @@ def as_texts(value: Any) -> Any:
     return [str(one) for one in value] if isinstance(value, list) else value
 
 
-EmbeddingIds = Annotated[list[str], BeforeValidator(as_texts)]
-
-
 class TencentGROptions(Section):
     """Training and inference of the TencentGR model."""
 
@@ -37,7 +34,7 @@ class TencentGROptions(Section):
     source: Literal["tencentgr", "run"] = knob("tencentgr", "the competition's files, or a run prepared by genrec")
     run_dir: Path | None = knob(None, "with --source run: the directory that data/prepare.py wrote", result=False)
     cache_dir: Path | None = knob(None, "converted files (default DATA_DIR/cache)", result=False)
-    mm_emb_id: EmbeddingIds | None = knob(
+    mm_emb_id: list[str] | None = knob(
         None,
         "multimodal embeddings: of 81..86 (none given: 81), text of a run, or none",
         spellings=("multimodal_features",),
@@ -113,6 +110,8 @@ class TencentGROptions(Section):
     state_dict_path: Path | None = knob(None, "a model: .safetensors, .pt, or a checkpoint directory", result=False)
     result_dir: Path = knob(Path("./results"), "what inference writes (or EVAL_RESULT_PATH)", result=False)
 
+    read_ids = field_validator("mm_emb_id", mode="before")(as_texts)
+
     @property
     def embeddings(self) -> tuple[str, ...]:
         """The embeddings to read, by their ids."""
@@ -129,7 +128,7 @@ class RqvaeOptions(Section):
     data_dir: Path = knob(..., "the competition's files (or TRAIN_DATA_PATH)", result=False)
     output_dir: Path = knob(..., "where the IDs and the model go", result=False)
     cache_dir: Path | None = knob(None, "converted files (default DATA_DIR/cache)", result=False)
-    mm_emb_id: EmbeddingIds = knob(["81"], "one or several of 81 .. 86", min_length=1)
+    mm_emb_id: list[str] = knob(["81"], "one or several of 81 .. 86", min_length=1)
     num_levels: int = knob(4, "levels, codes a creative", spellings=("num_quantizers",), ge=1)
     codebook_size: int = knob(256, "codes a level", ge=1)
     batch_size: int = knob(1024, "items a step", ge=1)
@@ -140,6 +139,8 @@ class RqvaeOptions(Section):
     device: str = knob("auto", "auto | cpu | cuda | cuda:1", result=False)
     add: bool = knob(False, "only give IDs to creatives that have none yet", result=False)
 
+    read_ids = field_validator("mm_emb_id", mode="before")(as_texts)
+
 
 class SampleOptions(Section):
     """A data set in the competition's formats with known structure."""
@@ -149,10 +150,14 @@ class SampleOptions(Section):
     items: int = knob(1000, "items of the indexer", ge=40)
     longest: int = knob(40, "interactions a user, at most", ge=5)
     seed: int = knob(0, "of everything random", ge=0)
-    mm_emb_id: Annotated[list[Literal["81", "82", "83", "84", "85", "86"]], BeforeValidator(as_texts)] = knob(
-        ["81"], "embeddings to write, of 81 .. 86"
-    )
+    mm_emb_id: list[Literal["81", "82", "83", "84", "85", "86"]] = knob(["81"], "embeddings to write, of 81 .. 86")
     width: int | None = knob(None, "width of all embeddings in place of their real ones", ge=1)
+
+    read_ids = field_validator("mm_emb_id", mode="before")(as_texts)
+
+
+class CheckOptions(Section):
+    """The check of the environment has no flags of its own."""
 
 
 # The environment of the competition; the first that is set counts.
@@ -210,6 +215,10 @@ def rqvae_program(doc: str = "") -> Program:
 
 def sample_program(doc: str = "") -> Program:
     return commandline.options_program("make_sample.py", doc, SampleOptions)
+
+
+def check_program(doc: str = "") -> Program:
+    return commandline.options_program("test.py", doc, CheckOptions)
 
 
 def parse(argv: list[str] | None = None, doc: str = "") -> Command:

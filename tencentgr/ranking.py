@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from genrec.data.catalog import Catalog
+from genrec.data.lists import pad_lists
 from genrec.data.sequences import Examples, Sequences
 from genrec.evaluation.metrics import CUTOFFS, Recommendations, check_recommendations
 from genrec.evaluation.report import Report, describe_rows, make_report, make_slices, write_report
@@ -80,9 +81,7 @@ def rank(queries: Tensor, items: Tensor, target: Tensor, k: int) -> Ranking:
         auc.append((N - 1 - ahead) / (2 * max(N - 1, 1)))
     item = torch.cat([block.indices for block in best]).cpu().numpy().astype(np.int32)
     score = torch.cat([block.values for block in best]).cpu().numpy()
-    pad = ((0, 0), (0, k - item.shape[1]))
-    listed = Recommendations(np.pad(item, pad, constant_values=-1), np.pad(score, pad, constant_values=-np.inf))
-    return Ranking(listed, torch.cat(auc).cpu().numpy())
+    return Ranking(Recommendations(*pad_lists(item, score, k)), torch.cat(auc).cpu().numpy())
 
 
 def rank_rows(
@@ -101,7 +100,7 @@ def targets(data: TencentGRData, rows: SequenceRows) -> np.ndarray:
     return data.sequences.item[rows.stop - 1].astype(np.int64) - 1
 
 
-def with_known_target(data: TencentGRData, rows: SequenceRows) -> SequenceRows:
+def with_trained_target(data: TencentGRData, rows: SequenceRows) -> SequenceRows:
     """The rows whose target training has a row for."""
     trained = data.sequences.item[rows.stop - 1] <= data.schema.num_items
     return SequenceRows(rows.sequence[trained], rows.stop[trained])

@@ -6,12 +6,12 @@ cd tencentgr && python test.py
 from __future__ import annotations
 
 import importlib
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from genrec.commandline import parse
+from tencentgr.options import check_program
 
 PACKAGES = ("torch", "numpy", "faiss", "safetensors", "pydantic", "yaml", "tqdm")
 LOSSES = ("bce", "infonce", "sampled", "full")
@@ -80,7 +80,7 @@ def forward_and_backward(loss: str) -> str:
     from tencentgr.options import parse_strict
     from tencentgr.ranking import trim
 
-    flags = "--use_adaptive_similarity --num_negatives 4 --dropout_rate 0 --hidden_units 16 --lr 0.01"
+    flags = "--use_adaptive_similarity --num_negatives 4 --dropout 0 --hidden_size 16 --learning_rate 0.01"
     options = parse_strict(["--loss", loss, *flags.split()])
     with tempfile.TemporaryDirectory() as directory:
         data = sample(directory)
@@ -106,4 +106,5 @@ def forward_and_backward(loss: str) -> str:
 
 
 if __name__ == "__main__":
+    parse(check_program(__doc__))
     main()

@@ -337,12 +337,3 @@ def test_real_index_files_load():
     schema = schema_of(indexer)
     assert len(schema.item_sparse) == 14 and len(schema.user_sparse) == len(schema.user_array) == 4
     assert schema.item_sparse["111"] == 58_734 and schema.user_array["110"] == 2
-
-
-def test_a_flag_wins_over_its_environment_variable(monkeypatch):
-    monkeypatch.setenv("TRAIN_DATA_PATH", "/from/environment")
-    assert files.directory("/from/flag", "TRAIN_DATA_PATH", "data_dir") == Path("/from/flag")
-    assert files.directory(None, "TRAIN_DATA_PATH", "data_dir") == Path("/from/environment")
-    monkeypatch.delenv("TRAIN_DATA_PATH")
-    with pytest.raises(ArtifactError, match="pass --data_dir DIRECTORY or set TRAIN_DATA_PATH"):
-        files.directory(None, "TRAIN_DATA_PATH", "data_dir")

@@ -34,7 +34,7 @@ def test_the_item_tower_is_its_formula():
     with torch.no_grad():
         tower.out.bias.add_(0.1)
 
-    def rows_of(fields: Fields, values: np.ndarray) -> torch.Tensor:
+    def rows_of(fields: FieldEmbeddings, values: np.ndarray) -> torch.Tensor:
         starts = np.cumsum([0, *fields.sizes[:-1]])
         own = [fields.table.weight[int(s + v)] if v else torch.zeros(16) for s, v in zip(starts, values, strict=True)]
         return torch.cat(own)

@@ -58,10 +58,10 @@ def test_brand_categories_vectors_and_sids_are_features(shop):
 
 
 def test_what_the_run_lacks_is_named(tmp_path):
-    with pytest.raises(ArtifactError, match="python data/prepare.py"):
+    with pytest.raises(ArtifactError, match="genrec prepare"):
         load_run(tmp_path)
     write_data(small_config(tmp_path), small_shop())
-    with pytest.raises(ArtifactError, match="amazon_text2emb.py"):
+    with pytest.raises(ArtifactError, match="genrec embed"):
         load_run(tmp_path)
     assert load_run(tmp_path, mm_emb_id=()).schema.semantic == ()
 
