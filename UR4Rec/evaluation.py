@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from genrec.data.catalog import Catalog
+from genrec.data.lists import pad_lists
 from genrec.data.sequences import train_counts
 from genrec.data.splits import leave_one_out
 from genrec.evaluation.metrics import CUTOFFS, Recommendations, join_recommendations, scores_at
@@ -77,10 +78,7 @@ def rank(scores: Tensor, batch: Batch, seen: np.ndarray | None, k: int = LIST_LE
     order = np.lexsort((is_target, -values))[:, :k]  # (B, k)
     best = np.take_along_axis(values, order, axis=1)
     items = np.where(best > -np.inf, order, -1).astype(np.int32)
-    pad = ((0, 0), (0, k - items.shape[1]))
-    return Recommendations(
-        np.pad(items, pad, constant_values=-1), np.pad(best.astype(np.float32), pad, constant_values=-np.inf)
-    )
+    return Recommendations(*pad_lists(items, best.astype(np.float32), k))
 
 
 @torch.no_grad()

@@ -200,7 +200,8 @@ def key_of(program: Program, name: str) -> tuple[str, bool]:
                 return key, True
     own = program.own.model_fields
     sections = known_sections() if program.section or program.schema is Config else "; --help lists all"
-    near = suggest(f"--{name}", [f"--{known}" for known in (*own, *program.keys, "config", *program.switches)])
+    names = (*own, *other_spellings(program.own), *program.keys, "config", *program.switches)
+    near = suggest(f"--{name}", [f"--{word}" for word in names])
     raise ConfigError(f"unknown flag --{name}{near or sections}")
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrec.artifacts import read_json, write_json
+from genrec.data.lists import pad_lists
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
@@ -134,9 +135,7 @@ class SasRecRecommender:
         states = self.model(torch.from_numpy(items).to(device))  # (B, H, d)
         scores = self.model.score(states[torch.arange(len(items)), torch.from_numpy(last).to(device)])  # (B, N)
         best = scores.float().topk(min(k, scores.shape[1]), dim=1)
-        pad = ((0, 0), (0, k - best.indices.shape[1]))
-        item = np.pad(best.indices.cpu().numpy().astype(np.int32), pad, constant_values=-1)
-        return item, np.pad(best.values.cpu().numpy(), pad, constant_values=-np.inf)
+        return pad_lists(best.indices.cpu().numpy().astype(np.int32), best.values.cpu().numpy(), k)
 
 
 def to_right_padded(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
