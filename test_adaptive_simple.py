@@ -12,7 +12,7 @@ from UR4Rec.options import read_options
 
 
 class RuleOptions(Section):
-    threshold: float = knob(0.01, "a relative fall below it ends a turn")
+    threshold: float = knob(0.01, "a relative fall below it ends a turn", ge=0)
     min_steps: int = knob(5, "no turn is shorter", ge=2)
 
 

@@ -32,7 +32,7 @@ class PreprocessOptions(CollectionOptions):
     """A collection as plain files."""
 
     output_dir: Path = knob(..., "where the files go", result=False)
-    min_rating: float = knob(4.0, "what counts as liked")
+    min_rating: float = knob(4.0, "what counts as liked", ge=0)
     min_seq_len: int = knob(5, "shortest sequence kept; train, valid and test need 3", ge=3)
     copy_images: bool = knob(False, "copy the posters too")
 
@@ -73,8 +73,10 @@ class TrainOptions(CollectionOptions):
         5, "epochs without a better valid NDCG@10 that end a stage; 0 = none", ge=0, spellings=("patience",)
     )
     batch_size: int = knob(128, "rows a step", ge=1)
-    sasrec_learning_rate: float = knob(1e-3, "of SASRec", gt=0, spellings=("sasrec_lr",))
-    retriever_learning_rate: float = knob(1e-3, "of the retriever and the gate", gt=0, spellings=("retriever_lr",))
+    sasrec_learning_rate: float = knob(1e-3, "of SASRec", gt=0, le=10, spellings=("sasrec_lr",))
+    retriever_learning_rate: float = knob(
+        1e-3, "of the retriever and the gate", gt=0, le=10, spellings=("retriever_lr",)
+    )
     loss: Literal["softmax", "bpr"] = knob("softmax", "over the whole catalogue, or against drawn negatives")
     num_negatives: int = knob(5, "of bpr", ge=1)
     fixed_alternation: bool = knob(False, "turns of one step, not adaptive ones")
@@ -105,7 +107,7 @@ class GeneratorOptions(CollectionOptions):
     model_name: str = knob("qwen-flash", "a model of the endpoint, or a local directory")
     base_url: str | None = knob(None, "of the endpoint; when empty DashScope's or OpenAI's, by key", result=False)
     device: str = knob("auto", "of a local model: auto | cpu | cuda", result=False)
-    temperature: float = knob(0.7, "of sampling", ge=0)
+    temperature: float = knob(0.7, "of sampling", ge=0, le=1e3)
 
     # how it is asked
     concurrency: int = knob(4, "questions at a time", ge=1, result=False)
