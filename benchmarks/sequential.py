@@ -36,12 +36,12 @@ from genrec.evaluation.metrics import Recommendations, item_scores
 from tencentgr import files, generator
 from tencentgr.assembly import make_objective, make_optimizer, shape_of
 from tencentgr.conversion import Interactions
-from tencentgr.dataset import Data, SequenceDataset, all_rows, collate, load_data, with_target
+from tencentgr.dataset import SequenceDataset, TencentGRData, all_rows, collate, load_data, with_target
+from tencentgr.entries import locate_source
 from tencentgr.features import FeatureSchema, FeatureTable
 from tencentgr.losses import Objective
 from tencentgr.model import Features, TencentGR
-from tencentgr.options import Options, parse_strict
-from tencentgr.parts import source_of
+from tencentgr.options import TencentGROptions, parse_strict
 from tencentgr.ranking import rank_rows, trim
 from tencentgr.runs import nobody
 
@@ -75,7 +75,7 @@ def features(asked: argparse.Namespace) -> None:
         generator.SHORTEST, generator.LONGEST = asked.length, asked.length
     with tempfile.TemporaryDirectory() as directory:
         generator.write_sample(Path(directory), num_users=1000, num_items=2000, mm_emb_id=("81",))
-        data = load_data(source_of(directory))
+        data = load_data(locate_source(directory))
         lines = (Path(directory) / files.SEQ).read_text().splitlines()
         item_features = files.read_item_features(Path(directory))
     rows = with_target(data, all_rows(data))
@@ -83,7 +83,7 @@ def features(asked: argparse.Namespace) -> None:
     model = TencentGR(shape_of(options), data.schema).use(data.items, data.users)
     objective = make_objective(options, model, data, rows)
     optimizer = make_optimizer(options, objective)
-    dataset = SequenceDataset(data, rows, options.maxlen)
+    dataset = SequenceDataset(data, rows, options.max_history)
     loops = Loops(objective, data, lines, item_features, options)
     print(f"loss of one batch: {loss_of_both(objective, dataset, loops)}")
     batches = np.arange(len(dataset))[: options.batch_size * asked.steps].reshape(asked.steps, -1)
@@ -115,9 +115,16 @@ class Loops:
     """The way of the published code: JSON line -> a feature dict a token -> tensors filled value by value in Python,
     every position of every sequence through the towers, one random negative a position."""
 
-    def __init__(self, objective: Objective, data: Data, lines: list[str], item_features: dict, options: Options):
+    def __init__(
+        self,
+        objective: Objective,
+        data: TencentGRData,
+        lines: list[str],
+        item_features: dict,
+        options: TencentGROptions,
+    ):
         self.objective, self.model, self.data, self.lines = objective, objective.model, data, lines
-        self.item_features, self.length = item_features, options.maxlen + 1
+        self.item_features, self.length = item_features, options.max_history + 1
         self.random = np.random.default_rng(0)
         vectors = data.items.emb["81"]
         self.vector = {item: vectors[item] for item in range(len(vectors))}
@@ -185,7 +192,7 @@ class Loops:
                          for part in (tokens, following, negatives))  # fmt: skip
         user = model.user_tower(self.features(tokens, "user")).view(*shape, -1)
         x = torch.where((kind == 1)[..., None], seq, 0) + torch.where((kind == 2)[..., None], user, 0)
-        x = x * model.shape.hidden**0.5 + model.position(torch.arange(1, self.length + 1) * (kind > 0))
+        x = x * model.shape.hidden_size**0.5 + model.position(torch.arange(1, self.length + 1) * (kind > 0))
         states = model.backbone(x * (kind > 0)[..., None], kind > 0)
         criterion = torch.nn.BCEWithLogitsLoss()
         good, bad = (states * pos).sum(-1), (states * neg).sum(-1)
@@ -217,13 +224,13 @@ def ranking(asked: argparse.Namespace) -> None:
     rows = with_target(data, all_rows(data))
     found, cpu, clock = timed(lambda: rank_rows(model, data, rows, time_features=False))
     whole = 4 * len(rows) * asked.items / 2**20
-    print(f"{len(rows):,} users x {asked.items:,} items, every item scored, width {options.hidden_units}:")
+    print(f"{len(rows):,} users x {asked.items:,} items, every item scored, width {options.hidden_size}:")
     print(f"{cpu:8.1f} CPU seconds ({clock:.0f} by the clock), lists of 50 and AUC")
     print(f"{peak():8.0f} MiB peak memory, {before:.0f} of it before; the whole matrix would take {whole:,.0f} MiB")
     print(f"{found.auc.mean():8.3f} mean AUC of random weights")
 
 
-def made_up(users: int, items: int, seed: int, events: int = 10) -> Data:
+def made_up(users: int, items: int, seed: int, events: int = 10) -> TencentGRData:
     """Random interactions with two features an item."""
     random = np.random.default_rng(seed)
     item = random.integers(1, items + 1, users * events).astype(np.int32)
@@ -233,7 +240,9 @@ def made_up(users: int, items: int, seed: int, events: int = 10) -> Data:
     sparse = random.integers(1, (51, 1001), (items + 1, 2)).astype(np.int32)
     empty = np.zeros((items + 1, 0, 1), np.int32), np.zeros((items + 1, 0), np.float32)
     table = FeatureTable(np.arange(items + 1, dtype=np.int32), sparse, *empty)
-    return Data(schema, table, nobody(), sequences, np.arange(items + 1).astype(str), np.arange(users).astype(str), {})
+    return TencentGRData(
+        schema, table, nobody(), sequences, np.arange(items + 1).astype(str), np.arange(users).astype(str), {}
+    )
 
 
 # RecBole.

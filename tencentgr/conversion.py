@@ -176,11 +176,11 @@ def number_users(parsed: Parsed, schema: FeatureSchema) -> tuple[np.ndarray, Fea
     records: list[Record] = [{} for _ in range(schema.num_users + 1)]
     rows = np.zeros(len(parsed.user), dtype=np.int32)
     for line, (user, profile) in enumerate(zip(parsed.user, parsed.profile, strict=True)):
-        known = type(user) is int and 0 < user <= schema.num_users
-        parsed.tally["users unseen in training"] += not known
+        is_known = type(user) is int and 0 < user <= schema.num_users
+        parsed.tally["users unseen in training"] += not is_known
         if profile is None:
             parsed.tally["users without a profile"] += 1
-        elif known:
+        elif is_known:
             rows[line], records[user] = user, profile
         else:
             rows[line] = len(records)

@@ -70,8 +70,8 @@ def write_sample(
     world = make_world(num_users, num_items, longest, random)
     directory.mkdir(parents=True, exist_ok=True)
     safe_pickle.dump(world.indexer, directory / files.INDEXER)
-    known = {str(item + 1): world.coded(item) for item in range(num_items)}
-    write_text(directory / files.ITEM_FEATURES, json.dumps(known))
+    coded_items = {str(item + 1): world.coded(item) for item in range(num_items)}
+    write_text(directory / files.ITEM_FEATURES, json.dumps(coded_items))
     trained = (line_of(world, user, world.walks[user], random) for user in range(num_users))
     write_sequences(directory / files.SEQ, directory / files.SEQ_OFFSETS, trained)
     queries = (line_of(world, user, asked_walk(world, user, random), random) for user in asked_users(world))
@@ -95,8 +95,8 @@ def make_world(num_users: int, num_items: int, longest: int, random: np.random.G
     names = [f"user_{number:08d}" for number in random.permutation(10 * users)[:users].tolist()]
     walks = [walk(taste[user], num_items, random.integers(SHORTEST, longest + 1), random) for user in range(users)]
     walks[num_users - 1] = []  # a user without interactions
-    known = make_indexer(features[:num_items], profile[:num_users], creative[:num_items], names[:num_users])
-    return World(num_items, num_users, topic, features, creative, taste, profile, names, walks, known)
+    indexer = make_indexer(features[:num_items], profile[:num_users], creative[:num_items], names[:num_users])
+    return World(num_items, num_users, topic, features, creative, taste, profile, names, walks, indexer)
 
 
 def walk(taste: np.ndarray, num_items: int, length: int, random: np.random.Generator) -> list[int]:
