@@ -65,7 +65,7 @@ class Parsed:
     unseen: dict[int, Record] = field(default_factory=dict)  # features of items beyond the indexer, by creative id
 
 
-def convert(path: Path, offsets: Path, schema: FeatureSchema) -> Converted:
+def convert_sequences(path: Path, offsets: Path, schema: FeatureSchema) -> Converted:
     """seq.jsonl or predict_seq.jsonl."""
     parsed, begins = parse(path, schema.num_items)
     check_offsets(offsets, begins, path)
@@ -76,7 +76,7 @@ def convert(path: Path, offsets: Path, schema: FeatureSchema) -> Converted:
     offset = np.concatenate([[0], np.cumsum(parsed.length)]).astype(np.int64)
     user, users = number_users(parsed, schema)
     arrays = {"item": item, "action": np.array(parsed.action, np.int8), "time": np.array(parsed.time, np.int64)}
-    interactions = in_time_order(Interactions(offset, **arrays, user=user), parsed.tally)
+    interactions = sort_by_time(Interactions(offset, **arrays, user=user), parsed.tally)
     records = [parsed.unseen[creative] for creative in cold]
     nobody = np.zeros(len(cold), dtype=np.int32)
     cold_items = encode_table(nobody, records, schema.item_fields, parsed.tally)
@@ -190,7 +190,7 @@ def number_users(parsed: Parsed, schema: FeatureSchema) -> tuple[np.ndarray, Fea
     return rows, encode_table(ids, records, schema.user_fields, parsed.tally)
 
 
-def in_time_order(rows: Interactions, tally: Counter) -> Interactions:
+def sort_by_time(rows: Interactions, tally: Counter) -> Interactions:
     """The format promises time order; lines that break it are sorted, ties as they stand, and counted."""
     line = np.repeat(np.arange(len(rows)), np.diff(rows.offset))
     breaks = (np.diff(rows.time) < 0) & (np.diff(line) == 0)

@@ -15,6 +15,7 @@ import torch
 
 from genrec.errors import ArtifactError
 from genrec.evaluation.report import describe_rows, read_report
+from genrec.lock import only_writer
 from genrec.stages import compare as compare_results
 from tencentgr.assembly import interactions_of, shape_of
 from tencentgr.checkpoints import load_model, read_weights
@@ -151,9 +152,23 @@ def test_a_finished_run_is_left_alone_and_another_one_moves_it(sample, trained, 
     train(options(sample, tmp_path, "--num_epochs", "1"))
     assert "is finished" in capsys.readouterr().out and (tmp_path / "logs/best_model.pt").stat().st_mtime_ns == stamp
     train(options(sample, tmp_path, "--num_epochs", "1", "--lr", "0.001"))
-    assert "moved to" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "moved to" in said and "learning_rate is 0.003 there, 0.001 asked" in said
     assert (tmp_path / "logs/earlier-1/best_model.pt").stat().st_mtime_ns == stamp
     assert json.loads((tmp_path / "logs/best_model.json").read_text())["args"]["learning_rate"] == 0.001
+
+
+def test_a_directory_has_one_writer(sample, tmp_path):
+    with only_writer(tmp_path / "logs"), pytest.raises(ArtifactError, match="logs is being written by process"):
+        train(options(sample, tmp_path))
+
+
+def test_clean_forgets_the_run_before(sample, tmp_path):
+    train(options(sample, tmp_path, "--num_epochs", "1"))
+    stamp = (tmp_path / "logs/best_model.pt").stat().st_mtime_ns
+    train(options(sample, tmp_path, "--num_epochs", "1", "--seed", "1"), clean=True)
+    assert (tmp_path / "logs/best_model.pt").stat().st_mtime_ns != stamp
+    assert not list((tmp_path / "logs").glob("earlier-*"))
 
 
 def test_two_processes_train_one_model(sample, tmp_path):
