@@ -189,7 +189,7 @@ def embedding_entry(
     pairs = read_vectors(source, mm_id)
 
     def build(out: Path) -> dict[str, Any]:
-        vectors = new_vectors(out, (len(creatives), width))
+        vectors = open_vectors(out, (len(creatives), width))
         filled = files.look_up_embedding(pairs, creatives, vectors)
         vectors.flush()
         return {"missing": int((creatives != "").sum()) - filled}
@@ -201,18 +201,18 @@ def embedding_names(source: CompetitionSource, mm_id: str) -> list[Path]:
     return [path.relative_to(source.data_dir) for path in files.embedding_files(source.data_dir, mm_id)]
 
 
-def new_vectors(out: Path, shape: tuple[int, int]) -> np.ndarray:
+def open_vectors(out: Path, shape: tuple[int, int]) -> np.ndarray:
     return np.lib.format.open_memmap(out / "vectors.npy", mode="w+", dtype=np.float32, shape=shape)
 
 
 def read_vectors(source: CompetitionSource, mm_id: str) -> Iterator[tuple[str, np.ndarray]]:
     """(creative id, (width,) float32) in the file's order; a pickle is converted once, and its entry is read."""
     path, _ = files.embedding_source(source.data_dir, mm_id)
-    if path.is_dir():
+    if path.suffix != ".pkl":
         return files.read_embedding(source.data_dir, mm_id)
     build = partial(convert_pickled, source.data_dir, mm_id)
-    stamps = source.stamps(*embedding_names(source, mm_id))
-    return rows_of(read_or_build(source.cache_dir, f"pickled_{mm_id}", stamps, build))
+    inputs = source.stamps(*embedding_names(source, mm_id))
+    return rows_of(read_or_build(source.cache_dir, f"pickled_{mm_id}", inputs, build))
 
 
 def convert_pickled(data_dir: Path, mm_id: str, out: Path) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def convert_pickled(data_dir: Path, mm_id: str, out: Path) -> dict[str, Any]:
     if not pairs:
         raise ArtifactError(f"{files.embedding_source(data_dir, mm_id)[0]} holds no vectors")
     np.save(out / "creative_id.npy", np.array([creative for creative, _ in pairs], dtype=np.str_))
-    vectors = new_vectors(out, (len(pairs), width))
+    vectors = open_vectors(out, (len(pairs), width))
     for row, (_, vector) in enumerate(pairs):
         vectors[row] = vector
     vectors.flush()

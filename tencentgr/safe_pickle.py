@@ -335,17 +335,21 @@ def put(width: int) -> Step:
     return step
 
 
-def get(width: int) -> Step:
-    def step(reader: Reader, at: int) -> int:
-        index = int.from_bytes(reader.data[at : at + width], "little")
-        if index >= len(reader.memo):
-            raise Refused(f"memo entry {index:,} of {len(reader.memo):,}")
-        if (value := reader.memo[index]) is SHUT:
-            raise Refused(f"memo entry {index:,} again, a container or an unfinished array, which has one place")
-        reader.stack.append(value)
-        return at + width
+def get_short(reader: Reader, at: int) -> int:
+    return push_entry(reader, reader.data[at], at + 1)
 
-    return step
+
+def get_long(reader: Reader, at: int) -> int:
+    return push_entry(reader, int.from_bytes(reader.data[at : at + 4], "little"), at + 4)
+
+
+def push_entry(reader: Reader, index: int, at: int) -> int:
+    if index >= len(reader.memo):
+        raise Refused(f"memo entry {index:,} of {len(reader.memo):,}")
+    if (value := reader.memo[index]) is SHUT:
+        raise Refused(f"memo entry {index:,} again; a container or an unfinished array stands in one place only")
+    reader.stack.append(value)
+    return at
 
 
 # Containers
@@ -590,8 +594,8 @@ KNOWN_STEPS = {
     b"\x94": memoize,
     b"q": put(1),
     b"r": put(4),
-    b"h": get(1),
-    b"j": get(4),
+    b"h": get_short,
+    b"j": get_long,
     b"}": read_empty(dict),
     b"]": read_empty(list),
     b")": read_empty(tuple),
