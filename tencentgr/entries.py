@@ -26,7 +26,7 @@ from genrec.data.ledger import Ledger
 from genrec.errors import ArtifactError
 from tencentgr import files
 from tencentgr.cache import CacheEntry, read_or_build, stamp_files
-from tencentgr.conversion import Converted, convert_sequences
+from tencentgr.conversion import ConvertedSequences, convert_sequences
 from tencentgr.features import (
     ITEM_ARRAY,
     ITEM_CONTINUAL,
@@ -129,7 +129,7 @@ def sequence_entry(source: CompetitionSource, name: str, lines: str, offsets: st
     return read_or_build(source.cache_dir, name, source.stamps(files.INDEXER, lines, offsets), build)
 
 
-def save_converted(converted: Converted, out: Path) -> dict[str, Any]:
+def save_converted(converted: ConvertedSequences, out: Path) -> dict[str, Any]:
     for name, values in vars(converted.interactions).items():
         np.save(out / f"{name}.npy", values)
     np.save(out / "user_id.npy", converted.user_id)

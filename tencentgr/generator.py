@@ -38,7 +38,7 @@ USER_SIZES = {"103": 60, "104": 2, "105": 7, "109": 3, "106": 13, "107": 17, "10
 
 
 @dataclass(frozen=True)
-class World:
+class SampleWorld:
     """What is true of a sample. Items and users are 0-based here; those from num_items and num_users on are cold."""
 
     num_items: int
@@ -64,7 +64,7 @@ def write_sample(
     mm_emb_id: tuple[str, ...] = ("81", "82", "83"),
     widths: dict[str, int] | None = None,
     longest: int = LONGEST,
-) -> World:
+) -> SampleWorld:
     """All files of the competition; the same arguments write the same bytes. `widths` replaces the real widths."""
     random = np.random.default_rng(seed)
     world = make_world(num_users, num_items, longest, random)
@@ -82,7 +82,7 @@ def write_sample(
     return world
 
 
-def make_world(num_users: int, num_items: int, longest: int, random: np.random.Generator) -> World:
+def make_world(num_users: int, num_items: int, longest: int, random: np.random.Generator) -> SampleWorld:
     items, users = num_items + max(1, num_items // 20), num_users + max(1, round(num_users * COLD))
     topics = max(2, -(-num_items // TOPIC_SIZE))
     topic = np.concatenate([np.arange(num_items) // TOPIC_SIZE, random.integers(0, topics, items - num_items)])
@@ -96,7 +96,7 @@ def make_world(num_users: int, num_items: int, longest: int, random: np.random.G
     walks = [draw_walk(taste[user], num_items, random.integers(SHORTEST, longest + 1), random) for user in range(users)]
     walks[num_users - 1] = []  # a user without interactions
     indexer = make_indexer(features[:num_items], profile[:num_users], creative[:num_items], names[:num_users])
-    return World(num_items, num_users, topic, features, creative, taste, profile, names, walks, indexer)
+    return SampleWorld(num_items, num_users, topic, features, creative, taste, profile, names, walks, indexer)
 
 
 def draw_walk(taste: np.ndarray, num_items: int, length: int, random: np.random.Generator) -> list[int]:
@@ -159,7 +159,7 @@ def encode_record(record: Record, values: dict[str, dict[int, int]]) -> Record:
     }
 
 
-def line_of(world: World, user: int, items: list[int], random: np.random.Generator) -> list[list[Any]]:
+def line_of(world: SampleWorld, user: int, items: list[int], random: np.random.Generator) -> list[list[Any]]:
     """One user's records: the profile, then the items; cold users go by name, cold items by creative id."""
     name = user + 1 if user < world.num_users else world.user_name[user]
     times = START + np.sort(random.integers(0, 90 * DAY, len(items) + 1))
@@ -171,12 +171,12 @@ def line_of(world: World, user: int, items: list[int], random: np.random.Generat
     return records
 
 
-def query_users(world: World) -> list[int]:
+def query_users(world: SampleWorld) -> list[int]:
     """Every second user of training, the one without interactions, and all cold ones."""
     return [*range(0, world.num_users - 1, 2), *range(world.num_users - 1, len(world.profile))]
 
 
-def query_walk(world: World, user: int, random: np.random.Generator) -> list[int]:
+def query_walk(world: SampleWorld, user: int, random: np.random.Generator) -> list[int]:
     """What a query shows: of some users one item that training never saw."""
     items = list(world.walks[user])
     if items and random.random() < COLD:
@@ -184,12 +184,12 @@ def query_walk(world: World, user: int, random: np.random.Generator) -> list[int
     return items
 
 
-def candidate_records(world: World) -> Iterable[Record]:
+def candidate_records(world: SampleWorld) -> Iterable[Record]:
     for item, creative in enumerate(world.creative):
         yield {"creative_id": creative, "retrieval_id": item, "features": world.coded(item)}
 
 
-def write_vectors(world: World, folder: Path, mm_id: str, width: int, random: np.random.Generator) -> None:
+def write_vectors(world: SampleWorld, folder: Path, mm_id: str, width: int, random: np.random.Generator) -> None:
     """Unit vectors, a mixture of the topic's and the item's own; 81 as a pickle, the others as JSON lines."""
     folder.mkdir(exist_ok=True)
     centres = random.standard_normal((world.topic.max() + 1, width))
