@@ -201,7 +201,7 @@ def key_of(program: Program, name: str) -> tuple[str, bool]:
     own = program.own.model_fields
     sections = known_sections() if program.section or program.schema is Config else "; --help lists all"
     names = (*own, *other_spellings(program.own), *program.keys, "config", *program.switches)
-    near = suggest(f"--{name}", [f"--{word}" for word in names])
+    near = suggest(f"--{name}", [f"--{flag}" for flag in names])
     raise ConfigError(f"unknown flag --{name}{near or sections}")
 
 

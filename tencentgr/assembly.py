@@ -21,13 +21,13 @@ from tencentgr.runs import load_run
 BETAS = {"adam": (0.9, 0.98), "adamw": (0.9, 0.95)}
 
 
-def load(options: TencentGROptions) -> TencentGRData:
+def read_data(options: TencentGROptions) -> TencentGRData:
     if options.source == "run":
         return load_run(options.run_dir, options.embeddings, options.semantic, options.semantic_prefixes)
-    return load_data(files_of(options))
+    return load_data(source_of(options))
 
 
-def files_of(options: TencentGROptions) -> CompetitionSource:
+def source_of(options: TencentGROptions) -> CompetitionSource:
     """The competition's files."""
     places = options.data_dir, options.embeddings, options.cache_dir
     return locate_source(*places, options.semantic, options.semantic_prefixes)
@@ -91,7 +91,7 @@ def make_optimizer(options: TencentGROptions, objective: Objective) -> torch.opt
     return torch.optim.Adam(parameters, options.learning_rate, betas)
 
 
-def fingerprint(data: TencentGRData) -> str:
+def fingerprint_of(data: TencentGRData) -> str:
     """A hash over the schema, the interactions and the items' features; vectors count by their width alone."""
     digest = hashlib.sha256(json.dumps(asdict(data.schema)).encode())
     for array in (data.sequences.offset, data.sequences.item, data.items.sparse, data.items.array, data.items.semantic):

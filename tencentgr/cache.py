@@ -40,7 +40,7 @@ class CacheEntry:
         return np.load(self.directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
 
-def cached(cache_dir: Path, name: str, inputs: dict[str, str], build: Build) -> CacheEntry:
+def read_or_build(cache_dir: Path, name: str, inputs: dict[str, str], build: Build) -> CacheEntry:
     """The entry `name`, built unless it is there and was made from `inputs` ({file: stamp})."""
     wanted = {"version": VERSION, "inputs": inputs}
     directory = cache_dir / name
@@ -83,12 +83,12 @@ def building(cache_dir: Path) -> Iterator[None]:
         yield
 
 
-def stamps(data_dir: Path, paths: list[Path]) -> dict[str, str]:
+def stamp_files(data_dir: Path, paths: list[Path]) -> dict[str, str]:
     """{path: size, time of change and a hash over both ends} of files."""
-    return {str(path.relative_to(data_dir)): stamp(path) for path in paths}
+    return {str(path.relative_to(data_dir)): stamp_file(path) for path in paths}
 
 
-def stamp(path: Path) -> str:
+def stamp_file(path: Path) -> str:
     if not path.exists():
         raise ArtifactError(f"{path} is missing")
     return f"{sample_fingerprint(path)} changed {path.stat().st_mtime_ns}"

@@ -24,15 +24,15 @@ from tencentgr.conversion import Interactions
 from tencentgr.entries import (
     BASE,
     CompetitionSource,
+    add_embeddings,
     candidate_entry,
     catalog_entry,
-    item_table,
+    join_item_tables,
+    read_semantic_features,
     read_table,
-    semantic_features,
     sequence_entry,
-    with_embeddings,
 )
-from tencentgr.features import ITEM, PAD, USER, FeatureSchema, FeatureTable, within
+from tencentgr.features import ITEM, PAD, USER, FeatureSchema, FeatureTable, restrict
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class TencentGRData:
 
     def within(self, schema: FeatureSchema) -> TencentGRData:
         """The same data for a model of another schema: what that does not know becomes 0."""
-        items = within(self.items, self.schema, schema, "item")
-        users = within(self.users, self.schema, schema, "user")
+        items = restrict(self.items, self.schema, schema, "item")
+        users = restrict(self.users, self.schema, schema, "user")
         return replace(self, schema=schema, items=items, users=users)
 
 
@@ -89,7 +89,7 @@ class Candidates:
 
 def load_data(source: CompetitionSource) -> TencentGRData:
     """The training data: seq.jsonl, seq_offsets.pkl, indexer.pkl, item_feat_dict.json, creative_emb/."""
-    return load(source, "train", files.SEQ, files.SEQ_OFFSETS)
+    return load_sequences(source, "train", files.SEQ, files.SEQ_OFFSETS)
 
 
 def load_queries(source: CompetitionSource) -> TencentGRData:
@@ -97,39 +97,39 @@ def load_queries(source: CompetitionSource) -> TencentGRData:
 
     A user may come without interactions; `SequenceDataset(..., query=True)` then shows the profile alone.
     """
-    return load(source, "predict", files.PREDICT_SEQ, files.PREDICT_SEQ_OFFSETS)
+    return load_sequences(source, "predict", files.PREDICT_SEQ, files.PREDICT_SEQ_OFFSETS)
 
 
 def load_candidates(source: CompetitionSource) -> tuple[Candidates, FeatureSchema]:
-    """predict_set.jsonl, and the schema of its table (for `features.within`)."""
+    """predict_set.jsonl, and the schema of its table (for `features.restrict`)."""
     catalog = catalog_entry(source)
     schema = FeatureSchema.from_dict(catalog.report["schema"])
     entry = candidate_entry(source, schema, catalog["creative_id"])
     creatives, made_from = entry["creative_id"], (*BASE, files.PREDICT_SET)
-    table, missing = with_embeddings(source, read_table(entry, "items"), creatives, "candidates_", made_from)
-    table, schema = with_semantic(source, table, creatives, schema)
+    table, missing = add_embeddings(source, read_table(entry, "items"), creatives, "candidates_", made_from)
+    table, schema = add_semantic(source, table, creatives, schema)
     report = {files.PREDICT_SET: entry.report, files.EMBEDDINGS: missing}
     return Candidates(table, creatives[1:], entry["retrieval_id"], report), schema
 
 
-def load(source: CompetitionSource, name: str, lines: str, offsets: str) -> TencentGRData:
+def load_sequences(source: CompetitionSource, name: str, lines: str, offsets: str) -> TencentGRData:
     catalog = catalog_entry(source)
     schema = FeatureSchema.from_dict(catalog.report["schema"])
     events = sequence_entry(source, name, lines, offsets, schema)
     creatives = np.concatenate([catalog["creative_id"], events["cold_creative"]])
-    items, missing = item_table(source, catalog, events, name, lines)
-    items, schema = with_semantic(source, items, creatives, schema)
+    items, missing = join_item_tables(source, catalog, events, name, lines)
+    items, schema = add_semantic(source, items, creatives, schema)
     report = {"catalog": catalog.report, lines: events.report, files.EMBEDDINGS: missing}
     columns = (np.asarray(events[key]) for key in ("offset", "item", "action", "time", "user"))
     users = read_table(events, "users")
     return TencentGRData(schema, items, users, Interactions(*columns), creatives, events["user_id"], report)
 
 
-def with_semantic(
+def add_semantic(
     source: CompetitionSource, table: FeatureTable, creatives: np.ndarray, schema: FeatureSchema
 ) -> tuple[FeatureTable, FeatureSchema]:
     """Table and schema with what only the whole table can tell: vectors' widths, semantic IDs."""
-    semantic, sizes = semantic_features(source, creatives)
+    semantic, sizes = read_semantic_features(source, creatives)
     widths = {mm_id: vectors.shape[1] for mm_id, vectors in table.emb.items()}
     return replace(table, semantic=semantic), replace(schema, item_emb=widths, semantic=sizes)
 
@@ -245,9 +245,9 @@ class SequenceDataset(Dataset):
     ) -> dict[str, np.ndarray]:
         events, where = self.sequences, np.where(is_item, event, 0)
         columns = {
-            "seq": np.where(is_item, take(events.item, where), np.where(is_profile, profile[:, None], 0)),
+            "seq": np.where(is_item, gather(events.item, where), np.where(is_profile, profile[:, None], 0)),
             "token_type": np.where(is_item, ITEM, np.where(is_profile, USER, PAD)),
-            "action_type": np.where(is_item, take(events.action, where) + 1, 0),
+            "action_type": np.where(is_item, gather(events.action, where) + 1, 0),
         }
         return columns | (self.times(where, is_item) if self.time_features else {})
 
@@ -255,16 +255,16 @@ class SequenceDataset(Dataset):
         events, after = self.sequences, event + 1
         inside = is_token & (after < stop[:, None])
         where = np.where(inside, after, 0)
-        item = take(events.item, where)
+        item = gather(events.item, where)
         wanted = inside & (item <= self.num_items)
         return {
             "pos": np.where(wanted, item, 0),
             "next_token_type": np.where(wanted, ITEM, PAD),
-            "next_action_type": np.where(wanted, np.maximum(take(events.action, where), 0), 0),
+            "next_action_type": np.where(wanted, np.maximum(gather(events.action, where), 0), 0),
         }
 
     def times(self, where: np.ndarray, is_item: np.ndarray) -> dict[str, np.ndarray]:
-        time = take(self.sequences.time, where)
+        time = gather(self.sequences.time, where)
         before = np.where(is_item[:, :-1], time[:, :-1], time[:, 1:])  # itself, where none is shown before it
         gap = np.log1p(np.maximum(time[:, 1:] - before, 0), dtype=np.float64)
         gap = np.pad(gap, ((0, 0), (1, 0)))
@@ -275,7 +275,7 @@ class SequenceDataset(Dataset):
         }
 
 
-def take(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+def gather(values: np.ndarray, where: np.ndarray) -> np.ndarray:
     """values[where] as int64; an empty table has no rows to take and nothing to show."""
     return values[where].astype(np.int64) if len(values) else np.zeros(where.shape, dtype=np.int64)
 

@@ -25,8 +25,8 @@ import numpy as np
 from genrec.data.ledger import Ledger
 from genrec.errors import ArtifactError
 from tencentgr import files
-from tencentgr.cache import CacheEntry, cached, stamps
-from tencentgr.conversion import Converted, convert
+from tencentgr.cache import CacheEntry, read_or_build, stamp_files
+from tencentgr.conversion import ConvertedSequences, convert_sequences
 from tencentgr.features import (
     ITEM_ARRAY,
     ITEM_CONTINUAL,
@@ -38,7 +38,7 @@ from tencentgr.features import (
     FeatureTable,
     Record,
     encode_table,
-    stack,
+    stack_tables,
 )
 from tencentgr.semantic import semantic_columns
 
@@ -57,7 +57,7 @@ class CompetitionSource:
     prefixes: bool
 
     def stamps(self, *names: str | Path) -> dict[str, str]:
-        return stamps(self.data_dir, [self.data_dir / name for name in names])
+        return stamp_files(self.data_dir, [self.data_dir / name for name in names])
 
 
 def locate_source(
@@ -81,7 +81,7 @@ def locate_source(
 
 
 def catalog_entry(source: CompetitionSource) -> CacheEntry:
-    return cached(source.cache_dir, "catalog", source.stamps(*BASE), partial(build_catalog, source.data_dir))
+    return read_or_build(source.cache_dir, "catalog", source.stamps(*BASE), partial(build_catalog, source.data_dir))
 
 
 def build_catalog(data_dir: Path, out: Path) -> dict[str, Any]:
@@ -94,10 +94,10 @@ def build_catalog(data_dir: Path, out: Path) -> dict[str, Any]:
     np.save(out / "creative_id.npy", files.names_by_id(indexer["i"]))
     save_table(table, out, "items")
     counts = {reason: count for reason, count in tally.items() if count}
-    return {"schema": asdict(schema), "counts": counts, "trail": trail_of(schema, indexer)}
+    return {"schema": asdict(schema), "counts": counts, "trail": describe_schema(schema, indexer)}
 
 
-def trail_of(schema: FeatureSchema, indexer: dict[str, dict]) -> str:
+def describe_schema(schema: FeatureSchema, indexer: dict[str, dict]) -> str:
     used = {*schema.item_sparse, *schema.item_array, *schema.user_sparse, *schema.user_array}
     unused = sorted(set(map(str, indexer["f"])) - used)
     text = f"{files.INDEXER}: {schema.num_items:,} items, {schema.num_users:,} users, {len(used)} fields"
@@ -124,12 +124,12 @@ def schema_of(indexer: dict[str, dict]) -> FeatureSchema:
 
 def sequence_entry(source: CompetitionSource, name: str, lines: str, offsets: str, schema: FeatureSchema) -> CacheEntry:
     def build(out: Path) -> dict[str, Any]:
-        return save_converted(convert(source.data_dir / lines, source.data_dir / offsets, schema), out)
+        return save_converted(convert_sequences(source.data_dir / lines, source.data_dir / offsets, schema), out)
 
-    return cached(source.cache_dir, name, source.stamps(files.INDEXER, lines, offsets), build)
+    return read_or_build(source.cache_dir, name, source.stamps(files.INDEXER, lines, offsets), build)
 
 
-def save_converted(converted: Converted, out: Path) -> dict[str, Any]:
+def save_converted(converted: ConvertedSequences, out: Path) -> dict[str, Any]:
     for name, values in vars(converted.interactions).items():
         np.save(out / f"{name}.npy", values)
     np.save(out / "user_id.npy", converted.user_id)
@@ -145,14 +145,14 @@ def candidate_entry(source: CompetitionSource, schema: FeatureSchema, creatives:
     def build(out: Path) -> dict[str, Any]:
         return build_candidates(source.data_dir / files.PREDICT_SET, schema, files.rows_by_name(creatives), out)
 
-    return cached(source.cache_dir, "candidates", source.stamps(*BASE, files.PREDICT_SET), build)
+    return read_or_build(source.cache_dir, "candidates", source.stamps(*BASE, files.PREDICT_SET), build)
 
 
 def build_candidates(path: Path, schema: FeatureSchema, item_of: dict[str, int], out: Path) -> dict[str, Any]:
     ledger, tally, sound = Ledger(path.name), Counter(), []
     for number, _, line in files.read_lines(path):
         ledger.read += 1
-        record = candidate_of(line)
+        record = parse_candidate(line)
         if record is None:
             ledger.drop("not a candidate", 1, [number])
         else:
@@ -170,7 +170,7 @@ def build_candidates(path: Path, schema: FeatureSchema, item_of: dict[str, int],
     return {"lines": ledger.as_dict(), "trail": ledger.line(), "counts": counts}
 
 
-def candidate_of(line: bytes) -> dict[str, Any] | None:
+def parse_candidate(line: bytes) -> dict[str, Any] | None:
     """{"creative_id", "retrieval_id", "features"}, or None for a line of another form."""
     try:
         record = json.loads(line)
@@ -194,7 +194,7 @@ def embedding_entry(
         vectors.flush()
         return {"missing": int((creatives != "").sum()) - filled}
 
-    return cached(source.cache_dir, name, source.stamps(*made_from, *embedding_names(source, mm_id)), build)
+    return read_or_build(source.cache_dir, name, source.stamps(*made_from, *embedding_names(source, mm_id)), build)
 
 
 def embedding_names(source: CompetitionSource, mm_id: str) -> list[Path]:
@@ -212,7 +212,7 @@ def read_vectors(source: CompetitionSource, mm_id: str) -> Iterator[tuple[str, n
         return files.read_embedding(source.data_dir, mm_id)
     build = partial(convert_pickled, source.data_dir, mm_id)
     inputs = source.stamps(*embedding_names(source, mm_id))
-    return rows_of(cached(source.cache_dir, f"pickled_{mm_id}", inputs, build))
+    return rows_of(read_or_build(source.cache_dir, f"pickled_{mm_id}", inputs, build))
 
 
 def convert_pickled(data_dir: Path, mm_id: str, out: Path) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def rows_of(entry: CacheEntry) -> Iterator[tuple[str, np.ndarray]]:
     yield from zip(entry["creative_id"].tolist(), np.asarray(entry["vectors"]), strict=True)
 
 
-def with_embeddings(
+def add_embeddings(
     source: CompetitionSource, table: FeatureTable, creatives: np.ndarray, stem: str, made_from: tuple[str, ...]
 ) -> tuple[FeatureTable, dict[str, int]]:
     """The table with the vectors of source.mm_emb_id, and how many rows lack each."""
@@ -243,19 +243,21 @@ def with_embeddings(
     return replace(table, emb=vectors), {mm_id: entry.report["missing"] for mm_id, entry in entries.items()}
 
 
-def item_table(
+def join_item_tables(
     source: CompetitionSource, catalog: CacheEntry, events: CacheEntry, name: str, lines: str
 ) -> tuple[FeatureTable, dict]:
     """Rows of the indexer's items, then those of items that only this sequence file knows; and the missing vectors."""
-    trained, missing = with_embeddings(source, read_table(catalog, "items"), catalog["creative_id"], "", BASE[:1])
+    trained, missing = add_embeddings(source, read_table(catalog, "items"), catalog["creative_id"], "", BASE[:1])
     cold = read_table(events, "items")
     if not len(cold):
         return trained, missing
-    cold, more = with_embeddings(source, cold, events["cold_creative"], f"{name}_", (files.INDEXER, lines))
-    return stack(trained, cold), {mm_id: count + more[mm_id] for mm_id, count in missing.items()}
+    cold, more = add_embeddings(source, cold, events["cold_creative"], f"{name}_", (files.INDEXER, lines))
+    return stack_tables(trained, cold), {mm_id: count + more[mm_id] for mm_id, count in missing.items()}
 
 
-def semantic_features(source: CompetitionSource, creatives: np.ndarray) -> tuple[np.ndarray | None, tuple[int, ...]]:
+def read_semantic_features(
+    source: CompetitionSource, creatives: np.ndarray
+) -> tuple[np.ndarray | None, tuple[int, ...]]:
     """((R, C), sizes), or (None, ()) where they are off or the file is missing."""
     path = source.data_dir / files.SEMANTIC
     if not source.semantic or not path.exists():

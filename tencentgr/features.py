@@ -129,11 +129,11 @@ def encode_continual(records: list[Record], names: tuple[str, ...], tally: Count
     """Records -> (R, features) float32; what is no finite number becomes 0, counted."""
     table = np.zeros((len(records), len(names)), dtype=np.float32)
     for column, name in enumerate(names):
-        table[:, column] = [number(record.get(name, 0), tally) for record in records]
+        table[:, column] = [as_number(record.get(name, 0), tally) for record in records]
     return table
 
 
-def number(value: Any, tally: Counter) -> float:
+def as_number(value: Any, tally: Counter) -> float:
     if type(value) in (int, float) and math.isfinite(value):
         return value
     tally["feature values that are no number (0)"] += 1
@@ -152,7 +152,7 @@ def keep_in_vocabulary(value: Any, size: int, tally: Counter) -> int:
     return 0
 
 
-def stack(first: FeatureTable, second: FeatureTable) -> FeatureTable:
+def stack_tables(first: FeatureTable, second: FeatureTable) -> FeatureTable:
     """The rows of one table after those of another."""
     if not len(second):
         return first
@@ -171,7 +171,7 @@ def widen(array: np.ndarray, longest: int) -> np.ndarray:
     return np.pad(array, ((0, 0), (0, 0), (0, longest - array.shape[2])))
 
 
-def within(table: FeatureTable, have: FeatureSchema, want: FeatureSchema, side: str) -> FeatureTable:
+def restrict(table: FeatureTable, have: FeatureSchema, want: FeatureSchema, side: str) -> FeatureTable:
     """The table for a model that was made for the schema `want`: values it has no row for become 0 (unknown).
 
     The features themselves must be the same; `side` is "item" or "user".

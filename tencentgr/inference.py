@@ -22,7 +22,7 @@ from genrec.launch import note
 from genrec.lock import only_writer
 from genrec.runtime.device import pick_device
 from tencentgr import files
-from tencentgr.assembly import files_of, load, shape_of
+from tencentgr.assembly import read_data, shape_of, source_of
 from tencentgr.checkpoints import load_model
 from tencentgr.dataset import (
     Candidates,
@@ -33,7 +33,7 @@ from tencentgr.dataset import (
     load_candidates,
     load_queries,
 )
-from tencentgr.features import within
+from tencentgr.features import restrict
 from tencentgr.model import TencentGR
 from tencentgr.options import TencentGROptions
 from tencentgr.ranking import encode_items, encode_queries
@@ -47,7 +47,7 @@ def infer(options: TencentGROptions) -> None:
     """Ten items for each user of predict_seq.jsonl out of predict_set.jsonl, where the data directory has them;
     else for each user of the training data out of all items."""
     device = pick_device(options.device, "--device")
-    queries, candidates = asked(options)
+    queries, candidates = load_queries_and_candidates(options)
     model, card = load_model(options.state_dict_path, shape_of(options), queries.schema)
     if card is None:
         note(
@@ -56,21 +56,21 @@ def infer(options: TencentGROptions) -> None:
     user_vectors, item_vectors = encode(model.to(device), queries, candidates)
     neighbours = search(user_vectors, item_vectors, max(TOP, FOUND))
     with only_writer(options.result_dir):
-        write(options.result_dir, queries, candidates, user_vectors, item_vectors, neighbours)
+        write_results(options.result_dir, queries, candidates, user_vectors, item_vectors, neighbours)
     note("infer", f"{len(user_vectors):,} users, {len(item_vectors):,} candidates -> {options.result_dir / RESULT}")
 
 
-def asked(options: TencentGROptions) -> tuple[TencentGRData, Candidates]:
+def load_queries_and_candidates(options: TencentGROptions) -> tuple[TencentGRData, Candidates]:
     competition = options.source == "tencentgr"
     if not (competition and (options.data_dir / files.PREDICT_SEQ).exists()):
-        data = load(options)
+        data = read_data(options)
         return data, all_items(data)
-    source = files_of(options)
+    source = source_of(options)
     queries = load_queries(source)
     if not (options.data_dir / files.PREDICT_SET).exists():
         return queries, all_items(queries)
     candidates, schema = load_candidates(source)
-    return queries, replace(candidates, table=within(candidates.table, schema, queries.schema, "item"))
+    return queries, replace(candidates, table=restrict(candidates.table, schema, queries.schema, "item"))
 
 
 @torch.no_grad()
@@ -79,7 +79,7 @@ def encode(model: TencentGR, queries: TencentGRData, candidates: Candidates) -> 
     trimmed = queries.within(model.schema)
     rows = SequenceDataset(trimmed, all_rows(trimmed), model.shape.max_history, model.shape.time_features, query=True)
     users = encode_queries(model.use(trimmed.items, trimmed.users), rows)
-    table = within(candidates.table, queries.schema, model.schema, "item")
+    table = restrict(candidates.table, queries.schema, model.schema, "item")
     model.use(table, trimmed.users)
     items = encode_items(model, torch.arange(1, len(table), device=users.device))
     return users.cpu().numpy(), items.cpu().numpy()
@@ -92,7 +92,7 @@ def search(queries: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
     return index.search(np.ascontiguousarray(queries), k)[1]
 
 
-def write(
+def write_results(
     directory: Path, queries: TencentGRData, candidates: Candidates, user_vectors, item_vectors, neighbours
 ) -> None:
     """result.jsonl and the files of the competition's search program, for the same vectors."""

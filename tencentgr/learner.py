@@ -24,7 +24,7 @@ from genrec.launch import note
 from genrec.runtime.curves import Record, open_curves
 from genrec.runtime.epochs import LearnerState, Metrics
 from genrec.runtime.tensor_file import pack_state, unpack_state
-from tencentgr.assembly import load, make_objective, make_optimizer, shape_of
+from tencentgr.assembly import make_objective, make_optimizer, read_data, shape_of
 from tencentgr.dataset import SequenceDataset, collate, split_rows, windows
 from tencentgr.model import TencentGR
 from tencentgr.options import TencentGROptions
@@ -44,7 +44,7 @@ class TencentGRLearner:
     def __init__(self, options: TencentGROptions, processes: Processes):
         self.options, self.processes = options, processes
         torch.manual_seed(options.seed)
-        self.data = load(options)
+        self.data = read_data(options)
         splits = split_rows(self.data, options.seed, options.valid_share)
         self.rows = {name: with_trained_target(self.data, rows) for name, rows in splits.items()}
         if not len(self.rows["train"]) >= processes.count:

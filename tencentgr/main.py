@@ -2,7 +2,7 @@
 
 Reads   --data_dir (TRAIN_DATA_PATH; default ./data) in the competition's formats, or a prepared run of genrec
         (--source run --run_dir DIR)
-Writes  logs/{train.log, best_model.safetensors, .pt, .json, training_state.safetensors, global_step*/,
+Writes  logs/{train.log, best_model.safetensors, .pt, .json, checkpoint.safetensors, global_step*/,
         evaluation/results.json}, tb_logs/; with --inference_only results/result.jsonl and the index files beside it
 
 cd tencentgr

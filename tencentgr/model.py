@@ -118,14 +118,14 @@ class Tower(nn.Module):
         if self.sparse is not None:
             blocks.append(self.sparse(features.sparse).flatten(1))
         if self.array is not None:
-            blocks.append(self.summed(features.array).flatten(1))
+            blocks.append(self.sum_values(features.array).flatten(1))
         if self.semantic is not None:
             blocks.append(self.semantic(features.semantic).flatten(1))
         blocks.append(features.continual)
         blocks += [linear(features.emb[name]) for name, linear in self.emb.items()]
         return torch.relu(self.out(torch.cat(blocks, dim=1)))
 
-    def summed(self, values: Tensor) -> Tensor:
+    def sum_values(self, values: Tensor) -> Tensor:
         """(R, F, A) -> (R, F, d): the sum over a feature's values; padding adds zero."""
         R, F, A = values.shape
         return self.array(values.transpose(1, 2).reshape(R * A, F)).view(R, A, F, -1).sum(dim=1)

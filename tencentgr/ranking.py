@@ -68,7 +68,7 @@ def encode_items(model: TencentGR, rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def rank(queries: Tensor, items: Tensor, target: Tensor, k: int) -> Ranking:
+def rank_items(queries: Tensor, items: Tensor, target: Tensor, k: int) -> Ranking:
     """(E, w), (N, w), targets (E,) in 0..N-1 -> the first k items of each row and where its target stands.
 
     Never more than SCORES scores at once, whatever E and N are.
@@ -92,7 +92,7 @@ def rank_rows(
     device = next(model.parameters()).device
     queries = encode_queries(model, SequenceDataset(data, rows, model.shape.max_history, time_features))
     items = encode_items(model, torch.arange(1, data.schema.num_items + 1, device=device))
-    return rank(queries, items, torch.from_numpy(targets(data, rows)).to(device), k)
+    return rank_items(queries, items, torch.from_numpy(targets(data, rows)).to(device), k)
 
 
 def targets(data: TencentGRData, rows: SequenceRows) -> np.ndarray:

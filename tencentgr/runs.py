@@ -45,19 +45,19 @@ def load_run(
     return TencentGRData(
         schema=schema,
         items=items,
-        users=nobody(),
+        users=empty_users(),
         sequences=interactions(run),
         creative_id=np.array(["", *run.catalog.item_id], dtype=np.str_),
         user_id=run.sequences.user_id,
         report={},
-        splits={"train": training_rows(run)} | {name: rows_of(run.splits[name]) for name in ("valid", "test")},
+        splits={"train": select_training_rows(run)} | {name: as_rows(run.splits[name]) for name in ("valid", "test")},
     )
 
 
 def item_features(catalog: Catalog) -> tuple[FeatureTable, FeatureSchema]:
     """Brand, categories and further columns, those left out that no item of this catalogue has."""
-    brands = numbered([[brand] for brand in catalog.brand])
-    categories = numbered([[word.strip() for word in text.split(",")] for text in catalog.categories])
+    brands = number_words([[brand] for brand in catalog.brand])
+    categories = number_words([[word.strip() for word in text.split(",")] for text in catalog.categories])
     columns = {"brand": brands[:, 0], **{name: np.append(0, values) for name, values in catalog.features.items()}}
     sparse = {name: values for name, values in columns.items() if values.any()}
     array = {"categories": categories} if categories.any() else {}
@@ -77,7 +77,7 @@ def item_features(catalog: Catalog) -> tuple[FeatureTable, FeatureSchema]:
     return table, schema
 
 
-def numbered(rows: list[list[str]]) -> np.ndarray:
+def number_words(rows: list[list[str]]) -> np.ndarray:
     """Each item's words -> (N + 1, longest) int32 with a row of padding first; words number from 1, '' is 0."""
     words = {word: number for number, word in enumerate(sorted({word for row in rows for word in row if word}), 1)}
     table = np.zeros((len(rows) + 1, max(len(row) for row in rows)), dtype=np.int32)
@@ -86,7 +86,7 @@ def numbered(rows: list[list[str]]) -> np.ndarray:
     return table
 
 
-def nobody() -> FeatureTable:
+def empty_users() -> FeatureTable:
     """The user table of a source without profiles: padding alone."""
     return FeatureTable(
         np.zeros(1, np.int32), np.zeros((1, 0), np.int32), np.zeros((1, 0, 1), np.int32), np.zeros((1, 0), np.float32)
@@ -110,12 +110,12 @@ def interactions(run: Prepared) -> Interactions:
     )
 
 
-def training_rows(run: Prepared) -> SequenceRows:
+def select_training_rows(run: Prepared) -> SequenceRows:
     """Each user as far as training may see; every event after the first is a target."""
     events = np.diff(np.append(0, np.cumsum(run.seen))[run.sequences.offset])  # (users,)
     users = np.flatnonzero(events >= 2)
     return SequenceRows(users, run.sequences.offset[users] + events[users])
 
 
-def rows_of(split: Split) -> SequenceRows:
+def as_rows(split: Split) -> SequenceRows:
     return SequenceRows(split.user.astype(np.int64), split.end.astype(np.int64) + 1)

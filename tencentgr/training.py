@@ -18,7 +18,7 @@ from genrec.launch import note
 from genrec.lock import only_writer
 from genrec.runtime.epochs import CHECKPOINT, Metrics, Progress, fit, highest
 from genrec.stage import Identity, remove
-from tencentgr.assembly import fingerprint
+from tencentgr.assembly import fingerprint_of
 from tencentgr.checkpoints import BEST, CONFIG, Card, load_model, make_card, save_best, save_checkpoint
 from tencentgr.dataset import report_lines
 from tencentgr.learner import TencentGRLearner
@@ -91,7 +91,7 @@ def begin(learner: TencentGRLearner, clean: bool) -> None:
 def identity_of(learner: TencentGRLearner) -> Identity:
     """What the weights depend on."""
     knobs = result_knobs(learner.options) | {"processes": learner.processes.count}
-    return {"config": knobs, "inputs": {"data": fingerprint(learner.data)}}
+    return {"config": knobs, "inputs": {"data": fingerprint_of(learner.data)}}
 
 
 def note_data(learner: TencentGRLearner) -> None:

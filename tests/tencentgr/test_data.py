@@ -220,11 +220,11 @@ def test_data_within_a_model_of_fewer_values(by_hand):
 
 def test_every_kind_of_field_is_read(by_hand, monkeypatch):
     """The competition has no item lists and no numbers; a field named as one is read as one."""
-    from tencentgr import parts
+    from tencentgr import entries
 
-    monkeypatch.setattr(parts, "ITEM_ARRAY", ("117",))
-    monkeypatch.setattr(parts, "ITEM_CONTINUAL", ("price",))
-    monkeypatch.setattr(parts, "USER_CONTINUAL", ("age",))
+    monkeypatch.setattr(entries, "ITEM_ARRAY", ("117",))
+    monkeypatch.setattr(entries, "ITEM_CONTINUAL", ("price",))
+    monkeypatch.setattr(entries, "USER_CONTINUAL", ("age",))
     items = {"1": {"117": [3, 1], "price": 2.5}, "2": {"price": 7, "117": 2}, "3": {"price": "cheap"}}
     (by_hand / files.ITEM_FEATURES).write_text(json.dumps(items))
     data = load_data(locate_source(by_hand))
@@ -290,7 +290,7 @@ def build(out):
     Path(sys.argv[1], f"built_{sys.argv[2]}").touch()
     time.sleep(float(sys.argv[3]))
     return {"by": sys.argv[2]}
-print(cache.cached(Path(sys.argv[1]), "part", {"a": "1"}, build).report["by"])
+print(cache.read_or_build(Path(sys.argv[1]), "part", {"a": "1"}, build).report["by"])
 """
 
 

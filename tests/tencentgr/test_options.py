@@ -101,7 +101,7 @@ def test_the_shipped_file_is_valid():
 @pytest.mark.parametrize(
     "line, said",
     [
-        ("--use_smart_samplin", "unknown flag --use_smart_samplin; did you mean 'use_smart_sampling'"),
+        ("--use_smart_samplin", "unknown flag --use_smart_samplin; did you mean '--use_smart_sampling'"),
         ("--lr fast", "learning_rate: Input should be a valid number"),
         ("--loss hinge", "'bce', 'infonce', 'sampled' or 'full'"),
         ("--use_curriculum_learning", "needs --use_smart_sampling"),

@@ -15,17 +15,17 @@ import torch
 
 from genrec.errors import ArtifactError
 from genrec.evaluation.report import describe_rows, read_report
+from genrec.lock import only_writer
 from genrec.stages import compare as compare_results
 from tencentgr.assembly import interactions_of, shape_of
 from tencentgr.checkpoints import load_model, read_weights
 from tencentgr.dataset import SequenceRows, load_data
 from tencentgr.entries import locate_source
 from tencentgr.generator import write_sample
-from tencentgr.learner import TencentGRLearner, step_seed
+from tencentgr.learner import TencentGRLearner
 from tencentgr.losses import Objective
 from tencentgr.main import main
 from tencentgr.options import TencentGROptions, parse_strict
-from tencentgr.processes import start_processes
 from tencentgr.training import train
 from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data
@@ -151,9 +151,23 @@ def test_a_finished_run_is_left_alone_and_another_one_moves_it(sample, trained, 
     train(options(sample, tmp_path, "--num_epochs", "1"))
     assert "is finished" in capsys.readouterr().out and (tmp_path / "logs/best_model.pt").stat().st_mtime_ns == stamp
     train(options(sample, tmp_path, "--num_epochs", "1", "--lr", "0.001"))
-    assert "moved to" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "moved to" in said and "learning_rate is 0.003 there, 0.001 asked" in said
     assert (tmp_path / "logs/earlier-1/best_model.pt").stat().st_mtime_ns == stamp
     assert json.loads((tmp_path / "logs/best_model.json").read_text())["args"]["learning_rate"] == 0.001
+
+
+def test_a_directory_has_one_writer(sample, tmp_path):
+    with only_writer(tmp_path / "logs"), pytest.raises(ArtifactError, match="logs is being written by process"):
+        train(options(sample, tmp_path))
+
+
+def test_clean_forgets_the_run_before(sample, tmp_path):
+    train(options(sample, tmp_path, "--num_epochs", "1"))
+    stamp = (tmp_path / "logs/best_model.pt").stat().st_mtime_ns
+    train(options(sample, tmp_path, "--num_epochs", "1", "--seed", "1"), clean=True)
+    assert (tmp_path / "logs/best_model.pt").stat().st_mtime_ns != stamp
+    assert not list((tmp_path / "logs").glob("earlier-*"))
 
 
 def test_two_processes_train_one_model(sample, tmp_path):
@@ -175,41 +189,6 @@ def test_an_error_in_a_batch_ends_the_run(sample, tmp_path, monkeypatch):
     monkeypatch.setattr(Objective, "forward", broken)
     with pytest.raises(ValueError, match="this batch is broken"):
         train(options(sample, tmp_path))
-
-
-def test_a_loss_that_is_no_number_ends_the_run(sample, tmp_path, monkeypatch):
-    honest = Objective.forward
-    monkeypatch.setattr(Objective, "forward", lambda self, *given: honest(self, *given) * float("nan"))
-    with pytest.raises(ArtifactError, match="the loss is nan at step 1"):
-        train(options(sample, tmp_path))
-
-
-def test_smart_sampling_is_a_switch(sample, tmp_path):
-    for more, smart in ([], False), (["--use_smart_sampling"], True):
-        learner = TencentGRLearner(options(sample, tmp_path, *more), start_processes("cpu"))
-        assert learner.objective.sampler.mix.smart is smart
-        assert learner.objective.sampler.mix.popular_ratio(0.5) == (0.3 if smart else 0.0)
-
-
-def test_rates_of_the_schedules(sample, tmp_path):
-    def rates(*more: str) -> list[float]:
-        learner = TencentGRLearner(options(sample, tmp_path, *more), start_processes("cpu"))
-        shares = []
-        for step in range(learner.steps):
-            learner.global_step = step
-            shares.append(learner.rate(step // learner.epoch_steps))
-        return shares
-
-    cosine = rates("--num_epochs", "2")
-    assert cosine[0] == 1.0 and cosine[5] == pytest.approx(0.5) and cosine[-1] < 0.1  # 10 steps
-    halved = rates("--num_epochs", "21", "--lr_scheduler", "step")
-    assert (halved[0], halved[50], halved[100]) == (1.0, 0.5, 0.25)
-    assert rates("--lr_scheduler", "none", "--warmup_steps", "4")[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
-
-
-def test_a_seed_for_every_step_and_process():
-    seeds = {step_seed(seed, step, rank) for seed in (0, 1) for step in range(50) for rank in (0, 1)}
-    assert len(seeds) == 200
 
 
 def test_what_is_held_out_is_not_known_to_the_sampler(sample):
