@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genrec.artifacts import read_json, write_json, write_text
+from genrec.artifacts import read_json, remove_directories, write_json, write_text
 from genrec.errors import ArtifactError
 from genrec.launch import note
 from genrec.quantizers import quality
@@ -36,7 +36,6 @@ from genrec.quantizers.rqvae_training import HEADER, Training, fit, load_model, 
 from genrec.runtime.device import pick_device
 from genrec.runtime.tensor_file import read_state, write_tensors
 from genrec.sids import make_index
-from genrec.stage import remove
 from tencentgr import files
 from tencentgr.parts import BASE, Source, catalog_part, embedding_part
 
@@ -77,7 +76,7 @@ def train(source: Source, settings: Settings, output_dir: Path, device: str) -> 
     tell(measured)
     place_others(source, model, output_dir)
     write_json(output_dir / CARD, wanted | {"quality": measured})
-    remove(partial)
+    remove_directories(partial)
 
 
 def add(source: Source, output_dir: Path, device: str) -> None:
@@ -122,14 +121,14 @@ def begin(output_dir: Path, wanted: dict[str, Any]) -> Path:
         check_same(read_json(begun), wanted, partial)
         note("rqvae", "going on from where it was stopped")
         return partial
-    remove(partial)
+    remove_directories(partial)
     partial.mkdir(parents=True)
     write_json(begun, wanted)
     return partial
 
 
 def clean(output_dir: Path) -> None:
-    remove(output_dir / PARTIAL)
+    remove_directories(output_dir / PARTIAL)
     for name in (CARD, MODEL, EXPORT, files.SEMANTIC):
         (output_dir / name).unlink(missing_ok=True)
 

@@ -19,14 +19,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from genrec.artifacts import read_json, write_json
+from genrec.artifacts import read_json, remove_directories, write_json
 from genrec.config import result_knobs
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import item_scores
 from genrec.evaluation.report import results, table
 from genrec.launch import note
 from genrec.runtime.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
-from genrec.stage import remove
 from tencentgr.assembly import fingerprint, load, make_objective, make_optimizer, shape_of
 from tencentgr.checkpoints import BEST, CARD, CONFIG, load_model, make_card, save_best, save_checkpoint
 from tencentgr.curves import LOG, Record, StepLog, open_curves
@@ -326,7 +325,7 @@ def put_away(options: Options, keep: bool) -> Path | None:
             if keep:
                 shutil.move(path, target / path.name)
             else:
-                remove(path) if path.is_dir() else path.unlink()
+                remove_directories(path) if path.is_dir() else path.unlink()
     return target
 
 

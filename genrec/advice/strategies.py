@@ -24,6 +24,7 @@ from genrec.advice.changes import (
     use_other_signals,
 )
 from genrec.advice.evidence import Evidence, pattern_evidence, sid_evidence, tuning_evidence
+from genrec.diagnosis.badcase_page import Remedy
 
 MIXTURES = ("sft.tasks", "rl.reward_type")  # keys of names with shares
 
@@ -84,6 +85,13 @@ def recommended(report: dict[str, Any]) -> list[str]:
     found = {name: advise(report, name) for name in STRATEGIES}
     names = [name for name, advice in found.items() if advice.evidence.applies and advice.changes]
     return sorted(names, key=lambda name: -found[name].evidence.weight)
+
+
+def list_remedies(report: dict[str, Any]) -> list[Remedy]:
+    """The same for the page of the report."""
+    return [
+        Remedy(name, STRATEGIES[name].says, STRATEGIES[name].evidence(report).reason) for name in recommended(report)
+    ]
 
 
 def advise(report: dict[str, Any], name: str) -> Advice:

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from genrec.artifacts import INDEX_JSON, ITEM_JSON, write_text
+from genrec.artifacts import INDEX_JSON, ITEM_JSON, write_text, write_whole
 from genrec.config import Data
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import SPLITS
@@ -57,12 +56,10 @@ def convert(prepared: Prepared, index: SidIndex, sids: Path, data: Data, directo
 def write_rows(path: Path, prepared: Prepared, index: SidIndex, name: str) -> int:
     """One CSV; returns its rows."""
     path.parent.mkdir(exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("w", encoding="utf-8", newline="") as file:
+    with write_whole(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(rows(prepared, index, name))
-    os.replace(beside, path)
     return len(prepared.splits[name])
 
 

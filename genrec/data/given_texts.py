@@ -11,14 +11,13 @@ U users, S texts, E examples
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import read_json
+from genrec.artifacts import read_json, read_json_lines
 from genrec.data.catalog import Catalog
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences, Split
@@ -142,13 +141,7 @@ def read_training_preferences(path: Path, data: str, prepared: Prepared) -> tupl
 
 def read_rows(path: Path) -> list[dict] | None:
     """The rows of a JSONL file or a JSON list; None where the file holds one object."""
-    if path.suffix == ".jsonl":
-        try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, json.JSONDecodeError) as error:
-            raise ArtifactError(f"{path} cannot be read: {error}") from None
-    else:
-        rows = read_json(path)
+    rows = read_json_lines(path) if path.suffix == ".jsonl" else read_json(path)
     if isinstance(rows, dict):
         return None
     for number, row in enumerate(rows):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import write_json
+from genrec.artifacts import read_json, write_json
 from genrec.data.catalog import Catalog
 from genrec.errors import ArtifactError
 
@@ -23,10 +23,7 @@ def write_item_json(catalog: Catalog, path: Path) -> None:
 
 def read_item_json(path: Path) -> Catalog:
     """The texts of an item.json; the item number stands in for the shop's own id, which the file does not hold."""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    rows = read_json(path)
     if not isinstance(rows, dict) or not rows:
         raise ArtifactError(f"{path} must map the items '0'..'N-1' to their texts; found {_shown(rows)}")
     keys = [str(item) for item in range(len(rows))]

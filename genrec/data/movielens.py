@@ -9,7 +9,6 @@ With <dataset>.omdb.jsonl (movie_id, plot) beside them, plots join the texts.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from genrec.artifacts import read_json_lines
 from genrec.config import Data
 from genrec.data.download import fetch, make_directory, unpack
 from genrec.data.events import Shop, encode
@@ -218,10 +218,7 @@ def plots(data: Data, directory: Path) -> dict[str, str]:
 def read_plots(path: Path) -> dict[str, str]:
     """A file of one JSON object a line with movie_id and plot -> {movie id: plot}, without those that are unknown."""
     try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        found = {str(record["movie_id"]): clean(record.get("plot") or "") for record in records}
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+        records = [(str(record["movie_id"]), clean(record.get("plot") or "")) for record in read_json_lines(path)]
+    except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path} must hold one JSON object a line with movie_id and plot ({error!r})") from None
-    return {item: plot for item, plot in found.items() if plot != "N/A"}
+    return {item: plot for item, plot in records if plot != "N/A"}

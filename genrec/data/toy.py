@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from genrec.artifacts import write_whole
 from genrec.config import Data
 from genrec.data import amazon
 from genrec.data.download import make_directory
@@ -144,6 +144,5 @@ def along_ring(item: int, steps: int, num_items: int) -> int:
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """gzip without date and name, so that equal records are equal bytes; whole or not there."""
     text = "".join(json.dumps(record) + "\n" for record in records)
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(gzip.compress(text.encode(), mtime=0))
-    os.replace(beside, path)
+    with write_whole(path) as beside:
+        beside.write_bytes(gzip.compress(text.encode(), mtime=0))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from genrec.advice.strategies import STRATEGIES, recommended
 from genrec.diagnosis.badcase_text import by_weight, headline, lift_text, percent, sid_sentence
 
 STYLE = """
@@ -50,13 +50,25 @@ CAPTIONS = {
 }
 
 
-def page(report: dict[str, Any], plots: dict[str, Path]) -> str:
-    """The whole page; plots are put into it. Nothing is fetched: the policy forbids it."""
+@dataclass(frozen=True)
+class Remedy:
+    """One thing that would help: the name of a strategy, what it does, and why the report speaks for it."""
+
+    name: str
+    says: str
+    reason: str
+
+
+def render_page(report: dict[str, Any], plots: dict[str, Path], remedies: list[Remedy], advise: str) -> str:
+    """The whole page; plots are put into it, `advise` is the command that makes a configuration of the remedies.
+
+    Nothing is fetched: the policy forbids it.
+    """
     body = [
         f"<h1>{escape(headline(report))}</h1>",
         tiles(report),
         answer(report),
-        remedies(report),
+        render_remedies(remedies, advise),
         "<h2>What goes with a miss</h2>",
         pattern_table(report["failure_patterns"]),
         "<h2>Pictures</h2>",
@@ -110,18 +122,17 @@ def answer(report: dict[str, Any]) -> str:
     return f"<p>More frequent among misses than among hits: {'; '.join(sentences)}.</p>"
 
 
-def remedies(report: dict[str, Any]) -> str:
+def render_remedies(remedies: list[Remedy], advise: str) -> str:
     """What the evidence advises, for models that have knobs."""
-    found = [(name, STRATEGIES[name]) for name in recommended(report)]
-    if not found:
+    if not remedies:
         return ""
     items = "".join(
-        f"<li><strong>{label(name)}</strong>: {escape(strategy.says)}. "
-        f'<span class="soft">{escape(strategy.evidence(report).reason)}.</span></li>'
-        for name, strategy in found
+        f"<li><strong>{label(remedy.name)}</strong>: {escape(remedy.says)}. "
+        f'<span class="soft">{escape(remedy.reason)}.</span></li>'
+        for remedy in remedies
     )
     return (
-        f"<h2>What would help</h2><ol>{items}</ol><p><code>optimization_strategies.py --auto_recommend</code> "
+        f"<h2>What would help</h2><ol>{items}</ol><p><code>{escape(advise)} --auto_recommend</code> "
         "writes the configuration for it.</p>"
     )
 

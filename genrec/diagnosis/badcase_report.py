@@ -5,6 +5,7 @@ E examples, k cut-off, L levels
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ RANK_EDGES = (1, 2, 4, 6, 11, 21, 51)  # rank groups 1, 2-3, 4-5, 6-10, 11-20, 2
 
 
 @dataclass(frozen=True)
-class Sampling:
+class CaseSampling:
     """Which bad cases are shown."""
 
     seed: int
@@ -29,8 +30,8 @@ class Sampling:
     sample: int  # overall
 
 
-def make_report(shown: Shown, slices: dict[str, np.ndarray], sampling: Sampling) -> dict[str, Any]:
-    cases, findings = shown.cases, shown.findings
+def make_badcase_report(reader: CaseReader, slices: dict[str, np.ndarray], sampling: CaseSampling) -> dict[str, Any]:
+    cases, findings = reader.cases, reader.findings
     random = np.random.default_rng(sampling.seed)
     return {
         "top_k": cases.limits.top_k,
@@ -41,9 +42,9 @@ def make_report(shown: Shown, slices: dict[str, np.ndarray], sampling: Sampling)
         "failure_rate_by_slice": failure_rates(cases, slices, sampling.seed),
         "rank_distribution": rank_distribution(cases.rank),
         "levels": levels(cases),
-        "bad_cases_sample": shown.rows(drawn(cases.miss, sampling.sample, random)),
+        "bad_cases_sample": reader.describe_rows(draw_rows(cases.miss, sampling.sample, random)),
         "examples": {
-            name: shown.rows(drawn(finding.rows, sampling.examples, random))
+            name: reader.describe_rows(draw_rows(finding.rows, sampling.examples, random))
             for name, finding in findings.items()
             if finding is not None
         },
@@ -130,14 +131,14 @@ def levels(cases: Cases) -> dict[str, list[int]] | None:
     }
 
 
-def drawn(rows: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+def draw_rows(rows: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
     """Up to `count` of the rows, in order."""
     where = np.flatnonzero(rows)
     return np.sort(random.choice(where, size=min(count, len(where)), replace=False))
 
 
 @dataclass(frozen=True)
-class Shown:
+class CaseReader:
     """Rows as people read them."""
 
     cases: Cases
@@ -145,12 +146,16 @@ class Shown:
     catalog: Catalog
     sequences: Sequences
 
-    def rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
-        return [self.row(int(number)) for number in numbers]
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Every line of eval_results.jsonl."""
+        return map(self.describe_line, range(len(self.cases)))
 
-    def row(self, number: int) -> dict[str, Any]:
+    def describe_rows(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        return [self.describe_row(int(row)) for row in rows]
+
+    def describe_row(self, row: int) -> dict[str, Any]:
         """A line of eval_results.jsonl with the titles of the first k and the causes; lists cut at k."""
-        line, top_k = self.line(number), self.cases.limits.top_k
+        line, top_k = self.describe_line(row), self.cases.limits.top_k
         predictions = line["predictions"][:top_k]
         return line | {
             "truth_bought_in_training": int(self.cases.train_count[line["truth"]]),
@@ -159,18 +164,18 @@ class Shown:
             "scores": line["scores"][:top_k],
         }
 
-    def line(self, number: int) -> dict[str, Any]:
+    def describe_line(self, row: int) -> dict[str, Any]:
         """What evaluation writes of the row, whether it is a bad case, and why."""
         cases = self.cases
-        rank = int(cases.rank[number]) - 1
-        line = describe_row(number, cases.examples, cases.recommendations, rank, self.catalog, self.sequences)
-        return line | {"bad_case": bool(cases.miss[number]), "causes": self.causes(number)}
+        rank = int(cases.rank[row]) - 1
+        line = describe_row(row, cases.examples, cases.recommendations, rank, self.catalog, self.sequences)
+        return line | {"bad_case": bool(cases.miss[row]), "causes": self.causes_of(row)}
 
-    def causes(self, number: int) -> list[str]:
-        return [name for name, found in self.findings.items() if found is not None and found.rows[number]]
+    def causes_of(self, row: int) -> list[str]:
+        return [name for name, finding in self.findings.items() if finding is not None and finding.rows[row]]
 
 
-def sid_quality(quality: dict[str, Any] | None) -> dict[str, Any]:
+def summarize_sid_quality(quality: dict[str, Any] | None) -> dict[str, Any]:
     """The seed's three numbers from quality.json, and the codes in use.
 
     semantic_gap = 1 - share of an item's nearest neighbours by text that have its first code; code_imbalance = the

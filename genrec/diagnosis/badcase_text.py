@@ -7,7 +7,7 @@ from typing import Any
 from genrec.evaluation.report import align
 
 
-def show(report: dict[str, Any]) -> str:
+def describe_report(report: dict[str, Any]) -> str:
     """summary_report.txt: the sentence, the table of causes, failure by slice, semantic IDs."""
     rows = [["cause", "bad cases", "share", "among hits", "lift  [95% interval]", "finding"]]
     rows += [pattern_cells(name, found) for name, found in by_weight(report["failure_patterns"])]

@@ -206,7 +206,7 @@ def median_count(cases: Cases, items: np.ndarray) -> np.ndarray:
     return np.nanmedian(counts, axis=1)
 
 
-def category_numbers(catalog: Catalog) -> np.ndarray | None:
+def number_categories(catalog: Catalog) -> np.ndarray | None:
     """(N,) number of each item's category at the level that tells items apart, -1 unknown; None where there is none."""
     names = telling_category(catalog.categories)
     if not (names != "").any():

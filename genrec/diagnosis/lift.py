@@ -26,7 +26,7 @@ class Finding:
     excess: Estimate  # misses - hits
 
 
-def diagnose(cases: Cases, seed: int) -> dict[str, Finding | None]:
+def diagnose_cases(cases: Cases, seed: int) -> dict[str, Finding | None]:
     """Every cause by name; None where it cannot be measured."""
     known = {name: cause for name, cause in CAUSES.items() if measurable(cause, cases)}
     found = np.stack([cause.found(cases) for cause in known.values()], axis=1)  # (E, C)

@@ -6,19 +6,19 @@ E examples, U users, M metrics, B resamples, N items
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import PER_EXAMPLE, RESULTS, load_arrays, save_arrays, write_json
+from genrec.artifacts import PER_EXAMPLE, RESULTS, load_arrays, read_json, save_arrays, write_json
 from genrec.config import Analysis
 from genrec.data.catalog import Catalog, telling_category
 from genrec.data.sequences import Examples, Sequences
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import CUTOFFS, Recommendations, beyond_accuracy, item_scores, ranks, sid_scores
+from genrec.pipeline import command_of
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -128,14 +128,14 @@ def make_slices(examples: Examples, catalog: Catalog, train_count: np.ndarray) -
     target, history = examples.target, examples.history
     return {
         "cold target": train_count[target] == 0,
-        "tail target": in_tail(train_count)[target] & (train_count[target] > 0),
+        "tail target": mark_tail(train_count)[target] & (train_count[target] > 0),
         "short history": (history >= 0).sum(axis=1) <= SHORT_HISTORY,
         "repeat purchase": (history == target[:, None]).any(axis=1),
         **category_slices(target, catalog),
     }
 
 
-def in_tail(train_count: np.ndarray, share: float = TAIL_SHARE) -> np.ndarray:
+def mark_tail(train_count: np.ndarray, share: float = TAIL_SHARE) -> np.ndarray:
     """(N,) bool: the rarest items that together hold this share of all training events."""
     order = np.argsort(train_count, kind="stable")
     held = np.cumsum(train_count[order])
@@ -242,12 +242,9 @@ def plain(estimate: Estimate) -> dict[str, float | None]:
 def read_results(directory: Path) -> dict[str, Any]:
     """The results.json of one model's evaluation directory."""
     path = directory / RESULTS
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}; evaluate.py writes it") from None
-    except json.JSONDecodeError as error:
-        raise ArtifactError(f"{path} is not valid JSON: {error}") from None
+    if not path.exists():
+        raise ArtifactError(f"{path} cannot be read: there is no such file; `{command_of('evaluation')}` writes it")
+    content = read_json(path)
     if missing := {"model", "rows", "metrics", "beyond_accuracy"} - set(content):
         raise ArtifactError(f"{path} is not the results.json of one model: it has no '{sorted(missing)[0]}'")
     return content

@@ -8,7 +8,6 @@ Item vectors are shared between input and output: score(i) = <state, item_i> + b
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrec.artifacts import write_json
+from genrec.artifacts import read_json, write_json
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
@@ -133,6 +132,6 @@ def load_sasrec(directory: Path, device: str) -> SasRecRecommender:
         raise ArtifactError(
             f"no SASRec in {directory}; add '{directory.name}' to sequential.models and run sequential.py"
         )
-    model = SasRec(SasRecShape(**json.loads(path.read_text(encoding="utf-8"))))
+    model = SasRec(SasRecShape(**read_json(path)))
     load_model(model, directory / WEIGHTS)
     return SasRecRecommender(model.to(pick_device(device)))

@@ -7,7 +7,6 @@ moments of an optimizer are `<prefix><number of the parameter><separator><name>`
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from genrec.artifacts import write_whole
 from genrec.errors import ArtifactError, first_line
 
 Tensors = dict[str, Tensor]
@@ -24,12 +24,11 @@ Tensors = dict[str, Tensor]
 def write_tensors(path: Path, tensors: Tensors, key: str, header: Any) -> None:
     """Copies, since modules may share memory and the format wants each tensor to stand alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
     copies = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
     }
-    save_file(copies, beside, {key: json.dumps(header)})
-    os.replace(beside, path)
+    with write_whole(path) as beside:
+        save_file(copies, beside, {key: json.dumps(header)})
 
 
 def read_tensors(path: Path, key: str) -> tuple[Tensors, Any]:

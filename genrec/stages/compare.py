@@ -9,10 +9,9 @@ Writes  <output_dir>/comparison.json, comparison.txt, comparison.png
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from genrec.artifacts import RESULTS, write_json, write_text
+from genrec.artifacts import RESULTS, read_json, write_json, write_text
 from genrec.commandline import options_program, parse
 from genrec.config import Section, knob
 from genrec.errors import ArtifactError, exit_on_failure
@@ -65,7 +64,6 @@ def model_directory(path: Path) -> Path:
 
 def models_in(directory: Path) -> list[str]:
     """The models of a whole evaluation's results.json; none when it is the file of one model, or not there."""
-    try:
-        return list(json.loads((directory / RESULTS).read_text(encoding="utf-8")).get("models", {}))
-    except (OSError, json.JSONDecodeError, AttributeError):
-        return []  # read_report says what is wrong
+    path = directory / RESULTS
+    content = read_json(path) if path.exists() else {}
+    return list(content.get("models", {})) if isinstance(content, dict) else []

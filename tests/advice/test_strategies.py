@@ -16,12 +16,12 @@ from genrec.config import all_paths, result_knobs
 from genrec.data.sequences import examples, train_counts
 from genrec.data.tasks import TASKS
 from genrec.data.toy import toy_store
-from genrec.diagnosis.badcase_report import Sampling, Shown, make_report
-from genrec.diagnosis.causes import Cases, Limits, category_numbers
-from genrec.diagnosis.lift import diagnose
+from genrec.diagnosis.badcase_report import CaseReader, CaseSampling, make_badcase_report
+from genrec.diagnosis.causes import Cases, Limits, number_categories
+from genrec.diagnosis.lift import diagnose_cases
 from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.metrics import Recommendations
-from genrec.evaluation.report import in_tail
+from genrec.evaluation.report import mark_tail
 from genrec.pipeline import STAGES
 from genrec.stage import identity
 from genrec.stages import advise as optimization_strategies
@@ -309,11 +309,11 @@ def diagnosed(shop, fault: str) -> dict:
         rows,
         Recommendations(items.astype(np.int32), np.zeros(items.shape, np.float32)),
         count,
-        in_tail(count),
-        category_numbers(shop.catalog),
+        mark_tail(count),
+        number_categories(shop.catalog),
     )
-    shown = Shown(cases, diagnose(cases, 0), shop.catalog, shop.sequences)
-    made = make_report(shown, {}, Sampling(0, 1, 1))
+    shown = CaseReader(cases, diagnose_cases(cases, 0), shop.catalog, shop.sequences)
+    made = make_badcase_report(shown, {}, CaseSampling(0, 1, 1))
     quality = report(collisions=40 if fault == "duplicate SIDs" else 0)["sid_quality"]
     return made | {
         "model": "sft",
@@ -336,7 +336,7 @@ def cold_targets(shop, rows, items, count):
 
 def recency_shift(shop, rows, items, count):
     """For half of the users the list follows an item of long ago in another category."""
-    category = category_numbers(shop.catalog)
+    category = number_categories(shop.catalog)
     moved = (category[rows.history[:, -1]] != category[(rows.target + 60) % len(count)]) & (rows.user % 2 == 0)
     return np.where(moved[:, None], (items + 60) % len(count), items), count
 

@@ -8,11 +8,11 @@ import pytest
 
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Examples, Sequences
-from genrec.diagnosis.badcase_page import page
-from genrec.diagnosis.badcase_report import Sampling, Shown, levels, make_report, sid_quality
-from genrec.diagnosis.badcase_text import show
+from genrec.diagnosis.badcase_page import render_page
+from genrec.diagnosis.badcase_report import CaseReader, CaseSampling, levels, make_badcase_report, summarize_sid_quality
+from genrec.diagnosis.badcase_text import describe_report
 from genrec.diagnosis.causes import CAUSES, Cases, Limits
-from genrec.diagnosis.lift import compare_rates, diagnose
+from genrec.diagnosis.lift import compare_rates, diagnose_cases
 from genrec.diagnosis.plots import BADCASE_PLOTS
 from genrec.evaluation.metrics import Recommendations
 from genrec.evaluation.report import estimates
@@ -40,7 +40,7 @@ def cases(*rows: tuple[list[int], int, list[int]], **known) -> Cases:
 
 
 def causes_of(made: Cases) -> set[str]:
-    found = diagnose(made, seed=0)
+    found = diagnose_cases(made, seed=0)
     return {name for name, finding in found.items() if finding is not None and finding.rows[0]}
 
 
@@ -91,26 +91,26 @@ def test_a_fourth_level_is_wrong_deeper():
 def test_levels_are_the_first_at_which_the_list_and_its_best_item_left_the_truth():
     made = cases(([4, 5, 6], 7, [5, 6]), ([4, 5, 6], 7, [0, 4]), HIT)
     assert levels(made) == {"list": [0, 1, 1, 0], "best_item": [1, 1, 0, 0]}
-    level_counts = [diagnose(made, 0)[f"wrong_at_level_{level}"].rows.sum() for level in (1, 2, 3)]
+    level_counts = [diagnose_cases(made, 0)[f"wrong_at_level_{level}"].rows.sum() for level in (1, 2, 3)]
     assert sum(level_counts) == made.miss.sum() == 2
 
 
 def test_beam_loss_needs_an_exact_ranking_and_is_not_measured_without_one():
     row = ([4, 5, 6], 7, [6, 5])
-    assert diagnose(cases(row, HIT), 0)["beam_loss"] is None
+    assert diagnose_cases(cases(row, HIT), 0)["beam_loss"] is None
     exact = Recommendations(np.array([[6, 7, 5, 4], [7, 6, 5, 4]]), np.zeros((2, 4), np.float32))
     made = cases(row, HIT, exact=exact)
-    assert diagnose(made, 0)["beam_loss"].rows.tolist() == [True, False]
+    assert diagnose_cases(made, 0)["beam_loss"].rows.tolist() == [True, False]
     report = make(cases(row, HIT))
     assert report["failure_patterns"]["beam_loss"]["finding"] == "not measured"
     assert "count" not in report["failure_patterns"]["beam_loss"]
 
 
 def test_what_the_run_does_not_know_is_not_measured_and_never_zero():
-    found = diagnose(cases(KNOWN["near miss"][0], HIT, category=None, codes=None), 0)
+    found = diagnose_cases(cases(KNOWN["near miss"][0], HIT, category=None, codes=None), 0)
     unmeasured = {name for name, finding in found.items() if finding is None}
     assert unmeasured == {name for name, cause in CAUSES.items() if cause.needs}
-    assert diagnose(cases(KNOWN["near miss"][0], HIT, category=None), 0)["recent_preference_ignored"] is not None
+    assert diagnose_cases(cases(KNOWN["near miss"][0], HIT, category=None), 0)["recent_preference_ignored"] is not None
 
 
 def test_lift_by_hand():
@@ -171,7 +171,7 @@ def catalog(title: str = "Item") -> Catalog:
 def make(made: Cases, title: str = "Item") -> dict:
     users = np.array([f"u{user}" for user in range(len(made))])
     sequences = Sequences(np.zeros(0), np.zeros(0), np.zeros(len(made) + 1), users)
-    shown = Shown(made, diagnose(made, 0), catalog(title), sequences)
+    shown = CaseReader(made, diagnose_cases(made, 0), catalog(title), sequences)
     slices = {
         "category: under $5 & $_{x": made.target > 0,
         "tail target": made.tail[made.target],
@@ -183,8 +183,8 @@ def make(made: Cases, title: str = "Item") -> dict:
         "levels": [{"codes": 3, "used": 3, "imbalance": 1.0}] * 3,
         "neighbours": [{"share": 0.7}],
     }
-    report = make_report(shown, slices, Sampling(seed=0, examples=2, sample=5))
-    extra = {"model": "sft", "split": "test", "sid_quality": sid_quality(quality), "config": config()}
+    report = make_badcase_report(shown, slices, CaseSampling(seed=0, examples=2, sample=5))
+    extra = {"model": "sft", "split": "test", "sid_quality": summarize_sid_quality(quality), "config": config()}
     return extra | report
 
 
@@ -207,16 +207,16 @@ def test_no_one_and_all_bad_cases_make_report_page_and_pictures(rows, tmp_path):
     for name, plot in BADCASE_PLOTS.items():
         plot(report, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    text = page(report, {name: tmp_path / f"{name}.png" for name in BADCASE_PLOTS})
+    text = render_page(report, {name: tmp_path / f"{name}.png" for name in BADCASE_PLOTS})
     assert ("There are no bad cases" in text) == (bad == 0)
-    assert f"in {bad} of 5 rows" in show(report)
+    assert f"in {bad} of 5 rows" in describe_report(report)
 
 
 def test_the_page_escapes_titles_and_links_nowhere(tmp_path):
     report = make(cases(KNOWN["near miss"][0], HIT), title="<script>alert('x')</script> & co")
     for name, plot in BADCASE_PLOTS.items():
         plot(report, tmp_path / f"{name}.png")
-    text = page(report, {name: tmp_path / f"{name}.png" for name in BADCASE_PLOTS})
+    text = render_page(report, {name: tmp_path / f"{name}.png" for name in BADCASE_PLOTS})
     assert "<script" not in text and "&lt;script&gt;" in text
     assert "http://" not in text and "https://" not in text and 'src="data:image/png;base64,' in text
     assert "default-src 'none'" in text
