@@ -12,8 +12,8 @@ from genrec.errors import ArtifactError
 from genrec.evaluation import comparison
 from genrec.evaluation.metrics import CUTOFFS
 from genrec.evaluation.report import Report, Rows, write_report
-from genrec.stage import ROOT
-from genrec.stages import compare as compare_results
+from genrec.stages import compare
+from tests import ROOT
 
 NAMES = ("a", "b")
 
@@ -97,10 +97,10 @@ def test_the_script_writes_text_json_and_picture(two_models):
 def test_a_whole_evaluation_asks_for_one_of_its_models(two_models):
     write_json(two_models / "results.json", {"models": {"one": {}, "two": {}}})
     with pytest.raises(ArtifactError, match="holds 2 models; name one: .*one, .*two"):
-        compare_results.model_directory(two_models)
-    assert compare_results.model_directory(two_models / "one" / "results.json") == two_models / "one"
+        compare.model_directory(two_models)
+    assert compare.model_directory(two_models / "one" / "results.json") == two_models / "one"
     write_json(two_models / "results.json", {"models": {"two": {}}})
-    assert compare_results.model_directory(two_models / "results.json") == two_models / "two"
+    assert compare.model_directory(two_models / "results.json") == two_models / "two"
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path):

@@ -15,9 +15,9 @@ from genrec import stage
 from genrec.advice.plan import nested
 from genrec.advice.rounds import round_config, stages_for, unchanged
 from genrec.artifacts import read_manifest
-from genrec.commandline import Command, parse_strict
+from genrec.commandline import Command
 from genrec.stages import iterate
-from tests import ROOT
+from tests import ROOT, parse_flags
 
 FAULT = ["--sequential.num_epochs", "1", "--iterate.advice", "all"]  # one pass where the preset makes eighteen
 
@@ -25,7 +25,7 @@ FAULT = ["--sequential.num_epochs", "1", "--iterate.advice", "all"]  # one pass 
 def command(directory, *flags: str) -> Command:
     """SASRec on the toy shop, so that no embeddings and no language model are needed."""
     shop = ["--config", str(ROOT / "config/tiny.yaml"), "--data.raw_dir", str(directory / "raw")]
-    return parse_strict([*shop, "--run.dir", str(directory / "run"), "--evaluation.models", "[sasrec]", *FAULT, *flags])
+    return parse_flags([*shop, "--run.dir", str(directory / "run"), "--evaluation.models", "[sasrec]", *FAULT, *flags])
 
 
 def here(command: list[str], stdout) -> SimpleNamespace:
@@ -110,7 +110,7 @@ def test_a_loop_killed_in_a_round_goes_on_to_the_same_numbers(looped, tmp_path, 
     share, publish = iterate.share, stage.publish
 
     def dies_in_data(source, target):
-        shutil.copytree(source, target.with_name("data.sharing"))
+        shutil.copytree(source, target.with_name("data.tmp"))
         raise KeyboardInterrupt
 
     def dies_when_trained(partial, final):
@@ -128,7 +128,7 @@ def test_a_loop_killed_in_a_round_goes_on_to_the_same_numbers(looped, tmp_path, 
     monkeypatch.setattr(stage, "publish", publish)
     assert (tmp_path / "run/rounds/1/sequential.partial").exists()
     iterate.iterate(command(tmp_path))
-    assert not list(tmp_path.rglob("*.sharing")) and not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("*.partial"))
     again, unbroken = (rounds(directory)["rounds"][0] for directory in (tmp_path, looped))
     assert (again["valid"], again["test"]) == (unbroken["valid"], unbroken["test"])
 

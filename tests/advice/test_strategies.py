@@ -11,7 +11,6 @@ import pytest
 from genrec.advice.evidence import one_pattern
 from genrec.advice.plan import evidence_json, first_stage, make_plan, show, show_choices
 from genrec.advice.strategies import FAMILY, STRATEGIES, advise, recommended
-from genrec.commandline import parse_strict
 from genrec.config import all_paths, result_knobs
 from genrec.data.sequences import examples, train_counts
 from genrec.data.tasks import TASKS
@@ -23,9 +22,9 @@ from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.metrics import Recommendations
 from genrec.evaluation.report import mark_tail
 from genrec.pipeline import STAGES
-from genrec.stage import identity
-from genrec.stages import advise as optimization_strategies
-from tests import ROOT
+from genrec.stage import Job
+from genrec.stages import advise as advise_command
+from tests import ROOT, parse_flags
 
 TINY = str(ROOT / "config/tiny.yaml")
 TOP_K = 5
@@ -47,7 +46,7 @@ def config(*flags: str) -> dict:
         for key, value in keys.items()
         for word in (f"--{section}.{key}", json.dumps(value))
     ]
-    return parse_strict(["--config", TINY, *pinned, *flags]).config.model_dump(mode="json")
+    return parse_flags(["--config", TINY, *pinned, *flags]).config.model_dump(mode="json")
 
 
 def pattern(share: float, hits: float, finding: str = "more often among misses") -> dict:
@@ -99,7 +98,7 @@ def test_a_healthy_run_gets_no_advice_and_an_empty_overlay_that_loads(tmp_path):
     plan = make_plan(report(), recommended(report()))
     assert recommended(report()) == [] and plan.overlay == {} and plan.first_stage is None
     (tmp_path / "empty.json").write_text(json.dumps(plan.overlay))
-    parse_strict(["--config", TINY, "--config", str(tmp_path / "empty.json")])
+    parse_flags(["--config", TINY, "--config", str(tmp_path / "empty.json")])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -163,16 +162,21 @@ def test_each_key_is_in_the_schema_loads_and_makes_its_stage_run_again(model, fl
         return
     path = tmp_path / "optimized_config.json"
     path.write_text(json.dumps(plan.overlay))
-    parse_strict(["--config", str(path)])  # alone, on the defaults
+    parse_flags(["--config", str(path)])  # alone, on the defaults
     (tmp_path / "base.json").write_text(json.dumps(found["config"]))
     base = ["--config", str(tmp_path / "base.json")]
-    before, after = (parse_strict(base + more).config for more in ([], ["--config", str(path)]))
+    before, after = (parse_flags(base + more).config for more in ([], ["--config", str(path)]))
     for section in {key.partition(".")[0] for key in plan.values}:
         assert result_knobs(getattr(before, section)) != result_knobs(getattr(after, section)), section
     stage = plan.first_stage
-    assert identity(before, stage, None)["config"] != identity(after, stage, None)["config"]
+    assert config_of(before, stage) != config_of(after, stage)
     for earlier in list(STAGES)[: list(STAGES).index(stage)]:
-        assert identity(before, earlier, None)["config"] == identity(after, earlier, None)["config"]
+        assert config_of(before, earlier) == config_of(after, earlier)
+
+
+def config_of(config, stage: str) -> dict:
+    """The knobs that a stage's artifact would carry."""
+    return Job(stage, config, build=lambda config, directory: {}).identity["config"]
 
 
 def test_every_strategy_of_a_language_model_has_something_to_change():
@@ -249,7 +253,7 @@ def test_a_model_that_only_counts_has_no_knobs():
 
 def test_more_beams_where_beams_lose_the_truth():
     lost = {"says": "", "finding": "describes the miss", "count": 20, "share": {"mean": 0.2}}
-    beams = config()["evaluate"]["num_beams"]
+    beams = config()["evaluation"]["num_beams"]
     assert make_plan(report(beam_loss=lost), ["hyperparameter"]).values["evaluation.num_beams"] == 2 * beams
     assert "evaluation.num_beams" not in make_plan(report(), ["hyperparameter"]).values
 
@@ -257,7 +261,7 @@ def test_more_beams_where_beams_lose_the_truth():
 @pytest.mark.parametrize(
     ("best_at", "tuned"),
     [
-        (1.0, {"sft": {"num_epochs"}, "rl": {"num_train_epochs"}, "sasrec": {"epochs"}}),
+        (1.0, {"sft": {"num_epochs"}, "rl": {"num_epochs"}, "sasrec": {"num_epochs"}}),
         (
             0.5,
             {
@@ -384,7 +388,8 @@ def call(*arguments: str, tmp_path) -> subprocess.CompletedProcess:
 
 def test_the_command_writes_overlay_and_evidence(tmp_path):
     (tmp_path / "badcase_report.json").write_text(json.dumps(report(cold_item=pattern(0.3, 0.0))))
-    done = call("--badcase_report", "badcase_report.json", "--auto_recommend", tmp_path=tmp_path)
+    paths = ("--badcase_report", "badcase_report.json", "--output_config", "optimized_config.json")
+    done = call(*paths, "--auto_recommend", tmp_path=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "cold item in 30.0% of 100 bad cases" in done.stdout and "description_to_sid: 0.0 -> 1.0" in done.stdout
     overlay = json.loads((tmp_path / "optimized_config.json").read_text())
@@ -403,7 +408,7 @@ def test_the_command_writes_overlay_and_evidence(tmp_path):
         (["--badcase_report", "r.json"], "no terminal to ask on; pass --auto_recommend"),
         (["--badcase_report", "none.json", "--auto_recommend"], "none.json cannot be read"),
         (["--badcase_report", "bad.json", "--auto_recommend"], "is not valid JSON"),
-        (["--badcase_report", "list.json", "--auto_recommend"], "is not a report of analyze_badcase.py"),
+        (["--badcase_report", "list.json", "--auto_recommend"], "is not a report of `python analyze_badcase.py`"),
     ],
 )
 def test_misuse_is_one_line_with_the_way_on(arguments, message, tmp_path):
@@ -418,10 +423,10 @@ def test_the_menu_takes_numbers_names_or_nothing_and_asks_again(monkeypatch, cap
     found = report(cold_item=pattern(0.3, 0.0))
     answers = iter(["9", "4, long_tail", ""])
     monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
-    assert optimization_strategies.ask(found) == ["sid_quality", "long_tail"]
+    assert advise_command.ask(found) == ["sid_quality", "long_tail"]
     shown = capsys.readouterr().out
     assert "'9' is neither a number from 1 to 6" in shown and "2. cold_start (advised)" in shown
-    assert optimization_strategies.ask(found) == ["cold_start"]
+    assert advise_command.ask(found) == ["cold_start"]
     assert show_choices(found).count("not advised") == 5
 
 

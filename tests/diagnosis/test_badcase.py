@@ -8,7 +8,7 @@ import pytest
 
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Examples, Sequences
-from genrec.diagnosis.badcase_page import render_page
+from genrec.diagnosis.badcase_page import Remedy, render_page
 from genrec.diagnosis.badcase_report import CaseReader, CaseSampling, levels, make_badcase_report, summarize_sid_quality
 from genrec.diagnosis.badcase_text import describe_report
 from genrec.diagnosis.causes import CAUSES, Cases, Limits
@@ -23,6 +23,7 @@ CATEGORY = np.arange(NUM_ITEMS) // 4
 CODES = np.stack([CATEGORY, np.arange(NUM_ITEMS) // 2 % 2, np.arange(NUM_ITEMS) % 2], axis=1)
 COUNT = np.array([100, 90, 80, 0, 10, 10, 10, 10, 10, 10, 10, 1])
 LIMITS = Limits(top_k=2, near_miss=4, short_history=2, recent_items=2)
+REMEDIES = [Remedy("long_tail", "rare items weigh more", "40% <of> misses")]
 
 
 def cases(*rows: tuple[list[int], int, list[int]], **known) -> Cases:
@@ -207,7 +208,8 @@ def test_no_one_and_all_bad_cases_make_report_page_and_pictures(rows, tmp_path):
     for name, plot in BADCASE_PLOTS.items():
         plot(report, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    text = render_page(report, {name: tmp_path / f"{name}.png" for name in BADCASE_PLOTS})
+    plots = {name: tmp_path / f"{name}.png" for name in BADCASE_PLOTS}
+    text = render_page(report, plots, REMEDIES, "genrec advise")
     assert ("There are no bad cases" in text) == (bad == 0)
     assert f"in {bad} of 5 rows" in describe_report(report)
 
@@ -216,7 +218,8 @@ def test_the_page_escapes_titles_and_links_nowhere(tmp_path):
     report = make(cases(KNOWN["near miss"][0], HIT), title="<script>alert('x')</script> & co")
     for name, plot in BADCASE_PLOTS.items():
         plot(report, tmp_path / f"{name}.png")
-    text = render_page(report, {name: tmp_path / f"{name}.png" for name in BADCASE_PLOTS})
+    plots = {name: tmp_path / f"{name}.png" for name in BADCASE_PLOTS}
+    text = render_page(report, plots, REMEDIES, "genrec advise")
     assert "<script" not in text and "&lt;script&gt;" in text
     assert "http://" not in text and "https://" not in text and 'src="data:image/png;base64,' in text
     assert "default-src 'none'" in text
