@@ -11,7 +11,7 @@ from genrec.artifacts import write_json
 from genrec.errors import ArtifactError
 from genrec.evaluation import comparison
 from genrec.evaluation.metrics import CUTOFFS
-from genrec.evaluation.report import Report, Rows, write_report
+from genrec.evaluation.report import Report, ScoredRows, write_report
 from genrec.stages import compare
 from tests import ROOT
 
@@ -26,24 +26,26 @@ def report(seed: int = 0, lift: float = 0.0, users: int = 120, fingerprint: str 
     score = np.clip(0.5 * taste + 0.3 * random.random(len(user)) + lift, 0, 1)
     scores = {f"{name}@{cutoff}": score for name in ("hr", "ndcg", "mrr") for cutoff in CUTOFFS}
     slices = {"tail target": user % 3 == 0, "cold target": np.zeros(len(user), dtype=bool)}
-    return Report("sft", Rows(fingerprint, "test", len(user), len(user), users, 50), user, scores, slices, {})
+    return Report("sft", ScoredRows(fingerprint, "test", len(user), len(user), users, 50), user, scores, slices, {})
 
 
 def test_a_run_against_itself_has_p_one_and_only_ties():
-    found = comparison.compare(report(), report(), NAMES, seed=0)
+    found = comparison.compare_reports(report(), report(), NAMES, seed=0)
     for each in [*found.overall, *itertools.chain(*found.slices.values())]:
         assert each.p_value == 1 and each.wins == each.losses == 0
         assert (each.difference.mean, each.difference.low, each.difference.high) == (0, 0, 0)
-    assert comparison.verdict(found).startswith("no difference shown")
+    assert comparison.make_verdict(found).startswith("no difference shown")
 
 
 def test_a_true_lift_is_found_with_its_size_and_sign():
-    better = comparison.compare(report(0, users=400), report(2, lift=0.05, users=400), NAMES, seed=0)
+    better = comparison.compare_reports(report(0, users=400), report(2, lift=0.05, users=400), NAMES, seed=0)
     each = next(each for each in better.overall if each.metric == "ndcg@10")
     assert 0.03 < each.difference.low < 0.05 < each.difference.high < 0.065 and each.p_value < 0.001
     assert each.wins + each.ties + each.losses == 400 and each.wins > each.losses
-    assert comparison.verdict(better).startswith("optimized is better")
-    assert comparison.verdict(comparison.compare(report(1, 0.05), report(0), NAMES, 0)).startswith("optimized is worse")
+    assert comparison.make_verdict(better).startswith("optimized is better")
+    assert comparison.make_verdict(comparison.compare_reports(report(1, 0.05), report(0), NAMES, 0)).startswith(
+        "optimized is worse"
+    )
 
 
 def test_randomisation_test_equals_all_sign_flips_of_a_small_sample(monkeypatch):
@@ -63,7 +65,7 @@ def test_p_values_are_uniform_when_there_is_no_difference(monkeypatch):
 
 def test_slices_count_their_own_rows_and_empty_ones_are_left_out():
     one, other = report(0), report(1)
-    found = comparison.compare(one, other, NAMES, seed=0)
+    found = comparison.compare_reports(one, other, NAMES, seed=0)
     assert list(found.slices) == ["tail target"]
     inside, each = one.slices["tail target"], found.slices["tail target"][1]
     assert each.rows == inside.sum() and each.metric == "ndcg@10"
@@ -72,7 +74,7 @@ def test_slices_count_their_own_rows_and_empty_ones_are_left_out():
 
 def test_other_test_sets_are_refused_with_both_fingerprints():
     with pytest.raises(ArtifactError, match="test set f00d .* has test set beef"):
-        comparison.compare(report(), report(fingerprint="beef"), NAMES, seed=0)
+        comparison.compare_reports(report(), report(fingerprint="beef"), NAMES, seed=0)
 
 
 @pytest.fixture
@@ -97,10 +99,10 @@ def test_the_script_writes_text_json_and_picture(two_models):
 def test_a_whole_evaluation_asks_for_one_of_its_models(two_models):
     write_json(two_models / "results.json", {"models": {"one": {}, "two": {}}})
     with pytest.raises(ArtifactError, match="holds 2 models; name one: .*one, .*two"):
-        compare.model_directory(two_models)
-    assert compare.model_directory(two_models / "one" / "results.json") == two_models / "one"
+        compare.find_model_directory(two_models)
+    assert compare.find_model_directory(two_models / "one" / "results.json") == two_models / "one"
     write_json(two_models / "results.json", {"models": {"two": {}}})
-    assert compare.model_directory(two_models / "results.json") == two_models / "two"
+    assert compare.find_model_directory(two_models / "results.json") == two_models / "two"
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path):

@@ -14,7 +14,7 @@ from genrec.artifacts import RECOMMENDATIONS, RESULTS, read_manifest, sha256
 from genrec.config import Analysis
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
-from genrec.diagnosis.causes import Cases, Limits, number_categories
+from genrec.diagnosis.causes import CaseLimits, Cases, number_categories
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
 from genrec.evaluation.predictions import read_predictions
@@ -29,7 +29,7 @@ def read_cases(
     examples, recommendations = read_predictions(directory)
     check_rows_of_run(rows, examples, data, directory)
     return Cases(
-        Limits(knobs.top_k, knobs.near_miss, knobs.short_history, knobs.recent_items),
+        CaseLimits(knobs.top_k, knobs.near_miss, knobs.short_history, knobs.recent_items),
         examples,
         recommendations,
         data.train_count,

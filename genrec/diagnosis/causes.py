@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from genrec.data.catalog import Catalog, telling_category
+from genrec.data.catalog import Catalog, pick_categories
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import Recommendations, ranks, sid_groups
 
@@ -21,7 +21,7 @@ POPULAR = 2  # a list leans to the popular when its median item sold this many t
 
 
 @dataclass(frozen=True)
-class Limits:
+class CaseLimits:
     """Where the lines between cases are drawn; the knobs of the section `analysis`."""
 
     top_k: int
@@ -34,7 +34,7 @@ class Limits:
 class Cases:
     """All rows of one evaluation with what is known of their items; None where the run does not know it."""
 
-    limits: Limits
+    limits: CaseLimits
     examples: Examples
     recommendations: Recommendations
     train_count: np.ndarray  # (N,) training events
@@ -115,8 +115,8 @@ def repeat_purchase(cases: Cases) -> np.ndarray:
 def recent_preference_ignored(cases: Cases) -> np.ndarray:
     """The user has recent items of known preference, and nothing recommended is like any of them."""
     recent = look_up(cases.preference, cases.examples.history[:, -cases.limits.recent_items :])  # (E, n)
-    listed = look_up(cases.preference, cases.top)  # (E, k)
-    alike = (recent[:, :, None] == listed[:, None]) & (recent >= 0)[:, :, None]  # (E, n, k)
+    recommended = look_up(cases.preference, cases.top)  # (E, k)
+    alike = (recent[:, :, None] == recommended[:, None]) & (recent >= 0)[:, :, None]  # (E, n, k)
     return (recent >= 0).any(axis=1) & ~alike.any(axis=(1, 2))
 
 
@@ -124,8 +124,8 @@ def popularity_bias(cases: Cases) -> np.ndarray:
     """The list's median item is POPULAR times as popular as the user's usual item, and more popular than the truth."""
     history, truth = cases.examples.history, cases.train_count[cases.target]
     usual = np.where((history >= 0).any(axis=1), median_count(cases, history), truth)
-    listed = median_count(cases, cases.top)
-    return (listed > POPULAR * usual) & (listed > truth)
+    recommended = median_count(cases, cases.top)
+    return (recommended > POPULAR * usual) & (recommended > truth)
 
 
 def sid_collision(cases: Cases) -> np.ndarray:
@@ -135,8 +135,8 @@ def sid_collision(cases: Cases) -> np.ndarray:
 
 def category_mismatch(cases: Cases) -> np.ndarray:
     wanted = cases.category[cases.target]
-    listed = look_up(cases.category, cases.top)
-    return cases.miss & (wanted >= 0) & ~(listed == wanted[:, None]).any(axis=1)
+    recommended = look_up(cases.category, cases.top)
+    return cases.miss & (wanted >= 0) & ~(recommended == wanted[:, None]).any(axis=1)
 
 
 def wrong_deeper(cases: Cases) -> np.ndarray:
@@ -190,7 +190,7 @@ NOT_KNOWN = {
 }
 
 
-def measurable(cause: Cause, cases: Cases) -> bool:
+def is_measurable(cause: Cause, cases: Cases) -> bool:
     return not cause.needs or getattr(cases, cause.needs) is not None
 
 
@@ -208,8 +208,8 @@ def median_count(cases: Cases, items: np.ndarray) -> np.ndarray:
 
 def number_categories(catalog: Catalog) -> np.ndarray | None:
     """(N,) number of each item's category at the level that tells items apart, -1 unknown; None where there is none."""
-    names = telling_category(catalog.categories)
+    names = pick_categories(catalog.categories)
     if not (names != "").any():
         return None
-    known, number = np.unique(names, return_inverse=True)
-    return number - 1 if known[0] == "" else number
+    categories, number = np.unique(names, return_inverse=True)
+    return number - 1 if categories[0] == "" else number

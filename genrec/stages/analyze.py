@@ -40,7 +40,7 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     """The report first; the page and the plots are drawn from it."""
     from genrec.advice.strategies import list_remedies
     from genrec.diagnosis.badcase_page import render_page
-    from genrec.diagnosis.badcase_text import describe_report, headline
+    from genrec.diagnosis.badcase_text import describe_report, make_headline
     from genrec.diagnosis.plots import BADCASE_PLOTS
 
     report, reader = diagnose_run(config)
@@ -56,7 +56,7 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     final = artifact_dir(config, "analysis")
     print(f"\n{summary}\nTo read: {final / BADCASE_PAGE}")
     print(f"Next: {call_of(*ADVISE)} --badcase_report {final / BADCASE_REPORT} --auto_recommend\n")
-    return {"summary": report["summary"], "headline": headline(report)}
+    return {"summary": report["summary"], "headline": make_headline(report)}
 
 
 def diagnose_run(config: Config) -> tuple[dict[str, Any], CaseReader]:

@@ -8,22 +8,22 @@ import sys
 import numpy as np
 import pytest
 
-from genrec.advice.evidence import one_pattern
-from genrec.advice.plan import evidence_json, first_stage, make_plan, show, show_choices
-from genrec.advice.strategies import FAMILY, STRATEGIES, advise, recommended
+from genrec.advice.evidence import weigh_pattern
+from genrec.advice.plan import describe_choices, describe_plan, evidence_to_json, find_first_stage, make_plan
+from genrec.advice.strategies import FAMILY, STRATEGIES, make_advice, recommend_strategies
 from genrec.config import all_paths, result_knobs
 from genrec.data.sequences import examples, train_counts
 from genrec.data.tasks import TASKS
-from genrec.data.toy import toy_store
+from genrec.data.toy import make_toy_store
 from genrec.diagnosis.badcase_report import CaseReader, CaseSampling, make_badcase_report
-from genrec.diagnosis.causes import Cases, Limits, number_categories
+from genrec.diagnosis.causes import CaseLimits, Cases, number_categories
 from genrec.diagnosis.lift import diagnose_cases
 from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.metrics import Recommendations
 from genrec.evaluation.report import mark_tail
 from genrec.pipeline import STAGES
 from genrec.stage import Job
-from genrec.stages import advise as advise_command
+from genrec.stages import make_advice as advise_command
 from tests import ROOT, parse_flags
 
 TINY = str(ROOT / "config/tiny.yaml")
@@ -95,8 +95,8 @@ CASES = {
 
 
 def test_a_healthy_run_gets_no_advice_and_an_empty_overlay_that_loads(tmp_path):
-    plan = make_plan(report(), recommended(report()))
-    assert recommended(report()) == [] and plan.overlay == {} and plan.first_stage is None
+    plan = make_plan(report(), recommend_strategies(report()))
+    assert recommend_strategies(report()) == [] and plan.overlay == {} and plan.first_stage is None
     (tmp_path / "empty.json").write_text(json.dumps(plan.overlay))
     parse_flags(["--config", TINY, "--config", str(tmp_path / "empty.json")])
 
@@ -104,7 +104,7 @@ def test_a_healthy_run_gets_no_advice_and_an_empty_overlay_that_loads(tmp_path):
 @pytest.mark.parametrize("name", CASES)
 def test_its_own_pattern_brings_a_strategy_and_no_other(name):
     found = report(**CASES[name])
-    assert recommended(found) == [name]
+    assert recommend_strategies(found) == [name]
     plan = make_plan(found, [name])
     assert plan.values and plan.first_stage in STAGES
     assert any(character.isdigit() for character in plan.advice[0].evidence.reason)
@@ -112,19 +112,19 @@ def test_its_own_pattern_brings_a_strategy_and_no_other(name):
 
 @pytest.mark.parametrize(("share", "applies"), [(0.31, True), (0.29, False)])
 def test_the_threshold_is_the_seeds(share, applies):
-    assert ("long_tail" in recommended(report(long_tail=pattern(share, 0.1)))) == applies
+    assert ("long_tail" in recommend_strategies(report(long_tail=pattern(share, 0.1)))) == applies
 
 
 def test_a_big_group_that_hits_share_is_not_a_cause():
     found = report(long_tail=pattern(0.6, 0.58, "no difference shown"))
-    assert recommended(found) == []
-    assert "not shown to be a cause" in advise(found, "long_tail").evidence.reason
+    assert recommend_strategies(found) == []
+    assert "not shown to be a cause" in make_advice(found, "long_tail").evidence.reason
 
 
 def test_without_any_hit_the_threshold_decides_and_the_reason_says_so():
     alone = pattern(0.6, 0.0, "nothing to compare with")
     alone["share_among_hits"]["mean"] = None
-    evidence = one_pattern(report(long_tail=alone), "long_tail", 0.3)
+    evidence = weigh_pattern(report(long_tail=alone), "long_tail", 0.3)
     assert evidence.applies and "no hits to compare with" in evidence.reason
 
 
@@ -136,7 +136,7 @@ def test_collisions_come_first_then_the_larger_excess_and_tuning_last():
         cold_item=pattern(0.5, 0.05),
     )
     found["summary"]["failure_rate"] = 0.8
-    assert recommended(found) == ["sid_quality", "cold_start", "long_tail", "hyperparameter"]
+    assert recommend_strategies(found) == ["sid_quality", "cold_start", "long_tail", "hyperparameter"]
 
 
 VARIANTS = [
@@ -181,7 +181,7 @@ def config_of(config, stage: str) -> dict:
 
 def test_every_strategy_of_a_language_model_has_something_to_change():
     for name in STRATEGIES:
-        assert advise(report(), name).changes, name
+        assert make_advice(report(), name).changes, name
 
 
 def test_an_overlay_keeps_the_whole_task_mixture():
@@ -194,7 +194,7 @@ def test_an_overlay_keeps_the_whole_task_mixture():
 
 def test_rl_gets_a_dearer_popular_miss_beside_the_reward_it_had():
     found = report("rl", flags=("--rl.reward_type", "ranking"), long_tail=pattern(0.4, 0.1))
-    plan = make_plan(found, recommended(found))
+    plan = make_plan(found, recommend_strategies(found))
     assert plan.overlay["rl"] == {"reward_type": {"ranking": 1.0, "diversity": 0.1}}
     assert plan.values["sft.balance"] == 0.5 and plan.first_stage == "sft"
     assert make_plan(report("rl", cold_item=pattern(0.3, 0.0)), ["cold_start"]).values  # as for the model it began from
@@ -203,7 +203,9 @@ def test_rl_gets_a_dearer_popular_miss_beside_the_reward_it_had():
 @pytest.mark.parametrize(("model", "flag"), [("sft", "--evaluation.base_model"), ("rl", "--rl.model_path")])
 def test_a_model_from_elsewhere_is_not_trained_again(model, flag):
     elsewhere = report(model, flags=(flag, "models/other"), cold_item=pattern(0.3, 0.0))
-    assert recommended(elsewhere) == [] and recommended(report(model, cold_item=pattern(0.3, 0.0))) == ["cold_start"]
+    assert recommend_strategies(elsewhere) == [] and recommend_strategies(
+        report(model, cold_item=pattern(0.3, 0.0))
+    ) == ["cold_start"]
 
 
 def test_a_conflict_is_kept_by_the_first_and_said():
@@ -212,13 +214,13 @@ def test_a_conflict_is_kept_by_the_first_and_said():
         plan = make_plan(found, names)
         assert plan.values["sids.alpha"] == alpha
         assert [(each.key, each.kept, each.dropped) for each in plan.conflicts] == [("sids.alpha", *names)]
-        assert f"{names[0]} comes first and keeps it" in show(found, plan)
-        json.dumps(evidence_json(found, plan))
+        assert f"{names[0]} comes first and keeps it" in describe_plan(found, plan)
+        json.dumps(evidence_to_json(found, plan))
 
 
 def test_the_first_stage_is_the_earliest_that_changes():
-    assert first_stage({"sft.learning_rate": 1, "data.max_history": 5}) == "data"
-    assert first_stage({"evaluation.num_beams": 100}) == "evaluation" and first_stage({}) is None
+    assert find_first_stage({"sft.learning_rate": 1, "data.max_history": 5}) == "data"
+    assert find_first_stage({"evaluation.num_beams": 100}) == "evaluation" and find_first_stage({}) is None
 
 
 def test_twice_the_same_advice_does_not_run_away():
@@ -238,16 +240,16 @@ def test_twice_the_same_advice_does_not_run_away():
 
 def test_the_expected_gain_is_the_share_of_rows_that_the_cause_explains():
     tail = report(long_tail=pattern(0.4, 0.1))  # 20% of the rows are missed
-    assert advise(tail, "long_tail").evidence.reach == pytest.approx((0.4 - 0.1) * 0.2)
-    assert advise(tail, "hyperparameter").evidence.reach == pytest.approx(0.05 * 0.2)
+    assert make_advice(tail, "long_tail").evidence.reach == pytest.approx((0.4 - 0.1) * 0.2)
+    assert make_advice(tail, "hyperparameter").evidence.reach == pytest.approx(0.05 * 0.2)
     shared = report(collisions=7, sid_collision=pattern(0.3, 0.2))
-    assert advise(shared, "sid_quality").evidence.reach == pytest.approx(0.3 * 0.2)
-    assert evidence_json(tail, make_plan(tail, ["long_tail"]))["strategies"]["long_tail"]["hr_gain_at_most"] == 0.06
+    assert make_advice(shared, "sid_quality").evidence.reach == pytest.approx(0.3 * 0.2)
+    assert evidence_to_json(tail, make_plan(tail, ["long_tail"]))["strategies"]["long_tail"]["hr_gain_at_most"] == 0.06
 
 
 def test_a_model_that_only_counts_has_no_knobs():
     found = report("popular", long_tail=pattern(0.9, 0.1))
-    assert recommended(found) == [] and "analyse sft" in show(found, make_plan(found, []))
+    assert recommend_strategies(found) == [] and "analyse sft" in describe_plan(found, make_plan(found, []))
     assert set(FAMILY.values()) == {"language", "reinforced", "sequential"}
 
 
@@ -293,7 +295,7 @@ def test_rl_is_never_advised_further_from_the_sft_model(had, advised):
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    return toy_store(tmp_path_factory.mktemp("toy"), num_users=300, max_history=10, split="leave_one_out")
+    return make_toy_store(tmp_path_factory.mktemp("toy"), num_users=300, max_history=10, split="leave_one_out")
 
 
 def diagnosed(shop, fault: str) -> dict:
@@ -309,7 +311,7 @@ def diagnosed(shop, fault: str) -> dict:
     items[np.arange(len(rows)), place] = np.where(hit, rows.target, items[np.arange(len(rows)), place])
     items, count = FAULTS[fault](shop, rows, items, count)
     cases = Cases(
-        Limits(top_k=TOP_K, near_miss=50, short_history=2, recent_items=1),
+        CaseLimits(top_k=TOP_K, near_miss=50, short_history=2, recent_items=1),
         rows,
         Recommendations(items.astype(np.int32), np.zeros(items.shape, np.float32)),
         count,
@@ -371,11 +373,11 @@ FAULTS = {
     ],
 )
 def test_a_planted_fault_gets_the_right_first_advice(shop, fault, first):
-    assert recommended(diagnosed(shop, fault))[0] == first
+    assert recommend_strategies(diagnosed(shop, fault))[0] == first
 
 
 def test_no_fault_gets_no_advice_but_tuning(shop):
-    assert set(recommended(diagnosed(shop, "none"))) <= {"hyperparameter"}
+    assert set(recommend_strategies(diagnosed(shop, "none"))) <= {"hyperparameter"}
 
 
 # The command
@@ -423,11 +425,11 @@ def test_the_menu_takes_numbers_names_or_nothing_and_asks_again(monkeypatch, cap
     found = report(cold_item=pattern(0.3, 0.0))
     answers = iter(["9", "4, long_tail", ""])
     monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
-    assert advise_command.ask(found) == ["sid_quality", "long_tail"]
+    assert advise_command.ask_for_strategies(found) == ["sid_quality", "long_tail"]
     shown = capsys.readouterr().out
     assert "'9' is neither a number from 1 to 6" in shown and "2. cold_start (advised)" in shown
-    assert advise_command.ask(found) == ["cold_start"]
-    assert show_choices(found).count("not advised") == 5
+    assert advise_command.ask_for_strategies(found) == ["cold_start"]
+    assert describe_choices(found).count("not advised") == 5
 
 
 def test_a_plan_that_the_config_cannot_hold_is_refused(monkeypatch):

@@ -36,7 +36,7 @@ def atomic_100k(directory):
 
 
 def read(raw_dir, dataset="ml-100k", **knobs):
-    return movielens.read(Data(source="movielens", dataset=dataset, raw_dir=raw_dir, **knobs))
+    return movielens.read_shop(Data(source="movielens", dataset=dataset, raw_dir=raw_dir, **knobs))
 
 
 @pytest.mark.parametrize("write", [original_100k, atomic_100k])

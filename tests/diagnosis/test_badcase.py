@@ -9,20 +9,26 @@ import pytest
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Examples, Sequences
 from genrec.diagnosis.badcase_page import Remedy, render_page
-from genrec.diagnosis.badcase_report import CaseReader, CaseSampling, levels, make_badcase_report, summarize_sid_quality
+from genrec.diagnosis.badcase_report import (
+    CaseReader,
+    CaseSampling,
+    count_levels,
+    make_badcase_report,
+    summarize_sid_quality,
+)
 from genrec.diagnosis.badcase_text import describe_report
-from genrec.diagnosis.causes import CAUSES, Cases, Limits
+from genrec.diagnosis.causes import CAUSES, CaseLimits, Cases
 from genrec.diagnosis.lift import compare_rates, diagnose_cases
 from genrec.diagnosis.plots import BADCASE_PLOTS
 from genrec.evaluation.metrics import Recommendations
-from genrec.evaluation.report import estimates
+from genrec.evaluation.report import estimate_means
 
 # Items 0-3 are category 0, 4-7 category 1, 8-11 category 2; the SID is (category, pair, place in the pair).
 NUM_ITEMS = 12
 CATEGORY = np.arange(NUM_ITEMS) // 4
 CODES = np.stack([CATEGORY, np.arange(NUM_ITEMS) // 2 % 2, np.arange(NUM_ITEMS) % 2], axis=1)
 COUNT = np.array([100, 90, 80, 0, 10, 10, 10, 10, 10, 10, 10, 1])
-LIMITS = Limits(top_k=2, near_miss=4, short_history=2, recent_items=2)
+LIMITS = CaseLimits(top_k=2, near_miss=4, short_history=2, recent_items=2)
 REMEDIES = [Remedy("long_tail", "rare items weigh more", "40% <of> misses")]
 
 
@@ -91,7 +97,7 @@ def test_a_fourth_level_is_wrong_deeper():
 
 def test_levels_are_the_first_at_which_the_list_and_its_best_item_left_the_truth():
     made = cases(([4, 5, 6], 7, [5, 6]), ([4, 5, 6], 7, [0, 4]), HIT)
-    assert levels(made) == {"list": [0, 1, 1, 0], "best_item": [1, 1, 0, 0]}
+    assert count_levels(made) == {"list": [0, 1, 1, 0], "best_item": [1, 1, 0, 0]}
     level_counts = [diagnose_cases(made, 0)[f"wrong_at_level_{level}"].rows.sum() for level in (1, 2, 3)]
     assert sum(level_counts) == made.miss.sum() == 2
 
@@ -127,7 +133,7 @@ def test_intervals_of_a_share_are_those_of_the_evaluation():
     random = np.random.default_rng(0)
     user, found = random.integers(0, 40, 200), random.random(200) < 0.3
     misses = compare_rates(user, found[:, None], np.ones(200, bool), seed=3)[0][0]
-    known = estimates(user, {"x": found.astype(float)}, seed=3)["x"]
+    known = estimate_means(user, {"x": found.astype(float)}, seed=3)["x"]
     assert misses.mean == pytest.approx(known.mean)
     assert (misses.low, misses.high) == pytest.approx((known.low, known.high), abs=0.01)
 

@@ -15,8 +15,8 @@ from genrec.evaluation.predictions import read_predictions
 from genrec.evaluation.report import read_report
 from genrec.models import families
 from genrec.models.families import FAMILIES, fingerprints_outside
-from genrec.stages import evaluate
 from genrec.pipeline import reads
+from genrec.stages import evaluate
 from tests import ROOT, parse_flags
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
