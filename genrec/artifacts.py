@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from genrec.errors import ArtifactError
+from genrec.verify import verify_files
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -97,9 +98,7 @@ def require(directory: Path, command: str) -> Manifest:
     manifest = read_manifest(directory)
     if manifest is None:
         raise ArtifactError(f"{directory} is not there yet; run first: {command}")
-    missing = [name for name in manifest.files if not (directory / name).exists()]
-    if missing:
-        raise ArtifactError(f"{directory} lacks {missing[0]}, which its manifest lists; run: {command} --clean")
+    verify_files(directory, manifest.files, command)
     return manifest
 
 

@@ -200,7 +200,8 @@ def key_of(program: Program, name: str) -> tuple[str, bool]:
                 return key, True
     own = program.own.model_fields
     sections = known_sections() if program.section or program.schema is Config else "; --help lists all"
-    raise ConfigError(f"unknown flag --{name}{suggest(name, [*own, *program.keys, 'config']) or sections}")
+    near = suggest(f"--{name}", [f"--{known}" for known in (*own, *program.keys, "config", *program.switches)])
+    raise ConfigError(f"unknown flag --{name}{near or sections}")
 
 
 def plain_or_dotted(program: Program, name: str) -> str | None:

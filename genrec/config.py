@@ -41,6 +41,11 @@ class Run(Section):
     dir: Path = knob(Path("outputs/run"), "directory of this run; one sub-directory a stage", result=False)
     seed: int = knob(42, "seed of every random choice", ge=0)
     device: str = knob("auto", "auto | cpu | cuda | cuda:1", result=False)
+    verify: Literal["changed", "always"] = knob(
+        "changed",
+        "hash the files of an artifact that is read: those changed since they were last hashed, or all",
+        result=False,
+    )
     tracker: Literal["none", "swanlab", "tensorboard"] = knob(
         "none", "training curves; swanlab runs locally, without an account", result=False
     )
@@ -50,7 +55,9 @@ class Data(Section):
     """Raw reviews and item texts -> catalogue, sequences, splits."""
 
     source: Literal["amazon18", "amazon23", "movielens", "minionerec", "toy"] = knob("amazon18", "which reader")
-    dataset: str = knob("Industrial_and_Scientific", "category or dataset name; names the files", pattern=r"^[\w.\-]+$")
+    dataset: str = knob(
+        "Industrial_and_Scientific", "category or dataset name; names the files", pattern=r"^[\w\-][\w.\-]*$"
+    )
     raw_dir: Path = knob(Path("raw"), "where the raw files lie, or are downloaded to", result=False)
     url: str | None = knob(
         None, "URL template with {dataset} and {file}; a mirror or file:// replaces the reader's own", result=False
@@ -106,6 +113,11 @@ class Sids(Section):
         "items with equal codes: reassign gives some their next best, extra_level adds a level, keep leaves them",
     )
     kmeans_iters: int = knob(50, "rounds of k-means a level, at most", ge=1)
+    kmeans_backend: Literal["balanced", "k_means_constrained"] = knob(
+        "balanced",
+        "who makes equal clusters for rqkmeans_constrained and the start of rqkmeans_plus: this project, or the "
+        "package k-means-constrained, on the CPU and with all items in memory",
+    )
     alpha: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = knob(
         0.0, "share of collaborative vectors (train purchases) mixed into the text; 0 text alone, auto: best on valid"
     )

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from genrec.config import (
+    Analysis,
     Config,
     Data,
     Evaluation,
@@ -23,6 +24,7 @@ from genrec.config import (
     Section,
     Sequential,
     Sft,
+    Sids,
     SidTaskName,
     TaskName,
     all_paths,
@@ -75,16 +77,25 @@ NAMED = {  # the mappings whose names are ours
 
 def check_together(config: Config) -> Faults:
     yield from check_data(config.data)
+    yield from check_sids(config.sids)
     yield from check_sft(config.sft)
     yield from check_rl(config.rl)
     yield from check_evaluate(config.evaluation, config.sft)
     yield from check_sequential(config.sequential)
+    yield from check_analysis(config.analysis)
 
 
 def check_data(data: Data) -> Faults:
     if (data.st_year, data.st_month) >= (data.ed_year, data.ed_month):
         window = f"starts {data.st_year}-{data.st_month:02d}, ends {data.ed_year}-{data.ed_month:02d}"
         yield f"data window is empty: {window}"
+
+
+def check_sids(sids: Sids) -> Faults:
+    constrained = ("rqkmeans_constrained", "rqkmeans_plus")
+    if sids.kmeans_backend != "balanced" and sids.method not in constrained:
+        reads = f"which only {' and '.join(constrained)} read"
+        yield f"sids.kmeans_backend {sids.kmeans_backend}, {reads}, would do nothing for sids.method {sids.method}"
 
 
 def check_sft(sft: Sft) -> Faults:
@@ -135,6 +146,11 @@ def check_sequential(sequential: Sequential) -> Faults:
     yield from multiple("sequential.hidden_size", sequential.hidden_size, "sequential.num_heads", sequential.num_heads)
     if sequential.rdrop and not sequential.dropout:
         yield f"sequential.rdrop {sequential.rdrop} compares two passes under other dropout; sequential.dropout is 0"
+
+
+def check_analysis(analysis: Analysis) -> Faults:
+    if Path(analysis.model).name in ("", "..") or analysis.model.rstrip("/").endswith("/."):
+        yield f"analysis.model '{analysis.model}' names no model; give a row of the table, or a directory by its name"
 
 
 # What several sections must hold to

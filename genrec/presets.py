@@ -43,7 +43,8 @@ def find_config(name: str) -> Path:
             return candidate
     if path.is_dir():
         raise ConfigError(f"{path} is a directory; --config takes a file or a preset: {', '.join(preset_names())}")
-    raise ConfigError(f"no config file {path}{suggest(name, preset_names())}; presets: {', '.join(preset_names())}")
+    near = suggest(preset.with_suffix("").as_posix(), preset_names())
+    raise ConfigError(f"no config file {path}{near}; presets: {', '.join(preset_names())}")
 
 
 def load_layers(path: Path, below: tuple[Path, ...] = ()) -> list[Layer]:

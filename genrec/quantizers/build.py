@@ -88,11 +88,13 @@ def rqkmeans(config: Config, vectors: np.ndarray, partial: Path) -> Quantized:
 
 
 def rqkmeans_constrained(config: Config, vectors: np.ndarray, partial: Path) -> Quantized:
-    from genrec.quantizers.balanced import balanced_kmeans
+    from genrec.quantizers.balanced import BACKENDS
     from genrec.runtime.device import pick_devices
 
     knobs = config.sids
-    cluster = bind(balanced_kmeans, iters=knobs.kmeans_iters, device=pick_devices(config.run.device, 1)[0])
+    cluster = bind(
+        BACKENDS[knobs.kmeans_backend], iters=knobs.kmeans_iters, device=pick_devices(config.run.device, 1)[0]
+    )
     return residual.fit(vectors, knobs.num_levels, knobs.codebook_size, cluster, config.run.seed)
 
 
@@ -152,7 +154,7 @@ METHODS: dict[str, Callable[[Config, np.ndarray, Path], Quantized]] = {
 }
 
 # What the codebooks of rqkmeans_constrained depend on, beside the inputs and run.seed.
-CONSTRAINED_KNOBS = ("num_levels", "codebook_size", "kmeans_iters", "alpha", "factors")
+CONSTRAINED_KNOBS = ("num_levels", "codebook_size", "kmeans_iters", "kmeans_backend", "alpha", "factors")
 
 
 def take_over_constrained(config: Config) -> None:

@@ -27,8 +27,8 @@ from genrec.data.weights import target_weights
 from genrec.evaluation.metrics import item_scores
 from genrec.models.sasrec import SasRec, SasRecRecommender, SasRecShape, save_sasrec
 from genrec.runtime.device import pick_device
-from genrec.store import RunStore
 from genrec.runtime.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
+from genrec.store import RunStore
 from genrec.training.answer_loss import divergence
 
 CHECKPOINT, PROGRESS = "checkpoint.safetensors", "progress"  # a file, and the key of its header

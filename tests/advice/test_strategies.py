@@ -23,7 +23,7 @@ from genrec.evaluation.metrics import Recommendations
 from genrec.evaluation.report import mark_tail
 from genrec.pipeline import STAGES
 from genrec.stage import Job
-from genrec.stages import make_advice as advise_command
+from genrec.stages import advise as advise_command
 from tests import ROOT, parse_flags
 
 TINY = str(ROOT / "config/tiny.yaml")

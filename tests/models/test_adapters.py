@@ -6,18 +6,18 @@ import pytest
 import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from genrec.commandline import parse_strict
 from genrec.errors import ArtifactError, ConfigError
 from genrec.models import adapters
 from genrec.models.adapters import attach, merged, moved, quantization
 from genrec.models.beam import beam_search
 from genrec.models.token_tree import Branch, answer_logits, collate, grow
 from genrec.models.trie import build_trie
+from tests import parse_flags
 from tests.models.conftest import SHAPE, TEXT_TOKENS
 
 
 def settings(*flags):
-    return parse_strict(["--sft.weight_decay", "0.5", *flags]).config.sft
+    return parse_flags(["--sft.weight_decay", "0.5", *flags]).config.sft
 
 
 def train(model, steps=3):

@@ -11,9 +11,9 @@ import pytest
 
 from genrec import stage
 from genrec.artifacts import CATALOG, SEQUENCES, SPLITS
-from genrec.commandline import parse_strict
 from genrec.data.catalog import Catalog, save_catalog
 from genrec.data.sequences import Sequences, Split, save_sequences, save_splits
+from tests import parse_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_ITEMS, WIDTH, GROUPS = 90, 16, 6
@@ -70,7 +70,7 @@ class Run:
     def sids(self, *flags):
         from genrec.quantizers.build import build
 
-        stage.run("sids", parse_strict([*self.flags, *flags], "sids"), build)
+        stage.run("sids", parse_flags([*self.flags, *flags], "sids"), build)
         return self.dir / "sids"
 
     def script(self, name, *flags):
@@ -85,7 +85,7 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path):
-    command = parse_strict([*SMALL, "--run.dir", str(tmp_path)])
+    command = parse_flags([*SMALL, "--run.dir", str(tmp_path)])
     stage.run("data", command, write_data)
     stage.run("embeddings", command, write_vectors)
     return Run(tmp_path)

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from genrec import sids
-from genrec.commandline import parse_strict
 from genrec.embeddings import item_encoder
 from genrec.errors import ArtifactError
 from genrec.models.trie import build_trie, make_filter
 from genrec.quantizers import grow as quantizers_grow
 from genrec.quantizers.grow import grow_run
 from genrec.stages.sids import command
+from tests import parse_flags
 from tests.rq.conftest import NUM_ITEMS, WIDTH, shop_vectors
 
 
@@ -30,7 +30,7 @@ def new_items(tmp_path, monkeypatch):
 
 
 def grow(run, *flags):
-    return grow_run(parse_strict([*run.flags, *flags], "sids").config)
+    return grow_run(parse_flags([*run.flags, *flags], "sids").config)
 
 
 @pytest.mark.parametrize("method", ["rqkmeans", "rqvae", "rqkmeans_plus"])
