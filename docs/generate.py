@@ -17,8 +17,8 @@ from pydantic import TypeAdapter
 
 from genrec.commandline import ALIASES
 from genrec.config import Config, Section, walk
-from genrec.stages.advise import Advice
-from genrec.stages.compare import Comparison
+from genrec.stages.advise import AdviceOptions
+from genrec.stages.compare import ComparisonOptions
 from genrec.stages.run import Pipeline
 
 if TYPE_CHECKING:
@@ -30,7 +30,11 @@ PACKAGES = ("genrec", "tencentgr", "UR4Rec")
 PAPERS = {"project/contributing.md": "CONTRIBUTING.md", "project/changelog.md": "CHANGELOG.md"}
 CONFIGURATION, FLAGS, PYTHON = "reference/configuration.md", "reference/flags.md", "reference/python.md"
 # Commands that do not take the configuration's keys, or not only: the schema of their own flags.
-OWN_FLAGS: dict[str, type[Section]] = {"genrec run": Pipeline, "genrec advise": Advice, "genrec compare": Comparison}
+OWN_FLAGS: dict[str, type[Section]] = {
+    "genrec run": Pipeline,
+    "genrec advise": AdviceOptions,
+    "genrec compare": ComparisonOptions,
+}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

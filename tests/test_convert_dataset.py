@@ -18,7 +18,7 @@ from genrec.data.prepared import Prepared
 from genrec.data.sequences import SPLITS, examples
 from genrec.errors import ArtifactError
 from genrec.sids import make_index, read_index_json
-from genrec.stages import write_conversion as convert_dataset
+from genrec.stages import convert as convert_dataset
 from tests.data.raw import real
 from tests.small_shop import run_stage, small_config, small_shop, write_data, write_sids
 

@@ -136,7 +136,7 @@ def test_an_archive_at_hand_is_used_before_any_network(small, tmp_path, monkeypa
     def network(*asked):
         raise AssertionError(f"asked for {asked}")
 
-    monkeypatch.setattr(movielens, "fetch", network)
+    monkeypatch.setattr(movielens, "fetch_file", network)
     assert len(read(tmp_path / "raw").events) == 3
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "ml-100k.zip").write_text("half of a zip")
