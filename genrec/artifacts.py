@@ -11,12 +11,11 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -232,14 +231,25 @@ def read_json_line(line: str, path: Path, number: int) -> Any:
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """npz with fixed zip dates (numpy's own), whole or not at all."""
+    save: Callable[..., None] = np.savez_compressed  # its other keywords are names of arrays here
     with write_whole(path) as beside, beside.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        save(file, **arrays)
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """npy, whole or not there. Given a real file, numpy writes past Python and a full disk loses its error number."""
+    """npy, whole or not there."""
     with write_whole(path) as beside, beside.open("wb") as file:
-        np.save(SimpleNamespace(write=file.write), array)
+        np.save(PlainWriter(file), array)
+
+
+class PlainWriter:
+    """Of a file, `write` alone: given a real file, numpy writes past Python and a full disk loses its error number."""
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+
+    def write(self, data: bytes, /) -> int:
+        return self.file.write(data)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -108,14 +108,16 @@ def can_act(report: dict[str, Any], key: str) -> bool:
     """Whether a key can change the analysed model: one that was trained elsewhere keeps its training and its SIDs."""
     config = report["config"]
     given = {"language": config["evaluation"]["base_model"], "reinforced": config["rl"]["model_path"]}
-    return not (given.get(family_of(report)) and key.startswith(("sft.", "sids.")))
+    family = family_of(report)
+    return not (family and given.get(family) and key.startswith(("sft.", "sids.")))
 
 
 def choose_changes(strategy: Strategy, family: str | None) -> Callable[[dict[str, Any]], Changes]:
     """What helps a language model helps the one that RL makes of it, unless RL has knobs of its own for it."""
-    changes_by_family = strategy.changes
-    plain = changes_by_family.get("language") if family == "reinforced" else None
-    return changes_by_family.get(family) or plain or (lambda report: {})
+    for name in (family, "language" if family == "reinforced" else None):
+        if name in strategy.changes:
+            return strategy.changes[name]
+    return lambda report: {}
 
 
 def family_of(report: dict[str, Any]) -> str | None:

@@ -180,7 +180,7 @@ class TextRules:
     """How raw fields become texts: ours, or the published ones."""
 
     title: Callable[[str | None], str | None]
-    text: Callable[[list[str] | None], str]
+    text: Callable[[list[str | None] | None], str]
     brand: Callable[[str | None], str]
 
 

@@ -11,7 +11,7 @@ U users, S texts, E examples
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,8 +52,8 @@ def read_texts(path: Path) -> dict[str, str]:
     return {name: text for name, text in ((name, clean(text)) for name, text in content.items()) if text}
 
 
-def match_texts(ids: Sequence[str], path: Path, what: str) -> tuple[np.ndarray, str]:
-    """A file's texts in the order of `ids`, (N,) str, '' where it has none; and a line that counts both sides."""
+def match_texts(ids: np.ndarray, path: Path, what: str) -> tuple[np.ndarray, str]:
+    """A file's texts in the order of `ids` (N,), (N,) str, '' where it has none; and a line that counts both sides."""
     texts = read_texts(path)
     matched = np.array([texts.get(str(name), "") for name in ids], dtype=object)
     count = int((matched != "").sum())
@@ -66,7 +66,7 @@ def match_texts(ids: Sequence[str], path: Path, what: str) -> tuple[np.ndarray, 
     return matched, f"{path}: texts of {count:,} of {len(ids):,} {what}; {strangers:,} are of no one here"
 
 
-def quote_ids(ids) -> str:
+def quote_ids(ids: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in list(ids)[:3]) or "no id"
 
 

@@ -34,7 +34,7 @@ def read_item_json(path: Path) -> Catalog:
             f"{path}: item '{wrong[0]}' must be an object with a title; found {_shorten(rows[wrong[0]])}"
         )
     columns = {ours: _make_column([rows[key].get(theirs) for key in keys]) for theirs, ours in FIELDS.items()}
-    return Catalog(item_id=np.array(keys, dtype=object), **columns)
+    return Catalog(item_id=np.array(keys, dtype=object), **columns, features={})
 
 
 def _shorten(value: object) -> str:

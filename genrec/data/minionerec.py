@@ -146,8 +146,8 @@ def read_rows(path: Path, num_items: int, max_bad_share: float) -> tuple[list[Pu
 def parse_row(fields: dict[str, str | None], num_items: int) -> PublishedRow | str:
     """One row, or why it cannot be used. A printed list of integers is JSON, so nothing is evaluated."""
     try:
-        history, target = json.loads(fields["history_item_id"]), int(fields["item_id"])
-    except (TypeError, ValueError):
+        history, target = json.loads(fields["history_item_id"] or ""), int(fields["item_id"] or "")
+    except ValueError:
         return "without a readable history or target"
     if not fields["user_id"] or not isinstance(history, list) or not history:
         return "without a user or history"

@@ -44,7 +44,7 @@ def build_catalog(items: pl.DataFrame, item_ids: pl.Series) -> Catalog:
     wanted = pl.DataFrame({"item": item_ids.cast(pl.String)})
     table = wanted.join(items, on="item", how="left", maintain_order="left").with_columns(pl.all().fill_null(""))
     columns = {name: table[name].to_numpy().astype(object) for name in ("title", "text", "brand", "categories")}
-    return Catalog(item_id=table["item"].to_numpy().astype(object), **columns)
+    return Catalog(item_id=table["item"].to_numpy().astype(object), **columns, features={})
 
 
 def describe_preparation(

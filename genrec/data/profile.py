@@ -82,6 +82,6 @@ def count_purchases(data: Prepared) -> Purchases:
     owner = np.repeat(np.arange(len(data.sequences)), np.diff(data.sequences.offset))[data.seen]
     shape = (len(data.sequences), len(data.catalog))
     counts = sp.coo_array((np.ones(len(owner)), (owner, data.sequences.item[data.seen])), shape=shape).tocsr()
-    once = sp.csr_array((counts > 0).astype(float))
+    once = sp.csr_array((np.ones(counts.nnz), counts.indices, counts.indptr), shape=shape)
     together = sp.csr_array(once.T @ once)
     return Purchases(once, together, together.diagonal())

@@ -84,7 +84,7 @@ def prompt_fingerprint() -> dict[str, str]:
 
     A model directory carries those it was trained with; a text that nobody asks it with may change or be added.
     """
-    parts: dict[str, tuple[str, ...]] = {"taste": (PROFILE, TAIL), "companions": (COMPANIONS, TAIL)} | NOUNS
+    parts: dict[str, tuple[str, ...]] = {"taste": (PROFILE, TAIL), "companions": (COMPANIONS, TAIL), **NOUNS}
     for (given, wanted), instruction in INSTRUCTIONS.items():
         said = (PREFERENCE,) if given.endswith("and preference") else ()
         parts[FORM.format(given=given, wanted=wanted)] = (HEAD, instruction, *said, make_tail(given, wanted))

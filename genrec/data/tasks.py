@@ -74,7 +74,7 @@ class Texts:
         text about the user, by its number."""
         parts = tuple(self.part(task.given, int(item)) for item in items if item >= 0)
         if task.given.endswith("preference") and text >= 0:
-            said = str(self.preferences.text[text])
+            said = self.preference(text)
             parts = (*parts, prompts.PREFERENCE.format(text=said)) if parts else (said,)
         return Prompt(prompts.make_head(task.given, task.wanted, self.source), parts, self.tail(task, items, user))
 
@@ -91,10 +91,14 @@ class Texts:
         text = self.catalog.text[item] if given == "description" else self.catalog.title[item]
         return f"{text}\n" if given == "title history" else str(text)
 
+    def preference(self, number: int) -> str:
+        assert self.preferences is not None, "only training with sft.preferences asks for texts about users"
+        return str(self.preferences.text[number])
+
     def answer(self, task: Task, item: int) -> str:
         """`item` is the number of a text where that is wanted."""
         if task.wanted == "preference":
-            return str(self.preferences.text[item])
+            return self.preference(item)
         return self.index.text(item) if task.wanted == "sid" else str(self.catalog.title[item])
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from genrec.data.catalog import Catalog, pick_categories
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import Recommendations, ranks, sid_groups
+
+Known = TypeVar("Known")
 
 POPULAR = 2  # a list leans to the popular when its median item sold this many times the user's usual one
 
@@ -68,7 +71,8 @@ class Cases:
     @cached_property
     def shared_codes(self) -> np.ndarray:
         """(E, k) how many first codes each recommended item shares with the truth."""
-        equal = self.codes[self.top] == self.codes[self.target][:, None]  # (E, k, L)
+        codes = require(self.codes)
+        equal = codes[self.top] == codes[self.target][:, None]  # (E, k, L)
         return np.where(self.top >= 0, np.cumprod(equal, axis=2).sum(axis=2), 0)
 
     @cached_property
@@ -90,7 +94,7 @@ class Cases:
 class Cause:
     """One way to miss. A condition can be seen on hits too; a description is a property of the miss itself."""
 
-    found: Callable[[Cases], np.ndarray]  # -> (E,) bool
+    mark: Callable[[Cases], np.ndarray]  # -> (E,) bool
     says: str
     condition: bool = False
     needs: str = ""  # what of Cases must be known
@@ -114,8 +118,9 @@ def repeat_purchase(cases: Cases) -> np.ndarray:
 
 def recent_preference_ignored(cases: Cases) -> np.ndarray:
     """The user has recent items of known preference, and nothing recommended is like any of them."""
-    recent = look_up(cases.preference, cases.examples.history[:, -cases.limits.recent_items :])  # (E, n)
-    recommended = look_up(cases.preference, cases.top)  # (E, k)
+    preference = require(cases.preference)
+    recent = look_up(preference, cases.examples.history[:, -cases.limits.recent_items :])  # (E, n)
+    recommended = look_up(preference, cases.top)  # (E, k)
     alike = (recent[:, :, None] == recommended[:, None]) & (recent >= 0)[:, :, None]  # (E, n, k)
     return (recent >= 0).any(axis=1) & ~alike.any(axis=(1, 2))
 
@@ -129,18 +134,18 @@ def popularity_bias(cases: Cases) -> np.ndarray:
 
 
 def sid_collision(cases: Cases) -> np.ndarray:
-    group = sid_groups(cases.codes)
+    group = sid_groups(require(cases.codes))
     return np.bincount(group)[group][cases.target] > 1
 
 
 def category_mismatch(cases: Cases) -> np.ndarray:
-    wanted = cases.category[cases.target]
-    recommended = look_up(cases.category, cases.top)
+    category = require(cases.category)
+    wanted, recommended = category[cases.target], look_up(category, cases.top)
     return cases.miss & (wanted >= 0) & ~(recommended == wanted[:, None]).any(axis=1)
 
 
 def wrong_deeper(cases: Cases) -> np.ndarray:
-    return cases.miss & (cases.left_at > 3) & (cases.left_at <= cases.codes.shape[1])
+    return cases.miss & (cases.left_at > 3) & (cases.left_at <= require(cases.codes).shape[1])
 
 
 def near_miss(cases: Cases) -> np.ndarray:
@@ -148,7 +153,7 @@ def near_miss(cases: Cases) -> np.ndarray:
 
 
 def beam_loss(cases: Cases) -> np.ndarray:
-    rank = ranks(cases.exact.item, cases.target)
+    rank = ranks(require(cases.exact).item, cases.target)
     return cases.miss & (rank >= 0) & (rank < cases.limits.top_k)
 
 
@@ -192,6 +197,12 @@ NOT_KNOWN = {
 
 def is_measurable(cause: Cause, cases: Cases) -> bool:
     return not cause.needs or getattr(cases, cause.needs) is not None
+
+
+def require(knowledge: Known | None) -> Known:
+    """What a cause needs, and `is_measurable` has seen to be there."""
+    assert knowledge is not None
+    return knowledge
 
 
 def look_up(values: np.ndarray, items: np.ndarray) -> np.ndarray:

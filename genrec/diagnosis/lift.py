@@ -29,7 +29,7 @@ class Finding:
 def diagnose_cases(cases: Cases, seed: int) -> dict[str, Finding | None]:
     """Every cause by name; None where it cannot be measured."""
     causes = {name: cause for name, cause in CAUSES.items() if is_measurable(cause, cases)}
-    marks = np.stack([cause.found(cases) for cause in causes.values()], axis=1)  # (E, C)
+    marks = np.stack([cause.mark(cases) for cause in causes.values()], axis=1)  # (E, C)
     rates = compare_rates(cases.examples.user, marks, cases.miss, seed)
     findings = {
         name: Finding(rows & cases.miss, *rate) for name, rows, rate in zip(causes, marks.T, rates, strict=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.artist import Artist  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
@@ -34,7 +37,7 @@ def plot_failure_patterns(report: dict[str, Any], path: Path) -> None:
     axis.set_xticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
     axis.set_xlabel("share of bad cases (bar, 95% interval); share of hits (black mark)")
     axis.set_title(f"Causes of {report['summary']['bad_cases_count']:,} bad cases of {report['model']}", fontsize=12)
-    keys = [
+    keys: list[Artist] = [
         Patch(color=CAUSE, label="more often among misses"),
         Patch(color=PLAIN, label="not shown, or a description"),
     ]
@@ -43,7 +46,7 @@ def plot_failure_patterns(report: dict[str, Any], path: Path) -> None:
     save_figure(figure, axis, path)
 
 
-def draw_pattern(axis: plt.Axes, place: int, pattern: dict[str, Any]) -> None:
+def draw_pattern(axis: Axes, place: int, pattern: dict[str, Any]) -> None:
     share = pattern["share"]
     if share["mean"] is None:
         return
@@ -122,7 +125,7 @@ def plot_sid_quality(report: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def draw_codes(axis: plt.Axes, quality: dict[str, Any]) -> None:
+def draw_codes(axis: Axes, quality: dict[str, Any]) -> None:
     if "not_measured" in quality:
         return write_message(axis, f"not measured:\n{quality['not_measured']}")
     used = quality["codes_used"]
@@ -139,7 +142,7 @@ def draw_codes(axis: plt.Axes, quality: dict[str, Any]) -> None:
     axis.set_title(f"collisions: {after:,} now, {before:,} before resolution", fontsize=11)
 
 
-def draw_levels(axis: plt.Axes, levels: dict[str, list[int]] | None) -> None:
+def draw_levels(axis: Axes, levels: dict[str, list[int]] | None) -> None:
     if levels is None:
         return write_message(axis, "not measured:\nthis run has no semantic IDs")
     names = [f"level {n + 1}" for n in range(len(levels["list"]) - 1)] + ["same ID"]
@@ -154,12 +157,12 @@ def draw_levels(axis: plt.Axes, levels: dict[str, list[int]] | None) -> None:
     axis.legend()
 
 
-def write_message(axis: plt.Axes, text: str) -> None:
+def write_message(axis: Axes, text: str) -> None:
     axis.set_axis_off()
     axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=11)
 
 
-def save_figure(figure: plt.Figure, axis: plt.Axes, path: Path, grid: str = "x") -> None:
+def save_figure(figure: Figure, axis: Axes, path: Path, grid: Literal["x", "y"] = "x") -> None:
     axis.grid(axis=grid, color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)

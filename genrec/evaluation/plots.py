@@ -8,6 +8,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
 
 from genrec.evaluation.comparison import HEADLINE, Comparison, Difference, make_verdict  # noqa: E402
 
@@ -32,7 +33,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
     plt.close(figure)
 
 
-def draw_differences(axis: plt.Axes, rows: list[tuple[str, Difference]], title: str) -> None:
+def draw_differences(axis: Axes, rows: list[tuple[str, Difference]], title: str) -> None:
     """One line a difference, the first on top."""
     for place, (_, each) in enumerate(rows):
         change = each.difference

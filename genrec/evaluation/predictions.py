@@ -80,13 +80,13 @@ def show_row(
     earlier = f"  ({len(history) - 5} earlier)" if len(history) > 5 else ""
     place = f"rank {rank + 1}" if rank >= 0 else f"not in the first {recommendations.item.shape[1]}"
     lines = [f"user {sequences.user_id[examples.user[row]]}"]
-    lines += [f"  history      {shorten(catalog.title[item])}" for item in history[-5:]]
+    lines += [f"  history      {shorten(str(catalog.title[item]))}" for item in history[-5:]]
     lines[1:2] = [line + earlier for line in lines[1:2]]
     for item in recommendations.item[row, :5]:
         if item >= 0:
             mark = "*" if item == examples.target[row] else " "
-            lines.append(f"  recommended {mark}{shorten(catalog.title[item])}")
-    lines.append(f"  truth        {shorten(catalog.title[examples.target[row]])}  ({place})")
+            lines.append(f"  recommended {mark}{shorten(str(catalog.title[item]))}")
+    lines.append(f"  truth        {shorten(str(catalog.title[examples.target[row]]))}  ({place})")
     return "\n".join(lines)
 
 
