@@ -151,6 +151,15 @@ def directory_fingerprint(directory: Path) -> str:
     return manifest.fingerprint if manifest else fingerprint_of(describe_files(directory))
 
 
+def share_by_umask(directory: Path) -> None:
+    """Every file as readable as the umask says; some libraries write theirs for the owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in directory.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o666 & ~umask)
+
+
 def flush(directory: Path) -> None:
     """Hand every file of a directory to the disk, so that a rename after it publishes whole files only."""
     for path in [*directory.rglob("*"), directory]:

@@ -34,6 +34,8 @@ from genrec.errors import ConfigError, suggest
 
 Faults = Iterator[str]
 
+SMALLEST_SHARE = 1e-4  # of a task's rows
+
 
 def validate(tree: dict[str, Any]) -> Config:
     """A tree of sections and keys -> the pipeline's configuration, or ConfigError with every fault of its keys."""
@@ -128,6 +130,8 @@ def check_rl(rl: Rl) -> Faults:
         (rl.dapo and "loss_type" in rl.trainer, "rl.dapo True", "rl.trainer.loss_type"),
         (rl.gspo and "importance_sampling_level" in rl.trainer, "rl.gspo True", "rl.trainer.importance_sampling_level"),
     )
+    if not any(rl.reward_type.values()):
+        yield f"rl.reward_type {rl.reward_type} rewards nothing: every weight is 0"
     for key in rl.trainer:
         if key.startswith(FREE_GENERATION):
             yield f"rl.trainer.{key} would do nothing: answers are made by beams or sampling on the catalogue"
@@ -164,6 +168,9 @@ def multiple(name: str, value: int, of: str, unit: int) -> Faults:
 def some_task(section: str, tasks: Mapping[Any, float]) -> Faults:
     if not any(tasks.values()):
         yield f"{section}.tasks has no task with a share above 0: {tasks}"
+    for name, share in tasks.items():
+        if 0 < share < SMALLEST_SHARE:
+            yield f"{section}.tasks.{name} {share} would take no row at all; {SMALLEST_SHARE} or more, or 0"
 
 
 def exclusive(*pairs: tuple[Any, str, str]) -> Faults:

@@ -214,6 +214,7 @@ def settle(job: Job) -> None:
 
 def publish(job: Job) -> None:
     """The rename that makes a finished artifact exist; one that it replaces is removed after it."""
+    artifacts.share_by_umask(job.partial)
     artifacts.flush(job.partial)
     if job.final.exists():
         os.replace(job.final, job.replaced)

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from genrec.commandline import options_program, parse_strict, split_words
-from genrec.config import Section, knob
+from genrec.config import Config, Section, knob, walk
 from genrec.errors import ConfigError
 from genrec.places import HOME
 from tests import parse_flags
@@ -163,3 +163,32 @@ def test_relative_paths_of_presets_start_from_the_checkout_of_its_scripts(tmp_pa
     assert str(parse_flags(["--config", "tiny", "--run.dir", "typed"]).config.run.dir) == "typed"
     monkeypatch.delenv(HOME)
     assert str(parse_flags(["--config", "tiny"]).config.run.dir) == "outputs/tiny"
+
+
+# Numbers
+
+NUMBERS = [
+    path
+    for path, field in walk(Config)
+    if any(kind in str(field.annotation) for kind in ("int", "float")) and "dict" not in str(field.annotation)
+]
+
+
+@pytest.mark.parametrize("path", NUMBERS)
+def test_no_number_is_without_bounds(path):
+    for number in (".nan", ".inf", "-.inf", str(2**64), "-1e30", "1e30"):
+        for text in (number, f"[{number}]"):
+            with pytest.raises(ConfigError):
+                parse_flags([f"--{path}={text}"])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--sids.hidden_sizes=[0]", "--sids.hidden_sizes=[]", "--rl.reward_type={ranking: 0}", "--sft.num_epochs=-1",
+     "--sft.tasks={sid_to_sid: 1e-9}", "--sft.eval_step=1e-9", "--evaluation.recent_share=1e-9", "--run.seed=-1",
+     "--rl.reward_type={ranking: .inf}", "--sft.tasks={sid_to_sid: .nan}", "--data.dataset=..",
+     "--data.dataset=.", "--analysis.model=..", "--analysis.model=a/.."],
+)  # fmt: skip
+def test_values_that_mean_nothing_are_refused(flags):
+    with pytest.raises(ConfigError):
+        parse_flags([flags])

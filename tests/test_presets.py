@@ -91,3 +91,15 @@ def test_a_name_nobody_has_suggests_the_nearest():
 )
 def test_scientific_notation_is_a_number(text, number):
     assert is_float(text) is number
+
+
+def test_a_file_that_means_more_than_it_holds_is_refused(tmp_path):
+    bomb = tmp_path / "bomb.yaml"
+    levels = [f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 9)}]" for n in range(1, 10)]
+    bomb.write_text("\n".join(["b0: &b0 [x]", *levels]))
+    with pytest.raises(ConfigError, match="alias .b0, line 2; write the value out"):
+        parse_flags(["--config", str(bomb)])
+    deep = tmp_path / "deep.yaml"
+    deep.write_text("run: " + "[" * 5000)
+    with pytest.raises(ConfigError, match="nested too deeply|not valid YAML"):
+        parse_flags(["--config", str(deep)])
