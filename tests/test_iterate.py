@@ -11,8 +11,6 @@ from types import SimpleNamespace
 import pytest
 
 from genrec import cli, stage
-from genrec.advice.plan import nest_values
-from genrec.advice.rounds import make_round_config
 from genrec.artifacts import read_manifest
 from genrec.commandline import Command
 from genrec.stages import iterate
@@ -162,20 +160,6 @@ def test_a_reward_that_reads_a_stage_brings_it_before_rl(tmp_path):
     stages = ["data", "embeddings", "sids", "sequential", "sft", "rl"]
     assert split_stages(tmp_path, *asked, data__max_history=5) == ([], stages)
     assert split_stages(tmp_path, *asked, rl__beta=0.1) == (stages[:-1], ["rl"])
-
-
-def test_a_round_trains_and_scores_the_analysed_model_alone(tmp_path):
-    both = ["--sequential.models", "[sasrec, sasrec_bce]", "--evaluation.models", "[popular, sasrec]"]
-    base = command(tmp_path, *both).config
-    report = {"model": "sasrec", "config": base.model_dump(mode="json")}
-    for values, trained in (
-        ({"sequential.num_epochs": 2}, ["sasrec"]),
-        ({"evaluation.limit": 9}, ["sasrec", "sasrec_bce"]),
-    ):
-        plan = SimpleNamespace(values=values, overlay=nest_values(report, values))
-        config = make_round_config(base, plan, tmp_path / "1")
-        assert (config.sequential.models, config.evaluation.models) == (trained, ["sasrec"])
-        assert config.run.dir == tmp_path / "1" and config.analysis.model == "sasrec"
 
 
 @pytest.mark.parametrize(
