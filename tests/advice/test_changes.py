@@ -16,18 +16,18 @@ def test_every_strategy_of_a_language_model_has_something_to_change():
 
 
 def test_twice_the_same_advice_does_not_run_away():
-    found = report()
+    planted = report()
     for _ in range(6):
-        plan = make_plan(found, ["long_tail", "cold_start", "sid_quality", "recency_bias"])
+        plan = make_plan(planted, ["long_tail", "cold_start", "sid_quality", "recency_bias"])
         for key, value in plan.values.items():
             *parents, last = key.split(".")
-            section = found["config"]
+            section = planted["config"]
             for parent in parents:
                 section = section[parent]
             section[last] = value
-    assert max(found["config"]["sft"]["tasks"].values()) == 3
-    assert found["config"]["sids"]["num_levels"] == 4 and found["config"]["data"]["max_history"] == 3
-    assert found["config"]["sft"]["balance"] == 1 and found["config"]["sft"]["half_life"] == 0.1
+    assert max(planted["config"]["sft"]["tasks"].values()) == 3
+    assert planted["config"]["sids"]["num_levels"] == 4 and planted["config"]["data"]["max_history"] == 3
+    assert planted["config"]["sft"]["balance"] == 1 and planted["config"]["sft"]["half_life"] == 0.1
 
 
 def test_more_beams_where_beams_lose_the_truth():
@@ -53,18 +53,18 @@ def test_more_beams_where_beams_lose_the_truth():
 )
 def test_training_is_made_longer_while_it_helps_and_slower_where_it_was_best_before(best_at, tuned):
     for model, keys in tuned.items():
-        found = report(model)
-        found["training"] = {"best_at": best_at}
-        plan = make_plan(found, ["hyperparameter"])
+        planted = report(model)
+        planted["training"] = {"best_at": best_at}
+        plan = make_plan(planted, ["hyperparameter"])
         assert {key.split(".")[1] for key in plan.values} == keys
         assert "its training was best" in plan.advice[0].evidence.reason
 
 
 @pytest.mark.parametrize(("had", "advised"), [(0, 1e-3), (0.01, 0.02), (1, 2), (3, 4), (4, None), (9, None)])
 def test_rl_is_never_advised_further_from_the_sft_model(had, advised):
-    found = report("rl")
-    found["config"]["rl"]["beta"], found["training"] = had, {"best_at": 0.2}
-    assert make_plan(found, ["hyperparameter"]).values.get("rl.beta") == advised
+    planted = report("rl")
+    planted["config"]["rl"]["beta"], planted["training"] = had, {"best_at": 0.2}
+    assert make_plan(planted, ["hyperparameter"]).values.get("rl.beta") == advised
 
 
 def test_an_index_grows_a_level_first_then_codes_as_long_as_a_level_can_use_them():

@@ -17,9 +17,9 @@ def test_the_threshold_is_the_seeds(share, applies):
 
 
 def test_a_big_group_that_hits_share_is_not_a_cause():
-    found = report(long_tail=pattern(0.6, 0.58, "no difference shown"))
-    assert recommend_strategies(found) == []
-    assert "not shown to be a cause" in make_advice(found, "long_tail").evidence.reason
+    planted = report(long_tail=pattern(0.6, 0.58, "no difference shown"))
+    assert recommend_strategies(planted) == []
+    assert "not shown to be a cause" in make_advice(planted, "long_tail").evidence.reason
 
 
 def test_without_any_hit_the_threshold_decides_and_the_reason_says_so():

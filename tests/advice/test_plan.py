@@ -43,8 +43,8 @@ VARIANTS = [
 @pytest.mark.parametrize("name", STRATEGIES)
 @pytest.mark.parametrize(("model", "flags"), VARIANTS)
 def test_each_key_is_in_the_schema_loads_and_makes_its_stage_run_again(model, flags, name, tmp_path):
-    found = report(model, flags, collisions=7, beam_loss={"finding": "x", "share": {"mean": 0.2}})
-    plan = make_plan(found, [name])
+    planted = report(model, flags, collisions=7, beam_loss={"finding": "x", "share": {"mean": 0.2}})
+    plan = make_plan(planted, [name])
     known = set(all_paths()) | {f"sft.tasks.{task}" for task in TASKS} | {"rl.reward_type.diversity"}
     assert set(plan.values) <= known
     if not plan.values:
@@ -52,7 +52,7 @@ def test_each_key_is_in_the_schema_loads_and_makes_its_stage_run_again(model, fl
     path = tmp_path / "optimized_config.json"
     path.write_text(json.dumps(plan.overlay))
     parse_flags(["--config", str(path)])  # alone, on the defaults
-    (tmp_path / "base.json").write_text(json.dumps(found["config"]))
+    (tmp_path / "base.json").write_text(json.dumps(planted["config"]))
     base = ["--config", str(tmp_path / "base.json")]
     before, after = (parse_flags(base + more).config for more in ([], ["--config", str(path)]))
     for section in {key.partition(".")[0] for key in plan.values}:
@@ -77,13 +77,13 @@ def test_an_overlay_keeps_the_whole_task_mixture():
 
 
 def test_a_conflict_is_kept_by_the_first_and_said():
-    found = report(flags=("--sids.alpha", "0.3"))
+    planted = report(flags=("--sids.alpha", "0.3"))
     for names, alpha in ((["cold_start", "short_history"], 0.0), (["short_history", "cold_start"], "auto")):
-        plan = make_plan(found, names)
+        plan = make_plan(planted, names)
         assert plan.values["sids.alpha"] == alpha
         assert [(each.key, each.kept, each.dropped) for each in plan.conflicts] == [("sids.alpha", *names)]
-        assert f"{names[0]} comes first and keeps it" in describe_plan(found, plan)
-        json.dumps(evidence_to_json(found, plan))
+        assert f"{names[0]} comes first and keeps it" in describe_plan(planted, plan)
+        json.dumps(evidence_to_json(planted, plan))
 
 
 def test_the_first_stage_is_the_earliest_that_changes():

@@ -30,8 +30,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_its_own_pattern_brings_a_strategy_and_no_other(name):
     planted = report(**CASES[name])
-    assert recommend_strategies(found) == [name]
-    plan = make_plan(found, [name])
+    assert recommend_strategies(planted) == [name]
+    plan = make_plan(planted, [name])
     assert plan.values and plan.first_stage in STAGES
     assert any(character.isdigit() for character in plan.advice[0].evidence.reason)
 
@@ -43,13 +43,13 @@ def test_collisions_come_first_then_the_larger_excess_and_tuning_last():
         long_tail=pattern(0.5, 0.2),
         cold_item=pattern(0.5, 0.05),
     )
-    found["summary"]["failure_rate"] = 0.8
-    assert recommend_strategies(found) == ["sid_quality", "cold_start", "long_tail", "hyperparameter"]
+    planted["summary"]["failure_rate"] = 0.8
+    assert recommend_strategies(planted) == ["sid_quality", "cold_start", "long_tail", "hyperparameter"]
 
 
 def test_rl_gets_a_dearer_popular_miss_beside_the_reward_it_had():
     planted = report("rl", flags=("--rl.reward_type", "ranking"), long_tail=pattern(0.4, 0.1))
-    plan = make_plan(found, recommend_strategies(found))
+    plan = make_plan(planted, recommend_strategies(planted))
     assert plan.overlay["rl"] == {"reward_type": {"ranking": 1.0, "diversity": 0.1}}
     assert plan.values["sft.balance"] == 0.5 and plan.first_stage == "sft"
     assert make_plan(report("rl", cold_item=pattern(0.3, 0.0)), ["cold_start"]).values  # as for the model it began from
@@ -65,7 +65,7 @@ def test_a_model_from_elsewhere_is_not_trained_again(model, flag):
 
 def test_a_model_that_only_counts_has_no_knobs():
     planted = report("popular", long_tail=pattern(0.9, 0.1))
-    assert recommend_strategies(found) == [] and "analyse sft" in describe_plan(found, make_plan(found, []))
+    assert recommend_strategies(planted) == [] and "analyse sft" in describe_plan(planted, make_plan(planted, []))
     assert set(FAMILY.values()) == {"language", "reinforced", "sequential"}
 
 
