@@ -29,6 +29,7 @@ from genrec.artifacts import (
     SID_INDEX,
     load_arrays,
     read_manifest,
+    remove_directories,
     save_arrays,
     write_json,
 )
@@ -44,7 +45,7 @@ from genrec.pipeline import STAGES, artifact_dir
 from genrec.quantizers import collisions, quality, residual
 from genrec.quantizers.residual import Quantized
 from genrec.sids import SidIndex, load_codebooks, save_codebooks
-from genrec.stage import Job, begin, remove
+from genrec.stage import Job, begin
 from genrec.store import RunStore
 
 STAGE = "sids"
@@ -174,7 +175,7 @@ def take_over_constrained(config: Config) -> None:
     with only_writer(job.final):
         begin(job, wanted, clean=False)
         save_arrays(job.partial / CONSTRAINED, **load_arrays(job.final / CODEBOOKS))
-        remove(job.final)
+        remove_directories(job.final)
     note(STAGE, f"goes on from the codebooks of rqkmeans_constrained that {job.final} held")
 
 
