@@ -31,8 +31,8 @@ from genrec.errors import ArtifactError
 from genrec.launch import note
 from genrec.quantizers import quality
 from genrec.quantizers.residual import Quantized
-from genrec.quantizers.rqvae import ResidualQuantizer, Shape
-from genrec.quantizers.rqvae_training import HEADER, Training, fit, load_model, quantize
+from genrec.quantizers.rqvae import ResidualQuantizer, RqvaeShape
+from genrec.quantizers.rqvae_training import HEADER, RqvaeSettings, load_quantizer, quantize, train_quantizer
 from genrec.runtime.device import pick_device
 from genrec.runtime.tensor_file import read_state, write_tensors
 from genrec.sids import make_index
@@ -70,7 +70,7 @@ def train(source: Source, settings: Settings, output_dir: Path, device: str) -> 
         return
     check_size(len(names), settings)
     partial = begin(output_dir, wanted)
-    found, model = fit(vectors, shape_of(source, settings), training_of(settings, device), partial)
+    found, model = train_quantizer(vectors, shape_of(source, settings), training_of(settings, device), partial)
     save(model, settings, output_dir)
     write_codes(dict(zip(names, found.codes.tolist(), strict=True)), output_dir)
     measured = measure(found, settings)
@@ -90,7 +90,7 @@ def add(source: Source, output_dir: Path, device: str) -> None:
             f"--mm_emb_id is {' '.join(source.mm_emb_id)}, the RQ-VAE in {output_dir} was trained on "
             f"{' '.join(header['mm_emb_id'])}; pass those"
         )
-    place_others(source, load_model(output_dir / MODEL).to(pick_device(device, "--device")), output_dir)
+    place_others(source, load_quantizer(output_dir / MODEL).to(pick_device(device, "--device")), output_dir)
 
 
 def digest(names: list[str], vectors: np.ndarray) -> str:
@@ -156,8 +156,8 @@ def check_size(num_items: int, settings: Settings) -> None:
         note("rqvae", f"WARNING: only {num_items} items have vectors; codebooks want at least {FEW}")
 
 
-def shape_of(source: Source, settings: Settings) -> Shape:
-    return Shape(
+def shape_of(source: Source, settings: Settings) -> RqvaeShape:
+    return RqvaeShape(
         widths=tuple(files.embedding_source(source.data_dir, mm_id)[1] for mm_id in settings.mm_emb_id),
         latent=LATENT,
         hidden=HIDDEN,
@@ -167,9 +167,9 @@ def shape_of(source: Source, settings: Settings) -> Shape:
     )
 
 
-def training_of(settings: Settings, device: str) -> Training:
-    return Training(
-        epochs=settings.num_epochs,
+def training_of(settings: Settings, device: str) -> RqvaeSettings:
+    return RqvaeSettings(
+        num_epochs=settings.num_epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.lr,
         beta=settings.commitment_cost,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genrec.artifacts import save_array, sha256
-from genrec.config import Config
+from genrec.config import Embeddings
 from genrec.data.catalog import Catalog
 from genrec.data.vectors import check_vectors
 from genrec.errors import ArtifactError, first_line
@@ -50,10 +50,9 @@ class EncoderSettings:
     devices: tuple[str, ...] = ("cpu",)
 
 
-def settings_of(config: Config) -> EncoderSettings:
+def encoder_settings(knobs: Embeddings, device: str) -> EncoderSettings:
     from genrec.runtime.device import pick_devices
 
-    knobs = config.embeddings
     return EncoderSettings(
         checkpoint=knobs.plm_checkpoint,
         batch_size=knobs.batch_size,
@@ -61,7 +60,7 @@ def settings_of(config: Config) -> EncoderSettings:
         dtype=knobs.dtype,
         normalize=knobs.normalize,
         shard_size=knobs.shard_size,
-        devices=pick_devices(config.run.device, knobs.num_processes),
+        devices=pick_devices(device, knobs.num_processes),
     )
 
 

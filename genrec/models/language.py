@@ -52,7 +52,7 @@ def load_pretrained(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A local directory, GGUF file or hub name -> model and tokenizer; anything else is one clear line.
 
-    `quantization` is what `adapters.quantization` gives.
+    `quantization` is what `adapters.quantization_arguments` gives.
     """
     if file := gguf_file(name):
         if quantization:
@@ -154,12 +154,12 @@ def teach_sids(
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
     if titles is not None:
-        _rows_from_titles(model, tokenizer, index, titles)
+        _set_rows_from_titles(model, tokenizer, index, titles)
     return added
 
 
 @torch.no_grad()
-def _rows_from_titles(
+def _set_rows_from_titles(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, index: SidIndex, titles: list[str]
 ) -> None:
     """Embedding row of code (l, c) = mean over items with code c at level l of their mean title token embedding."""
@@ -177,7 +177,7 @@ def _rows_from_titles(
 
 
 @torch.no_grad()
-def rows_from_codebooks(model: PreTrainedModel, sids: SidVocabulary, codebooks: Sequence[np.ndarray]) -> None:
+def set_rows_from_codebooks(model: PreTrainedModel, sids: SidVocabulary, codebooks: Sequence[np.ndarray]) -> None:
     """Embedding row of code (l, c) = codebook l's vector c (K, D), along the main directions of all codebooks (D -> d).
 
     As long as the table's rows are on average. Near codes begin with near rows, so what is learned of one holds for

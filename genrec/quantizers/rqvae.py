@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
-class Shape:
+class RqvaeShape:
     """What is needed to rebuild a module around saved weights."""
 
     widths: tuple[int, ...]  # of the inputs; several (an item's text, picture, ...) are projected, then joined
@@ -32,7 +32,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Output:
+class RqvaeOutput:
     """One pass over a batch."""
 
     reconstruction: torch.Tensor  # (B, D)
@@ -44,7 +44,7 @@ class Output:
 class ResidualQuantizer(nn.Module):
     """Encoder, codebooks, decoder."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: RqvaeShape) -> None:
         super().__init__()
         self.shape = shape
         joined, width = sum(shape.widths), shape.latent
@@ -56,7 +56,7 @@ class ResidualQuantizer(nn.Module):
         self.register_buffer("ema_count", torch.ones(shape.num_levels, shape.codebook_size))
         self.register_buffer("ema_sum", torch.zeros(shape.num_levels, shape.codebook_size, width))
 
-    def forward(self, x: torch.Tensor, levels: int, beta: float, ema: bool, sinkhorn_eps: float) -> Output:
+    def forward(self, x: torch.Tensor, levels: int, beta: float, ema: bool, sinkhorn_eps: float) -> RqvaeOutput:
         """(B, D) scaled input through the first `levels` levels, straight-through."""
         z = self.encoder(x)  # (B, d)
         residual, total, loss = z, torch.zeros_like(z), z.new_zeros(())
@@ -70,7 +70,7 @@ class ResidualQuantizer(nn.Module):
             residuals.append(residual.detach())
             total, residual = total + entry.detach(), residual - entry.detach()
         through = z + (total - z).detach()
-        return Output(self.decoder(through), torch.stack(codes, dim=1), residuals, loss / levels)
+        return RqvaeOutput(self.decoder(through), torch.stack(codes, dim=1), residuals, loss / levels)
 
     @torch.no_grad()
     def latent(self, x: torch.Tensor, chunk: int = 8192) -> torch.Tensor:

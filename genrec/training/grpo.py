@@ -16,7 +16,6 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,11 +26,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
-from genrec.config import Config, Rl
+from genrec.config import Rl, Run
 from genrec.launch import note
-from genrec.models.adapters import lora_config, merged
+from genrec.models.adapters import lora_config, merge_adapters
 from genrec.models.language import load_pretrained
 from genrec.models.policy import answer_scores
+from genrec.runtime.training_record import TrainingRecord
 from genrec.training.checkpoints import newest_checkpoint
 from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.health import Floor, KlLimit
@@ -39,7 +39,7 @@ from genrec.training.resuming import OrderedEpochs, Patience, seed_of
 from genrec.training.rewards import Groups, Knowledge, scored
 from genrec.training.rollout import Answers, roll_out
 from genrec.training.screen import RlScreen, show
-from genrec.training.validation import VALID_METRIC, DecodingEvaluation
+from genrec.training.validation import VALID_METRIC, DecodingEvaluation, validation_curve
 
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy
 
@@ -201,8 +201,9 @@ def unfold(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.flatten(0, 1) if value.ndim else value for key, value in batch.items()}
 
 
-def train(
-    config: Config,
+def train_rl(
+    settings: Rl,
+    run: Run,
     directory: Path,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -211,10 +212,10 @@ def train(
     known: Knowledge,
     decode: Callable[[], dict[str, float]],
     callbacks: list,
-) -> tuple[PreTrainedModel, dict[str, Any]]:
+) -> tuple[PreTrainedModel, TrainingRecord]:
     """The model that is best on valid, the one given included, and how that came about."""
-    settings, start = config.rl, Path(model.name_or_path)
-    arguments = grpo_arguments(config, directory, answers.index.num_levels, len(prompts))
+    start = model.name_or_path
+    arguments = grpo_arguments(settings, run, directory, answers.index.num_levels, len(prompts))
     before = decode()[VALID_METRIC]  # several processes can talk since the arguments were made
     limit, floor = KlLimit(settings.kl_limit), Floor(before)
     patience = settings.test_during_training and settings.early_stop
@@ -235,18 +236,14 @@ def train(
     trainer.train(resume_from_checkpoint=newest_checkpoint(directory))
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     best_step, best = best_of(trainer, before)
-    told = {
-        "steps": trainer.state.global_step,
-        "best_step": best_step,  # 0: the SFT model
-        f"valid_{VALID_METRIC}": best,
-        f"sft_valid_{VALID_METRIC}": before,
-        "stopped": limit.reason,
-    }
+    statistics = {f"sft_valid_{VALID_METRIC}": before, "stopped": limit.reason}
+    curve = validation_curve(trainer.state)
+    record = TrainingRecord("steps", trainer.state.global_step, best_step, VALID_METRIC, best, curve, statistics)
     if best_step:
         note("rl", f"best on valid is step {best_step}: NDCG@10 {best:.4f}, SFT {before:.4f}")
-        return merged(trainer.accelerator.unwrap_model(trainer.model)), told
+        return merge_adapters(trainer.accelerator.unwrap_model(trainer.model)), record
     note("rl", f"RL did not help on valid (NDCG@10 {before:.4f} before it); the SFT model is written")
-    return load_pretrained(str(start), torch.float32)[0], told
+    return load_pretrained(start, torch.float32)[0], record
 
 
 def best_of(trainer: GroupTrainer, before: float) -> tuple[int, float]:

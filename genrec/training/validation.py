@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from transformers import TrainerState
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from genrec.data.sequences import Examples
@@ -14,6 +15,7 @@ from genrec.models.generative import Decoding, GenerativeModel, longest_first
 from genrec.runtime.processes import gather_everywhere
 
 VALID_METRIC = "ndcg@10"
+VALID_METRICS = ("hr@10", VALID_METRIC)
 VALID_BEAMS = 20
 
 
@@ -32,12 +34,21 @@ class ValidDecoder:
         shares = 1 if is_deepspeed_zero3_enabled() else world_size()  # ZeRO-3 makes no pass without all processes
         starts = range(0, len(self.valid), self.decoding.batch_size)[rank() % shares :: shares]
         parts = [self.model.recommend(self.batch(start), 10, self.decoding) for start in starts]
-        found = join_recommendations(gather_everywhere(parts) if shares > 1 else parts)
-        scores = item_scores(found, self.valid.target)
-        return {name: float(scores[name].mean()) for name in ("hr@10", VALID_METRIC)}
+        recommendations = join_recommendations(gather_everywhere(parts) if shares > 1 else parts)
+        scores = item_scores(recommendations, self.valid.target)
+        return {name: float(scores[name].mean()) for name in VALID_METRICS}
 
     def batch(self, start: int) -> Examples:
         return self.valid.take(np.arange(start, min(start + self.decoding.batch_size, len(self.valid))))
+
+
+def validation_curve(state: TrainerState) -> list[dict[str, float]]:
+    """[{"step", "hr@10", "ndcg@10"}] of the validations that a Trainer has logged."""
+    return [
+        {"step": entry["step"]} | {name: entry[f"eval_{name}"] for name in VALID_METRICS}
+        for entry in state.log_history
+        if f"eval_{VALID_METRIC}" in entry
+    ]
 
 
 class DecodingEvaluation:

@@ -68,7 +68,7 @@ class Run:
         self.flags = [*SMALL, "--run.dir", str(directory)]
 
     def sids(self, *flags):
-        from genrec.quantizers.build import build
+        from genrec.stages.sids import build
 
         stage.run("sids", parse_strict([*self.flags, *flags], "sids"), build)
         return self.dir / "sids"
