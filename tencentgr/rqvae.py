@@ -231,9 +231,9 @@ def measure(found: Quantized, settings: Settings) -> dict[str, Any]:
     index = make_index(found.codes, sizes, allow_collisions=True)
     return {
         "items": len(index),
-        "levels": [quality.usage(index.codes[:, level], size) for level, size in enumerate(sizes)],
-        "collisions": quality.collision_counts(index.codes),
-        "reconstruction": quality.reconstruction(found, found.codes),
+        "levels": [quality.measure_usage(index.codes[:, level], size) for level, size in enumerate(sizes)],
+        "collisions": quality.count_collisions(index.codes),
+        "reconstruction": quality.measure_reconstruction(found, found.codes),
     }
 
 

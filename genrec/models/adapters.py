@@ -27,7 +27,7 @@ from genrec.stage import installed
 EMBEDDING, HEAD = "embed_tokens", "lm_head"  # their names in Qwen2, Qwen3 and Llama
 
 
-def attach(model: PreTrainedModel, sids: SidVocabulary, settings: Sft) -> PreTrainedModel | PeftModel:
+def attach_adapters(model: PreTrainedModel, sids: SidVocabulary, settings: Sft) -> PreTrainedModel | PeftModel:
     """The model as `sft` trains it: whole, with LoRA matrices and SID rows, or SID rows alone (`freeze_LLM`)."""
     rows = sids.token.tolist()
     tables = [EMBEDDING] if model.config.tie_word_embeddings else [EMBEDDING, HEAD]

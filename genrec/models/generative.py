@@ -81,7 +81,7 @@ class GenerativeModel:
         prompts = self.prompts(examples)
         item = np.full((len(prompts), k), -1, dtype=np.int32)
         score = np.full((len(prompts), k), -np.inf, dtype=np.float32)
-        order = longest_first(prompts)
+        order = order_longest_first(prompts)
         self.model.eval()
         for start in range(0, len(order), decoding.batch_size):
             rows = order[start : start + decoding.batch_size]
@@ -99,7 +99,7 @@ class GenerativeModel:
         only = make_filter(
             self.trie,
             None if allowed is None else torch.from_numpy(allowed).to(device),
-            torch.from_numpy(once_each(history)).to(device) if decoding.filter_seen else None,
+            torch.from_numpy(drop_repeats(history)).to(device) if decoding.filter_seen else None,
         )
         if decoding.exact and not self.trees:
             raise ArtifactError(
@@ -137,19 +137,19 @@ class GenerativeModel:
         )
 
 
-def longest_first(prompts: list[list[int]]) -> np.ndarray:
+def order_longest_first(prompts: list[list[int]]) -> np.ndarray:
     """(E,) the order in which prompts are batched: what memory the run needs shows at once."""
     return np.argsort([-len(prompt) for prompt in prompts], kind="stable")
 
 
-def once_each(history: np.ndarray) -> np.ndarray:
+def drop_repeats(history: np.ndarray) -> np.ndarray:
     """(B, H) histories with every repeat of an item replaced by -1."""
     ordered = np.sort(history.astype(np.int64), axis=1)
     ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = -1
     return ordered
 
 
-class Recommender:
+class GenerativeRecommender:
     """A GenerativeModel with the settings of one evaluation, behind the face all families share."""
 
     def __init__(self, model: GenerativeModel, decoding: Decoding, allowed: np.ndarray | None = None):
@@ -212,7 +212,7 @@ def prompts_of_rl(card: Card, settings: Rl) -> list[str]:
 
 def load_generative(
     model_dir: Path, store: RunStore, data: Prepared, settings: Evaluation, device_name: str, exact: bool = False
-) -> Recommender:
+) -> GenerativeRecommender:
     """A model directory -> something that recommends under the settings of `evaluate`."""
     card = load_card(model_dir)
     check_card(model_dir, card, store, prompts_of_evaluation(card))
@@ -227,4 +227,4 @@ def load_generative(
     generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
     knobs = ("num_beams", "batch_size", "normalization", "exact_memory", "filter_seen")
     decoding = Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})
-    return Recommender(generative, decoding, allowed)
+    return GenerativeRecommender(generative, decoding, allowed)

@@ -169,9 +169,9 @@ def _set_rows_from_titles(
     sids = sid_vocabulary(tokenizer, index)
     for level in range(index.num_levels):
         codes = torch.from_numpy(index.codes[:, level].astype("int64"))
-        there = codes >= 0
-        total = torch.zeros(index.sizes[level], item.shape[1]).index_add_(0, codes[there], item[there])
-        count = torch.bincount(codes[there], minlength=index.sizes[level])
+        has_code = codes >= 0
+        total = torch.zeros(index.sizes[level], item.shape[1]).index_add_(0, codes[has_code], item[has_code])
+        count = torch.bincount(codes[has_code], minlength=index.sizes[level])
         used = count > 0
         table[sids.level(level)[used]] = (total[used] / count[used, None]).to(table.dtype)
 

@@ -47,7 +47,7 @@ class BuiltIndex:
 
 def mix_vectors(text: np.ndarray, purchases: Purchases, knobs: Sids, seed: int) -> Mixture:
     """Text alone, or fused with the collaborative vectors by the alpha asked for or chosen on valid."""
-    from genrec.quantizers.fused import choose_alpha, fuse
+    from genrec.quantizers.fused import choose_alpha, fuse_vectors
 
     if purchases.factors is None:
         return Mixture(text, None, {})
@@ -55,14 +55,14 @@ def mix_vectors(text: np.ndarray, purchases: Purchases, knobs: Sids, seed: int) 
     if alpha == "auto":
         last, target = purchases.valid.T
         alpha, rates = choose_alpha(text, purchases.factors, last, target, seed)
-    return Mixture(fuse(text, purchases.factors, alpha), alpha, rates)
+    return Mixture(fuse_vectors(text, purchases.factors, alpha), alpha, rates)
 
 
 def build_index(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> BuiltIndex:
     """(N, D) -> SIDs by sids.method; `directory` also keeps what a killed run had learned."""
     quantized = METHODS[knobs.method](vectors, knobs, seed, device, directory)
-    index = collisions.resolve(quantized, knobs.collisions)
-    error = quality.reconstruction(quantized, index.codes[:, : quantized.codes.shape[1]])
+    index = collisions.resolve_collisions(quantized, knobs.collisions)
+    error = quality.measure_reconstruction(quantized, index.codes[:, : quantized.codes.shape[1]])
     return BuiltIndex(index, quantized.codes, quantized.codebooks, error)
 
 
@@ -76,7 +76,7 @@ def take_published(index: SidIndex, num_items: int, directory: Path) -> BuiltInd
 def quantize_rqkmeans(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> Quantized:
     from genrec.quantizers import rqkmeans
 
-    return rqkmeans.fit(vectors, knobs.num_levels, knobs.codebook_size, knobs.kmeans_iters, seed)
+    return rqkmeans.fit_rqkmeans(vectors, knobs.num_levels, knobs.codebook_size, knobs.kmeans_iters, seed)
 
 
 def quantize_constrained(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> Quantized:
@@ -84,7 +84,7 @@ def quantize_constrained(vectors: np.ndarray, knobs: Sids, seed: int, device: st
     from genrec.runtime.device import pick_devices
 
     cluster = partial(balanced_kmeans, iters=knobs.kmeans_iters, device=pick_devices(device, 1)[0])
-    return residual.fit(vectors, knobs.num_levels, knobs.codebook_size, cluster, seed)
+    return residual.fit_levels(vectors, knobs.num_levels, knobs.codebook_size, cluster, seed)
 
 
 def quantize_rqkmeans_plus(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> Quantized:
@@ -114,7 +114,7 @@ def train_rqvae(
     from genrec.quantizers.rqvae_training import RqvaeSettings, forget_checkpoint, train_quantizer
     from genrec.runtime.device import pick_devices
 
-    residual.check_size(len(vectors), knobs.codebook_size)
+    residual.check_codebook_size(len(vectors), knobs.codebook_size)
     shape = RqvaeShape(
         widths=(vectors.shape[1],),
         latent=latent,

@@ -43,8 +43,8 @@ from genrec.data.item_json import read_item_json, write_item_json
 from genrec.data.vectors import check_vectors
 from genrec.errors import ArtifactError
 from genrec.launch import note
-from genrec.quantizers.collisions import reassign
-from genrec.quantizers.residual import Quantized, decode, encode
+from genrec.quantizers.collisions import reassign_codes
+from genrec.quantizers.residual import Quantized, encode_residually, sum_codebooks
 from genrec.sids import NONE, SidIndex, load_codebooks, make_index
 from genrec.stage import remove
 from genrec.store import RunStore
@@ -62,10 +62,10 @@ class Grown:
     poor: np.ndarray  # (M,) bool
 
 
-def grow(index: SidIndex, new: Quantized, old_error: np.ndarray) -> Grown:
+def place_items(index: SidIndex, new: Quantized, old_error: np.ndarray) -> Grown:
     """`new` holds the codes (M, L) that the frozen codebooks give; `old_error` (N,) is what old items live with."""
     depth = len(new.codebooks)
-    codes = reassign(new, taken=index.codes[:, :depth].astype(np.int64))  # (M, L)
+    codes = reassign_codes(new, taken=index.codes[:, :depth].astype(np.int64))  # (M, L)
     rows = np.full((len(codes), index.num_levels), NONE, dtype=np.int64)
     rows[:, :depth] = codes
     whole = np.concatenate([index.codes, rows.astype(index.codes.dtype)])
@@ -78,7 +78,7 @@ def grow(index: SidIndex, new: Quantized, old_error: np.ndarray) -> Grown:
 
 def row_error(quantized: Quantized, codes: np.ndarray) -> np.ndarray:
     """|x - x^|^2 of each row: (n, L) -> (n,)."""
-    rebuilt = quantized.reconstruct(decode(codes, quantized.codebooks))
+    rebuilt = quantized.reconstruct(sum_codebooks(codes, quantized.codebooks))
     return ((quantized.inputs - rebuilt) ** 2).sum(axis=1)
 
 
@@ -93,12 +93,12 @@ def grow_index(store: RunStore, knobs: Sids, embeddings: Embeddings, device: str
         vectors = encode_texts(added, frozen.with_name("sids_grown.partial"), embeddings, device)
         check_vectors(vectors, len(added), f"the vectors of {knobs.add}")
         placed = quantize_by_artifact(manifest, frozen, vectors, np.zeros((len(vectors), 0), np.float32))
-        grown = grow(index, placed, measure_old_errors(store, manifest))
+        grown = place_items(index, placed, measure_old_errors(store, manifest))
         report["added_files"].append(sha256(knobs.add))
         report["items"] += describe_items(grown, added, len(index))
         index, catalog = grown.index, join_catalogs(catalog, added)
         allowed = np.concatenate([allowed, np.ones(len(added), dtype=bool)])
-    report["retired"] = retire(allowed, knobs.retire)
+    report["retired"] = retire_items(allowed, knobs.retire)
     write_grown(store.dataset, target, index, catalog, allowed, report)
     items, retired = report["items"], report["retired"]
     poor = sum(item["poor"] for item in items)
@@ -114,7 +114,7 @@ def print_plan(store: RunStore, knobs: Sids) -> None:
     added = read_added(knobs.add, read_report(target))
     count = len(added) if added is not None else 0
     _, catalog, allowed = read_base(store.dataset, base)
-    retired = retire(np.concatenate([allowed, np.ones(count, dtype=bool)]), knobs.retire)
+    retired = retire_items(np.concatenate([allowed, np.ones(count, dtype=bool)]), knobs.retire)
     note(
         STAGE, f"to run: {count} items added to the {len(catalog)} of {base}, {len(retired)} retired in all -> {target}"
     )
@@ -157,7 +157,7 @@ def encode_texts(added: Catalog, scratch: Path, embeddings: Embeddings, device: 
 
 def quantize_by_artifact(manifest: Manifest, frozen: Path, text: np.ndarray, factors: np.ndarray) -> Quantized:
     """Text vectors (n, D) and collaborative ones -> Quantized by what the artifact holds, none of which learns."""
-    from genrec.quantizers.fused import fuse
+    from genrec.quantizers.fused import fuse_vectors
 
     if not (frozen / CODEBOOKS).exists():
         raise ArtifactError(
@@ -168,7 +168,7 @@ def quantize_by_artifact(manifest: Manifest, frozen: Path, text: np.ndarray, fac
     if (frozen / FACTORS).exists():
         width = np.load(frozen / FACTORS, mmap_mode="r").shape[1]
         collaborative = factors if factors.shape[1] else np.zeros((len(text), width), np.float32)
-        inputs = fuse(text, collaborative, manifest.statistics["alpha"])
+        inputs = fuse_vectors(text, collaborative, manifest.statistics["alpha"])
     if (frozen / QUANTIZER).exists():
         return quantize_by_model(manifest, frozen, inputs)
     codebooks = load_codebooks(frozen / CODEBOOKS)
@@ -177,7 +177,7 @@ def quantize_by_artifact(manifest: Manifest, frozen: Path, text: np.ndarray, fac
             f"the new vectors are {inputs.shape[1]} wide, the codebooks in {frozen} {codebooks[0].shape[1]}; "
             "use the --embeddings.plm_checkpoint of the run"
         )
-    return Quantized(inputs, encode(inputs, codebooks), codebooks, inputs)
+    return Quantized(inputs, encode_residually(inputs, codebooks), codebooks, inputs)
 
 
 def quantize_by_model(manifest: Manifest, frozen: Path, inputs: np.ndarray) -> Quantized:
@@ -218,7 +218,7 @@ def join_catalogs(catalog: Catalog, added: Catalog) -> Catalog:
     return Catalog(item_id=np.arange(len(catalog) + len(added)).astype(str).astype(object), **columns)
 
 
-def retire(allowed: np.ndarray, items: list[int]) -> list[int]:
+def retire_items(allowed: np.ndarray, items: list[int]) -> list[int]:
     """Marks items in place; all that are retired by now."""
     wrong = [item for item in items if not 0 <= item < len(allowed)]
     if wrong:

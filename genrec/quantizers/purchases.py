@@ -23,15 +23,15 @@ class Purchases:
 
 
 def collect_purchases(sequences: Sequences, splits: Mapping[str, Split], knobs: Sids, num_items: int) -> Purchases:
-    from genrec.quantizers.fused import item_factors
+    from genrec.quantizers.fused import compute_item_factors
 
     seen = seen_in_training(sequences, splits)
     fused = knobs.alpha == "auto" or knobs.alpha > 0
-    factors = item_factors(sequences.item, sequences.offset, seen, num_items, knobs.factors) if fused else None
+    factors = compute_item_factors(sequences.item, sequences.offset, seen, num_items, knobs.factors) if fused else None
     valid = examples(sequences, splits["valid"], max_history=1)
     has_history = valid.history[:, -1] >= 0
     return Purchases(
-        pairs=quality.next_pairs(sequences.item, sequences.offset, seen),
+        pairs=quality.find_next_pairs(sequences.item, sequences.offset, seen),
         factors=factors,
         valid=np.stack([valid.history[has_history, -1], valid.target[has_history]], axis=1),
     )

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from genrec.quantizers.residual import Quantized, encode
-from genrec.quantizers.rqkmeans import kmeans
+from genrec.quantizers.residual import Quantized, encode_residually
+from genrec.quantizers.rqkmeans import cluster_kmeans
 from genrec.quantizers.rqvae import ResidualQuantizer, RqvaeOutput, RqvaeShape
 from genrec.runtime.epochs import CHECKPOINT, LearnerState, Metrics, fit
 from genrec.runtime.tensor_file import pack_state, read_state, unpack_state, write_tensors
@@ -61,7 +61,7 @@ def train_quantizer(
     Given codebooks are judged before the first epoch too, so they may stay the best.
     """
     rows = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(settings.device)
-    learner = RqvaeLearner(new_quantizer(rows, shape, settings, codebooks), rows, settings)
+    learner = RqvaeLearner(make_quantizer(rows, shape, settings, codebooks), rows, settings)
     fit(
         learner,
         learner.measure_collisions,
@@ -123,20 +123,20 @@ def rank_by_collisions(entry: Metrics) -> tuple[float, float]:
     return entry["collision"], entry.get("loss", float("inf"))
 
 
-def new_quantizer(
+def make_quantizer(
     rows: torch.Tensor, shape: RqvaeShape, settings: RqvaeSettings, codebooks: tuple[np.ndarray, ...] | None
 ) -> ResidualQuantizer:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = ResidualQuantizer(shape)
-    model.scale.copy_(input_scale(rows.cpu(), shape.widths))
+    model.scale.copy_(measure_input_scale(rows.cpu(), shape.widths))
     if codebooks is not None:
         scaled = torch.stack([torch.from_numpy(book) for book in codebooks]) / model.scale
         start_level(model, slice(None), scaled)
     return model.to(settings.device)
 
 
-def input_scale(rows: torch.Tensor, widths: tuple[int, ...]) -> torch.Tensor:
+def measure_input_scale(rows: torch.Tensor, widths: tuple[int, ...]) -> torch.Tensor:
     """(N, D) -> (D,) the deviation of each input as a whole: one number an input, so shapes are not bent."""
     deviations = [float((block - block.mean(dim=0)).pow(2).mean().sqrt()) for block in rows.split(list(widths), dim=1)]
     return torch.cat([torch.full((width,), d if d > 0 else 1.0) for width, d in zip(widths, deviations, strict=True)])
@@ -191,10 +191,10 @@ def start_levels(model: ResidualQuantizer, rows: torch.Tensor, levels: int, seed
     residual = model.latent(rows).cpu().numpy()
     for level in range(levels):
         if not model.started[level]:
-            centroids, _ = kmeans(residual, model.shape.codebook_size, seed + level, iters=25)
+            centroids, _ = cluster_kmeans(residual, model.shape.codebook_size, seed + level, iters=25)
             start_level(model, level, torch.from_numpy(centroids).to(rows.device))
         book = model.codebooks[level].detach().cpu().numpy()
-        residual = residual - book[encode(residual, (book,))[:, 0]]
+        residual = residual - book[encode_residually(residual, (book,))[:, 0]]
 
 
 @torch.no_grad()
@@ -234,7 +234,7 @@ def restart_dead_codes(
         book = model.codebooks[level]
         book[dead] = residual[picked]
         model.ema_sum[level, dead], model.ema_count[level, dead] = residual[picked], 1.0
-        nearest = encode(residual.cpu().numpy(), (book.detach().cpu().numpy(),))[:, 0]
+        nearest = encode_residually(residual.cpu().numpy(), (book.detach().cpu().numpy(),))[:, 0]
         residual = residual - book[torch.from_numpy(nearest).long().to(rows.device)]
 
 
@@ -246,7 +246,7 @@ def quantize(model: ResidualQuantizer, rows: torch.Tensor) -> Quantized:
     def reconstruct(approximate: np.ndarray) -> np.ndarray:
         return model.reconstruct(torch.from_numpy(approximate).to(rows.device)).cpu().numpy()
 
-    return Quantized(latent, encode(latent, books), books, rows.cpu().numpy(), reconstruct)
+    return Quantized(latent, encode_residually(latent, books), books, rows.cpu().numpy(), reconstruct)
 
 
 def save_quantizer(model: ResidualQuantizer, path: Path) -> None:

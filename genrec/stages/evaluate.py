@@ -61,9 +61,9 @@ BATCHES = 8  # between two moves of the progress bar
 def build(config: Config, partial: Path) -> dict[str, Any]:
     if world_size() == 1:
         return score(config, partial)
-    from genrec.runtime.processes import together
+    from genrec.runtime.processes import process_group
 
-    with together():
+    with process_group():
         return score(config, partial)
 
 
@@ -133,9 +133,9 @@ def recommend(
             check_recommendations(blocks[-1], end - begin, k, num_items)
             bar.update(end - begin)
     if world_size() > 1:
-        from genrec.runtime.processes import gather
+        from genrec.runtime.processes import gather_first
 
-        blocks = gather(blocks)
+        blocks = gather_first(blocks)
     return join_recommendations(blocks) if blocks else None
 
 

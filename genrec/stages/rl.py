@@ -100,7 +100,7 @@ def gather_material(config: Config) -> Material:
 def train(config: Config, directory: Path, material: Material) -> tuple[PreTrainedModel, TrainingRecord]:
     """The model that is best on valid, the SFT model included, and how that came about."""
     from genrec.runtime.curves import tracker_callbacks
-    from genrec.training.checkpoints import newest_checkpoint
+    from genrec.training.checkpoints import find_newest_checkpoint
     from genrec.training.grpo import train_rl
     from genrec.training.health import check_alive
     from genrec.training.knowledge import load_knowledge
@@ -108,7 +108,7 @@ def train(config: Config, directory: Path, material: Material) -> tuple[PreTrain
     settings, run, index = config.rl, config.run, material.texts.index
     knowledge = load_knowledge(RunStore.of(config), material.data, index, settings.reward_type, run.device)
     note("rl", f"{len(material.prompts):,} prompts in groups of {settings.num_generations} from {model_dir(config)}")
-    if not newest_checkpoint(directory):
+    if not find_newest_checkpoint(directory):
         groups = sample(config, material, SAMPLED_GROUPS)
         dead = check_alive(groups, knowledge, settings.reward_type)
         note("rl", f"{dead:.1%} of {len(groups.item)} groups of the SFT model are without advantage")
@@ -145,7 +145,7 @@ def sample(config: Config, material: Material, count: int) -> Groups:
 
 def print_replay(config: Config) -> None:
     """--replay: print what each reward would make of the SFT model's groups; nothing is written."""
-    from genrec.training.health import replay
+    from genrec.training.health import format_replay
     from genrec.training.knowledge import find_available, load_knowledge
 
     store = RunStore.of(config)
@@ -154,7 +154,7 @@ def print_replay(config: Config) -> None:
     material = gather_material(config)
     rewards = find_available(store) | config.rl.reward_type.keys()
     knowledge = load_knowledge(store, material.data, material.texts.index, rewards, config.run.device)
-    print(replay(sample(config, material, config.rl.replay), knowledge, config.rl.reward_type))
+    print(format_replay(sample(config, material, config.rl.replay), knowledge, config.rl.reward_type))
 
 
 def model_dir(config: Config) -> Path:

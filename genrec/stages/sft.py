@@ -64,7 +64,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
 
 def gather_material(config: Config) -> Material:
-    from genrec.models.adapters import attach
+    from genrec.models.adapters import attach_adapters
     from genrec.models.language import sid_vocabulary
     from genrec.training.sft_start import make_model, make_training_texts
 
@@ -73,7 +73,7 @@ def gather_material(config: Config) -> Material:
     texts = make_training_texts(store, data, config.data.source, settings)
     model, tokenizer = make_model(store, texts, settings, config.run.device)
     sids = sid_vocabulary(tokenizer, texts.index)
-    return Material(data, texts, attach(model, sids, settings), tokenizer, sids)
+    return Material(data, texts, attach_adapters(model, sids, settings), tokenizer, sids)
 
 
 def train(config: Config, directory: Path, material: Material) -> TrainingRecord:

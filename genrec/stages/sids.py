@@ -71,7 +71,7 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     """The whole stage; `partial` also keeps what a killed run had learned."""
     from genrec.quantizers.build import build_index, take_published
     from genrec.quantizers.purchases import collect_purchases
-    from genrec.quantizers.quality import measure
+    from genrec.quantizers.quality import measure_quality
 
     store, knobs, seed = RunStore.of(config), config.sids, config.run.seed
     catalog = store.catalog()
@@ -83,7 +83,7 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     else:
         built = build_index(mixture.vectors, knobs, seed, config.run.device, partial)
         sids.save_codebooks(built.codebooks, partial / CODEBOOKS)
-    quality = measure(built.index, built.codes, catalog, text, purchases.pairs, seed)
+    quality = measure_quality(built.index, built.codes, catalog, text, purchases.pairs, seed)
     quality |= {"reconstruction": built.reconstruction} if built.reconstruction else {}
     quality |= mixture.describe()
     write_index(built.index, catalog, quality, config.data.dataset, partial)
@@ -107,18 +107,18 @@ def mix(text: Any, purchases: Purchases, config: Config, partial: Path) -> Mixtu
 
 def write_index(index: SidIndex, catalog: Catalog, quality: dict[str, Any], dataset: str, directory: Path) -> None:
     from genrec.data.item_json import write_item_json
-    from genrec.quantizers.quality import plot
+    from genrec.quantizers.quality import plot_quality
 
     save_array(directory / CODES, index.codes)
     sids.save_index(index, directory / SID_INDEX)
     sids.write_index_json(index, directory / INDEX_JSON.format(dataset=dataset))
     write_item_json(catalog, directory / ITEM_JSON.format(dataset=dataset))
     write_json(directory / QUALITY, quality)
-    plot(quality, index, directory / QUALITY_PLOT)
+    plot_quality(quality, index, directory / QUALITY_PLOT)
 
 
 def report(method: str, quality: dict[str, Any]) -> None:
-    from genrec.quantizers.quality import warnings
+    from genrec.quantizers.quality import list_warnings
 
     before, after = quality["collisions"]["before"], quality["collisions"]["after"]
     used = " ".join(f"{row['used']}/{row['codes']}" for row in quality["levels"])
@@ -128,7 +128,7 @@ def report(method: str, quality: dict[str, Any]) -> None:
         f"{quality['items']:,} items by {method}, codes used {used}{error}, "
         f"collisions {before['items']:,} ({before['share']:.1%}) before, {after['items']:,} after",
     )
-    for warning in warnings(quality):
+    for warning in list_warnings(quality):
         note(STAGE, f"WARNING: {warning}")
 
 

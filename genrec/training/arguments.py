@@ -67,7 +67,7 @@ def framework_arguments(section: str, given: dict[str, Any]) -> dict[str, Any]:
         raise ArtifactError(f"{section}.deepspeed {given['deepspeed']} cannot be read: {first_line(error)}") from None
 
 
-def rows_a_pass(batch: int, micro: int) -> tuple[int, bool]:
+def split_step(batch: int, micro: int) -> tuple[int, bool]:
     """Rows a forward pass of one process, at most `micro`, and whether such passes fill a step of `batch` rows."""
     local, rest = divmod(batch, world_size())
     micro = min(micro, local)

@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers.trainer import TRAINER_STATE_NAME
 
 
-def newest_checkpoint(directory: Path) -> str | None:
+def find_newest_checkpoint(directory: Path) -> str | None:
     """The newest whole checkpoint; one that a kill cut short lacks the trainer's state, which is written last."""
     whole = [path.parent for path in directory.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None

@@ -10,7 +10,7 @@ from trl import GRPOConfig
 from genrec.config import Rl, Run
 from genrec.errors import ArtifactError
 from genrec.launch import world_size
-from genrec.training.arguments import common_arguments, framework_arguments, limit_to_one_gpu, rows_a_pass
+from genrec.training.arguments import common_arguments, framework_arguments, limit_to_one_gpu, split_step
 
 
 def grpo_arguments(settings: Rl, run: Run, directory: Path, num_levels: int, num_prompts: int) -> GRPOConfig:
@@ -44,7 +44,7 @@ def grpo_arguments(settings: Rl, run: Run, directory: Path, num_levels: int, num
 
 def micro_batch(settings: Rl) -> int:
     """Completions a forward pass of one process, so that passes of whole groups fill the step."""
-    micro, fills = rows_a_pass(settings.batch_size, settings.micro_batch_size)
+    micro, fills = split_step(settings.batch_size, settings.micro_batch_size)
     if not fills or micro % settings.num_generations:
         raise ArtifactError(
             f"rl.batch_size {settings.batch_size} over {world_size()} processes is not a multiple of "

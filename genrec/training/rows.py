@@ -19,7 +19,7 @@ from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples, Sequences, Split, examples
 from genrec.data.tasks import TASKS, Task, Texts, copies, drawn, row_numbers, task_row
 from genrec.errors import ArtifactError
-from genrec.models.token_tree import Branch, TokenTree, chain, collate, grow, join
+from genrec.models.token_tree import Branch, TokenTree, collate_trees, grow_tree, join_trees, make_chain
 
 TREE = tuple(field.name for field in fields(TokenTree))
 
@@ -44,22 +44,22 @@ class RowBuilder:
         """One prompt, one answer."""
         answer = self.answer(task, target)
         prompt = self.encoder.prompt(self.texts.prompt(task, items, user, text), self.cutoff_len - len(answer))
-        return grow(prompt, [Branch(len(prompt), [], answer, float(weight))])
+        return grow_tree(prompt, [Branch(len(prompt), [], answer, float(weight))])
 
-    def user(self, task: Task, items: np.ndarray, asked: np.ndarray, weights: np.ndarray, user: int) -> TokenTree:
+    def user(self, task: Task, items: np.ndarray, places: np.ndarray, weights: np.ndarray, user: int) -> TokenTree:
         """One trunk of items that holds for each asked place p >= 1 the prompt of items[:p] and the answer items[p]."""
-        prompt = self.texts.prompt(task, items[: asked[-1] + 1])
+        prompt = self.texts.prompt(task, items[: places[-1] + 1])
         pieces = [self.encoder.piece(prompt.head), *(self.encoder.piece(text) for text in prompt.parts)]
         if not prompt.tail:
-            return chain(pieces, asked + 1, weights)
+            return make_chain(pieces, places + 1, weights)
         length = np.cumsum([len(piece) for piece in pieces])  # length[p]: head and p items
         branches = [
             Branch(
                 int(length[place]), self.tail(task, items[:place], user), self.answer(task, int(items[place])), weight
             )
-            for place, weight in zip(asked, weights.tolist(), strict=True)
+            for place, weight in zip(places, weights.tolist(), strict=True)
         ]
-        return grow([token for piece in pieces for token in piece], branches)
+        return grow_tree([token for piece in pieces for token in piece], branches)
 
     def tail(self, task: Task, items: np.ndarray, user: int) -> list[int]:
         return self.encoder.piece(self.texts.tail(task, items, user))
@@ -176,4 +176,4 @@ class Collator:
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         trees = [TokenTree(**{name: row[name] for name in TREE}) for row in rows]
-        return collate([vars(tree) for tree in join(trees, self.width)])
+        return collate_trees([vars(tree) for tree in join_trees(trees, self.width)])

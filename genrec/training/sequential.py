@@ -26,7 +26,7 @@ from genrec.runtime.device import pick_device
 from genrec.runtime.epochs import CHECKPOINT, HEADER, LearnerState, fit, highest
 from genrec.runtime.tensor_file import pack_state, read_state, unpack_state
 from genrec.runtime.training_record import TrainingRecord, write_record
-from genrec.training.answer_loss import divergence
+from genrec.training.answer_loss import symmetric_divergence
 
 TEXT = "sasrec_text"  # the model whose item vectors start as the run's embeddings
 TEXT_START = 0.06  # their standard deviation then; thrice a random start, so that what texts say lasts
@@ -45,8 +45,8 @@ def train_sasrec(
 ) -> TrainingRecord:
     """Train one model into `directory`; the epoch best on valid is what is kept. `vectors` (N, D) begin sasrec_text."""
     torch.manual_seed(seed)
-    model = new_model(name, data, settings, vectors).to(pick_device(device))
-    learner = SasRecLearner(model, training_windows(data, settings), LOSSES[name], settings, seed)
+    model = make_model(name, data, settings, vectors).to(pick_device(device))
+    learner = SasRecLearner(model, make_windows(data, settings), LOSSES[name], settings, seed)
     valid = data.examples("valid")
     progress = fit(
         learner,
@@ -92,12 +92,12 @@ class SasRecLearner:
         unpack_state(state.tensors, {"model": self.model}, {"optimizer": self.optimizer})
 
 
-def decay(done: float) -> float:
+def rate_share(done: float) -> float:
     """Share of the peak rate after a share of the training: half a cosine, 1 to 0."""
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def new_model(name: str, data: Prepared, settings: Sequential, vectors: np.ndarray | None = None) -> SasRec:
+def make_model(name: str, data: Prepared, settings: Sequential, vectors: np.ndarray | None = None) -> SasRec:
     """The published model (sasrec_bce) scores by the dot product, whatever sequential.cosine says."""
     knobs = {
         key: getattr(settings, key) for key in ("hidden_size", "num_layers", "num_heads", "dropout", "temperature")
@@ -106,12 +106,12 @@ def new_model(name: str, data: Prepared, settings: Sequential, vectors: np.ndarr
     model = SasRec(SasRecShape(len(data.catalog), max_length=data.max_history, cosine=cosine, **knobs))
     if vectors is not None:
         with torch.no_grad():
-            start = text_start(vectors, settings.hidden_size)
+            start = make_text_start(vectors, settings.hidden_size)
             model.item.weight[:, : start.shape[1]] = torch.from_numpy(start)
     return model
 
 
-def text_start(vectors: np.ndarray, width: int) -> np.ndarray:
+def make_text_start(vectors: np.ndarray, width: int) -> np.ndarray:
     """(N, D) text vectors -> (N, at most width): their principal components, scaled to TEXT_START."""
     centred = vectors - vectors.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
@@ -126,13 +126,13 @@ class Windows(NamedTuple):
     weight: np.ndarray  # (B, T + 1) float32, of the item as a target
 
 
-def training_windows(data: Prepared, settings: Sequential) -> Windows:
-    events = window_events(data.sequences, data.seen, data.max_history)
+def make_windows(data: Prepared, settings: Sequential) -> Windows:
+    events = cut_windows(data.sequences, data.seen, data.max_history)
     weight = target_weights(data, settings.balance, settings.half_life).astype(np.float32)
     return Windows(np.where(events >= 0, data.sequences.item[events], -1).astype(np.int64), weight[events])
 
 
-def window_events(sequences: Sequences, seen: np.ndarray, max_length: int) -> np.ndarray:
+def cut_windows(sequences: Sequences, seen: np.ndarray, max_length: int) -> np.ndarray:
     """(B, max_length + 1) event numbers, right-padded with -1: each user's training events, long ones cut.
 
     A window ends where the next begins, with one event in common, so every event but a user's first is once a target.
@@ -163,10 +163,10 @@ def train_epoch(
     torch.manual_seed((seed << 20) + epoch)
     model.train()
     for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * decay(epoch / settings.num_epochs)
+        group["lr"] = settings.learning_rate * rate_share(epoch / settings.num_epochs)
     total = torch.zeros((), device=model.bias.device)
     count = 0
-    for batch in batches(windows, settings.batch_size, np.random.default_rng([seed, epoch])):
+    for batch in draw_batches(windows, settings.batch_size, np.random.default_rng([seed, epoch])):
         items, weights = (torch.from_numpy(rows).to(model.bias.device) for rows in batch)
         targets = items[:, 1:]
         real = targets >= 0
@@ -184,7 +184,7 @@ def train_epoch(
     return float(total) / max(count, 1)
 
 
-def batches(windows: Windows, size: int, random: np.random.Generator) -> Iterator[Windows]:
+def draw_batches(windows: Windows, size: int, random: np.random.Generator) -> Iterator[Windows]:
     """Windows in random order, each batch as wide as its longest window."""
     order = random.permutation(len(windows.item))
     for begin in range(0, len(order), size):
@@ -197,7 +197,7 @@ Read = Callable[[], Tensor]  # the states of a batch's real positions (P, d), un
 Loss = Callable[[SasRec, Read, Tensor, Sequential], Tensor]  # (model, read, targets (P,), settings) -> (P,)
 
 
-def full_softmax(model: SasRec, read: Read, targets: Tensor, settings: Sequential) -> Tensor:
+def softmax_loss(model: SasRec, read: Read, targets: Tensor, settings: Sequential) -> Tensor:
     """-log softmax over the whole catalogue, (P,) -> (P,); with `rdrop` the mean of two passes and their divergence."""
     scores = model.score(read())  # (P, N)
     losses = F.cross_entropy(scores, targets, reduction="none", label_smoothing=settings.label_smoothing)
@@ -205,10 +205,10 @@ def full_softmax(model: SasRec, read: Read, targets: Tensor, settings: Sequentia
         return losses
     again = model.score(read())
     both = losses + F.cross_entropy(again, targets, reduction="none", label_smoothing=settings.label_smoothing)
-    return both / 2 + settings.rdrop * divergence(scores, again)
+    return both / 2 + settings.rdrop * symmetric_divergence(scores, again)
 
 
-def bce(model: SasRec, read: Read, targets: Tensor, settings: Sequential) -> Tensor:
+def bce_loss(model: SasRec, read: Read, targets: Tensor, settings: Sequential) -> Tensor:
     """The published loss, one uniform negative n a position: -log sigmoid(s_target) - log sigmoid(-s_n), -> (P,)."""
     shift = torch.randint(1, model.shape.num_items, targets.shape, device=targets.device)
     negatives = (targets + shift) % model.shape.num_items  # any item but the target
@@ -217,7 +217,7 @@ def bce(model: SasRec, read: Read, targets: Tensor, settings: Sequential) -> Ten
     return -(F.logsigmoid(positive) + F.logsigmoid(-negative))
 
 
-LOSSES: dict[str, Loss] = {"sasrec": full_softmax, "sasrec_text": full_softmax, "sasrec_bce": bce}
+LOSSES: dict[str, Loss] = {"sasrec": softmax_loss, "sasrec_text": softmax_loss, "sasrec_bce": bce_loss}
 
 
 def score_valid(model: SasRec, valid: Examples) -> float:

@@ -19,12 +19,12 @@ from genrec.errors import ArtifactError
 from genrec.launch import world_size
 from genrec.models.token_tree import IGNORE, answer_logits, takes_trees
 from genrec.runtime.training_record import TrainingRecord
-from genrec.training.answer_loss import Legal, answer_loss, divergence
-from genrec.training.arguments import common_arguments, framework_arguments, limit_to_one_gpu, rows_a_pass
-from genrec.training.checkpoints import newest_checkpoint
+from genrec.training.answer_loss import Legal, answer_loss, symmetric_divergence
+from genrec.training.arguments import common_arguments, framework_arguments, limit_to_one_gpu, split_step
+from genrec.training.checkpoints import find_newest_checkpoint
 from genrec.training.resuming import OrderedEpochs, Patience
 from genrec.training.rows import Collator
-from genrec.training.screen import SftScreen, show
+from genrec.training.screen import SftScreen, replace_screen
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation, validation_curve
 
 
@@ -58,7 +58,7 @@ class TreeTrainer(OrderedEpochs, DecodingEvaluation, Trainer):
 
     def diverge(self, logits: Tensor, again: Tensor, legal: Tensor | None) -> Tensor:
         """How far two passes lie apart, (A',)."""
-        distances = divergence(logits, again, legal)
+        distances = symmetric_divergence(logits, again, legal)
         if self.state.global_step == 0 and not distances.any():
             raise ArtifactError(
                 f"sft.rdrop {self.rdrop} compares two passes under other dropout, but the model has none; set "
@@ -69,8 +69,8 @@ class TreeTrainer(OrderedEpochs, DecodingEvaluation, Trainer):
 
 def training_arguments(settings: Sft, run: Run, directory: Path, num_rows: int) -> TrainingArguments:
     """The section `sft` as TrainingArguments; `sft.trainer` has the last word."""
-    asked = settings.trainer.get("max_steps", 0)
-    steps = asked if asked > 0 else max(1, int(np.ceil(num_rows / settings.batch_size) * settings.num_epochs))
+    max_steps = settings.trainer.get("max_steps", 0)
+    steps = max_steps if max_steps > 0 else max(1, int(np.ceil(num_rows / settings.batch_size) * settings.num_epochs))
     micro = micro_batch(settings)
     every = max(1, round(steps * settings.eval_step))
     knobs = common_arguments(settings, run, directory) | {
@@ -94,7 +94,7 @@ def training_arguments(settings: Sft, run: Run, directory: Path, num_rows: int) 
 
 def micro_batch(settings: Sft) -> int:
     """Rows a forward pass of one process, so that passes fill the step whatever the number of processes."""
-    micro, fills = rows_a_pass(settings.batch_size, settings.micro_batch_size)
+    micro, fills = split_step(settings.batch_size, settings.micro_batch_size)
     if not fills:
         raise ArtifactError(
             f"sft.batch_size {settings.batch_size} over {world_size()} process(es) is not a multiple of {micro} rows a "
@@ -128,8 +128,8 @@ def train_sft(
         rdrop=settings.rdrop,
         callbacks=[*patience, *callbacks],
     )
-    show(trainer, SftScreen(sum(rows["targets"])))
-    trainer.train(resume_from_checkpoint=newest_checkpoint(directory))
+    replace_screen(trainer, SftScreen(sum(rows["targets"])))
+    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory))
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     state = trainer.state
     best_step = state.best_global_step or state.global_step

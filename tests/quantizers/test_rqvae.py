@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from genrec.quantizers import rqkmeans, rqvae_training
-from genrec.quantizers.residual import decode
-from genrec.quantizers.rqvae import RqvaeShape, sinkhorn
+from genrec.quantizers.residual import sum_codebooks
+from genrec.quantizers.rqvae import RqvaeShape, balance_by_sinkhorn
 from genrec.quantizers.rqvae_training import RqvaeSettings, best_path, load_quantizer, train_quantizer
 from genrec.runtime.epochs import CHECKPOINT, HEADER
 from genrec.runtime.tensor_file import read_state
@@ -39,7 +39,7 @@ def vectors():
 
 
 def error(quantized):
-    found = quantized.reconstruct(decode(quantized.codes, quantized.codebooks))
+    found = quantized.reconstruct(sum_codebooks(quantized.codes, quantized.codebooks))
     return ((quantized.inputs - found) ** 2).sum() / ((quantized.inputs - quantized.inputs.mean(0)) ** 2).sum()
 
 
@@ -67,17 +67,17 @@ def test_training_learns_in_every_configuration(vectors, tmp_path, change):
 
 
 def test_rqkmeans_plus_begins_at_the_codebooks_it_was_given(vectors, tmp_path):
-    start = rqkmeans.fit(vectors, 3, 8, iters=20, seed=0)
+    start = rqkmeans.fit_rqkmeans(vectors, 3, 8, iters=20, seed=0)
     shape = replace(SHAPE, latent=12, residual=True)
     rows = torch.from_numpy(vectors)
-    model = rqvae_training.new_quantizer(rows, shape, SETTINGS, start.codebooks)
+    model = rqvae_training.make_quantizer(rows, shape, SETTINGS, start.codebooks)
     quantized = rqvae_training.quantize(model, rows)
     assert (quantized.codes == start.codes).all()
     assert error(quantized) == pytest.approx(error(start), rel=1e-4)
 
 
 def test_rqkmeans_plus_lowers_the_error(vectors, tmp_path):
-    start = rqkmeans.fit(vectors, 3, 8, iters=20, seed=0)
+    start = rqkmeans.fit_rqkmeans(vectors, 3, 8, iters=20, seed=0)
     shape = replace(SHAPE, latent=12, residual=True)
     settings = replace(SETTINGS, num_epochs=60, learning_rate=1e-3, ema_decay=0.99, restart_dead=False)
     quantized, _ = train_quantizer(vectors, shape, settings, tmp_path, start.codebooks)
@@ -132,7 +132,7 @@ def test_several_inputs_are_projected_and_weigh_alike(tmp_path):
 
 
 def test_dead_codes_come_back(vectors):
-    model = rqvae_training.new_quantizer(torch.from_numpy(vectors), SHAPE, SETTINGS, None)
+    model = rqvae_training.make_quantizer(torch.from_numpy(vectors), SHAPE, SETTINGS, None)
     rows = torch.from_numpy(vectors)
     rqvae_training.start_levels(model, rows, 3, seed=0)
     with torch.no_grad():
@@ -151,6 +151,6 @@ def test_identical_vectors_and_one_code_are_quantized(tmp_path):
 
 
 def test_sinkhorn_gives_equal_rows_and_nearly_equal_columns():
-    plan = sinkhorn(torch.rand(60, 5, generator=torch.Generator().manual_seed(0)), eps=0.3).exp()
+    plan = balance_by_sinkhorn(torch.rand(60, 5, generator=torch.Generator().manual_seed(0)), eps=0.3).exp()
     assert torch.allclose(plan.sum(dim=1), torch.ones(60), atol=1e-5)
     assert torch.allclose(plan.sum(dim=0), torch.full((5,), 12.0), atol=0.01)

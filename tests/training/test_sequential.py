@@ -20,7 +20,7 @@ from genrec.sids import SidIndex
 from genrec.stages import sequential
 from genrec.store import RunStore
 from genrec.training import sequential as training
-from genrec.training.knowledge import available, load_knowledge
+from genrec.training.knowledge import find_available, load_knowledge
 from tests.small_shop import small_config, small_shop, write_data
 
 FAST = {
@@ -60,11 +60,11 @@ def test_losses_equal_a_loop_over_positions():
     for state, target in zip(states, targets, strict=True):
         log_softmax = torch.log_softmax(model.item.weight @ state + model.bias, dim=0)
         expected -= 0.8 * log_softmax[target] + 0.2 * log_softmax.mean()
-    found = training.full_softmax(model, lambda: states, targets, options)
+    found = training.softmax_loss(model, lambda: states, targets, options)
     assert found.shape == (6,) and found.mean().item() == pytest.approx(expected.item() / 6, rel=1e-5)
 
     torch.manual_seed(7)
-    found = training.bce(model, lambda: states, targets, options)
+    found = training.bce_loss(model, lambda: states, targets, options)
     torch.manual_seed(7)
     negatives = (targets + torch.randint(1, 12, (6,))) % 12
     assert (negatives != targets).all()
@@ -84,13 +84,13 @@ def test_rdrop_is_the_mean_loss_of_two_passes_and_their_symmetric_divergence():
     kl = torch.distributions.kl_divergence
     expected = -(p.log_prob(targets) + q.log_prob(targets)) / 2 + 0.7 * (kl(p, q) + kl(q, p)) / 2
     read = iter(passes).__next__
-    found = training.full_softmax(model, read, targets, config_of("x", rdrop=0.7).sequential)
+    found = training.softmax_loss(model, read, targets, config_of("x", rdrop=0.7).sequential)
     torch.testing.assert_close(found, expected)
 
 
 def test_windows_hold_every_training_event_once_as_a_target_and_no_other():
     shop = small_shop()
-    windows = training.window_events(shop.sequences, shop.seen, max_length=3)
+    windows = training.cut_windows(shop.sequences, shop.seen, max_length=3)
     pairs = [(a, b) for row in windows.tolist() for a, b in pairwise(row) if b >= 0]
     pairs = shop.sequences.item[np.array(pairs)].tolist()
     wanted = []
@@ -158,21 +158,21 @@ def test_held_out_events_are_in_no_window():
     shop = small_shop()
     other = replace(shop.sequences, item=np.where(shop.seen, shop.sequences.item, 19 - shop.sequences.item))
     options = config_of("x").sequential
-    windows = [training.training_windows(replace(shop, sequences=each), options) for each in (shop.sequences, other)]
+    windows = [training.make_windows(replace(shop, sequences=each), options) for each in (shop.sequences, other)]
     assert (other.item != shop.sequences.item).any() and (windows[0].item == windows[1].item).all()
 
 
 def test_weights_stand_beside_the_targets_they_belong_to_and_weigh_their_loss(tmp_path, monkeypatch):
     shop, options = small_shop(), config_of(tmp_path, balance=0.7, half_life=0.3).sequential
-    windows, weight = training.training_windows(shop, options), target_weights(shop, 0.7, 0.3)
-    events = training.window_events(shop.sequences, shop.seen, shop.max_history)
+    windows, weight = training.make_windows(shop, options), target_weights(shop, 0.7, 0.3)
+    events = training.cut_windows(shop.sequences, shop.seen, shop.max_history)
     real = events >= 0
     assert np.allclose(windows.weight[real], weight[events[real]]) and np.ptp(weight) > 0.5
-    for batch in training.batches(windows, 16, np.random.default_rng(0)):
+    for batch in training.draw_batches(windows, 16, np.random.default_rng(0)):
         assert batch.item.shape == batch.weight.shape and (batch.item[:, -1] >= 0).any()
 
     torch.manual_seed(0)
-    model = training.new_model("sasrec", shop, config_of(tmp_path).sequential)
+    model = training.make_model("sasrec", shop, config_of(tmp_path).sequential)
     losses = []
     monkeypatch.setattr(torch.Tensor, "backward", lambda loss: losses.append(loss.item()))
     one = training.Windows(windows.item[:1], windows.weight[:1])
@@ -192,7 +192,7 @@ def test_a_weighted_training_ends_elsewhere(tmp_path, knob):
 
 
 def test_the_rate_falls_from_its_peak_to_nothing():
-    assert [training.decay(done) for done in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    assert [training.rate_share(done) for done in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
 
 
 def write_vectors(config: Config, seed: int = 0) -> None:
@@ -228,11 +228,11 @@ def test_items_begin_as_alike_as_their_texts_are():
     vectors = np.random.default_rng(0).normal(size=(20, 8)) + 3
     centred = vectors - vectors.mean(axis=0)
     for width in (8, 12):  # all components, and fewer than there is room for
-        start = training.text_start(vectors, width)
+        start = training.make_text_start(vectors, width)
         assert start.shape == (20, 8) and start.std() == pytest.approx(training.TEXT_START, rel=1e-3)
         ratio = (start @ start.T) / (centred @ centred.T)
         assert ratio == pytest.approx(np.full_like(ratio, ratio[0, 0]), rel=1e-3)
-    leading = training.text_start(vectors, 3)
+    leading = training.make_text_start(vectors, 3)
     assert np.abs(leading.T @ leading)[~np.eye(3, dtype=bool)].max() < 1e-6  # uncorrelated
     assert (np.diff(leading.var(axis=0)) < 0).all()  # the strongest first
 
@@ -249,12 +249,12 @@ def test_the_model_begun_from_text_is_the_plain_one_but_for_its_item_vectors(tmp
 def begin_with(name: str, config: Config, shop) -> SasRec:
     torch.manual_seed(0)
     vectors = RunStore.of(config).vectors(len(shop.catalog)) if name == training.TEXT else None
-    return training.new_model(name, shop, config.sequential, vectors)
+    return training.make_model(name, shop, config.sequential, vectors)
 
 
 def each_reward_asks_the_model_of_its_name(config: Config, shop) -> None:
     store = RunStore.of(config)
-    assert {"sasrec", "sasrec_text"} <= available(store)
+    assert {"sasrec", "sasrec_text"} <= find_available(store)
     index = SidIndex(np.arange(20)[:, None], (20,))
     known = load_knowledge(store, shop, index, ["sasrec_text", "sasrec"], "cpu")
     history, item = np.array([[-1, 3, 4]]), np.array([[0, 5, 7]])
@@ -263,6 +263,6 @@ def each_reward_asks_the_model_of_its_name(config: Config, shop) -> None:
         np.testing.assert_array_equal(scores(history, item), expected)
     assert known.sequential.keys() == {"sasrec", "sasrec_text"}
     stage.remove(config.run.dir / "sequential" / "sasrec")
-    assert "sasrec" not in available(store) and "sasrec_text" in available(store)
+    assert "sasrec" not in find_available(store) and "sasrec_text" in find_available(store)
     with pytest.raises(ArtifactError, match="lacks sasrec/config.json, which its manifest lists"):
         load_knowledge(store, shop, index, ["sasrec"], "cpu")
