@@ -9,8 +9,8 @@ flags=()
 for name in MODEL_PATH TRAIN_BATCH_SIZE NUM_TRAIN_EPOCHS SAMPLE_TRAIN SAMPLE_SIZE REWARD_TYPE NUM_GENERATIONS EVAL_STEP \
     BETA LEARNING_RATE SYNC_REF_MODEL BEAM_SEARCH DYNAMIC_SAMPLING ADD_GT MASK_ALL_ZERO TEMPERATURE DAPO GSPO \
     TEST_DURING_TRAINING; do
-    [[ -z "${!name:-}" ]] || flags+=("--${name,,}" "${!name}")
+    [[ -z "${!name:-}" ]] || flags+=("--$(tr '[:upper:]' '[:lower:]' <<<"$name")" "${!name}")
 done
 launch=("${PYTHON:-python}")
 ((${NPROC:-1} == 1)) || launch+=(-m torch.distributed.run --nproc_per_node "$NPROC")
-exec "${launch[@]}" "$(dirname "${BASH_SOURCE[0]}")/rl.py" "${flags[@]}" "$@"
+exec "${launch[@]}" "$(dirname "${BASH_SOURCE[0]}")/rl.py" ${flags[@]+"${flags[@]}"} "$@"

@@ -5,7 +5,7 @@
 set -euo pipefail
 flags=(--run.tracker swanlab)
 for name in BASE_MODEL BATCH_SIZE MICRO_BATCH_SIZE NUM_EPOCHS LEARNING_RATE CUTOFF_LEN; do
-    [[ -z "${!name:-}" ]] || flags+=("--${name,,}" "${!name}")
+    [[ -z "${!name:-}" ]] || flags+=("--$(tr '[:upper:]' '[:lower:]' <<<"$name")" "${!name}")
 done
 export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-0}"
 exec "${PYTHON:-python}" "$(dirname "${BASH_SOURCE[0]}")/sft.py" "${flags[@]}" "$@"

@@ -1,9 +1,17 @@
 #!/usr/bin/env bash
-# Sets itself up and runs all tests:  bash test.sh [pytest arguments]
+# Sets itself up and checks everything:  bash test.sh [--slow] [pytest arguments]
+#   --slow    also what is long (walks on real data, many kills and races, smallest runs of benchmarks), with coverage
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source setup_env.sh
 setup_env requirements-dev.txt
+chosen=(-m "not slow")
+if [[ "${1:-}" == --slow ]]; then
+    shift
+    chosen=(--cov=genrec --cov=tencentgr --cov=UR4Rec --cov-report=term:skip-covered)
+fi
 ruff check .
 ruff format --check .
-OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" python -m pytest -n auto --dist loadfile "$@"
+basedpyright
+NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet --site-dir "$(mktemp -d)"
+OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" python -m pytest -n auto --dist loadfile "${chosen[@]}" "$@"

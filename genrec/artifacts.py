@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from genrec.errors import ArtifactError
+from genrec.verify import verify_files
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -94,9 +95,7 @@ def require(directory: Path, command: str) -> Manifest:
     manifest = read_manifest(directory)
     if manifest is None:
         raise ArtifactError(f"{directory} is not there yet; run first: {command}")
-    missing = [name for name in manifest.files if not (directory / name).exists()]
-    if missing:
-        raise ArtifactError(f"{directory} lacks {missing[0]}, which its manifest lists; run: {command} --clean")
+    verify_files(directory, manifest.files, command)
     return manifest
 
 
@@ -148,6 +147,15 @@ def directory_fingerprint(directory: Path) -> str:
         raise ArtifactError(f"{directory} is not a directory")
     manifest = read_manifest(directory)
     return manifest.fingerprint if manifest else fingerprint_of(describe_files(directory))
+
+
+def share_by_umask(directory: Path) -> None:
+    """Every file as readable as the umask says; some libraries write theirs for the owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in directory.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o666 & ~umask)
 
 
 def flush(directory: Path) -> None:

@@ -10,6 +10,7 @@ A checkout's own scripts are shells over the same functions (`run_script`); they
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -59,12 +60,20 @@ def find_checkout(script: Path) -> Path:
 
 def run_command(command: str, argv: list[str], **options: str) -> None:
     set_waiting_policy()
+    signal.signal(signal.SIGTERM, end_on_signal)
     try:
         import_module(f"genrec.stages.{command}").main(argv, **options)
         sys.stdout.flush()
     except BrokenPipeError:  # `genrec sft --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
+    except KeyboardInterrupt:
+        fail("stopped; the same command goes on from here", code=130)
+
+
+def end_on_signal(number: int, frame: object) -> None:
+    """SIGTERM ends the process as Ctrl-C does: in one line, and what is finished stays."""
+    fail("stopped by SIGTERM; the same command goes on from here", code=128 + number)
 
 
 def overview() -> str:

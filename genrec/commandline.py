@@ -28,7 +28,7 @@ from genrec.config_checks import explain_errors, validate
 from genrec.errors import ConfigError, exit_on_usage_error, suggest
 from genrec.help_text import help_text, show_config
 from genrec.places import from_home
-from genrec.presets import Layer, Tree, find_config, has_path, is_float, load_layers, merge, set_path
+from genrec.presets import Layer, PlainLoader, Tree, find_config, has_path, is_float, load_layers, merge, set_path
 
 DEFAULT_PRESET = "0.5b"
 TRUTHS = ("true", "false", "yes", "no", "on", "off", "auto", "1", "0")
@@ -200,7 +200,8 @@ def key_of(program: Program, name: str) -> tuple[str, bool]:
                 return key, True
     own = program.own.model_fields
     sections = known_sections() if program.section or program.schema is Config else "; --help lists all"
-    raise ConfigError(f"unknown flag --{name}{suggest(name, [*own, *program.keys, 'config']) or sections}")
+    near = suggest(f"--{name}", [f"--{known}" for known in (*own, *program.keys, "config", *program.switches)])
+    raise ConfigError(f"unknown flag --{name}{near or sections}")
 
 
 def plain_or_dotted(program: Program, name: str) -> str | None:
@@ -288,9 +289,9 @@ def takes_text(kind: Any) -> bool:
 def yaml_value(text: str) -> Any:
     """A flag's text read as YAML, so that `True`, `3e-4`, `[a, b]` mean what they mean in a file."""
     try:
-        return float(text) if is_float(text) else yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"'{text}' is not a YAML value: {error.__class__.__name__}") from None
+        return float(text) if is_float(text) else yaml.load(text, Loader=PlainLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"'{text[:80]}' is not a YAML value: {error.__class__.__name__}") from None
 
 
 # Layers

@@ -6,6 +6,7 @@ and flags into it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,12 +23,34 @@ def knob(default: Any, help: str, *, result: bool = True, spellings: tuple[str, 
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def bound_numbers(cls, value: Any) -> Any:
+        """What no knob can mean: a number that overflows what it is counted or computed in."""
+        for number in numbers_in(value):
+            if not abs(number) <= MOST:
+                raise ValueError(f"a number must be finite and at most {MOST:,}, found {number!r}")
+        return value
 
     @field_validator("*", mode="after")
     @classmethod
     def expand_home(cls, value: Any) -> Any:
         return value.expanduser() if isinstance(value, Path) else value
+
+
+MOST = 2**32 - 1  # the largest seed that numpy takes; more than any count or rate
+
+
+def numbers_in(value: Any) -> Iterator[float]:
+    if isinstance(value, bool):
+        return
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, dict | list):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from numbers_in(child)
 
 
 def comma_list(value: Any) -> Any:
@@ -41,6 +64,11 @@ class Run(Section):
     dir: Path = knob(Path("outputs/run"), "directory of this run; one sub-directory a stage", result=False)
     seed: int = knob(42, "seed of every random choice", ge=0)
     device: str = knob("auto", "auto | cpu | cuda | cuda:1", result=False)
+    verify: Literal["changed", "always"] = knob(
+        "changed",
+        "hash the files of an artifact that is read: those changed since they were last hashed, or all",
+        result=False,
+    )
     tracker: Literal["none", "swanlab", "tensorboard"] = knob(
         "none", "training curves; swanlab runs locally, without an account", result=False
     )
@@ -50,7 +78,9 @@ class Data(Section):
     """Raw reviews and item texts -> catalogue, sequences, splits."""
 
     source: Literal["amazon18", "amazon23", "movielens", "minionerec", "toy"] = knob("amazon18", "which reader")
-    dataset: str = knob("Industrial_and_Scientific", "category or dataset name; names the files", pattern=r"^[\w.\-]+$")
+    dataset: str = knob(
+        "Industrial_and_Scientific", "category or dataset name; names the files", pattern=r"^[\w\-][\w.\-]*$"
+    )
     raw_dir: Path = knob(Path("raw"), "where the raw files lie, or are downloaded to", result=False)
     url: str | None = knob(
         None, "URL template with {dataset} and {file}; a mirror or file:// replaces the reader's own", result=False
@@ -106,21 +136,32 @@ class Sids(Section):
         "items with equal codes: reassign gives some their next best, extra_level adds a level, keep leaves them",
     )
     kmeans_iters: int = knob(50, "rounds of k-means a level, at most", ge=1)
+    kmeans_backend: Literal["balanced", "k_means_constrained"] = knob(
+        "balanced",
+        "who makes equal clusters for rqkmeans_constrained and the start of rqkmeans_plus: this project, or the "
+        "package k-means-constrained, on the CPU and with all items in memory",
+    )
     alpha: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = knob(
         0.0, "share of collaborative vectors (train purchases) mixed into the text; 0 text alone, auto: best on valid"
     )
     factors: int = knob(64, "width of the collaborative vectors", ge=1)
-    hidden_sizes: list[int] = knob([256, 128], "widths of the encoder MLP's layers; the decoder mirrors it")
+    hidden_sizes: list[Annotated[int, Field(ge=1)]] = knob(
+        [256, 128], "widths of the encoder MLP's layers; the decoder mirrors it", min_length=1
+    )
     latent: int = knob(32, "width of z (rqvae; rqkmeans_plus is as wide as its input)", ge=1)
     num_epochs: int = knob(300, "passes over the items, at most", ge=1)
     batch_size: int = knob(256, "items a step", ge=1)
-    learning_rate: float | None = knob(None, "AdamW rate; 1e-3 for rqvae, 1e-4 for rqkmeans_plus when empty", gt=0)
-    beta: float = knob(0.25, "weight of |r - sg(e)|^2, which holds the encoder to the codebooks", ge=0)
-    quantization_weight: float = knob(1.0, "weight of the codebook terms against the reconstruction", ge=0)
+    learning_rate: float | None = knob(
+        None, "AdamW rate; 1e-3 for rqvae, 1e-4 for rqkmeans_plus when empty", gt=0, le=10
+    )
+    beta: float = knob(0.25, "weight of |r - sg(e)|^2, which holds the encoder to the codebooks", ge=0, le=1e6)
+    quantization_weight: float = knob(1.0, "weight of the codebook terms against the reconstruction", ge=0, le=1e6)
     ema: bool = knob(True, "codebooks follow the mean of their residuals instead of gradients")
     ema_decay: float = knob(0.99, "how slowly they follow", gt=0, lt=1)
     restart_dead: bool = knob(True, "after each epoch move unused codes onto random items")
-    sinkhorn_eps: float = knob(0.0, "train on an even (Sinkhorn) assignment of this width; 0 nearest code", ge=0)
+    sinkhorn_eps: float = knob(
+        0.0, "train on an even (Sinkhorn) assignment of this width; 0 nearest code", ge=0, le=1e3
+    )
     layerwise: bool = knob(False, "train the levels one after the other instead of jointly")
     eval_step: int = knob(10, "epochs between two looks at collisions, each a checkpoint", ge=1)
     early_stop: int = knob(5, "looks without a better loss before stopping; 0 never stops", ge=0)
@@ -128,7 +169,9 @@ class Sids(Section):
     add: Path | None = knob(
         None, "item.json of new items: give them SIDs by the frozen codebooks, into sids_grown/", result=False
     )
-    retire: list[int] = knob([], "item numbers to leave out of recommendations, with --add or alone", result=False)
+    retire: list[Annotated[int, Field(ge=0)]] = knob(
+        [], "item numbers to leave out of recommendations, with --add or alone", result=False
+    )
 
 
 class Convert(Section):
@@ -178,7 +221,7 @@ TaskName = Literal[
     "sid_to_preference",
     "sid_to_title",
 ]
-Share = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1000)]
 # Those of them that answer with a semantic ID, and the rewards of genrec.training.rewards.REWARDS.
 SidTaskName = Literal["sid_to_sid", "title_history_to_sid", "title_to_sid", "description_to_sid"]
 RewardName = Literal["rule", "ranking_only", "ranking", "prefix", "semantic", "sasrec", "sasrec_text", "diversity"]
@@ -213,7 +256,7 @@ class Sft(Section):
         0.0, "history tasks: a target weighs (train events of its item)^-balance; 0 alike, 1 items alike", ge=0, le=1
     )
     half_life: float = knob(
-        0.0, "history tasks: share of the training period in which a target's weight halves; 0 never", ge=0
+        0.0, "history tasks: share of the training period in which a target's weight halves; 0 never", ge=0, le=1e3
     )
     profile: list[Literal["taste", "companions"]] = knob(
         [],
@@ -228,16 +271,16 @@ class Sft(Section):
         "vocab", "loss of SID tokens: softmax over all tokens (vocab) or the legal children (trie, as evaluate's then)"
     )
     rdrop: float = knob(
-        0.0, "weight of the divergence of two passes under other dropout (R-Drop); 0 makes one pass", ge=0
+        0.0, "weight of the divergence of two passes under other dropout (R-Drop); 0 makes one pass", ge=0, le=1e3
     )
     batch_size: int = knob(128, "rows an optimizer step", ge=1)
     micro_batch_size: int = knob(16, "rows a forward pass", ge=1)
-    num_epochs: float = knob(3, "passes over the rows", gt=0)
-    learning_rate: float = knob(5e-4, "peak rate (cosine, warm-up)", gt=0)
+    num_epochs: float = knob(3, "passes over the rows", gt=0, le=1e5)
+    learning_rate: float = knob(5e-4, "peak rate (cosine, warm-up)", gt=0, le=10)
     warmup_ratio: float = knob(0.03, "share of steps spent warming up", ge=0, le=1)
-    weight_decay: float = knob(0.01, "AdamW decay", ge=0)
+    weight_decay: float = knob(0.01, "AdamW decay", ge=0, le=10)
     cutoff_len: int = knob(256, "tokens a row keeps; the oldest history items go first", ge=16)
-    eval_step: float = knob(0.25, "share of training between checkpoints with a validation", gt=0, le=1)
+    eval_step: float = knob(0.25, "share of training between checkpoints with a validation", ge=1e-3, le=1)
     valid_size: int = knob(500, "valid examples decoded at each of them", ge=1)
     early_stop: int = knob(3, "validations without a better NDCG@10 before stopping; 0 never stops", ge=0)
     bf16: bool | Literal["auto"] = knob("auto", "bfloat16 arithmetic; auto: on GPUs that have it")
@@ -257,7 +300,7 @@ class Rl(Section):
     )
     sample_train: bool = knob(False, "train on sample_size of these prompts, drawn by seed")
     sample_size: int = knob(10000, "how many; all where there are fewer", ge=1)
-    num_epochs: float = knob(1, "passes over the prompts", spellings=("num_train_epochs",), gt=0)
+    num_epochs: float = knob(1, "passes over the prompts", spellings=("num_train_epochs",), gt=0, le=1e5)
     batch_size: int = knob(
         256,
         "completions an optimizer step over all processes: prompts x num_generations",
@@ -270,27 +313,29 @@ class Rl(Section):
         {"ranking": 1.0}, "reward, several as a,b or with weights: {ranking: 1, diversity: 0.1}", min_length=1
     )
     beam_search: bool = knob(True, "a group is the best G beams; False: G items sampled without replacement")
-    temperature: float = knob(1.0, "divides the logits of that sampling; the trained policy stays at 1", gt=0)
+    temperature: float = knob(1.0, "divides the logits of that sampling; the trained policy stays at 1", gt=0, le=1e3)
     dynamic_sampling: bool = knob(False, "find 1.5 G candidates and keep G: the target if found, then the best others")
     add_gt: bool = knob(False, "a group without the target gets it in its last place")
     mask_all_zero: bool = knob(False, "groups whose rewards are all equal leave the loss, their KL term too")
     normalization: Literal["trie", "vocab"] = knob(
         "trie", "policy: softmax over the legal children or over all tokens; best the one the SFT model was taught by"
     )
-    beta: float = knob(1e-3, "weight of the KL to the reference, the SFT model; 0 leaves both out", ge=0)
+    beta: float = knob(1e-3, "weight of the KL to the reference, the SFT model; 0 leaves both out", ge=0, le=1e6)
     sync_ref_model: bool = knob(False, "let the reference follow (trainer.ref_model_sync_steps, ref_model_mixup_alpha)")
     dapo: bool = knob(False, "loss as a mean over the tokens of all groups (arXiv 2503.14476), not over answers")
     gspo: bool = knob(False, "one probability ratio an answer, not one a token (arXiv 2507.18071)")
-    learning_rate: float = knob(1e-5, "peak rate (cosine, warm-up)", gt=0)
+    learning_rate: float = knob(1e-5, "peak rate (cosine, warm-up)", gt=0, le=10)
     warmup_ratio: float = knob(0.03, "share of steps spent warming up", ge=0, le=1)
     lora: Lora = knob(Lora(dropout=0.0), "low-rank adapters; without them the model is its own reference")
-    eval_step: float = knob(0.2, "share of training between checkpoints", gt=0, le=1)
+    eval_step: float = knob(0.2, "share of training between checkpoints", ge=1e-3, le=1)
     test_during_training: bool = knob(
         True, "decode valid at each of them and keep the best; False: begin and end alone"
     )
     valid_size: int = knob(500, "valid examples decoded", ge=1)
     early_stop: int = knob(3, "validations without a better NDCG@10 before stopping; 0 never stops", ge=0)
-    kl_limit: float = knob(1.0, "stop when the KL to the reference passes this many nats a token; 0 never stops", ge=0)
+    kl_limit: float = knob(
+        1.0, "stop when the KL to the reference passes this many nats a token; 0 never stops", ge=0, le=1e6
+    )
     bf16: bool | Literal["auto"] = knob("auto", "bfloat16 arithmetic; auto: on GPUs that have it")
     gradient_checkpointing: bool = knob(False, "less memory, more time", result=False)
     trainer: dict[str, Any] = knob({}, "passed to trl.GRPOConfig, names unchanged (loss_type, scale_rewards, ...)")
@@ -342,7 +387,7 @@ class Evaluation(Section):
         "sasrec", "ensemble: whose probabilities are mixed with sft's"
     )
     ensemble_weight: float = knob(0.5, "ensemble: weight of sft's probabilities, the rest is the other's", ge=0, le=1)
-    recent_share: float = knob(0.1, "popular_recent counts this latest share of the training events", gt=0, le=1)
+    recent_share: float = knob(0.1, "popular_recent counts this latest share of the training events", ge=1e-4, le=1)
 
     split_models = field_validator("models", mode="before")(comma_list)
 
@@ -361,17 +406,22 @@ class Sequential(Section):
     num_heads: int = knob(2, "attention heads", ge=1)
     dropout: float = knob(0.3, "share dropped of inputs, attention and feed-forward outputs", ge=0, lt=1)
     cosine: bool = knob(True, "sasrec scores by cosine / temperature instead of the dot product")
-    temperature: float = knob(0.07, "divides the cosine", gt=0)
+    temperature: float = knob(0.07, "divides the cosine", gt=0, le=1e3)
     label_smoothing: float = knob(0.0, "share of sasrec's target spread over the catalogue", ge=0, lt=1)
     rdrop: float = knob(
-        0.0, "sasrec: weight of the divergence of two passes under other dropout (R-Drop); 0 makes one pass", ge=0
+        0.0,
+        "sasrec: weight of the divergence of two passes under other dropout (R-Drop); 0 makes one pass",
+        ge=0,
+        le=1e3,
     )
     balance: float = knob(
         0.0, "a target weighs (train events of its item)^-balance; 0 alike, 1 items alike", ge=0, le=1
     )
-    half_life: float = knob(0.0, "share of the training period in which a target's weight halves; 0 never", ge=0)
-    learning_rate: float = knob(2e-3, "AdamW peak rate, falling to 0 over the epochs along half a cosine", gt=0)
-    weight_decay: float = knob(0.0, "AdamW decay", ge=0)
+    half_life: float = knob(
+        0.0, "share of the training period in which a target's weight halves; 0 never", ge=0, le=1e3
+    )
+    learning_rate: float = knob(2e-3, "AdamW peak rate, falling to 0 over the epochs along half a cosine", gt=0, le=10)
+    weight_decay: float = knob(0.0, "AdamW decay", ge=0, le=10)
     num_epochs: int = knob(10, "passes over the training windows; sasrec_bce needs more, 60 say", ge=1)
     batch_size: int = knob(128, "windows a step; a window is as long as a history", ge=1)
     early_stop: int = knob(10, "epochs without a better NDCG@10 on valid before stopping; 0 never stops", ge=0)

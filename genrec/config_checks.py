@@ -15,6 +15,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from genrec.config import (
+    Analysis,
     Config,
     Data,
     Evaluation,
@@ -23,6 +24,7 @@ from genrec.config import (
     Section,
     Sequential,
     Sft,
+    Sids,
     SidTaskName,
     TaskName,
     all_paths,
@@ -31,6 +33,8 @@ from genrec.config import (
 from genrec.errors import ConfigError, suggest
 
 Faults = Iterator[str]
+
+SMALLEST_SHARE = 1e-4  # of a task's rows
 
 
 def validate(tree: dict[str, Any]) -> Config:
@@ -75,16 +79,25 @@ NAMED = {  # the mappings whose names are ours
 
 def check_together(config: Config) -> Faults:
     yield from check_data(config.data)
+    yield from check_sids(config.sids)
     yield from check_sft(config.sft)
     yield from check_rl(config.rl)
     yield from check_evaluate(config.evaluation, config.sft)
     yield from check_sequential(config.sequential)
+    yield from check_analysis(config.analysis)
 
 
 def check_data(data: Data) -> Faults:
     if (data.st_year, data.st_month) >= (data.ed_year, data.ed_month):
         window = f"starts {data.st_year}-{data.st_month:02d}, ends {data.ed_year}-{data.ed_month:02d}"
         yield f"data window is empty: {window}"
+
+
+def check_sids(sids: Sids) -> Faults:
+    constrained = ("rqkmeans_constrained", "rqkmeans_plus")
+    if sids.kmeans_backend != "balanced" and sids.method not in constrained:
+        reads = f"which only {' and '.join(constrained)} read"
+        yield f"sids.kmeans_backend {sids.kmeans_backend}, {reads}, would do nothing for sids.method {sids.method}"
 
 
 def check_sft(sft: Sft) -> Faults:
@@ -117,6 +130,8 @@ def check_rl(rl: Rl) -> Faults:
         (rl.dapo and "loss_type" in rl.trainer, "rl.dapo True", "rl.trainer.loss_type"),
         (rl.gspo and "importance_sampling_level" in rl.trainer, "rl.gspo True", "rl.trainer.importance_sampling_level"),
     )
+    if not any(rl.reward_type.values()):
+        yield f"rl.reward_type {rl.reward_type} rewards nothing: every weight is 0"
     for key in rl.trainer:
         if key.startswith(FREE_GENERATION):
             yield f"rl.trainer.{key} would do nothing: answers are made by beams or sampling on the catalogue"
@@ -137,6 +152,11 @@ def check_sequential(sequential: Sequential) -> Faults:
         yield f"sequential.rdrop {sequential.rdrop} compares two passes under other dropout; sequential.dropout is 0"
 
 
+def check_analysis(analysis: Analysis) -> Faults:
+    if Path(analysis.model).name in ("", "..") or analysis.model.rstrip("/").endswith("/."):
+        yield f"analysis.model '{analysis.model}' names no model; give a row of the table, or a directory by its name"
+
+
 # What several sections must hold to
 
 
@@ -148,6 +168,9 @@ def multiple(name: str, value: int, of: str, unit: int) -> Faults:
 def some_task(section: str, tasks: dict[str, float]) -> Faults:
     if not any(tasks.values()):
         yield f"{section}.tasks has no task with a share above 0: {tasks}"
+    for name, share in tasks.items():
+        if 0 < share < SMALLEST_SHARE:
+            yield f"{section}.tasks.{name} {share} would take no row at all; {SMALLEST_SHARE} or more, or 0"
 
 
 def exclusive(*pairs: tuple[Any, str, str]) -> Faults:

@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
-FULL_DISK = ("No space left on device", "inline_container")  # safetensors' and torch's words for it
+DISK_WORDS = {  # what safetensors and torch say of a disk, a quota or a limit that is full -> our words
+    "os error 28": "No space left on device",
+    "No space left on device": "No space left on device",
+    "inline_container": "No space left on device",
+    "os error 122": "Disk quota exceeded",
+    "Disk quota exceeded": "Disk quota exceeded",
+    "os error 27": "File too large (a file-size limit)",
+    "File too large": "File too large (a file-size limit)",
+}
 
 
 class ConfigError(ValueError):
@@ -57,7 +65,7 @@ def reason_unwritable(error: Exception) -> str:
         reason = f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror)
         return reason if error.errno in UNWRITABLE else ""
     text = str(error)
-    return "No space left on device" if any(sign in text for sign in FULL_DISK) else ""
+    return next((words for sign, words in DISK_WORDS.items() if sign in text), "")
 
 
 def first_line(error: Exception) -> str:

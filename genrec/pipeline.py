@@ -67,11 +67,10 @@ STAGES: dict[str, Stage] = {
 }  # fmt: skip
 
 # Commands that are no stage: (command of `genrec`, script of a checkout).
-RUN, ADVISE, COMPARE = (
-    ("run", "pipeline_0.5b.sh"),
-    ("advise", "optimization_strategies.py"),
-    ("compare", "compare_results.py"),
-)
+RUN = ("run", "pipeline_0.5b.sh")
+ADVISE = ("advise", "optimization_strategies.py")
+COMPARE = ("compare", "compare_results.py")
+ITERATE = ("iterate", "iterate.py")
 
 # What a row of the evaluation's table reads beside data.
 FAMILY_READS: dict[str, tuple[str, ...]] = {

@@ -43,7 +43,8 @@ def find_config(name: str) -> Path:
             return candidate
     if path.is_dir():
         raise ConfigError(f"{path} is a directory; --config takes a file or a preset: {', '.join(preset_names())}")
-    raise ConfigError(f"no config file {path}{suggest(name, preset_names())}; presets: {', '.join(preset_names())}")
+    near = suggest(preset.with_suffix("").as_posix(), preset_names())
+    raise ConfigError(f"no config file {path}{near}; presets: {', '.join(preset_names())}")
 
 
 def load_layers(path: Path, below: tuple[Path, ...] = ()) -> list[Layer]:
@@ -64,18 +65,29 @@ def load_layers(path: Path, below: tuple[Path, ...] = ()) -> list[Layer]:
 
 def read_config(path: Path) -> Tree:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=NoRepeats) or {}
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=PlainLoader) or {}
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply for a configuration") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold sections (run:, data:, ...), found {type(content).__name__}")
     return read_numbers(content)
 
 
-class NoRepeats(yaml.SafeLoader):
-    """YAML in which a key may stand once; PyYAML would drop the first in silence."""
+class PlainLoader(yaml.SafeLoader):
+    """YAML in which a key may stand once (PyYAML would drop the first in silence), and nothing is repeated by alias.
+
+    A file of a kilobyte can mean gigabytes by aliases of aliases.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()
+            raise yaml.YAMLError(f"alias *{alias.anchor}, line {alias.start_mark.line + 1}; write the value out")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()

@@ -29,6 +29,7 @@ from genrec.launch import note, rank, world_size
 from genrec.lock import only_writer
 from genrec.pipeline import STAGES, artifact_dir, command_of, depends_on, reads
 from genrec.places import PACKAGE
+from genrec.verify import ALWAYS
 
 BEGUN = ".begun.json"  # inside <stage>.partial: what it was begun with
 PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu")
@@ -88,6 +89,8 @@ def main(stage: str, doc: str, build: Build, sources: Sources | None = None, arg
 def run(stage: str, command: Command, build: Build, sources: Sources | None = None) -> None:
     """One stage, from what is there to what should be there."""
     job = Job(stage, command.config, build, sources)
+    if command.config.run.verify == "always":
+        os.environ[ALWAYS] = "1"
     if command.clean and world_size() > 1:
         raise ConfigError("--clean works in one process: clean first, then launch several")
     if rank() > 0:
@@ -110,6 +113,10 @@ def bring_up_to_date(job: Job, clean: bool) -> None:
         return
     if state == "stale" and not clean:
         raise ArtifactError(refuse(job, job.final, reason))
+    if job.final.is_symlink():
+        raise ArtifactError(
+            f"{job.final} is a symbolic link to {job.final.resolve()}; remove the link, or move what it is"
+        )
     for name in reads(job.stage, job.config):
         require(job.config, name)
     make(job, clean)
@@ -207,6 +214,7 @@ def settle(job: Job) -> None:
 
 def publish(job: Job) -> None:
     """The rename that makes a finished artifact exist; one that it replaces is removed after it."""
+    artifacts.share_by_umask(job.partial)
     artifacts.flush(job.partial)
     if job.final.exists():
         os.replace(job.final, job.replaced)

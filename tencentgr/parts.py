@@ -1,6 +1,7 @@
 """The parts of the cache: which raw files each is made from, what it holds, and how tables are put together from them.
 
     catalog                       indexer.pkl, item_feat_dict.json     creative_id, sparse, array
+    pickled_<id>                  creative_emb/emb_<id>_<width>.pkl    its creatives and vectors, all of them
     emb_<id>                      + creative_emb/                      vectors
     train | predict               + seq.jsonl | predict_seq.jsonl      interactions, users, items training never saw
     candidates                    + predict_set.jsonl
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -181,16 +182,50 @@ def candidate_of(line: bytes) -> dict[str, Any] | None:
 def embedding_part(source: Source, name: str, mm_id: str, creatives: np.ndarray, made_from: tuple[str, ...]) -> Part:
     """vectors (R, width) float32 of creatives (R,), zeros where the files have none."""
     _, width = files.embedding_source(source.data_dir, mm_id)
-    read = [path.relative_to(source.data_dir) for path in files.embedding_files(source.data_dir, mm_id)]
+    pairs = read_vectors(source, mm_id)
 
     def build(out: Path) -> dict[str, Any]:
-        shape = (len(creatives), width)
-        vectors = np.lib.format.open_memmap(out / "vectors.npy", mode="w+", dtype=np.float32, shape=shape)
-        found = files.look_up_embedding(source.data_dir, mm_id, creatives, vectors)
+        vectors = open_vectors(out, (len(creatives), width))
+        found = files.look_up_embedding(pairs, creatives, vectors)
         vectors.flush()
         return {"missing": int((creatives != "").sum()) - found}
 
-    return cached(source.cache_dir, name, source.stamps(*made_from, *read), build)
+    return cached(source.cache_dir, name, source.stamps(*made_from, *embedding_names(source, mm_id)), build)
+
+
+def embedding_names(source: Source, mm_id: str) -> list[Path]:
+    return [path.relative_to(source.data_dir) for path in files.embedding_files(source.data_dir, mm_id)]
+
+
+def open_vectors(out: Path, shape: tuple[int, int]) -> np.ndarray:
+    return np.lib.format.open_memmap(out / "vectors.npy", mode="w+", dtype=np.float32, shape=shape)
+
+
+def read_vectors(source: Source, mm_id: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(creative id, (width,) float32) in the file's order; a pickle is converted once, and its part is read."""
+    path, _ = files.embedding_source(source.data_dir, mm_id)
+    if path.suffix != ".pkl":
+        return files.read_embedding(source.data_dir, mm_id)
+    build = partial(convert_pickled, source.data_dir, mm_id)
+    inputs = source.stamps(*embedding_names(source, mm_id))
+    return rows_of(cached(source.cache_dir, f"pickled_{mm_id}", inputs, build))
+
+
+def convert_pickled(data_dir: Path, mm_id: str, out: Path) -> dict[str, Any]:
+    _, width = files.embedding_source(data_dir, mm_id)
+    pairs = list(files.read_embedding(data_dir, mm_id))
+    if not pairs:
+        raise ArtifactError(f"{files.embedding_source(data_dir, mm_id)[0]} holds no vectors")
+    np.save(out / "creative_id.npy", np.array([creative for creative, _ in pairs], dtype=np.str_))
+    vectors = open_vectors(out, (len(pairs), width))
+    for row, (_, vector) in enumerate(pairs):
+        vectors[row] = vector
+    vectors.flush()
+    return {"vectors": len(pairs)}
+
+
+def rows_of(part: Part) -> Iterator[tuple[str, np.ndarray]]:
+    yield from zip(part["creative_id"].tolist(), np.asarray(part["vectors"]), strict=True)
 
 
 def with_embeddings(

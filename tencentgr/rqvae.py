@@ -38,7 +38,7 @@ from genrec.runtime.tensor_file import read_state, write_tensors
 from genrec.sids import make_index
 from genrec.stage import remove
 from tencentgr import files
-from tencentgr.parts import BASE, Source, catalog_part, embedding_part
+from tencentgr.parts import BASE, Source, catalog_part, embedding_part, read_vectors
 
 MODEL, EXPORT, CARD, PARTIAL = "rqvae_model.safetensors", "rqvae_model.pt", "rqvae.json", "rqvae.partial"
 FEW = 1000  # items below which codebooks are poorly learned
@@ -218,7 +218,7 @@ def new_vectors(source: Source, have: Iterable[str]) -> tuple[list[str], np.ndar
     widths = [files.embedding_source(source.data_dir, mm_id)[1] for mm_id in source.mm_emb_id]
     begins = np.cumsum([0, *widths])
     for place, mm_id in enumerate(source.mm_emb_id):
-        for creative, vector in files.read_embedding(source.data_dir, mm_id):
+        for creative, vector in read_vectors(source, mm_id):
             if creative not in have:
                 row = found.setdefault(creative, np.zeros(begins[-1], dtype=np.float32))
                 row[begins[place] : begins[place + 1]] = vector

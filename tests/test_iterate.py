@@ -15,9 +15,9 @@ from genrec import stage
 from genrec.advice.plan import nested
 from genrec.advice.rounds import round_config, stages_for, unchanged
 from genrec.artifacts import read_manifest
-from genrec.commandline import Command, parse_strict
+from genrec.commandline import Command
 from genrec.stages import iterate
-from tests import ROOT
+from tests import ROOT, parse_flags
 
 FAULT = ["--sequential.num_epochs", "1", "--iterate.advice", "all"]  # one pass where the preset makes eighteen
 
@@ -25,7 +25,7 @@ FAULT = ["--sequential.num_epochs", "1", "--iterate.advice", "all"]  # one pass 
 def command(directory, *flags: str) -> Command:
     """SASRec on the toy shop, so that no embeddings and no language model are needed."""
     shop = ["--config", str(ROOT / "config/tiny.yaml"), "--data.raw_dir", str(directory / "raw")]
-    return parse_strict([*shop, "--run.dir", str(directory / "run"), "--evaluation.models", "[sasrec]", *FAULT, *flags])
+    return parse_flags([*shop, "--run.dir", str(directory / "run"), "--evaluation.models", "[sasrec]", *FAULT, *flags])
 
 
 def here(command: list[str], stdout) -> SimpleNamespace:

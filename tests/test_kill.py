@@ -14,9 +14,8 @@ import pytest
 
 from genrec import stage
 from genrec.artifacts import read_manifest
-from genrec.commandline import parse_strict
 from genrec.pipeline import STAGES
-from tests import ROOT
+from tests import ROOT, parse_flags
 
 # stage -> what its .partial directory holds when it is killed
 HALF_WAY = {"data": "catalog.parquet", "sids": "codebooks.npz", "convert": "train/*", "sequential": "sasrec/*"}
@@ -29,7 +28,7 @@ def flags(directory):
 
 
 def command(name, directory):
-    more = ["--epochs", "3"] if name == "sequential" else []
+    more = ["--num_epochs", "3"] if name == "sequential" else []
     return [sys.executable, str(ROOT / STAGES[name].script), *flags(directory), *more]
 
 
@@ -49,7 +48,7 @@ def write_vectors(config, partial):
 def unbroken(tmp_path_factory):
     directory = tmp_path_factory.mktemp("unbroken")
     finish("data", directory)
-    stage.run("embeddings", parse_strict(flags(directory)), write_vectors)
+    stage.run("embeddings", parse_flags(flags(directory)), write_vectors)
     for name in ("sids", "convert", "sequential"):
         finish(name, directory)
     return directory

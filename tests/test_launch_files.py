@@ -4,11 +4,10 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType
 
-from genrec.commandline import parse_strict
 from genrec.errors import ArtifactError
 from genrec.training import arguments
 from genrec.training.arguments import framework_arguments
-from tests import ROOT
+from tests import ROOT, parse_flags
 
 LAUNCH = ROOT / "config" / "accelerate"
 KINDS = {
@@ -35,7 +34,7 @@ def test_accelerate_reads_the_launch_file(name):
 
 
 def test_zero2_leaves_to_the_trainer_what_the_config_decides(monkeypatch):
-    config = parse_strict(["--sft.trainer.deepspeed", str(ROOT / "config/zero2_opt.yaml")]).config
+    config = parse_flags(["--sft.trainer.deepspeed", str(ROOT / "config/zero2_opt.yaml")]).config
     monkeypatch.setattr(arguments, "installed", lambda _: "0.19.8")
     read = framework_arguments("sft.trainer", config.sft.trainer)["deepspeed"]
     assert read["zero_optimization"]["stage"] == 2

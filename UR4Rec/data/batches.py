@@ -195,7 +195,8 @@ def seen_items(sequences: Sequences, last: np.ndarray, num_items: int) -> np.nda
 
 def read_image(path: Path, size: int) -> torch.Tensor:
     """(3, S, S) float32, RGB in 0..1."""
+    poster = open_image(path)  # first, because it says so where Pillow is not installed
     from PIL import Image
 
-    pixels = np.array(open_image(path).resize((size, size), Image.Resampling.BICUBIC))  # (S, S, 3)
+    pixels = np.array(poster.resize((size, size), Image.Resampling.BICUBIC))  # (S, S, 3)
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255

@@ -30,6 +30,7 @@ from genrec.data.texts import clean, clean_title
 from genrec.errors import ArtifactError
 from genrec.places import PACKAGE
 from UR4Rec.data.posters import posters_by_id
+from UR4Rec.extras import import_extra
 
 HOME = PACKAGE.parent / "UR4Rec" / "data" / "Multimodal_Datasets"
 PLACES = {"ml-100k": HOME / "M_ML-100K", "ml-1m": HOME / "M_ML-1M"}
@@ -262,11 +263,10 @@ def read_sheet(path: Path) -> list[list[Any]]:
     """Rows of the first sheet; what kind of file it is is told by its first bytes, not by its name."""
     content = path.read_bytes()
     if content.startswith(EXCEL):
-        from python_calamine import CalamineError, CalamineWorkbook
-
+        calamine = import_extra("python_calamine", f"{path}, an Excel file,")
         try:
-            return CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
-        except CalamineError as error:
+            return calamine.CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
+        except calamine.CalamineError as error:
             raise ArtifactError(f"{path} is not a readable Excel file: {error}") from None
     try:
         return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter="\t"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genrec.errors import ArtifactError
+from UR4Rec.extras import import_extra
 
 
 def posters_by_id(directory: Path) -> dict[int, Path]:
@@ -25,10 +26,9 @@ def find_posters(item_metadata: Mapping[int, dict[str, Any]], image_dir: Path | 
 
 def open_image(path: Path):
     """A PIL image, RGB."""
-    from PIL import Image
-
+    images = import_extra("PIL.Image", f"{path}, a poster,")
     try:
-        with Image.open(path) as image:
+        with images.open(path) as image:
             return image.convert("RGB")
     except OSError as error:
         raise ArtifactError(f"{path} is not a readable image: {error}") from None

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from genrec.data.texts import clean
 from genrec.errors import ArtifactError, first_line
+from UR4Rec.extras import import_extra
 from UR4Rec.models.llm_cache import Answer, Question
 
 DASHSCOPE_URL = "https://dashscope.aliyuncs.com/compatible-mode/v1"
@@ -60,10 +61,7 @@ def endpoint(base_url: str | None) -> tuple[str | None, str]:
 
 
 def openai_backend(base_url: str | None, timeout: float) -> Backend:
-    try:
-        import openai
-    except ImportError:
-        raise ArtifactError("--backend openai needs its client: pip install openai") from None
+    openai = import_extra("openai", "--backend openai")
     url, key = endpoint(base_url)
     client = openai.OpenAI(api_key=key, base_url=url, timeout=timeout, max_retries=0)  # the caller retries
 

@@ -26,6 +26,7 @@ COOLING = 3  # eps falls by this factor
 STEPS = 5  # Newton steps at each eps, at most
 EVEN = 0.005  # share of misplaced items at which eps falls
 BATCH = 100  # a chain carries one item, or n/K/BATCH of them where codes hold so many that the cheapest are all alike
+NEGLIGIBLE = 1e-19  # smaller choices are 0: their products are subnormal, which CPUs multiply slowly (16 s -> 3 s)
 SETTLED = 0.005  # stop when fewer than this share of items change their code in a round
 
 
@@ -81,6 +82,29 @@ def balanced_kmeans(
         codes = assign_balanced(cost_matrix(rows.to(device), centroids))
         centroids = average_clusters(rows.to(device), codes, num_codes)
     return centroids.cpu().numpy(), codes.cpu().to(torch.int32).numpy()
+
+
+def library_kmeans(
+    vectors: np.ndarray, num_codes: int, seed: int, iters: int, device: str = "cpu"
+) -> tuple[np.ndarray, np.ndarray]:
+    """As balanced_kmeans, by the package k-means-constrained (Bradley, Bennett, Demiriz 2000), always on the CPU.
+
+    It assigns at the least sum of distances, not of their squares, and all n items in every round.
+    """
+    from k_means_constrained import KMeansConstrained
+
+    smallest, largest = len(vectors) // num_codes, -(-len(vectors) // num_codes)
+    model = KMeansConstrained(
+        num_codes, size_min=smallest, size_max=largest, n_init=1, max_iter=iters, random_state=seed & 0x7FFFFFFF
+    )
+    codes = torch.from_numpy(model.fit(vectors).labels_).long()
+    # Its centres may be those of another round than its codes.
+    centroids = average_clusters(torch.as_tensor(vectors), codes, num_codes)
+    return centroids.numpy(), codes.to(torch.int32).numpy()
+
+
+# By the name of sids.kmeans_backend.
+BACKENDS = {"balanced": balanced_kmeans, "k_means_constrained": library_kmeans}
 
 
 def draw_sample(vectors: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -168,7 +192,7 @@ def sum_choices(cost: torch.Tensor, prices: torch.Tensor, eps: float) -> tuple[t
     """Softened choices P (n, K) summed over items: how often each code is asked for (K,), and P^T P (K, K)."""
     demand, pairs = torch.zeros_like(prices), torch.zeros(len(prices), len(prices), device=cost.device)
     for block in cost.split(CHUNK):
-        chosen = torch.softmax((block + prices) / -eps, dim=1)
+        chosen = torch.threshold_(torch.softmax((block + prices) / -eps, dim=1), NEGLIGIBLE, 0.0)
         demand += chosen.sum(dim=0)
         pairs.addmm_(chosen.T, chosen)
     return demand, pairs

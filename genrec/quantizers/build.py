@@ -80,10 +80,10 @@ def quantize_rqkmeans(vectors: np.ndarray, knobs: Sids, seed: int, device: str, 
 
 
 def quantize_constrained(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> Quantized:
-    from genrec.quantizers.balanced import balanced_kmeans
+    from genrec.quantizers.balanced import BACKENDS
     from genrec.runtime.device import pick_devices
 
-    cluster = partial(balanced_kmeans, iters=knobs.kmeans_iters, device=pick_devices(device, 1)[0])
+    cluster = partial(BACKENDS[knobs.kmeans_backend], iters=knobs.kmeans_iters, device=pick_devices(device, 1)[0])
     return residual.fit_levels(vectors, knobs.num_levels, knobs.codebook_size, cluster, seed)
 
 

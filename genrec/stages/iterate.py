@@ -28,7 +28,7 @@ from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
 from genrec.launch import note
-from genrec.pipeline import ITERATE, STAGES, affected, artifact_dir, call_of, command_of, needed_for
+from genrec.pipeline import ITERATE, MEASURED, STAGES, affected, artifact_dir, call_of, command_of, needed_for
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         iterate(command)
 
 
-WRITTEN = (artifacts.ROUNDS, *(f"{name}_valid" for name in stage.MEASURED))
+WRITTEN = (artifacts.ROUNDS, *(f"{name}_valid" for name in MEASURED))
 
 
 def check(config: Config) -> None:

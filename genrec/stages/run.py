@@ -133,6 +133,9 @@ def call(command: str, flags: list[str], log: Path, dry_run: bool) -> None:
             for line in process.stdout:
                 print(line, end="", flush=True)
                 file.write(line)
+        except BaseException:  # a stage does not outlive its pipeline
+            process.terminate()
+            raise
         finally:
             code = process.wait()
     finish(code)

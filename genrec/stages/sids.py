@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 STAGE = "sids"
 
 # What the codebooks of rqkmeans_constrained depend on, beside the inputs and run.seed.
-CONSTRAINED_KNOBS = ("num_levels", "codebook_size", "kmeans_iters", "alpha", "factors")
+CONSTRAINED_KNOBS = ("num_levels", "codebook_size", "kmeans_iters", "kmeans_backend", "alpha", "factors")
 
 
 def main(argv: list[str] | None = None, method: str | None = None) -> None:

@@ -11,7 +11,6 @@ import pytest
 from genrec.advice.evidence import one_pattern
 from genrec.advice.plan import evidence_json, first_stage, make_plan, show, show_choices
 from genrec.advice.strategies import FAMILY, STRATEGIES, advise, recommended
-from genrec.commandline import parse_strict
 from genrec.config import all_paths, result_knobs
 from genrec.data.sequences import examples, train_counts
 from genrec.data.tasks import TASKS
@@ -25,7 +24,7 @@ from genrec.evaluation.report import in_tail
 from genrec.pipeline import STAGES
 from genrec.stage import identity
 from genrec.stages import advise as optimization_strategies
-from tests import ROOT
+from tests import ROOT, parse_flags
 
 TINY = str(ROOT / "config/tiny.yaml")
 TOP_K = 5
@@ -47,7 +46,7 @@ def config(*flags: str) -> dict:
         for key, value in keys.items()
         for word in (f"--{section}.{key}", json.dumps(value))
     ]
-    return parse_strict(["--config", TINY, *pinned, *flags]).config.model_dump(mode="json")
+    return parse_flags(["--config", TINY, *pinned, *flags]).config.model_dump(mode="json")
 
 
 def pattern(share: float, hits: float, finding: str = "more often among misses") -> dict:
@@ -99,7 +98,7 @@ def test_a_healthy_run_gets_no_advice_and_an_empty_overlay_that_loads(tmp_path):
     plan = make_plan(report(), recommended(report()))
     assert recommended(report()) == [] and plan.overlay == {} and plan.first_stage is None
     (tmp_path / "empty.json").write_text(json.dumps(plan.overlay))
-    parse_strict(["--config", TINY, "--config", str(tmp_path / "empty.json")])
+    parse_flags(["--config", TINY, "--config", str(tmp_path / "empty.json")])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -163,10 +162,10 @@ def test_each_key_is_in_the_schema_loads_and_makes_its_stage_run_again(model, fl
         return
     path = tmp_path / "optimized_config.json"
     path.write_text(json.dumps(plan.overlay))
-    parse_strict(["--config", str(path)])  # alone, on the defaults
+    parse_flags(["--config", str(path)])  # alone, on the defaults
     (tmp_path / "base.json").write_text(json.dumps(found["config"]))
     base = ["--config", str(tmp_path / "base.json")]
-    before, after = (parse_strict(base + more).config for more in ([], ["--config", str(path)]))
+    before, after = (parse_flags(base + more).config for more in ([], ["--config", str(path)]))
     for section in {key.partition(".")[0] for key in plan.values}:
         assert result_knobs(getattr(before, section)) != result_knobs(getattr(after, section)), section
     stage = plan.first_stage

@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from genrec.commandline import parse_strict
 from genrec.data.profile import COMPANIONS, commonest, make_profile
 from genrec.errors import ConfigError
+from tests import parse_flags
 from tests.small_shop import small_shop
 
 
@@ -63,10 +63,10 @@ def test_a_row_is_not_told_what_its_own_user_alone_bought_next():
 
 
 def test_the_knob_takes_one_word_or_several():
-    assert parse_strict(["--sft.profile", "taste,companions"]).config.sft.profile == ["taste", "companions"]
-    assert parse_strict(["--sft.profile", "companions"]).config.sft.profile == ["companions"]
+    assert parse_flags(["--sft.profile", "taste,companions"]).config.sft.profile == ["taste", "companions"]
+    assert parse_flags(["--sft.profile", "companions"]).config.sft.profile == ["companions"]
     with pytest.raises(ConfigError, match="sft.profile"):
-        parse_strict(["--sft.profile", "friends"])
+        parse_flags(["--sft.profile", "friends"])
 
 
 def test_without_a_history_or_a_wish_nothing_is_said():

@@ -1,11 +1,15 @@
-"""Balanced k-means: the cheapest assignment with equal sizes, by an exact oracle; clusterings like the library's."""
+"""Balanced k-means: the cheapest assignment with equal sizes, by an exact oracle; both backends to one contract."""
+
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from genrec.quantizers.balanced import assign_balanced, balanced_kmeans, cost_matrix
+from genrec.config import Sids
+from genrec.quantizers import balanced
+from genrec.quantizers.balanced import BACKENDS, assign_balanced, balanced_kmeans, cost_matrix
 
 
 def blobs(rows, width=16, centres=8, seed=0):
@@ -30,18 +34,36 @@ def test_assignment_is_the_cheapest_with_its_sizes(rows, num_codes, seed):
     assert total(cost, codes) == pytest.approx(best, rel=1e-5, abs=1e-3)
 
 
-def test_inertia_within_3_percent_of_k_means_constrained():
-    library = pytest.importorskip("k_means_constrained")
+def inertia(vectors, centroids, codes):
+    return float(((vectors - centroids[codes]) ** 2).sum())
+
+
+def test_the_backends_are_those_of_the_knob():
+    assert set(BACKENDS) == set(get_args(Sids.model_fields["kmeans_backend"].annotation))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("rows", "num_codes"), [(600, 24), (203, 10), (12, 12), (12, 1)])
+def test_every_backend_gives_the_means_of_codes_of_equal_size(backend, rows, num_codes):
+    vectors = blobs(rows, seed=4)
+    given = vectors.copy()
+    centroids, codes = BACKENDS[backend](vectors, num_codes, seed=2**31 + 5, iters=30)
+    assert (centroids.shape, centroids.dtype) == ((num_codes, 16), np.float32)
+    assert (codes.shape, codes.dtype) == ((rows,), np.int32)
+    sizes = np.bincount(codes, minlength=num_codes)
+    assert set(sizes) == {rows // num_codes, -(-rows // num_codes)}
+    means = np.stack([vectors[codes == code].mean(axis=0) for code in range(num_codes)])
+    np.testing.assert_allclose(centroids, means, atol=1e-5)
+    assert (vectors == given).all()
+
+
+def test_inertia_of_the_backends_differs_by_less_than_3_percent():
     vectors = blobs(600, seed=4)
-    centroids, codes = balanced_kmeans(vectors, 24, seed=0, iters=30)
-    model = library.KMeansConstrained(24, size_min=25, size_max=25, n_init=1, random_state=0).fit(vectors)
-    assert (np.bincount(codes) == 25).all()
-    assert ((vectors - centroids[codes]) ** 2).sum() < 1.03 * model.inertia_
+    ours, library = (inertia(vectors, *cluster(vectors, 24, seed=0, iters=30)) for cluster in BACKENDS.values())
+    assert max(ours, library) < 1.03 * min(ours, library), f"balanced {ours:.1f}, k_means_constrained {library:.1f}"
 
 
 def test_more_rows_than_the_sample_are_balanced_too(monkeypatch):
-    from genrec.quantizers import balanced
-
     monkeypatch.setattr(balanced, "SAMPLE", 20)
     centroids, codes = balanced_kmeans(blobs(1003), 10, seed=0, iters=10)
     assert set(np.bincount(codes, minlength=10)) == {100, 101}
@@ -57,8 +79,9 @@ def test_more_rows_than_the_sample_are_balanced_too(monkeypatch):
         np.zeros((64, 4), np.float32),
     ],
 )
-def test_degenerate_vectors_are_balanced(vectors):
-    _, codes = balanced_kmeans(vectors, 16, seed=0, iters=5)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_degenerate_vectors_are_balanced(backend, vectors):
+    _, codes = BACKENDS[backend](vectors, 16, seed=0, iters=5)
     sizes = np.bincount(codes, minlength=16)
     assert sizes.max() - sizes.min() <= 1
 
@@ -70,6 +93,15 @@ def test_one_code_and_as_many_codes_as_rows():
     assert sorted(balanced_kmeans(vectors, 12, seed=0, iters=5)[1]) == list(range(12))
 
 
-def test_same_seed_same_bytes():
-    first, second = (balanced_kmeans(blobs(300), 10, seed=3, iters=10) for _ in range(2))
+def test_negligible_choices_do_not_change_a_bit(monkeypatch):
+    vectors = blobs(2000, seed=4)
+    given = balanced_kmeans(vectors, 64, seed=0, iters=10)
+    monkeypatch.setattr(balanced, "NEGLIGIBLE", 0.0)
+    exact = balanced_kmeans(vectors, 64, seed=0, iters=10)
+    assert all((a == b).all() for a, b in zip(given, exact, strict=True))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_same_seed_same_bytes(backend):
+    first, second = (BACKENDS[backend](blobs(300), 10, seed=3, iters=10) for _ in range(2))
     assert all(a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))

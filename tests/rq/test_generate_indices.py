@@ -27,8 +27,9 @@ def test_every_method_writes_distinct_sids_and_the_same_bytes_again(run, method)
     assert {p.name: p.read_bytes() for p in made.rglob("*") if p.is_file() and p.suffix != ".json"} == first
 
 
-def test_constrained_codes_hold_equal_shares_before_collisions_are_resolved(run):
-    run.sids("--method", "rqkmeans_constrained", "--collisions", "keep")
+@pytest.mark.parametrize("backend", ["balanced", "k_means_constrained"])
+def test_constrained_codes_hold_equal_shares_before_collisions_are_resolved(run, backend):
+    run.sids("--method", "rqkmeans_constrained", "--collisions", "keep", "--kmeans_backend", backend)
     for level in run.json("quality.json")["levels"]:
         assert (level["smallest"], level["largest"]) == (7, 8)
 
@@ -109,6 +110,14 @@ def test_the_chain_of_three_scripts_reuses_the_constrained_codebooks(run):
     assert (np.load(run.dir / "sids/constrained.npz")["codebook_0"] == constrained).all()
     last = run.script("generate_indices_plus.sh")
     assert last.stdout == "sids: up to date\n"
+
+
+def test_plus_does_not_go_on_from_codebooks_of_another_backend(run):
+    run.sids("--method", "rqkmeans_constrained", "--kmeans_backend", "k_means_constrained")
+    refused = run.script("rqkmeans_plus.py")
+    assert refused.returncode == 1 and "sids.kmeans_backend is 'k_means_constrained' there" in refused.stderr
+    plus = run.script("rqkmeans_plus.py", "--kmeans_backend", "k_means_constrained")
+    assert "goes on from the codebooks of rqkmeans_constrained" in plus.stdout
 
 
 def test_plus_does_not_replace_an_index_that_a_model_was_trained_on(run):
