@@ -84,10 +84,10 @@ class SasRecRecommender:
     @torch.no_grad()
     def recommend(self, examples: Examples, k: int) -> Recommendations:
         self.model.eval()
-        found = [
+        batches = [
             self.recommend_batch(examples.history[begin : begin + BATCH], k) for begin in range(0, len(examples), BATCH)
         ]
-        item, score = (np.concatenate(part) for part in zip(*found, strict=True))
+        item, score = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
         return Recommendations(item, score)
 
     @torch.no_grad()

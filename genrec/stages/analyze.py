@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from genrec import artifacts, stage
+from genrec import stage
 from genrec.artifacts import (
     BADCASE_PAGE,
     BADCASE_REPORT,
@@ -26,7 +26,6 @@ from genrec.artifacts import (
     RECOMMENDATIONS,
     RESULTS,
     SUMMARY_REPORT,
-    TRAINING,
     VISUALIZATIONS,
     read_manifest,
     sha256,
@@ -36,6 +35,7 @@ from genrec.artifacts import (
 from genrec.config import Config
 from genrec.errors import ArtifactError
 from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of, command_of
+from genrec.runtime.training_record import is_trained, read_record
 from genrec.store import RunStore
 
 
@@ -158,12 +158,8 @@ def read_training(config: Config, model: str) -> dict[str, Any] | None:
     if not stages or Path(config.analysis.model).is_dir() or config.evaluation.base_model:
         return None
     directory = artifact_dir(config, stages[-1])
-    path = (directory / model if stages[-1] == "sequential" else directory) / TRAINING
-    if not path.exists():
-        return None
-    told = artifacts.read_json(path)
-    best, end = (told["best_step"], told["steps"]) if "steps" in told else (told["best_epoch"] + 1, told["epoch"])
-    return {"best_at": round(best / max(end, 1), 4)}
+    trained = directory / model if stages[-1] == "sequential" else directory
+    return {"best_at": round(read_record(trained).best_share, 4)} if is_trained(trained) else None
 
 
 def exact_dir(config: Config) -> Path | None:

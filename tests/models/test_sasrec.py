@@ -13,7 +13,9 @@ ITEMS = 30
 def model(cosine: bool = False) -> SasRec:
     torch.manual_seed(0)
     made = SasRec(
-        SasRecShape(ITEMS, hidden=16, blocks=2, heads=2, dropout=0.3, max_length=8, cosine=cosine, temperature=0.1)
+        SasRecShape(
+            ITEMS, hidden_size=16, num_layers=2, num_heads=2, dropout=0.3, max_length=8, cosine=cosine, temperature=0.1
+        )
     )
     with torch.no_grad():
         for parameter in made.parameters():  # away from the small start, so that differences would show
