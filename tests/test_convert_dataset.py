@@ -13,7 +13,7 @@ from genrec import stage
 from genrec.commandline import Command
 from genrec.config import Config, Data
 from genrec.data import minionerec
-from genrec.data.conversion import COLUMNS, convert, file_stem, printed
+from genrec.data.conversion import COLUMNS, file_stem, quote_text, write_conversion
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import SPLITS, examples
 from genrec.errors import ArtifactError
@@ -74,7 +74,7 @@ def test_every_row_holds_its_example_in_three_equal_histories(config, shop, spli
 
 @pytest.mark.parametrize("text", [*AWKWARD, "\x00\x07\x0b\x1f\x7f\x85\u2028\ufeff", "'", "", "\r\n\f\b"])
 def test_a_printed_string_means_the_same_in_json_and_python(text):
-    assert json.loads(printed(text)) == ast.literal_eval(printed(text)) == text
+    assert json.loads(quote_text(text)) == ast.literal_eval(quote_text(text)) == text
 
 
 def test_info_has_a_line_an_item_whatever_its_title(config, shop):
@@ -90,14 +90,14 @@ def test_every_level_of_a_sid_is_written(tmp_path, shop):
     for name in ("small.index.json", "small.item.json"):
         (tmp_path / name).write_text("{}")
     (tmp_path / "out").mkdir()
-    convert(shop, index, tmp_path, small_config(tmp_path).data, tmp_path / "out")
+    write_conversion(shop, index, tmp_path, small_config(tmp_path).data, tmp_path / "out")
     row = read_csv(tmp_path / "out" / "test" / f"{STEM}.csv")[0]
     assert row["item_sid"].count("<") == 4 and "<d_" in row["item_sid"]
 
 
 def test_our_importer_finds_the_same_rows_again(config, shop):
     data = config.data.model_copy(update={"source": "minionerec", "raw_dir": config.run.dir / "convert"})
-    again = minionerec.read(data)
+    again = minionerec.read_publication(data)
     for split in SPLITS:
         before, after = shop.examples(split), examples(again.sequences, again.splits[split], config.data.max_history)
         assert (before.history == after.history).all() and (before.target == after.target).all()
@@ -106,9 +106,9 @@ def test_our_importer_finds_the_same_rows_again(config, shop):
 def test_published_files_imported_and_exported_again_have_the_published_rows(tmp_path):
     raw, name = real("minionerec_industrial") / "Amazon", "Industrial_and_Scientific"
     data = Data(source="minionerec", raw_dir=raw, st_year=2016)
-    made = minionerec.read(data)
+    made = minionerec.read_publication(data)
     prepared = Prepared(made.catalog, made.sequences, made.splits, max_history=10)
-    convert(prepared, read_index_json(raw / "index" / f"{name}.index.json"), raw / "index", data, tmp_path)
+    write_conversion(prepared, read_index_json(raw / "index" / f"{name}.index.json"), raw / "index", data, tmp_path)
     for split in ("valid", "test"):
         published, ours = (read_csv(root / split / f"{file_stem(data)}.csv") for root in (raw, tmp_path))
         assert len(ours) == len(published)
@@ -133,7 +133,7 @@ def test_sids_of_another_catalogue_are_refused(tmp_path, shop):
 def test_output_path_gets_a_copy_each_time_it_is_asked_for(config, tmp_path):
     asked = config.model_copy(update={"convert": config.convert.model_copy(update={"output_path": tmp_path / "copy"})})
     run_stage("convert", asked, convert_dataset.build)  # up to date
-    convert_dataset.copy_out(Command(asked, clean=False, dry_run=False))
+    convert_dataset.copy_files(Command(asked, clean=False, dry_run=False))
     names = sorted(
         str(path.relative_to(tmp_path / "copy")) for path in (tmp_path / "copy").rglob("*.*") if path.is_file()
     )

@@ -15,17 +15,17 @@ from genrec import artifacts, stage
 from genrec.commandline import Command
 from genrec.data import prompts
 from genrec.data.catalog import Catalog
-from genrec.data.grown import grown_dir
 from genrec.data.prompts import prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.predictions import read_predictions
-from genrec.models.families import fingerprints_read
+from genrec.models.families import fingerprints_outside
 from genrec.models.generative import Card, asked_by_evaluation, check_card, load_card, save_card
 from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
 from genrec.quantizers.grow import join, write_grown
 from genrec.sids import load_index, make_index, save_index
 from genrec.stages import evaluate
+from genrec.store import RunStore
 from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
@@ -40,7 +40,7 @@ def ready(tmp_path_factory):
     )
     write_data(config, shop)
     write_sids(config, shop)
-    sids = stage.stage_dir(config, "sids")
+    sids = RunStore.of(config).path("sids")
     texts = Texts(shop.catalog, load_index(sids / artifacts.SID_INDEX), config.data.source)
     torch.manual_seed(0)
     tokenizer = train_tokenizer(catalog_texts(shop.catalog, [texts.prompt(RECOMMEND, []).text]), 400)
@@ -54,13 +54,13 @@ def ready(tmp_path_factory):
 
     def make(**options):
         chosen = {"models": ["sft"], "base_model": str(home / "model"), "num_beams": 3, "batch_size": 2}
-        return small_config(home / "run", evaluate=chosen | options)
+        return small_config(home / "run", evaluation=chosen | options)
 
     return make
 
 
 def run(config):
-    stage.run("evaluation", Command(config, True, dry_run=False), evaluate.build, fingerprints_read)
+    stage.run("evaluation", Command(config, True, dry_run=False), evaluate.build, fingerprints_outside)
     return config.run.dir / "evaluation"
 
 
@@ -135,7 +135,7 @@ def test_rl_may_ask_what_the_model_was_never_taught(ready):
 
 
 def test_a_card_of_other_fields_is_one_clear_error(ready, tmp_path):
-    written = json.loads((ready().evaluate.base_model / "genrec.json").read_text())
+    written = json.loads((ready().evaluation.base_model / "genrec.json").read_text())
     for broken in (written | {"prompts": "0123456789abcdef"}, {"sids": "x"}, []):
         artifacts.write_json(tmp_path / "genrec.json", broken)
         with pytest.raises(ArtifactError, match="must: sids, prompts, source, cutoff_len, profile; train it anew"):
@@ -146,7 +146,7 @@ def test_a_card_of_other_fields_is_one_clear_error(ready, tmp_path):
 def grown(ready):
     """Three new items beside the 17 of the shop, and two old ones retired."""
     config = ready()
-    sids = stage.stage_dir(config, "sids")
+    sids = RunStore.of(config).path("sids")
     index, catalog = load_index(sids / artifacts.SID_INDEX), small_shop(num_items=17).catalog
     free = [codes for codes in product(*map(range, index.sizes)) if codes not in set(map(tuple, index.codes.tolist()))]
     codes = np.concatenate([index.codes, free[:3]])
@@ -154,9 +154,9 @@ def grown(ready):
     allowed = np.ones(len(codes), dtype=bool)
     allowed[[4, 7]] = False
     whole = join(catalog, Catalog(texts, texts, texts, texts, texts))
-    write_grown(config, grown_dir(config), make_index(codes, index.sizes), whole, allowed, {})
+    write_grown(config, RunStore.of(config).grown_dir, make_index(codes, index.sizes), whole, allowed, {})
     yield allowed
-    shutil.rmtree(grown_dir(config))
+    shutil.rmtree(RunStore.of(config).grown_dir)
 
 
 @pytest.mark.parametrize("ranking", ["beam", "exact"])
@@ -174,7 +174,7 @@ def test_new_items_are_recommended_and_retired_ones_are_not(ready, grown, rankin
 
 def test_a_grown_catalogue_of_other_sids_is_refused(ready, grown):
     config = ready(index="sids_grown")
-    index = load_index(grown_dir(config) / artifacts.SID_INDEX)
-    save_index(make_index(index.codes[::-1], index.sizes), grown_dir(config) / artifacts.SID_INDEX)
+    index = load_index(RunStore.of(config).grown_dir / artifacts.SID_INDEX)
+    save_index(make_index(index.codes[::-1], index.sizes), RunStore.of(config).grown_dir / artifacts.SID_INDEX)
     with pytest.raises(ArtifactError, match="did not grow from the semantic IDs in use"):
         run(config)
