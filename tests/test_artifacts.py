@@ -2,19 +2,19 @@
 
 import pytest
 
-from genrec.artifacts import read_json, whole_file, write_json
+from genrec.artifacts import read_json, write_json, write_whole
 from genrec.errors import ArtifactError
 
 
 def test_a_write_that_fails_leaves_the_file_before(tmp_path):
     path = tmp_path / "value.bin"
     path.write_bytes(b"before")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as file:
-        file.write(b"half of it")
+    with pytest.raises(KeyboardInterrupt), write_whole(path) as beside:
+        beside.write_bytes(b"half of it")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"before"
-    with whole_file(path) as file:
-        file.write(b"after")
+    with write_whole(path) as beside:
+        beside.write_bytes(b"after")
     assert path.read_bytes() == b"after" and list(tmp_path.iterdir()) == [path]
 
 
