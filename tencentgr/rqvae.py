@@ -67,7 +67,7 @@ def make_ids(source: CompetitionSource, options: RqvaeOptions) -> None:
         return
     check_size(len(names), options)
     partial = begin(directory, identity)
-    quantized, model = train_quantizer(vectors, shape_of(source, options), training_of(options), partial)
+    quantized, model = train_quantizer(vectors, shape_of(source, options), settings_of(options), partial)
     save(model, source.mm_emb_id, directory)
     write_codes(dict(zip(names, quantized.codes.tolist(), strict=True)), directory)
     measures = measure(quantized, options)
@@ -161,7 +161,7 @@ def shape_of(source: CompetitionSource, options: RqvaeOptions) -> RqvaeShape:
     )
 
 
-def training_of(options: RqvaeOptions) -> RqvaeSettings:
+def settings_of(options: RqvaeOptions) -> RqvaeSettings:
     return RqvaeSettings(
         num_epochs=options.num_epochs,
         batch_size=options.batch_size,
