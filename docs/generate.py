@@ -20,6 +20,7 @@ from genrec.config import Config, Section, walk
 from genrec.stages.advise import Advice
 from genrec.stages.compare import Comparison
 from genrec.stages.run import Pipeline
+from tencentgr.options import RqvaeOptions, SampleOptions, TencentGROptions
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -30,7 +31,14 @@ PACKAGES = ("genrec", "tencentgr", "UR4Rec")
 PAPERS = {"project/contributing.md": "CONTRIBUTING.md", "project/changelog.md": "CHANGELOG.md"}
 CONFIGURATION, FLAGS, PYTHON = "reference/configuration.md", "reference/flags.md", "reference/python.md"
 # Commands that do not take the configuration's keys, or not only: the schema of their own flags.
-OWN_FLAGS: dict[str, type[Section]] = {"genrec run": Pipeline, "genrec advise": Advice, "genrec compare": Comparison}
+OWN_FLAGS: dict[str, type[Section]] = {
+    "genrec run": Pipeline,
+    "genrec advise": Advice,
+    "genrec compare": Comparison,
+    "tencentgr/main.py": TencentGROptions,
+    "tencentgr/train_rqvae.py": RqvaeOptions,
+    "tencentgr/make_sample.py": SampleOptions,
+}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

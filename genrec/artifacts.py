@@ -10,10 +10,12 @@ import hashlib
 import json
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -178,33 +180,37 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all: written beside, then renamed."""
+    """Whole or not at all."""
+    with whole_file(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that is whole or not there: written beside, renamed when the block is done."""
     beside = path.with_name(path.name + ".tmp")
-    beside.write_text(text, encoding="utf-8")
+    with beside.open("wb") as file:
+        yield file
     os.replace(beside, path)
 
 
 def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """npz with fixed zip dates (numpy's own), whole or not at all."""
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("wb") as file:
+    with whole_file(path) as file:
         np.savez_compressed(file, **arrays)
-    os.replace(beside, path)
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
     """npy, whole or not there. Given a real file, numpy writes past Python and a full disk loses its error number."""
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("wb") as file:
+    with whole_file(path) as file:
         np.save(SimpleNamespace(write=file.write), array)
-    os.replace(beside, path)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

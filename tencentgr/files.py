@@ -12,7 +12,6 @@ predict_seq.jsonl, predict_seq_offsets.pkl, predict_set.jsonl   queries and cand
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from genrec.artifacts import read_json
 from genrec.errors import ArtifactError
 from tencentgr import safe_pickle
 
@@ -32,14 +32,6 @@ LONGEST_NAME = 256  # characters of a creative's id
 
 # Widths that the competition's embeddings have; a file name carries its own.
 WIDTHS = {"81": 32, "82": 1024, "83": 3584, "84": 4096, "85": 3584, "86": 3584}
-
-
-def directory(flag: str | Path | None, variable: str, name: str) -> Path:
-    """A directory from its flag, else from its environment variable (TRAIN_DATA_PATH, EVAL_RESULT_PATH, ...)."""
-    chosen = flag or os.environ.get(variable)
-    if not chosen:
-        raise ArtifactError(f"no {name}: pass --{name} DIRECTORY or set {variable}")
-    return Path(chosen)
 
 
 def read_indexer(data_dir: Path) -> dict[str, dict]:
@@ -109,12 +101,7 @@ def read_item_features(data_dir: Path) -> dict[str, dict[str, Any]]:
 
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file that holds one object."""
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing") from None
-    except ValueError as error:
-        raise ArtifactError(f"{path} is not valid JSON ({error}); it is cut short or damaged") from None
+    value = read_json(path)
     if not isinstance(value, dict):
         raise ArtifactError(f"{path} must hold a JSON object, found {type(value).__name__}")
     return value
@@ -123,11 +110,11 @@ def read_object(path: Path) -> dict[str, Any]:
 def embedding_source(data_dir: Path, mm_id: str) -> tuple[Path, int]:
     """(pickle or folder, width) of one embedding, by its name emb_<id>_<width>."""
     folder = data_dir / EMBEDDINGS
-    found = {path: re.fullmatch(r"emb_(\w+)_(\d+)(\.pkl)?", path.name) for path in sorted(folder.glob("emb_*"))}
-    chosen = [(path, int(match[2])) for path, match in found.items() if match and match[1] == mm_id]
+    matches = {path: re.fullmatch(r"emb_(\w+)_(\d+)(\.pkl)?", path.name) for path in sorted(folder.glob("emb_*"))}
+    chosen = [(path, int(match[2])) for path, match in matches.items() if match and match[1] == mm_id]
     if len(chosen) != 1:
-        there = sorted({match[1] for match in found.values() if match})
-        raise ArtifactError(f"{folder} holds {len(chosen)} embeddings with the id {mm_id}; its ids: {there or 'none'}")
+        ids = sorted({match[1] for match in matches.values() if match})
+        raise ArtifactError(f"{folder} holds {len(chosen)} embeddings with the id {mm_id}; its ids: {ids or 'none'}")
     return chosen[0]
 
 
@@ -175,12 +162,12 @@ def json_lines(path: Path) -> Iterator[tuple[Any, Any]]:
 def look_up_embedding(vectors: Iterable[tuple[str, np.ndarray]], creatives: np.ndarray, out: np.ndarray) -> int:
     """Fill out (R, width), zeros before, with the vectors of creatives (R,); how many were found."""
     row_of = rows_by_name(creatives)
-    found = 0
+    filled = 0
     for creative, vector in vectors:
         if (row := row_of.get(creative)) is not None:
             out[row] = vector
-            found += 1
-    return found
+            filled += 1
+    return filled
 
 
 def rows_by_name(creatives: np.ndarray) -> dict[str, int]:

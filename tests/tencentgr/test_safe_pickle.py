@@ -14,7 +14,7 @@ import pytest
 from genrec.errors import ArtifactError
 from tencentgr import files, rqvae, safe_pickle
 from tencentgr.dataset import load_candidates, load_data, load_queries
-from tencentgr.parts import source_of
+from tencentgr.entries import locate_source
 from tests import ROOT
 
 PROTOCOLS = [2, 3, 4, 5]
@@ -539,7 +539,7 @@ def test_a_run_reads_every_pickle_once_and_later_runs_none(sample, tmp_path, mon
     monkeypatch.setattr(safe_pickle, "load", lambda path: reads.append(path.name) or honest(path))
 
     def run():
-        source = source_of(sample, ["81", "82"], cache)
+        source = locate_source(sample, ["81", "82"], cache)
         data = load_data(source)
         queries, (candidates, _) = load_queries(source), load_candidates(source)
         new = rqvae.new_vectors(source, set())
@@ -615,11 +615,11 @@ def test_vectors_of_another_form_are_refused(by_hand, name):
     value, says = VECTORS[name]
     safe_pickle.dump(value, by_hand / files.EMBEDDINGS / "emb_81_2.pkl")
     with pytest.raises(ArtifactError, match=f"emb_81_2.pkl.*{says}"):
-        load_data(source_of(by_hand))
+        load_data(locate_source(by_hand))
 
 
 def test_vectors_are_the_same_as_arrays_or_lists_and_by_number_or_name(by_hand):
     path = by_hand / files.EMBEDDINGS / "emb_81_2.pkl"
-    expected = load_data(source_of(by_hand)).items.emb["81"].tolist()
+    expected = load_data(locate_source(by_hand)).items.emb["81"].tolist()
     safe_pickle.dump({"501": [1.0, 0.0], np.int64(503): (0.0, 2.0), "none of them": [5.0, 5.0]}, path)
-    assert load_data(source_of(by_hand)).items.emb["81"].tolist() == expected
+    assert load_data(locate_source(by_hand)).items.emb["81"].tolist() == expected
