@@ -8,22 +8,26 @@ reads   MovieLens-100K as UR4Rec/data/dataset_loader.py does
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+
+from genrec.cli import run_program
+from genrec.config import Section, knob
+from genrec.errors import exit_on_failure
+from UR4Rec.options import read_options
+
+
+class ExampleOptions(Section):
+    data_dir: Path | None = knob(None, "folder of the files, as UR4Rec/data/dataset_loader.py takes it")
+    vectors: bool = knob(False, "encode the item texts, about half a minute")
 
 
 def main() -> None:
-    from genrec.errors import exit_on_failure
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", type=Path, help="folder of the files, as UR4Rec/data/dataset_loader.py takes it")
-    parser.add_argument("--vectors", action="store_true", help="encode the item texts, about half a minute")
-    options = parser.parse_args()
+    options = read_options("example_data_loading.py", __doc__, ExampleOptions)
     with exit_on_failure(options.data_dir or Path(".")):
-        show(options.data_dir, options.vectors)
+        show_steps(options.data_dir, options.vectors)
 
 
-def show(data_dir: Path | None, vectors: bool) -> None:
+def show_steps(data_dir: Path | None, vectors: bool) -> None:
     from UR4Rec.data.dataset_loader import load_ml_100k
     from UR4Rec.data.features import encode_descriptions
     from UR4Rec.data.generated import plain_preferences
@@ -41,9 +45,9 @@ def show(data_dir: Path | None, vectors: bool) -> None:
     print(f"3. what the train prefix says of user {user}: {text}")
 
     if vectors:
-        found = encode_descriptions(item_metadata)
-        print(f"4. item vectors {found.vector.shape}, {int(found.known.sum()):,} of them known")
+        items = encode_descriptions(item_metadata)
+        print(f"4. item vectors {items.vector.shape}, of {int(items.present.sum()):,} items that have a text")
 
 
 if __name__ == "__main__":
-    main()
+    run_program(__file__, main)

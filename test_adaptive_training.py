@@ -1,35 +1,39 @@
-"""Adaptive against fixed alternation on real data, end to end: the same pretrained parts, the same number of epochs.
+"""Adaptive against fixed alternation on real data, end to end: the same pretrained modules, the same number of epochs.
 
 reads   MovieLens-100K as UR4Rec/data/dataset_loader.py does
 
     python test_adaptive_training.py                     # small dimensions, some minutes on a CPU
-    python test_adaptive_training.py --epochs 2 --pretrain_epochs 2 --data_dir DIR
+    python test_adaptive_training.py --num_epochs 2 --pretrain_epochs 2 --data_dir DIR
 
 The measured comparison, with seeds and intervals, is benchmarks/ur4rec.py.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 from pathlib import Path
 
+from genrec.cli import run_program
+from genrec.config import Section, knob
+from genrec.errors import exit_on_failure
+from UR4Rec.options import read_options
+
+
+class ComparisonOptions(Section):
+    data_dir: Path | None = knob(None, "folder of the files, as UR4Rec/data/dataset_loader.py takes it")
+    pretrain_epochs: int = knob(8, "of each module alone", ge=0)
+    num_epochs: int = knob(4, "of both in turns, by each rule", ge=1, spellings=("epochs",))
+    hidden_size: int = knob(64, "width of both modules", ge=1, spellings=("dim",))
+    device: str = knob("cpu", "auto | cpu | cuda")
+
 
 def main() -> None:
-    from genrec.errors import exit_on_failure
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", type=Path, help="folder of the files, as UR4Rec/data/dataset_loader.py takes it")
-    parser.add_argument("--pretrain_epochs", type=int, default=8, help="of each part alone (default 8)")
-    parser.add_argument("--epochs", type=int, default=4, help="of both in turns, by each rule (default 4)")
-    parser.add_argument("--dim", type=int, default=64, help="width of both parts (default 64)")
-    parser.add_argument("--device", default="cpu", help="cpu | cuda (default cpu)")
-    options = parser.parse_args()
+    options = read_options("test_adaptive_training.py", __doc__, ComparisonOptions)
     with exit_on_failure(options.data_dir or Path(".")):
-        run(options)
+        compare_rules(options)
 
 
-def run(options: argparse.Namespace) -> None:
+def compare_rules(options: ComparisonOptions) -> None:
     import torch
 
     from UR4Rec.data.dataset_loader import load_ml_100k
@@ -40,7 +44,8 @@ def run(options: argparse.Namespace) -> None:
     item_metadata, user_sequences, _ = load_ml_100k(options.data_dir)
     train_loader, val_loader, test_loader = create_dataloaders(user_sequences, item_metadata, windows=True)
     torch.manual_seed(42)
-    shape = {"sasrec_hidden_dim": options.dim, "retriever_output_dim": options.dim, "sasrec_num_heads": 2}
+    width = options.hidden_size
+    shape = {"sasrec_hidden_dim": width, "retriever_output_dim": width, "sasrec_num_heads": 2}
     model = UR4RecV2(len(item_metadata) + 1, device=options.device, **shape)
     trainer = JointTrainer(model, options.device, sasrec_lr=2e-3, retriever_lr=1e-3)
     epochs = iter(range(1000))
@@ -53,14 +58,11 @@ def run(options: argparse.Namespace) -> None:
             copy.deepcopy(model), options.device, sasrec_lr=2e-3, retriever_lr=1e-3, use_adaptive_alternating=adaptive
         )
         joint.set_training_stage("joint_finetune")
-        for epoch in range(options.epochs):
+        for epoch in range(options.num_epochs):
             loss = joint.train_epoch(train_loader, epoch)["fused_loss"]
             print(f"{name}: fused loss {loss:.4f} after {joint.global_step} steps", flush=True)
-        stats, valid, test = (
-            joint.adaptive_alternating.get_stats(),
-            joint.evaluate(val_loader),
-            joint.evaluate(test_loader),
-        )
+        stats = joint.adaptive_alternating.get_stats()
+        valid, test = joint.evaluate(val_loader), joint.evaluate(test_loader)
         print(
             f"{name}: {stats['switch_count']} switches, {stats['sasrec_ratio']:.0%} of the steps SASRec's, "
             f"NDCG@10 {valid['ndcg@10']:.4f} on valid, {test['ndcg@10']:.4f} on test"
@@ -68,4 +70,4 @@ def run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(__file__, main)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from genrec.data.catalog import Catalog
+from genrec.data.lists import pad_lists
 from genrec.data.sequences import train_counts
 from genrec.data.splits import leave_one_out
 from genrec.evaluation.metrics import CUTOFFS, Recommendations, join_recommendations, scores_at
@@ -47,8 +48,8 @@ def evaluate_full(
     The past is everything the sequence holds before the target, also what is older than the model's input.
     """
     dataset = loader.dataset
-    parts = [rank(score(batch), batch, dataset.seen if exclude_seen else None) for batch in loader]
-    recommendations = join_recommendations(parts)
+    lists = [rank(score(batch), batch, dataset.seen if exclude_seen else None) for batch in loader]
+    recommendations = join_recommendations(lists)
     examples, catalog = dataset.examples(), as_catalog(item_metadata)
     rows = describe_rows(examples, catalog, dataset.sequences, dataset.split, len(dataset))
     counts = train_counts(dataset.sequences, leave_one_out(dataset.sequences), len(catalog))
@@ -58,29 +59,26 @@ def evaluate_full(
 
 
 def write_full(
-    found: FullRanking, loader: EpochLoader, item_metadata: ItemMetadata, directory: Path, seed: int
+    ranking: FullRanking, loader: EpochLoader, item_metadata: ItemMetadata, directory: Path, seed: int
 ) -> None:
     """results.json and the files beside it, as evaluate.py writes them: compare_results.py takes the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     dataset, catalog = loader.dataset, as_catalog(item_metadata)
-    write_predictions(directory, dataset.examples(), found.recommendations, catalog, dataset.sequences)
-    write_report(found.report, directory, seed)
+    write_predictions(directory, dataset.examples(), ranking.recommendations, catalog, dataset.sequences)
+    write_report(ranking.report, directory, seed)
 
 
 def rank(scores: Tensor, batch: Batch, seen: np.ndarray | None, k: int = LIST_LENGTH) -> Recommendations:
     """Scores (B, N + 1) -> the best k; NaN is last, and the target stands behind its equals."""
-    found = np.nan_to_num(scores[:, 1:].float().cpu().numpy(), nan=-np.inf, neginf=-np.inf, posinf=np.inf)  # (B, N)
+    values = np.nan_to_num(scores[:, 1:].float().cpu().numpy(), nan=-np.inf, neginf=-np.inf, posinf=np.inf)  # (B, N)
     target = batch["target_items"].cpu().numpy() - 1
-    is_target = np.arange(found.shape[1]) == target[:, None]
+    is_target = np.arange(values.shape[1]) == target[:, None]
     if seen is not None:
-        found[seen[batch["user_index"].cpu().numpy(), 1:] & ~is_target] = -np.inf
-    order = np.lexsort((is_target, -found))[:, :k]  # (B, k)
-    best = np.take_along_axis(found, order, axis=1)
+        values[seen[batch["user_index"].cpu().numpy(), 1:] & ~is_target] = -np.inf
+    order = np.lexsort((is_target, -values))[:, :k]  # (B, k)
+    best = np.take_along_axis(values, order, axis=1)
     items = np.where(best > -np.inf, order, -1).astype(np.int32)
-    pad = ((0, 0), (0, k - items.shape[1]))
-    return Recommendations(
-        np.pad(items, pad, constant_values=-1), np.pad(best.astype(np.float32), pad, constant_values=-np.inf)
-    )
+    return Recommendations(*pad_lists(items, best.astype(np.float32), k))
 
 
 @torch.no_grad()
@@ -112,11 +110,11 @@ def candidate_ranks(scores: np.ndarray) -> np.ndarray:
 
 def full_ranks(scores: Tensor, batch: Batch, seen: np.ndarray | None) -> np.ndarray:
     """(B, N + 1) -> (B,) other items that are not below the target, leaving out `seen` (U, N + 1) where given."""
-    found, target = scores.float().cpu().numpy(), batch["target_items"].cpu().numpy()[:, None]
-    counts = np.ones(found.shape, dtype=bool) if seen is None else ~seen[batch["user_index"].cpu().numpy()]
+    values, target = scores.float().cpu().numpy(), batch["target_items"].cpu().numpy()[:, None]
+    counts = np.ones(values.shape, dtype=bool) if seen is None else ~seen[batch["user_index"].cpu().numpy()]
     counts[:, 0] = False
     np.put_along_axis(counts, target, False, axis=1)
-    return (counts & ~(found < np.take_along_axis(found, target, axis=1))).sum(axis=1)
+    return (counts & ~(values < np.take_along_axis(values, target, axis=1))).sum(axis=1)
 
 
 def as_catalog(item_metadata: ItemMetadata) -> Catalog:

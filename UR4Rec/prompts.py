@@ -18,7 +18,7 @@ PREFERENCE = (
     "Do not list the titles."
 )
 DESCRIPTION = (
-    "Title: {title}\nGenres: {genres}\n{known}\n"
+    "Title: {title}\nGenres: {genres}\n{given}\n"
     "In one or two sentences say what this is about and whom it may please. Do not invent facts."
 )
 
@@ -31,8 +31,8 @@ def preference_prompt(history: Sequence[Item]) -> str:
 
 
 def description_prompt(item: Item) -> str:
-    known = f"Known: {item['description']}\n" if item["description"] else ""
-    return DESCRIPTION.format(title=item["title"], genres=item["genres_str"] or "unknown", known=known)
+    given = f"Known: {item['description']}\n" if item["description"] else ""
+    return DESCRIPTION.format(title=item["title"], genres=item["genres_str"] or "unknown", given=given)
 
 
 def plain_preference(history: Sequence[Item]) -> str:
@@ -44,6 +44,6 @@ def plain_preference(history: Sequence[Item]) -> str:
 
 
 def fingerprint() -> str:
-    """Hash of every text above; generated files carry the one they were made with."""
+    """Hash of every text above; generated files carry that of the texts that asked for them."""
     texts = (SYSTEM, PREFERENCE, DESCRIPTION, RECENT_TITLES, TOP_GENRES, PREFERENCE_TOKENS, DESCRIPTION_TOKENS)
     return hashlib.sha256(repr(texts).encode()).hexdigest()[:16]

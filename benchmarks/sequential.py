@@ -31,19 +31,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import peak, timed
 from genrec.artifacts import read_json, write_json
-from genrec.config import ROOT
+from genrec.config_checks import validate
 from genrec.evaluation.metrics import Recommendations, item_scores
 from tencentgr import files, generator
 from tencentgr.assembly import make_objective, make_optimizer, shape_of
 from tencentgr.conversion import Interactions
-from tencentgr.dataset import Data, SequenceDataset, all_rows, collate, load_data, with_target
+from tencentgr.dataset import SequenceDataset, TencentGRData, all_rows, collate, load_data, with_target
+from tencentgr.entries import locate_source
 from tencentgr.features import FeatureSchema, FeatureTable
 from tencentgr.losses import Objective
 from tencentgr.model import Features, TencentGR
-from tencentgr.options import Options, parse_strict
-from tencentgr.parts import source_of
+from tencentgr.options import TencentGROptions, parse_strict
 from tencentgr.ranking import rank_rows, trim
-from tencentgr.runs import nobody
+from tencentgr.runs import empty_users
 
 
 def main() -> None:
@@ -70,12 +70,12 @@ def main() -> None:
 
 
 def features(asked: argparse.Namespace) -> None:
-    options = parse_strict(["--mm_emb_id", "81", "--dropout_rate", "0", "--seed", str(asked.seed)])
+    options = parse_strict(["--mm_emb_id", "81", "--dropout", "0", "--seed", str(asked.seed)])
     if asked.length:
         generator.SHORTEST, generator.LONGEST = asked.length, asked.length
     with tempfile.TemporaryDirectory() as directory:
         generator.write_sample(Path(directory), num_users=1000, num_items=2000, mm_emb_id=("81",))
-        data = load_data(source_of(directory))
+        data = load_data(locate_source(directory))
         lines = (Path(directory) / files.SEQ).read_text().splitlines()
         item_features = files.read_item_features(Path(directory))
     rows = with_target(data, all_rows(data))
@@ -83,7 +83,7 @@ def features(asked: argparse.Namespace) -> None:
     model = TencentGR(shape_of(options), data.schema).use(data.items, data.users)
     objective = make_objective(options, model, data, rows)
     optimizer = make_optimizer(options, objective)
-    dataset = SequenceDataset(data, rows, options.maxlen)
+    dataset = SequenceDataset(data, rows, options.max_history)
     loops = Loops(objective, data, lines, item_features, options)
     print(f"loss of one batch: {loss_of_both(objective, dataset, loops)}")
     batches = np.arange(len(dataset))[: options.batch_size * asked.steps].reshape(asked.steps, -1)
@@ -115,9 +115,16 @@ class Loops:
     """The way of the published code: JSON line -> a feature dict a token -> tensors filled value by value in Python,
     every position of every sequence through the towers, one random negative a position."""
 
-    def __init__(self, objective: Objective, data: Data, lines: list[str], item_features: dict, options: Options):
+    def __init__(
+        self,
+        objective: Objective,
+        data: TencentGRData,
+        lines: list[str],
+        item_features: dict,
+        options: TencentGROptions,
+    ):
         self.objective, self.model, self.data, self.lines = objective, objective.model, data, lines
-        self.item_features, self.length = item_features, options.maxlen + 1
+        self.item_features, self.length = item_features, options.max_history + 1
         self.random = np.random.default_rng(0)
         vectors = data.items.emb["81"]
         self.vector = {item: vectors[item] for item in range(len(vectors))}
@@ -170,22 +177,22 @@ class Loops:
 
     def padded(self, lists: dict[str, list]) -> Tensor:
         longest = max((len(v) for rows in lists.values() for row in rows for v in row), default=1)
-        found = [[v + [0] * (longest - len(v)) for row in rows for v in row] for rows in lists.values()]
+        columns = [[v + [0] * (longest - len(v)) for row in rows for v in row] for rows in lists.values()]
         rows = len(next(iter(lists.values()))) * self.length if lists else 0
-        return torch.tensor(found).transpose(0, 1) if lists else torch.zeros(rows, 0, 1, dtype=torch.long)
+        return torch.tensor(columns).transpose(0, 1) if lists else torch.zeros(rows, 0, 1, dtype=torch.long)
 
     def loss(self, numbers: list[int], same_negatives: bool = False) -> Tensor:
         model, shape = self.model, (len(numbers), self.length)
-        tokens, following, negatives = (list(part) for part in zip(*map(self.sample, numbers), strict=True))
+        tokens, following, negatives = (list(column) for column in zip(*map(self.sample, numbers), strict=True))
         kind = torch.tensor([[0 if t is None else 1 if t[0] == "item" else 2 for t in row] for row in tokens])
         wanted = torch.tensor([[t is not None for t in row] for row in following])
         if same_negatives:
             negatives = self.drawn(numbers, following, wanted)
-        seq, pos, neg = (model.item_tower(self.features(part, "item")).view(*shape, -1)
-                         for part in (tokens, following, negatives))  # fmt: skip
+        seq, pos, neg = (model.item_tower(self.features(tokens_of_side, "item")).view(*shape, -1)
+                         for tokens_of_side in (tokens, following, negatives))  # fmt: skip
         user = model.user_tower(self.features(tokens, "user")).view(*shape, -1)
         x = torch.where((kind == 1)[..., None], seq, 0) + torch.where((kind == 2)[..., None], user, 0)
-        x = x * model.shape.hidden**0.5 + model.position(torch.arange(1, self.length + 1) * (kind > 0))
+        x = x * model.shape.hidden_size**0.5 + model.position(torch.arange(1, self.length + 1) * (kind > 0))
         states = model.backbone(x * (kind > 0)[..., None], kind > 0)
         criterion = torch.nn.BCEWithLogitsLoss()
         good, bad = (states * pos).sum(-1), (states * neg).sum(-1)
@@ -210,20 +217,20 @@ class Loops:
 
 def ranking(asked: argparse.Namespace) -> None:
     data = made_up(asked.users, asked.items, asked.seed)
-    options = parse_strict(["--maxlen", "20"])
+    options = parse_strict(["--max_history", "20"])
     torch.manual_seed(asked.seed)
     model = TencentGR(shape_of(options), data.schema).use(data.items, data.users).eval()
     before = peak()
     rows = with_target(data, all_rows(data))
-    found, cpu, clock = timed(lambda: rank_rows(model, data, rows, time_features=False))
+    ranking_of_all, cpu, clock = timed(lambda: rank_rows(model, data, rows, time_features=False))
     whole = 4 * len(rows) * asked.items / 2**20
-    print(f"{len(rows):,} users x {asked.items:,} items, every item scored, width {options.hidden_units}:")
+    print(f"{len(rows):,} users x {asked.items:,} items, every item scored, width {options.hidden_size}:")
     print(f"{cpu:8.1f} CPU seconds ({clock:.0f} by the clock), lists of 50 and AUC")
     print(f"{peak():8.0f} MiB peak memory, {before:.0f} of it before; the whole matrix would take {whole:,.0f} MiB")
-    print(f"{found.auc.mean():8.3f} mean AUC of random weights")
+    print(f"{ranking_of_all.auc.mean():8.3f} mean AUC of random weights")
 
 
-def made_up(users: int, items: int, seed: int, events: int = 10) -> Data:
+def made_up(users: int, items: int, seed: int, events: int = 10) -> TencentGRData:
     """Random interactions with two features an item."""
     random = np.random.default_rng(seed)
     item = random.integers(1, items + 1, users * events).astype(np.int32)
@@ -233,21 +240,24 @@ def made_up(users: int, items: int, seed: int, events: int = 10) -> Data:
     sparse = random.integers(1, (51, 1001), (items + 1, 2)).astype(np.int32)
     empty = np.zeros((items + 1, 0, 1), np.int32), np.zeros((items + 1, 0), np.float32)
     table = FeatureTable(np.arange(items + 1, dtype=np.int32), sparse, *empty)
-    return Data(schema, table, nobody(), sequences, np.arange(items + 1).astype(str), np.arange(users).astype(str), {})
+    return TencentGRData(
+        schema, table, empty_users(), sequences, np.arange(items + 1).astype(str), np.arange(users).astype(str), {}
+    )
 
 
 # RecBole.
 
 
 def recbole(asked: argparse.Namespace) -> None:
-    from genrec.data.prepared import load_prepared
     from genrec.models.sasrec import load_sasrec
+    from genrec.store import RunStore
     from genrec.training.sequential import read_training, train_sasrec
-    from tencentgr.runs import config_of
 
-    config = config_of(asked.run_dir)
-    config.run.seed, config.sequential.hidden_size = asked.seed, asked.hidden
-    data = load_prepared(config)
+    store = RunStore(asked.run_dir)
+    settings = {key.removeprefix("data."): value for key, value in store.data_settings().items()}
+    config = validate({"run": {"dir": str(asked.run_dir), "seed": asked.seed}, "data": settings})
+    config.sequential.hidden_size = asked.hidden
+    data = store.prepared()
     test = data.examples("test")
     mine, theirs = asked.out / "ours", asked.out / "recbole"
     mine.mkdir(parents=True, exist_ok=True)
@@ -258,19 +268,19 @@ def recbole(asked: argparse.Namespace) -> None:
     ours = item_scores(load_sasrec(mine, "cpu").recommend(test, 50), test.target)
     if not (theirs / "made.json").exists():
         write_atomic(data, theirs)
-        script = str(ROOT / "benchmarks/recbole_sasrec.py")
+        script = str(Path(__file__).with_name("recbole_sasrec.py"))
         command = [str(asked.recbole), "-W", "ignore", script, str(theirs.resolve())]
         command += [str(asked.hidden), str(asked.epochs), str(asked.seed)]
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=theirs)
-    made, listed = read_json(theirs / "made.json"), np.load(theirs / "listed.npy", allow_pickle=False)
+    facts, listed = read_json(theirs / "made.json"), np.load(theirs / "listed.npy", allow_pickle=False)
     falling = np.broadcast_to(-np.arange(listed.shape[1], dtype=np.float32), listed.shape)
     other = item_scores(Recommendations(listed, falling), test.target)
     targets = int(data.seen.sum()) - len(data.sequences)  # every event of training but a user's first
-    print(f"RecBole's valid NDCG@10 by epoch: {made['valid']}")
+    print(f"RecBole's valid NDCG@10 by epoch: {facts['valid']}")
     print(f"{'':10}{'samples/CPU s':>14}{'epochs':>8}{'CPU s':>8}{'HR@10':>8}{'NDCG@10':>9}")
     for name, samples, rounds, cpu, scores in (
         ("genrec", targets, epochs, spent, ours),
-        ("RecBole", made["rows"], made["epochs"], made["seconds"], other),
+        ("RecBole", facts["rows"], facts["epochs"], facts["seconds"], other),
     ):
         rate = samples * rounds / cpu
         print(f"{name:10}{rate:14,.0f}{rounds:8}{cpu:8.0f}{scores['hr@10'].mean():8.4f}{scores['ndcg@10'].mean():9.4f}")

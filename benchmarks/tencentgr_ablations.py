@@ -26,11 +26,11 @@ from genrec.artifacts import write_json
 from genrec.evaluation.report import align_columns, read_report
 
 METRICS = ("ndcg@10", "hr@10", "auc")
-SAME = "--tracker none --save_freq 0 --hidden_units 32 --batch_size 64 --lr 0.003 --no-semantic".split()
+SAME = "--tracker none --save_freq 0 --hidden_size 32 --batch_size 64 --learning_rate 0.003 --no-semantic".split()
 PER_DATA = {  # the same passes for every variant; the rate falls to zero over them
-    "generated": "--num_epochs 6 --num_blocks 1 --maxlen 50".split(),
-    "industrial": "--num_epochs 6 --num_blocks 1 --maxlen 20".split(),
-    "movielens": "--num_epochs 8 --num_blocks 1 --maxlen 50".split(),
+    "generated": "--num_epochs 6 --num_layers 1 --max_history 50".split(),
+    "industrial": "--num_epochs 6 --num_layers 1 --max_history 20".split(),
+    "movielens": "--num_epochs 8 --num_layers 1 --max_history 50".split(),
 }
 VARIANTS = {
     "baseline (BCE, uniform, dot, post-norm)": [],
@@ -86,9 +86,9 @@ def train_one(out: Path, data: str, source: list[str], variant: str, seed: int) 
 
 
 def summarise(out: Path, data: list[str], seeds: list[int]) -> None:
-    found = {name: {v: row for v in VARIANTS if (row := measured(out, name, v, seeds))} for name in data}
-    write_json(out / "ablations.json", found)
-    for name, rows in found.items():
+    table = {name: {v: row for v in VARIANTS if (row := measured(out, name, v, seeds))} for name in data}
+    write_json(out / "ablations.json", table)
+    for name, rows in table.items():
         lines = [["variant", "seeds", *METRICS, "NDCG@10 - baseline  [95%]", "AUC - baseline  [95%]"]]
         for variant, row in rows.items():
             means = [f"{row['mean'][metric]:.4f}" for metric in METRICS]
@@ -112,7 +112,7 @@ def measured(out: Path, data: str, variant: str, seeds: list[int]) -> dict | Non
             pairs.append([read_report(directory) for directory in directories])
     if not pairs:
         return None
-    mean = {metric: float(np.mean([made.scores[metric].mean() for _, made in pairs])) for metric in METRICS}
+    mean = {metric: float(np.mean([report.scores[metric].mean() for _, report in pairs])) for metric in METRICS}
     differences = {} if variant == BASELINE else paired(*zip(*pairs, strict=True), METRICS)
     return {"seeds": len(pairs), "mean": mean, "difference": {m: vars(e) for m, e in differences.items()}}
 

@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import in_turn, medians, timed
 from tencentgr import files
-from tencentgr.dataset import Data, SequenceDataset, collate, load_data, split_rows
+from tencentgr.dataset import SequenceDataset, TencentGRData, collate, load_data, split_rows
+from tencentgr.entries import locate_source
 from tencentgr.generator import write_sample
-from tencentgr.parts import source_of
 
-BATCH, MAXLEN, LONGEST = 128, 101, 100
+BATCH, MAX_HISTORY, LONGEST = 128, 101, 100
 
 
 class JsonDataset(Dataset):
@@ -58,10 +58,10 @@ class JsonDataset(Dataset):
         profiles = [(user, features, 2, 0) for user, item, features, _, _, _ in records if item is None]
         items = [(item, features, 1, action) for _, item, _, features, action, _ in records if item is not None]
         tokens = [*profiles, *items]
-        arrays = [np.zeros(MAXLEN + 1, dtype=np.int32) for _ in range(5)]
+        arrays = [np.zeros(MAX_HISTORY + 1, dtype=np.int32) for _ in range(5)]
         seq, pos, token_type, next_token_type, next_action_type = arrays
-        seq_features, pos_features = np.empty(MAXLEN + 1, dtype=object), np.empty(MAXLEN + 1, dtype=object)
-        place = MAXLEN
+        seq_features, pos_features = np.empty(MAX_HISTORY + 1, dtype=object), np.empty(MAX_HISTORY + 1, dtype=object)
+        place = MAX_HISTORY
         for token, following in zip(reversed(tokens[:-1]), reversed(tokens[1:]), strict=True):
             seq[place], token_type[place] = token[0], token[2]
             next_token_type[place], next_action_type[place] = following[2], following[3]
@@ -83,7 +83,7 @@ def stack_plain(rows: list[tuple]) -> tuple:
     return *(torch.from_numpy(np.stack(column)) for column in columns[:5]), columns[5], columns[6]
 
 
-def look_up(data: Data):
+def look_up(data: TencentGRData):
     """A collate that also gathers every feature of tokens and targets."""
     tables = [torch.from_numpy(np.array(table)) for table in (data.items.sparse, data.items.array)]
     tables += [torch.from_numpy(np.array(vectors)) for vectors in data.items.emb.values()]
@@ -113,11 +113,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         write_sample(directory, options.users, options.items, mm_emb_id=("81",), longest=LONGEST)
-        first, again = (timed(lambda: load_data(source_of(directory))).wall for _ in range(2))
-        data = load_data(source_of(directory))
+        first, again = (timed(lambda: load_data(locate_source(directory))).wall for _ in range(2))
+        data = load_data(locate_source(directory))
         print(f"{len(data.sequences.item):,} interactions; first load {first:.2f} s, the next {again:.3f} s")
         rows = split_rows(data, seed=0, valid_share=0)["train"]
-        ours = SequenceDataset(data, rows, MAXLEN)
+        ours = SequenceDataset(data, rows, MAX_HISTORY)
         sides = {  # what is read, how a batch is made of it, rows a round
             "JSON a sample": (JsonDataset(directory, rows.sequence), stack_plain, 3000),
             "cache": (ours, collate, 200_000),

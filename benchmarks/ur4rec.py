@@ -9,16 +9,19 @@ starts from that seed's SASRec, so a difference is what was added. Whole catalog
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measuring import paired
 from genrec.artifacts import RESULTS, read_json, write_json
+from genrec.cli import run_program
+from genrec.config import Section, knob
+from UR4Rec.options import read_options
 
 SYSTEMS = {  # name -> experts beside SASRec; there are no posters here, so "all" is without images
     "description": ("description",),
@@ -32,7 +35,17 @@ RATES = {"sasrec_lr": 2e-3, "retriever_lr": 1e-3}
 EPOCHS = {"pretrain_sasrec": 40, "pretrain_retriever": 20, "joint_finetune": 4}
 PATIENCE = {"pretrain_sasrec": 5, "pretrain_retriever": 3, "joint_finetune": 0}  # 0 = all epochs
 METRICS = ("ndcg@10", "hr@10")
+SystemName = Literal["description", "preference", "all", "fixed", "ids"]
 TRAINING, CURVE = "training.json", "curve"
+
+
+class BenchmarkOptions(Section):
+    data_dir: Path = knob(Path("raw"), "where MovieLens-100K lies or is put")
+    plots: Path | None = knob(None, "JSON lines with movie_id and plot")
+    output_dir: Path = knob(Path("outputs/ur4rec_benchmark"), "one directory a seed and system")
+    seeds: list[int] = knob([0, 1, 2, 3, 4], "a run of each")
+    systems: list[SystemName] = knob(list(SYSTEMS), "what is trained")
+    report: bool = knob(False, "only the tables of what is there")
 
 
 class Bench:
@@ -64,34 +77,35 @@ class Bench:
             self.train(seed, system, "pretrain_retriever", sasrec, alone, "retriever")
             self.train(seed, system, "joint_finetune", alone, base / system, "fused")
 
-    def train(self, seed, system, stage, start: Path | None, directory: Path, part: str) -> None:
-        """Train one stage from the weights in `start`, and rank the test rows by `part`."""
+    def train(self, seed, system, stage, start: Path | None, directory: Path, scorer: str) -> None:
+        """Train one stage from the weights in `start`, and rank the test rows by `scorer`."""
         from UR4Rec.evaluation import evaluate_full, write_full
         from UR4Rec.models.joint_trainer import JointTrainer
-        from UR4Rec.models.stages import fit
+        from UR4Rec.models.stages import fit_stages
 
         if (directory / TRAINING).exists():
             return
         begin = time.process_time()
         model = self.model(seed, system, start)
         trainer = JointTrainer(model, seed=seed, use_adaptive_alternating=system != "fixed", **RATES)
-        progress = fit(trainer, *self.loaders[:2], {stage: EPOCHS[stage]}, PATIENCE[stage], directory)
+        result = fit_stages(trainer, *self.loaders[:2], {stage: EPOCHS[stage]}, PATIENCE[stage], directory)
         test = self.loaders[2]
-        found = evaluate_full(part, lambda batch: trainer.score(batch, part), test, self.item_metadata)
-        write_full(found, test, self.item_metadata, directory, seed)
+        ranking = evaluate_full(scorer, lambda batch: trainer.score(batch, scorer), test, self.item_metadata)
+        write_full(ranking, test, self.item_metadata, directory, seed)
         content = {
-            CURVE: progress.curve,
-            "best_valid": progress.best,
+            CURVE: result.curve,
+            "best_valid": result.best,
             "switches": trainer.adaptive_alternating.get_stats(),
         }
         write_json(directory / TRAINING, {**content, "cpu_seconds": round(time.process_time() - begin, 1)})
-        print(f"{directory}: valid {progress.best:.4f}, {time.process_time() - begin:.0f} CPU s", flush=True)
+        print(f"{directory}: valid {result.best:.4f}, {time.process_time() - begin:.0f} CPU s", flush=True)
 
     def model(self, seed: int, system: str, start: Path | None):
         """A model of the system; what `start` holds of it is taken over: all, or SASRec alone."""
         import torch
-        from safetensors.torch import load_file
 
+        from genrec.runtime.epochs import HEADER
+        from genrec.runtime.tensor_file import read_tensors
         from UR4Rec.models.stages import BEST
         from UR4Rec.models.ur4rec_v2 import UR4RecV2
 
@@ -100,7 +114,7 @@ class Bench:
         preferences = self.preferences if "preference" in experts else None
         model = UR4RecV2(size, features=self.features, preferences=preferences, experts=experts, **SHAPE)
         if start is not None:
-            weights = load_file(start / BEST)
+            weights, _ = read_tensors(start / BEST, HEADER)
             own = {
                 name: value for name, value in weights.items() if start.name != "sasrec" or name.startswith("sasrec.")
             }
@@ -109,14 +123,7 @@ class Bench:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", type=Path, default=Path("raw"), help="where MovieLens-100K lies or is put")
-    parser.add_argument("--plots", type=Path, help="JSON lines with movie_id and plot")
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/ur4rec_benchmark"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="default all of them")
-    parser.add_argument("--report", action="store_true", help="only the tables of what is there")
-    options = parser.parse_args()
+    options = read_options("ur4rec.py", __doc__, BenchmarkOptions)
     if not options.report:
         bench = Bench(options.data_dir, options.plots, options.output_dir)
         for seed in options.seeds:
@@ -144,13 +151,13 @@ def row(bases: list[Path], system: str) -> list[str]:
 
     from genrec.evaluation.report import read_report
 
-    found, plain = ([read_report(base / name) for base in bases] for name in (system, "sasrec"))
-    scores = np.array([[each.scores[name].mean() for name in METRICS] for each in found])  # (seeds, metrics)
+    ours, plain = ([read_report(base / name) for base in bases] for name in (system, "sasrec"))
+    scores = np.array([[each.scores[name].mean() for name in METRICS] for each in ours])  # (seeds, metrics)
     before = np.array([[each.scores[name].mean() for name in METRICS] for each in plain])
     cells = [system, *(f"{mean:.4f}" for mean in scores.mean(axis=0))]
     if system == "sasrec":
         return cells + [""] * 5
-    for metric, each in enumerate(paired(plain, found, METRICS).values()):
+    for metric, each in enumerate(paired(plain, ours, METRICS).values()):
         relative = each.mean / before[:, metric].mean()
         cells += [f"{each.mean:+.4f} [{each.low:+.4f}, {each.high:+.4f}]", f"{relative:+.1%}"]
     return [*cells, f"{(scores > before)[:, 0].sum()} of {len(bases)}"]
@@ -171,4 +178,4 @@ def alternation(bases: list[Path]) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(__file__, main)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -50,19 +51,38 @@ def main(argv: list[str] | None = None) -> None:
 
 def run_script(path: str, command: str, **options: str) -> None:
     """What a script of a checkout does: its command, with relative paths of presets below the checkout."""
-    os.environ.setdefault(HOME, str(find_checkout(Path(path).resolve())))
+    set_home(path)
     run_command(command, sys.argv[1:], **options)
 
 
-def find_checkout(script: Path) -> Path:
-    return next(parent for parent in script.parents if (parent / "genrec").is_dir())
+def run_program(path: str, main: Callable[[], None]) -> None:
+    """The same for a program of its own: `main`."""
+    set_home(path)
+    call(main)
+
+
+def set_home(path: str) -> None:
+    """Relative paths of presets and defaults start from the checkout that a script lies in; installed, from here."""
+    home = next((directory for directory in Path(path).resolve().parents if is_checkout(directory)), None)
+    if home is not None:
+        os.environ.setdefault(HOME, str(home))
+
+
+def is_checkout(directory: Path) -> bool:
+    """Presets stand beside the package; an installed package carries its own."""
+    return (directory / "genrec").is_dir() and (directory / "config" / "0.5b.yaml").exists()
 
 
 def run_command(command: str, argv: list[str], **options: str) -> None:
+    call(lambda: import_module(f"genrec.stages.{command}").main(argv, **options))
+
+
+def call(main: Callable[[], object]) -> None:
+    """Before torch is imported the waiting policy is set; a reader of the output may leave early."""
     set_waiting_policy()
     signal.signal(signal.SIGTERM, end_on_signal)
     try:
-        import_module(f"genrec.stages.{command}").main(argv, **options)
+        main()
         sys.stdout.flush()
     except BrokenPipeError:  # `genrec sft --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -200,7 +200,8 @@ def key_of(program: Program, name: str) -> tuple[str, bool]:
                 return key, True
     own = program.own.model_fields
     sections = known_sections() if program.section or program.schema is Config else "; --help lists all"
-    near = suggest(f"--{name}", [f"--{known}" for known in (*own, *program.keys, "config", *program.switches)])
+    names = (*own, *other_spellings(program.own), *program.keys, "config", *program.switches)
+    near = suggest(f"--{name}", [f"--{flag}" for flag in names])
     raise ConfigError(f"unknown flag --{name}{near or sections}")
 
 
@@ -250,15 +251,15 @@ def read_value(key: Any, name: str, rest: deque[str], given: bool) -> Any:
 
 
 def read_list(kind: Any, name: str, rest: deque[str], given: bool) -> Any:
-    """Words up to the next flag; one word may hold several, `a,b` or `[a, b]`."""
+    """Words up to the next flag; one word may hold several, `a,b` or `[a, b]`, or none, ''."""
     words = [rest.popleft()] if given else list(take_words(rest))
     if not words and not given:
         return []
     if words[0].startswith("["):
         return yaml_value(" ".join(words))
-    parts = [part.strip() for word in words for part in word.split(",")]
+    texts = [text.strip() for word in words for text in word.split(",") if text.strip()]
     element = get_args(kind)[0]
-    return [part if takes_text(element) or get_origin(element) is Literal else yaml_value(part) for part in parts]
+    return [text if takes_text(element) or get_origin(element) is Literal else yaml_value(text) for text in texts]
 
 
 def take_words(rest: deque[str]) -> Iterator[str]:

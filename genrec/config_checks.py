@@ -29,6 +29,7 @@ from genrec.config import (
     TaskName,
     all_paths,
     known_sections,
+    other_spellings,
 )
 from genrec.errors import ConfigError, suggest
 
@@ -66,7 +67,8 @@ def explain(item: Any, schema: type[Section]) -> str:
         return f"--{path} is required"
     if item["type"] == "extra_forbidden":
         others = known_sections() if schema is Config else "; --help lists all"
-        return f"unknown key '{path}'{suggest(path, all_paths(schema)) or others}"
+        near = suggest(path, [*all_paths(schema), *other_spellings(schema)])
+        return f"unknown key '{path}'{near or others}"
     return f"{path}: {item['msg']} (got {item['input']!r})"
 
 

@@ -22,7 +22,7 @@ def only_writer(target: Path) -> Iterator[None]:
 
     The lock lies beside the target (`.<name>.lock`) and stays there: removing it would let two processes hold one name.
     """
-    path = target.with_name(f".{target.name}{SUFFIX}")
+    path = target.resolve().with_name(f".{target.resolve().name}{SUFFIX}")
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:

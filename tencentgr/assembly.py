@@ -10,37 +10,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tencentgr.dataset import Data, Rows, load_data
+from tencentgr.dataset import SequenceRows, TencentGRData, load_data
+from tencentgr.entries import CompetitionSource, locate_source
 from tencentgr.losses import Objective
-from tencentgr.model import Shape, TencentGR
-from tencentgr.negatives import Mix, NegativeSampler
-from tencentgr.options import Options
-from tencentgr.parts import Source, source_of
+from tencentgr.model import TencentGR, TencentGRShape
+from tencentgr.negatives import NegativeMix, NegativeSampler
+from tencentgr.options import TencentGROptions
 from tencentgr.runs import load_run
 
 BETAS = {"adam": (0.9, 0.98), "adamw": (0.9, 0.95)}
 
 
-def load(options: Options) -> Data:
+def read_data(options: TencentGROptions) -> TencentGRData:
     if options.source == "run":
         return load_run(options.run_dir, options.embeddings, options.semantic, options.semantic_prefixes)
-    return load_data(files_of(options))
+    return load_data(source_of(options))
 
 
-def files_of(options: Options) -> Source:
+def source_of(options: TencentGROptions) -> CompetitionSource:
     """The competition's files."""
     places = options.data_dir, options.embeddings, options.cache_dir
-    return source_of(*places, options.semantic, options.semantic_prefixes)
+    return locate_source(*places, options.semantic, options.semantic_prefixes)
 
 
-def shape_of(options: Options) -> Shape:
+def shape_of(options: TencentGROptions) -> TencentGRShape:
     kinds = tuple(options.similarity_types) if options.use_adaptive_similarity else (options.similarity,)
-    return Shape(
-        hidden=options.hidden_units,
-        blocks=options.num_blocks,
-        heads=options.num_heads,
-        dropout=options.dropout_rate,
-        maxlen=options.maxlen,
+    return TencentGRShape(
+        hidden_size=options.hidden_size,
+        num_layers=options.num_layers,
+        num_heads=options.num_heads,
+        dropout=options.dropout,
+        max_history=options.max_history,
         norm_first=options.norm_first,
         rotary=options.rotary,
         gradient_checkpointing=options.gradient_checkpointing,
@@ -52,15 +52,17 @@ def shape_of(options: Options) -> Shape:
     )
 
 
-def mix_of(options: Options) -> Mix:
+def negative_mix_of(options: TencentGROptions) -> NegativeMix:
     curriculum = options.curriculum_schedule if options.use_curriculum_learning else None
-    return Mix(options.use_smart_sampling, curriculum, options.dynamic_candidates)
+    return NegativeMix(options.use_smart_sampling, curriculum, options.dynamic_candidates)
 
 
-def make_objective(options: Options, model: TencentGR, data: Data, rows: Rows) -> Objective:
+def make_objective(options: TencentGROptions, model: TencentGR, data: TencentGRData, rows: SequenceRows) -> Objective:
     user, item = interactions_of(data, rows)
     counts = torch.from_numpy(data.popularity(rows))
-    sampler = NegativeSampler(counts, (user, item), len(data.sequences), mix_of(options), options.popularity_factor)
+    sampler = NegativeSampler(
+        counts, (user, item), len(data.sequences), negative_mix_of(options), options.popularity_factor
+    )
     return Objective(
         model,
         sampler,
@@ -72,8 +74,8 @@ def make_objective(options: Options, model: TencentGR, data: Data, rows: Rows) -
     )
 
 
-def interactions_of(data: Data, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Sequence and item of every interaction that training sees, flat; what is held out is no part of it."""
+def interactions_of(data: TencentGRData, rows: SequenceRows) -> tuple[Tensor, Tensor]:
+    """Sequence and item of every interaction that training sees, flat; what is held out is left out."""
     last = data.sequences.offset[:-1].copy()  # (S,) where training ends in each sequence
     np.maximum.at(last, rows.sequence, rows.stop)
     owner = np.repeat(np.arange(len(data.sequences)), np.diff(data.sequences.offset))
@@ -82,16 +84,16 @@ def interactions_of(data: Data, rows: Rows) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(owner[seen]), torch.from_numpy(data.sequences.item[seen].astype(np.int64))
 
 
-def make_optimizer(options: Options, objective: Objective) -> torch.optim.Optimizer:
+def make_optimizer(options: TencentGROptions, objective: Objective) -> torch.optim.Optimizer:
     parameters, betas = list(objective.parameters()), BETAS[options.optimizer]
     if options.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, options.lr, betas, weight_decay=options.weight_decay)
-    return torch.optim.Adam(parameters, options.lr, betas)
+        return torch.optim.AdamW(parameters, options.learning_rate, betas, weight_decay=options.weight_decay)
+    return torch.optim.Adam(parameters, options.learning_rate, betas)
 
 
-def fingerprint(data: Data) -> str:
+def fingerprint_of(data: TencentGRData) -> str:
     """A hash over the schema, the interactions and the items' features; vectors count by their width alone."""
     digest = hashlib.sha256(json.dumps(asdict(data.schema)).encode())
-    for part in (data.sequences.offset, data.sequences.item, data.items.sparse, data.items.array, data.items.semantic):
-        digest.update(b"" if part is None else np.ascontiguousarray(part))
+    for array in (data.sequences.offset, data.sequences.item, data.items.sparse, data.items.array, data.items.semantic):
+        digest.update(b"" if array is None else np.ascontiguousarray(array))
     return digest.hexdigest()[:16]

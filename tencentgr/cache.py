@@ -1,7 +1,7 @@
-"""Converted files beside the raw ones: each part is built once, and again when a file it was made from changes.
+"""Converted files beside the raw ones: each entry is built once, and again when a file it was made from changes.
 
-    cache/<part>/{*.npy, part.json}      part.json, written last, says what the part was made from
-    cache/<part>.partial/                what a killed process left; never read, removed by the next one
+    cache/<entry>/{*.npy, entry.json}    entry.json, written last, says what the entry was made from
+    cache/<entry>.partial/               what a killed process left; never read, removed by the next one
 
 One process builds at a time (a lock on cache/.lock, which a killed process gives up); the others wait and then read.
 """
@@ -22,45 +22,45 @@ from genrec.artifacts import read_json, remove_directories, sample_fingerprint, 
 from genrec.errors import ArtifactError
 
 VERSION = 3  # of what conversion writes; raise it when an array changes its meaning
-CARD = "part.json"
+CARD = "entry.json"
 
 Build = Callable[[Path], dict[str, Any]]  # writes .npy files into a directory, returns what to report
 
 
 @dataclass(frozen=True)
-class Part:
-    """A finished part of the cache."""
+class CacheEntry:
+    """A finished entry of the cache."""
 
     directory: Path
     report: dict[str, Any]
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """An array of the part, mapped from disk."""
+        """An array of the entry, mapped from disk."""
         return np.load(self.directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
 
-def cached(cache_dir: Path, name: str, inputs: dict[str, str], build: Build) -> Part:
-    """The part `name`, built unless it is there and was made from `inputs` ({file: stamp})."""
+def read_or_build(cache_dir: Path, name: str, inputs: dict[str, str], build: Build) -> CacheEntry:
+    """The entry `name`, built unless it is there and was made from `inputs` ({file: stamp})."""
     wanted = {"version": VERSION, "inputs": inputs}
     directory = cache_dir / name
-    if (part := read_part(directory, wanted)) is not None:
-        return part
+    if (entry := read_entry(directory, wanted)) is not None:
+        return entry
     with building(cache_dir):
-        if (part := read_part(directory, wanted)) is None:  # nobody built it while we waited
-            write_part(directory, wanted, build)
-            part = read_part(directory, wanted)
-    return part
+        if (entry := read_entry(directory, wanted)) is None:  # nobody built it while we waited
+            write_entry(directory, wanted, build)
+            entry = read_entry(directory, wanted)
+    return entry
 
 
-def read_part(directory: Path, wanted: dict[str, Any]) -> Part | None:
+def read_entry(directory: Path, wanted: dict[str, Any]) -> CacheEntry | None:
     if not (directory / CARD).exists():
         return None
     card = read_json(directory / CARD)
     same = {key: card.get(key) for key in wanted} == wanted
-    return Part(directory, card["report"]) if same else None
+    return CacheEntry(directory, card["report"]) if same else None
 
 
-def write_part(directory: Path, wanted: dict[str, Any], build: Build) -> None:
+def write_entry(directory: Path, wanted: dict[str, Any], build: Build) -> None:
     partial = directory.with_name(directory.name + ".partial")
     remove_directories(partial)
     partial.mkdir()
@@ -82,12 +82,12 @@ def building(cache_dir: Path) -> Iterator[None]:
         yield
 
 
-def stamps(data_dir: Path, paths: list[Path]) -> dict[str, str]:
+def stamp_files(data_dir: Path, paths: list[Path]) -> dict[str, str]:
     """{path: size, time of change and a hash over both ends} of files."""
-    return {str(path.relative_to(data_dir)): stamp(path) for path in paths}
+    return {str(path.relative_to(data_dir)): stamp_file(path) for path in paths}
 
 
-def stamp(path: Path) -> str:
+def stamp_file(path: Path) -> str:
     if not path.exists():
         raise ArtifactError(f"{path} is missing")
     return f"{sample_fingerprint(path)} changed {path.stat().st_mtime_ns}"

@@ -7,7 +7,6 @@ copy of the card and a .pt export stand beside it for people and other programs.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genrec.artifacts import write_json
+from genrec.artifacts import whole_file, write_json
 from genrec.errors import ArtifactError, first_line
 from genrec.runtime.tensor_file import read_tensors, write_tensors
 from tencentgr.features import FeatureSchema
-from tencentgr.model import Shape, TencentGR
+from tencentgr.model import TencentGR, TencentGRShape
 
 BEST, CHECKPOINT = "best_model", "model"
 CARD = "card"  # its key in the header
@@ -43,9 +42,8 @@ def make_card(model: TencentGR, options: dict[str, Any], **standing: Any) -> Car
 def save_best(directory: Path, model: TencentGR, card: Card) -> None:
     write_tensors(directory / f"{BEST}.safetensors", model.state_dict(), CARD, card)
     write_json(directory / f"{BEST}.json", card)
-    beside = directory / f"{BEST}.pt.tmp"
-    torch.save({"model_state_dict": model.state_dict(), "config": json.dumps(card)}, beside)
-    os.replace(beside, directory / f"{BEST}.pt")
+    with whole_file(directory / f"{BEST}.pt") as file:
+        torch.save({"model_state_dict": model.state_dict(), "config": json.dumps(card)}, file)
 
 
 def save_checkpoint(directory: Path, model: TencentGR, card: Card) -> Path:
@@ -57,7 +55,7 @@ def save_checkpoint(directory: Path, model: TencentGR, card: Card) -> Path:
     return target
 
 
-def load_model(path: Path, shape: Shape, schema: FeatureSchema) -> tuple[TencentGR, Card | None]:
+def load_model(path: Path, shape: TencentGRShape, schema: FeatureSchema) -> tuple[TencentGR, Card | None]:
     """A saved model, in evaluation mode. Weights without a card (a bare state_dict) need the given shape and schema."""
     tensors, card = read_weights(path)
     if card is not None:
@@ -73,8 +71,8 @@ def load_model(path: Path, shape: Shape, schema: FeatureSchema) -> tuple[Tencent
     return model.eval(), card
 
 
-def shape_of(card: Card) -> Shape:
-    return Shape(**card["shape"] | {"similarity": tuple(card["shape"]["similarity"])})
+def shape_of(card: Card) -> TencentGRShape:
+    return TencentGRShape(**card["shape"] | {"similarity": tuple(card["shape"]["similarity"])})
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Card | None]:

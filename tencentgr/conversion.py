@@ -39,7 +39,7 @@ class Interactions:
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConvertedSequences:
     """What one sequence file holds; rows beyond the schema's items and users are those training never saw."""
 
     interactions: Interactions
@@ -51,7 +51,7 @@ class Converted:
 
 
 @dataclass
-class Parsed:
+class ParsedLines:
     """Columns that grow line by line; those of interactions are packed, 17 bytes each."""
 
     ledger: Ledger
@@ -65,7 +65,7 @@ class Parsed:
     unseen: dict[int, Record] = field(default_factory=dict)  # features of items beyond the indexer, by creative id
 
 
-def convert(path: Path, offsets: Path, schema: FeatureSchema) -> Converted:
+def convert_sequences(path: Path, offsets: Path, schema: FeatureSchema) -> ConvertedSequences:
     """seq.jsonl or predict_seq.jsonl."""
     parsed, begins = parse(path, schema.num_items)
     check_offsets(offsets, begins, path)
@@ -76,7 +76,7 @@ def convert(path: Path, offsets: Path, schema: FeatureSchema) -> Converted:
     offset = np.concatenate([[0], np.cumsum(parsed.length)]).astype(np.int64)
     user, users = number_users(parsed, schema)
     arrays = {"item": item, "action": np.array(parsed.action, np.int8), "time": np.array(parsed.time, np.int64)}
-    interactions = in_time_order(Interactions(offset, **arrays, user=user), parsed.tally)
+    interactions = sort_by_time(Interactions(offset, **arrays, user=user), parsed.tally)
     records = [parsed.unseen[creative] for creative in cold]
     nobody = np.zeros(len(cold), dtype=np.int32)
     cold_items = encode_table(nobody, records, schema.item_fields, parsed.tally)
@@ -84,17 +84,17 @@ def convert(path: Path, offsets: Path, schema: FeatureSchema) -> Converted:
     cold_creative = np.array([str(creative) for creative in cold], dtype=np.str_)
     parsed.tally["items unseen in training"] = len(cold)
     parsed.tally["lines without interactions"] = parsed.length.count(0)
-    return Converted(interactions, names, users, cold_items, cold_creative, report_of(parsed))
+    return ConvertedSequences(interactions, names, users, cold_items, cold_creative, report_of(parsed))
 
 
-def report_of(parsed: Parsed) -> dict[str, Any]:
+def report_of(parsed: ParsedLines) -> dict[str, Any]:
     counts = {reason: count for reason, count in sorted(parsed.tally.items()) if count}
     return {"lines": parsed.ledger.as_dict(), "trail": parsed.ledger.line(), "counts": counts}
 
 
-def parse(path: Path, num_items: int) -> tuple[Parsed, np.ndarray]:
+def parse(path: Path, num_items: int) -> tuple[ParsedLines, np.ndarray]:
     """Every line of a file, and the bytes where lines begin."""
-    parsed, begins = Parsed(Ledger(path.name)), []
+    parsed, begins = ParsedLines(Ledger(path.name)), []
     if not path.exists():
         raise ArtifactError(f"{path} is missing")
     for number, begin, line in read_lines(path):
@@ -105,7 +105,7 @@ def parse(path: Path, num_items: int) -> tuple[Parsed, np.ndarray]:
     return parsed, np.array(begins, dtype=np.int64)
 
 
-def parse_line(line: bytes, parsed: Parsed, num_items: int) -> str:
+def parse_line(line: bytes, parsed: ParsedLines, num_items: int) -> str:
     """Add one user to `parsed`, or say why not."""
     try:
         records = json.loads(line)
@@ -163,7 +163,7 @@ def check_offsets(path: Path, begins: np.ndarray, lines: Path) -> None:
         )
 
 
-def number_items(parsed: Parsed, num_items: int) -> tuple[np.ndarray, list[int]]:
+def number_items(parsed: ParsedLines, num_items: int) -> tuple[np.ndarray, list[int]]:
     """(T,) rows of the item table, and the creative ids of the rows after the known ones."""
     item = np.array(parsed.item, dtype=np.int64)
     cold = sorted(parsed.unseen)
@@ -171,16 +171,16 @@ def number_items(parsed: Parsed, num_items: int) -> tuple[np.ndarray, list[int]]
     return np.where(item > num_items, num_items + 1 + place, item).astype(np.int32), cold
 
 
-def number_users(parsed: Parsed, schema: FeatureSchema) -> tuple[np.ndarray, FeatureTable]:
+def number_users(parsed: ParsedLines, schema: FeatureSchema) -> tuple[np.ndarray, FeatureTable]:
     """(S,) rows of the user table, and that table: re-ids first, then a row for each unseen user with a profile."""
     records: list[Record] = [{} for _ in range(schema.num_users + 1)]
     rows = np.zeros(len(parsed.user), dtype=np.int32)
     for line, (user, profile) in enumerate(zip(parsed.user, parsed.profile, strict=True)):
-        known = type(user) is int and 0 < user <= schema.num_users
-        parsed.tally["users unseen in training"] += not known
+        is_known = type(user) is int and 0 < user <= schema.num_users
+        parsed.tally["users unseen in training"] += not is_known
         if profile is None:
             parsed.tally["users without a profile"] += 1
-        elif known:
+        elif is_known:
             rows[line], records[user] = user, profile
         else:
             rows[line] = len(records)
@@ -190,7 +190,7 @@ def number_users(parsed: Parsed, schema: FeatureSchema) -> tuple[np.ndarray, Fea
     return rows, encode_table(ids, records, schema.user_fields, parsed.tally)
 
 
-def in_time_order(rows: Interactions, tally: Counter) -> Interactions:
+def sort_by_time(rows: Interactions, tally: Counter) -> Interactions:
     """The format promises time order; lines that break it are sorted, ties as they stand, and counted."""
     line = np.repeat(np.arange(len(rows)), np.diff(rows.offset))
     breaks = (np.diff(rows.time) < 0) & (np.diff(line) == 0)

@@ -6,7 +6,7 @@ load_candidates  predict_set.jsonl
 split_rows       train and valid, by users
 SequenceDataset  rows of token numbers; features are looked up in the tables, on the device, by the model
 
-S sequences (a user each), T interactions, n rows of a data set, L = maxlen + 1 tokens
+S sequences (a user each), T interactions, n rows of a data set, L = max_history + 1 tokens
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from torch.utils.data import Dataset
 
 from tencentgr import files
 from tencentgr.conversion import Interactions
-from tencentgr.features import ITEM, PAD, USER, FeatureSchema, FeatureTable, within
-from tencentgr.parts import (
+from tencentgr.entries import (
     BASE,
-    Source,
-    candidate_part,
-    catalog_part,
-    item_table,
+    CompetitionSource,
+    add_embeddings,
+    candidate_entry,
+    catalog_entry,
+    join_item_tables,
+    read_semantic_features,
     read_table,
-    semantic_features,
-    sequence_part,
-    with_embeddings,
+    sequence_entry,
 )
+from tencentgr.features import ITEM, PAD, USER, FeatureSchema, FeatureTable, restrict
 
 
 @dataclass(frozen=True)
-class Rows:
+class SequenceRows:
     """Pointers: row r stands for the interactions of sequence[r] before the interaction stop[r]."""
 
     sequence: np.ndarray  # (n,) int64
@@ -47,7 +47,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Data:
+class TencentGRData:
     schema: FeatureSchema
     items: FeatureTable  # row = item re-id; then items training never saw
     users: FeatureTable  # row = user re-id; then users training never saw
@@ -55,14 +55,14 @@ class Data:
     creative_id: np.ndarray  # (rows of items,) str, '' at 0
     user_id: np.ndarray  # (S,) str
     report: dict[str, Any]  # what was dropped or defaulted, by file; see report_lines
-    splits: dict[str, Rows] | None = None  # where the source has its own train, valid and test
+    splits: dict[str, SequenceRows] | None = None  # where the source has its own train, valid and test
 
     @cached_property
     def counts(self) -> np.ndarray:
         """(num_items + 1,) interactions of each item that training may see."""
         return self.popularity(self.splits["train"] if self.splits else all_rows(self))
 
-    def popularity(self, rows: Rows) -> np.ndarray:
+    def popularity(self, rows: SequenceRows) -> np.ndarray:
         """(num_items + 1,) interactions of each item in these rows, each interaction once; 0 at 0."""
         seen = np.zeros(len(self.sequences.item) + 1, dtype=np.int64)
         np.add.at(seen, self.sequences.offset[rows.sequence], 1)
@@ -70,10 +70,10 @@ class Data:
         item = self.sequences.item[np.cumsum(seen[:-1]) > 0]
         return np.bincount(item[item <= self.schema.num_items], minlength=self.schema.num_items + 1)
 
-    def within(self, schema: FeatureSchema) -> Data:
+    def within(self, schema: FeatureSchema) -> TencentGRData:
         """The same data for a model of another schema: what that does not know becomes 0."""
-        items = within(self.items, self.schema, schema, "item")
-        users = within(self.users, self.schema, schema, "user")
+        items = restrict(self.items, self.schema, schema, "item")
+        users = restrict(self.users, self.schema, schema, "user")
         return replace(self, schema=schema, items=items, users=users)
 
 
@@ -87,74 +87,74 @@ class Candidates:
     report: dict[str, Any]
 
 
-def load_data(source: Source) -> Data:
+def load_data(source: CompetitionSource) -> TencentGRData:
     """The training data: seq.jsonl, seq_offsets.pkl, indexer.pkl, item_feat_dict.json, creative_emb/."""
-    return load(source, "train", files.SEQ, files.SEQ_OFFSETS)
+    return load_sequences(source, "train", files.SEQ, files.SEQ_OFFSETS)
 
 
-def load_queries(source: Source) -> Data:
+def load_queries(source: CompetitionSource) -> TencentGRData:
     """predict_seq.jsonl in the same form: items and users training never saw have rows with features and id 0.
 
     A user may come without interactions; `SequenceDataset(..., query=True)` then shows the profile alone.
     """
-    return load(source, "predict", files.PREDICT_SEQ, files.PREDICT_SEQ_OFFSETS)
+    return load_sequences(source, "predict", files.PREDICT_SEQ, files.PREDICT_SEQ_OFFSETS)
 
 
-def load_candidates(source: Source) -> tuple[Candidates, FeatureSchema]:
-    """predict_set.jsonl, and the schema of its table (for `features.within`)."""
-    catalog = catalog_part(source)
+def load_candidates(source: CompetitionSource) -> tuple[Candidates, FeatureSchema]:
+    """predict_set.jsonl, and the schema of its table (for `features.restrict`)."""
+    catalog = catalog_entry(source)
     schema = FeatureSchema.from_dict(catalog.report["schema"])
-    part = candidate_part(source, schema, catalog["creative_id"])
-    creatives, made_from = part["creative_id"], (*BASE, files.PREDICT_SET)
-    table, missing = with_embeddings(source, read_table(part, "items"), creatives, "candidates_", made_from)
-    table, schema = with_semantic(source, table, creatives, schema)
-    report = {files.PREDICT_SET: part.report, files.EMBEDDINGS: missing}
-    return Candidates(table, creatives[1:], part["retrieval_id"], report), schema
+    entry = candidate_entry(source, schema, catalog["creative_id"])
+    creatives, made_from = entry["creative_id"], (*BASE, files.PREDICT_SET)
+    table, missing = add_embeddings(source, read_table(entry, "items"), creatives, "candidates_", made_from)
+    table, schema = add_semantic(source, table, creatives, schema)
+    report = {files.PREDICT_SET: entry.report, files.EMBEDDINGS: missing}
+    return Candidates(table, creatives[1:], entry["retrieval_id"], report), schema
 
 
-def load(source: Source, name: str, lines: str, offsets: str) -> Data:
-    catalog = catalog_part(source)
+def load_sequences(source: CompetitionSource, name: str, lines: str, offsets: str) -> TencentGRData:
+    catalog = catalog_entry(source)
     schema = FeatureSchema.from_dict(catalog.report["schema"])
-    events = sequence_part(source, name, lines, offsets, schema)
+    events = sequence_entry(source, name, lines, offsets, schema)
     creatives = np.concatenate([catalog["creative_id"], events["cold_creative"]])
-    items, missing = item_table(source, catalog, events, name, lines)
-    items, schema = with_semantic(source, items, creatives, schema)
+    items, missing = join_item_tables(source, catalog, events, name, lines)
+    items, schema = add_semantic(source, items, creatives, schema)
     report = {"catalog": catalog.report, lines: events.report, files.EMBEDDINGS: missing}
     columns = (np.asarray(events[key]) for key in ("offset", "item", "action", "time", "user"))
     users = read_table(events, "users")
-    return Data(schema, items, users, Interactions(*columns), creatives, events["user_id"], report)
+    return TencentGRData(schema, items, users, Interactions(*columns), creatives, events["user_id"], report)
 
 
-def with_semantic(
-    source: Source, table: FeatureTable, creatives: np.ndarray, schema: FeatureSchema
+def add_semantic(
+    source: CompetitionSource, table: FeatureTable, creatives: np.ndarray, schema: FeatureSchema
 ) -> tuple[FeatureTable, FeatureSchema]:
     """Table and schema with what only the whole table can tell: vectors' widths, semantic IDs."""
-    semantic, sizes = semantic_features(source, creatives)
+    semantic, sizes = read_semantic_features(source, creatives)
     widths = {mm_id: vectors.shape[1] for mm_id, vectors in table.emb.items()}
     return replace(table, semantic=semantic), replace(schema, item_emb=widths, semantic=sizes)
 
 
-def all_items(data: Data) -> Candidates:
+def all_items(data: TencentGRData) -> Candidates:
     """Every item training knew, as candidates; the retrieval id is the re-id."""
-    known = data.schema.num_items + 1
-    ids = np.arange(1, known, dtype=np.uint64)
-    return Candidates(data.items.head(known), data.creative_id[1:known], ids, {})
+    num_rows = data.schema.num_items + 1
+    ids = np.arange(1, num_rows, dtype=np.uint64)
+    return Candidates(data.items.head(num_rows), data.creative_id[1:num_rows], ids, {})
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:
     """What was dropped or defaulted, a line a file."""
     lines = []
-    for name, found in report.items():
+    for name, entry in report.items():
         if name == files.EMBEDDINGS:
-            lines += [f"embedding {mm_id}: {count:,} items have none (0)" for mm_id, count in found.items() if count]
+            lines += [f"embedding {mm_id}: {count:,} items have none (0)" for mm_id, count in entry.items() if count]
             continue
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in found["counts"].items())
-        lines.append(f"{found['trail']}{'; ' if counts else ''}{counts}")
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in entry["counts"].items())
+        lines.append(f"{entry['trail']}{'; ' if counts else ''}{counts}")
     return lines
 
 
-def all_rows(data: Data) -> Rows:
-    return Rows(np.arange(len(data.sequences)), data.sequences.offset[1:])
+def all_rows(data: TencentGRData) -> SequenceRows:
+    return SequenceRows(np.arange(len(data.sequences)), data.sequences.offset[1:])
 
 
 def split_users(num_users: int, seed: int, valid_share: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
@@ -164,36 +164,36 @@ def split_users(num_users: int, seed: int, valid_share: float = 0.1) -> tuple[np
     return np.sort(order[cut:]), np.sort(order[:cut])
 
 
-def split_rows(data: Data, seed: int, valid_share: float = 0.1) -> dict[str, Rows]:
+def split_rows(data: TencentGRData, seed: int, valid_share: float = 0.1) -> dict[str, SequenceRows]:
     """{"train", "valid", ...}: the source's own splits, else users drawn by the seed.
 
     A row ends with its target. Users with nothing to predict from, or nothing to predict, are left out.
     """
     if data.splits:
         return data.splits
-    parts = zip(("train", "valid"), split_users(len(data.sequences), seed, valid_share), strict=True)
-    return {name: with_target(data, Rows(users, data.sequences.offset[users + 1])) for name, users in parts}
+    pairs = zip(("train", "valid"), split_users(len(data.sequences), seed, valid_share), strict=True)
+    return {name: with_target(data, SequenceRows(users, data.sequences.offset[users + 1])) for name, users in pairs}
 
 
-def with_target(data: Data, rows: Rows) -> Rows:
+def with_target(data: TencentGRData, rows: SequenceRows) -> SequenceRows:
     """The rows that have an interaction after a first token (a profile, or another interaction)."""
     interactions = rows.stop - data.sequences.offset[rows.sequence]
     enough = interactions + (data.sequences.user[rows.sequence] > 0) >= 2
     kept = enough & (interactions >= 1)
-    return Rows(rows.sequence[kept], rows.stop[kept])
+    return SequenceRows(rows.sequence[kept], rows.stop[kept])
 
 
-def windows(data: Data, rows: Rows, maxlen: int) -> Rows:
+def windows(data: TencentGRData, rows: SequenceRows, max_history: int) -> SequenceRows:
     """The rows, and before a row that cannot show its whole user further ones: each interaction is a target once."""
-    begin, length = data.sequences.offset[rows.sequence], maxlen + 1
+    begin, length = data.sequences.offset[rows.sequence], max_history + 1
     targets = rows.stop - begin - (data.sequences.user[rows.sequence] == 0)  # without a profile the first is none
     count = np.maximum(1, -(-targets // length))
     back = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)  # 0, 1, ... from the latest row
-    return Rows(np.repeat(rows.sequence, count), np.repeat(rows.stop, count) - back * length)
+    return SequenceRows(np.repeat(rows.sequence, count), np.repeat(rows.stop, count) - back * length)
 
 
 class SequenceDataset(Dataset):
-    """Token numbers of rows, left-padded to L = maxlen + 1, in the competition's convention.
+    """Token numbers of rows, left-padded to L = max_history + 1, in the competition's convention.
 
     A user's profile is the first token, then come the latest interactions, as many as fit. A row is a dict of (L,):
 
@@ -211,9 +211,16 @@ class SequenceDataset(Dataset):
     is a token like the others, and `pos[-1]` is 0. `__getitems__`, which DataLoader calls, builds a batch at once.
     """
 
-    def __init__(self, data: Data, rows: Rows, maxlen: int = 101, time_features: bool = False, query: bool = False):
+    def __init__(
+        self,
+        data: TencentGRData,
+        rows: SequenceRows,
+        max_history: int = 101,
+        time_features: bool = False,
+        query: bool = False,
+    ):
         self.sequences, self.num_items = data.sequences, data.schema.num_items
-        self.rows, self.length, self.time_features, self.query = rows, maxlen + 1, time_features, query
+        self.rows, self.length, self.time_features, self.query = rows, max_history + 1, time_features, query
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -237,27 +244,27 @@ class SequenceDataset(Dataset):
         self, event: np.ndarray, is_item: np.ndarray, is_profile: np.ndarray, profile: np.ndarray
     ) -> dict[str, np.ndarray]:
         events, where = self.sequences, np.where(is_item, event, 0)
-        found = {
-            "seq": np.where(is_item, take(events.item, where), np.where(is_profile, profile[:, None], 0)),
+        columns = {
+            "seq": np.where(is_item, gather(events.item, where), np.where(is_profile, profile[:, None], 0)),
             "token_type": np.where(is_item, ITEM, np.where(is_profile, USER, PAD)),
-            "action_type": np.where(is_item, take(events.action, where) + 1, 0),
+            "action_type": np.where(is_item, gather(events.action, where) + 1, 0),
         }
-        return found | (self.times(where, is_item) if self.time_features else {})
+        return columns | (self.times(where, is_item) if self.time_features else {})
 
     def targets(self, event: np.ndarray, is_token: np.ndarray, stop: np.ndarray) -> dict[str, np.ndarray]:
         events, after = self.sequences, event + 1
         inside = is_token & (after < stop[:, None])
         where = np.where(inside, after, 0)
-        item = take(events.item, where)
+        item = gather(events.item, where)
         wanted = inside & (item <= self.num_items)
         return {
             "pos": np.where(wanted, item, 0),
             "next_token_type": np.where(wanted, ITEM, PAD),
-            "next_action_type": np.where(wanted, np.maximum(take(events.action, where), 0), 0),
+            "next_action_type": np.where(wanted, np.maximum(gather(events.action, where), 0), 0),
         }
 
     def times(self, where: np.ndarray, is_item: np.ndarray) -> dict[str, np.ndarray]:
-        time = take(self.sequences.time, where)
+        time = gather(self.sequences.time, where)
         before = np.where(is_item[:, :-1], time[:, :-1], time[:, 1:])  # itself, where none is shown before it
         gap = np.log1p(np.maximum(time[:, 1:] - before, 0), dtype=np.float64)
         gap = np.pad(gap, ((0, 0), (1, 0)))
@@ -268,7 +275,7 @@ class SequenceDataset(Dataset):
         }
 
 
-def take(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+def gather(values: np.ndarray, where: np.ndarray) -> np.ndarray:
     """values[where] as int64; an empty table has no rows to take and nothing to show."""
     return values[where].astype(np.int64) if len(values) else np.zeros(where.shape, dtype=np.int64)
 

@@ -32,7 +32,7 @@ Record = dict[str, Any]  # features of one item or user as a file gives them: {f
 
 
 @dataclass(frozen=True)
-class Fields:
+class FeatureFields:
     """What records of one side, items or users, are read for."""
 
     sparse: dict[str, int]  # {feature id: size of its vocabulary}
@@ -56,12 +56,12 @@ class FeatureSchema:
     semantic: tuple[int, ...] = ()  # codes of each semantic-id feature; code c is stored as c + 1
 
     @property
-    def user_fields(self) -> Fields:
-        return Fields(self.user_sparse, self.user_array, self.user_continual)
+    def user_fields(self) -> FeatureFields:
+        return FeatureFields(self.user_sparse, self.user_array, self.user_continual)
 
     @property
-    def item_fields(self) -> Fields:
-        return Fields(self.item_sparse, self.item_array, self.item_continual)
+    def item_fields(self) -> FeatureFields:
+        return FeatureFields(self.item_sparse, self.item_array, self.item_continual)
 
     @staticmethod
     def from_dict(fields: dict[str, Any]) -> FeatureSchema:
@@ -95,7 +95,7 @@ class FeatureTable:
         )
 
 
-def encode_table(ids: np.ndarray, records: list[Record], fields: Fields, tally: Counter) -> FeatureTable:
+def encode_table(ids: np.ndarray, records: list[Record], fields: FeatureFields, tally: Counter) -> FeatureTable:
     """Records as files give them -> a table without vectors and semantic IDs; what was defaulted is counted."""
     return FeatureTable(
         ids,
@@ -109,7 +109,7 @@ def encode_sparse(records: list[Record], vocabulary: dict[str, int], tally: Coun
     """Records -> (R, features) int32; unseen values (strings, numbers beyond the vocabulary) become 0, counted."""
     table = np.zeros((len(records), len(vocabulary)), dtype=np.int32)
     for column, (name, size) in enumerate(vocabulary.items()):
-        table[:, column] = [known(record.get(name, 0), size, tally) for record in records]
+        table[:, column] = [keep_in_vocabulary(record.get(name, 0), size, tally) for record in records]
     return table
 
 
@@ -121,7 +121,7 @@ def encode_array(records: list[Record], vocabulary: dict[str, int], tally: Count
     sizes = list(vocabulary.values())
     for row, columns in enumerate(lists):
         for column, values in enumerate(columns):
-            table[row, column, : len(values)] = [known(value, sizes[column], tally) for value in values]
+            table[row, column, : len(values)] = [keep_in_vocabulary(value, sizes[column], tally) for value in values]
     return table
 
 
@@ -129,11 +129,11 @@ def encode_continual(records: list[Record], names: tuple[str, ...], tally: Count
     """Records -> (R, features) float32; what is no finite number becomes 0, counted."""
     table = np.zeros((len(records), len(names)), dtype=np.float32)
     for column, name in enumerate(names):
-        table[:, column] = [number(record.get(name, 0), tally) for record in records]
+        table[:, column] = [as_number(record.get(name, 0), tally) for record in records]
     return table
 
 
-def number(value: Any, tally: Counter) -> float:
+def as_number(value: Any, tally: Counter) -> float:
     if type(value) in (int, float) and math.isfinite(value):
         return value
     tally["feature values that are no number (0)"] += 1
@@ -144,7 +144,7 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def known(value: Any, size: int, tally: Counter) -> int:
+def keep_in_vocabulary(value: Any, size: int, tally: Counter) -> int:
     """The value if the vocabulary 1..size (or the default 0) has it, else 0."""
     if type(value) is int and 0 <= value <= size:
         return value
@@ -152,7 +152,7 @@ def known(value: Any, size: int, tally: Counter) -> int:
     return 0
 
 
-def stack(first: FeatureTable, second: FeatureTable) -> FeatureTable:
+def stack_tables(first: FeatureTable, second: FeatureTable) -> FeatureTable:
     """The rows of one table after those of another."""
     if not len(second):
         return first
@@ -171,7 +171,7 @@ def widen(array: np.ndarray, longest: int) -> np.ndarray:
     return np.pad(array, ((0, 0), (0, 0), (0, longest - array.shape[2])))
 
 
-def within(table: FeatureTable, have: FeatureSchema, want: FeatureSchema, side: str) -> FeatureTable:
+def restrict(table: FeatureTable, have: FeatureSchema, want: FeatureSchema, side: str) -> FeatureTable:
     """The table for a model that was made for the schema `want`: values it has no row for become 0 (unknown).
 
     The features themselves must be the same; `side` is "item" or "user".

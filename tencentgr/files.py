@@ -12,14 +12,14 @@ predict_seq.jsonl, predict_seq_offsets.pkl, predict_set.jsonl   queries and cand
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from genrec.artifacts import read_json
 from genrec.errors import ArtifactError
 from tencentgr import safe_pickle
 
@@ -28,28 +28,38 @@ PREDICT_SEQ, PREDICT_SEQ_OFFSETS, PREDICT_SET = "predict_seq.jsonl", "predict_se
 INDEXER, ITEM_FEATURES, EMBEDDINGS = "indexer.pkl", "item_feat_dict.json", "creative_emb"
 SEMANTIC = "semantic_id_dict.json"
 
+LONGEST_NAME = 256  # characters of a creative's id
+
 # Widths that the competition's embeddings have; a file name carries its own.
 WIDTHS = {"81": 32, "82": 1024, "83": 3584, "84": 4096, "85": 3584, "86": 3584}
-
-
-def directory(flag: str | Path | None, variable: str, name: str) -> Path:
-    """A directory from its flag, else from its environment variable (TRAIN_DATA_PATH, EVAL_RESULT_PATH, ...)."""
-    chosen = flag or os.environ.get(variable)
-    if not chosen:
-        raise ArtifactError(f"no {name}: pass --{name} DIRECTORY or set {variable}")
-    return Path(chosen)
 
 
 def read_indexer(data_dir: Path) -> dict[str, dict]:
     """indexer.pkl with its numbering checked: ids of users, items and each feature's values are 1..size."""
     path = data_dir / INDEXER
     indexer = safe_pickle.load(path)
-    if not isinstance(indexer, dict) or not {"u", "i", "f"} <= set(indexer):
-        raise ArtifactError(f"{path} must hold a dict with the keys 'u', 'i' and 'f'")
+    if not isinstance(indexer, dict) or not {"u", "i", "f"} <= set(indexer) or not isinstance(indexer["f"], dict):
+        raise ArtifactError(f"{path} must hold a dict with the keys 'u', 'i' and 'f', and a dict by feature at 'f'")
     for name, ids in [("u", indexer["u"]), ("i", indexer["i"]), *indexer["f"].items()]:
-        if sorted(ids.values()) != list(range(1, len(ids) + 1)):
-            raise ArtifactError(f"{path}: the ids of '{name}' are not 1..{len(ids)}")
+        if not isinstance(ids, dict):
+            raise ArtifactError(f"{path} must hold a dict of ids at {name!a}, found {type(ids).__name__}")
+        if not are_whole(ids.values()) or sorted(ids.values()) != list(range(1, len(ids) + 1)):
+            raise ArtifactError(f"{path}: the ids of {name!a} are not 1..{len(ids)}")
+    check_names(path, indexer["i"])
     return indexer
+
+
+def are_whole(values: Iterable[Any]) -> bool:
+    return safe_pickle.WHOLE.issuperset(map(type, values))
+
+
+def check_names(path: Path, names: Iterable[Any]) -> None:
+    """Names become an array that is as wide as the longest one and drops NULs at the end."""
+    for name in names:
+        if len(text := str(name)) > LONGEST_NAME or "\0" in text:
+            raise ArtifactError(
+                f"{path}: the name {text[:40]!a} of {len(text):,} characters; up to {LONGEST_NAME} are read, and no NUL"
+            )
 
 
 def names_by_id(ids: dict[Any, int]) -> np.ndarray:
@@ -64,8 +74,15 @@ def names_by_id(ids: dict[Any, int]) -> np.ndarray:
 def read_offsets(path: Path) -> np.ndarray:
     """(lines,) int64 byte offsets, from a list or a dict by line number."""
     offsets = safe_pickle.load(path)
-    values = [offsets[key] for key in sorted(offsets)] if isinstance(offsets, dict) else offsets
-    return np.asarray(values, dtype=np.int64)
+    if isinstance(offsets, dict) and are_whole(offsets):
+        offsets = [offsets[key] for key in sorted(offsets)]
+    if isinstance(offsets, np.ndarray):
+        offsets = list(offsets)
+    if not isinstance(offsets, list) or not are_whole(offsets):
+        raise ArtifactError(f"{path} must hold a list of byte offsets, or a dict of them by line number")
+    if offsets and not 0 <= min(offsets) <= max(offsets) < 2**63:
+        raise ArtifactError(f"{path}: the offsets run from {min(offsets)} to {max(offsets)}, expected 0 to 2^63 - 1")
+    return np.array(offsets, dtype=np.int64)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
@@ -84,12 +101,7 @@ def read_item_features(data_dir: Path) -> dict[str, dict[str, Any]]:
 
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file that holds one object."""
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing") from None
-    except ValueError as error:
-        raise ArtifactError(f"{path} is not valid JSON ({error}); it is cut short or damaged") from None
+    value = read_json(path)
     if not isinstance(value, dict):
         raise ArtifactError(f"{path} must hold a JSON object, found {type(value).__name__}")
     return value
@@ -98,11 +110,11 @@ def read_object(path: Path) -> dict[str, Any]:
 def embedding_source(data_dir: Path, mm_id: str) -> tuple[Path, int]:
     """(pickle or folder, width) of one embedding, by its name emb_<id>_<width>."""
     folder = data_dir / EMBEDDINGS
-    found = {path: re.fullmatch(r"emb_(\w+)_(\d+)(\.pkl)?", path.name) for path in sorted(folder.glob("emb_*"))}
-    chosen = [(path, int(match[2])) for path, match in found.items() if match and match[1] == mm_id]
+    matches = {path: re.fullmatch(r"emb_(\w+)_(\d+)(\.pkl)?", path.name) for path in sorted(folder.glob("emb_*"))}
+    chosen = [(path, int(match[2])) for path, match in matches.items() if match and match[1] == mm_id]
     if len(chosen) != 1:
-        there = sorted({match[1] for match in found.values() if match})
-        raise ArtifactError(f"{folder} holds {len(chosen)} embeddings with the id {mm_id}; its ids: {there or 'none'}")
+        ids = sorted({match[1] for match in matches.values() if match})
+        raise ArtifactError(f"{folder} holds {len(chosen)} embeddings with the id {mm_id}; its ids: {ids or 'none'}")
     return chosen[0]
 
 
@@ -119,7 +131,10 @@ def read_embedding(data_dir: Path, mm_id: str) -> Iterator[tuple[str, np.ndarray
     _, width = embedding_source(data_dir, mm_id)
     for path in embedding_files(data_dir, mm_id):
         for creative, values in pickled(path) if path.suffix == ".pkl" else json_lines(path):
-            vector = np.asarray(values, dtype=np.float32)
+            try:
+                vector = np.asarray(values, dtype=np.float32)
+            except (TypeError, ValueError, OverflowError):
+                raise ArtifactError(f"{path}: the vector of {creative!a} is not {width} numbers") from None
             if vector.shape != (width,):
                 raise ArtifactError(f"{path}: the vector of {creative} has shape {vector.shape}, expected ({width},)")
             yield str(creative), vector
@@ -129,6 +144,7 @@ def pickled(path: Path) -> Iterator[tuple[Any, Any]]:
     vectors = safe_pickle.load(path)
     if not isinstance(vectors, dict):
         raise ArtifactError(f"{path} must hold a dict of vectors, found {type(vectors).__name__}")
+    check_names(path, vectors)
     yield from vectors.items()
 
 
@@ -143,15 +159,15 @@ def json_lines(path: Path) -> Iterator[tuple[Any, Any]]:
             ) from None
 
 
-def look_up_embedding(data_dir: Path, mm_id: str, creatives: np.ndarray, out: np.ndarray) -> int:
+def look_up_embedding(vectors: Iterable[tuple[str, np.ndarray]], creatives: np.ndarray, out: np.ndarray) -> int:
     """Fill out (R, width), zeros before, with the vectors of creatives (R,); how many were found."""
     row_of = rows_by_name(creatives)
-    found = 0
-    for creative, vector in read_embedding(data_dir, mm_id):
+    filled = 0
+    for creative, vector in vectors:
         if (row := row_of.get(creative)) is not None:
             out[row] = vector
-            found += 1
-    return found
+            filled += 1
+    return filled
 
 
 def rows_by_name(creatives: np.ndarray) -> dict[str, int]:

@@ -38,7 +38,7 @@ USER_SIZES = {"103": 60, "104": 2, "105": 7, "109": 3, "106": 13, "107": 17, "10
 
 
 @dataclass(frozen=True)
-class World:
+class SampleWorld:
     """What is true of a sample. Items and users are 0-based here; those from num_items and num_users on are cold."""
 
     num_items: int
@@ -53,7 +53,7 @@ class World:
     indexer: dict[str, dict]
 
     def coded(self, item: int) -> Record:
-        return coded(self.features[item], self.indexer["f"])
+        return encode_record(self.features[item], self.indexer["f"])
 
 
 def write_sample(
@@ -64,25 +64,25 @@ def write_sample(
     mm_emb_id: tuple[str, ...] = ("81", "82", "83"),
     widths: dict[str, int] | None = None,
     longest: int = LONGEST,
-) -> World:
+) -> SampleWorld:
     """All files of the competition; the same arguments write the same bytes. `widths` replaces the real widths."""
     random = np.random.default_rng(seed)
     world = make_world(num_users, num_items, longest, random)
     directory.mkdir(parents=True, exist_ok=True)
     safe_pickle.dump(world.indexer, directory / files.INDEXER)
-    known = {str(item + 1): world.coded(item) for item in range(num_items)}
-    write_text(directory / files.ITEM_FEATURES, json.dumps(known))
+    coded_items = {str(item + 1): world.coded(item) for item in range(num_items)}
+    write_text(directory / files.ITEM_FEATURES, json.dumps(coded_items))
     trained = (line_of(world, user, world.walks[user], random) for user in range(num_users))
     write_sequences(directory / files.SEQ, directory / files.SEQ_OFFSETS, trained)
-    queries = (line_of(world, user, asked_walk(world, user, random), random) for user in asked_users(world))
+    queries = (line_of(world, user, query_walk(world, user, random), random) for user in query_users(world))
     write_sequences(directory / files.PREDICT_SEQ, directory / files.PREDICT_SEQ_OFFSETS, queries)
-    write_lines(directory / files.PREDICT_SET, candidates(world))
+    write_lines(directory / files.PREDICT_SET, candidate_records(world))
     for mm_id in mm_emb_id:
         write_vectors(world, directory / files.EMBEDDINGS, mm_id, (files.WIDTHS | (widths or {}))[mm_id], random)
     return world
 
 
-def make_world(num_users: int, num_items: int, longest: int, random: np.random.Generator) -> World:
+def make_world(num_users: int, num_items: int, longest: int, random: np.random.Generator) -> SampleWorld:
     items, users = num_items + max(1, num_items // 20), num_users + max(1, round(num_users * COLD))
     topics = max(2, -(-num_items // TOPIC_SIZE))
     topic = np.concatenate([np.arange(num_items) // TOPIC_SIZE, random.integers(0, topics, items - num_items)])
@@ -93,13 +93,13 @@ def make_world(num_users: int, num_items: int, longest: int, random: np.random.G
     profile = [user_features(pair, random) for pair in taste.tolist()]
     creative = (20_000_000_000 + random.permutation(10 * items)[:items]).tolist()
     names = [f"user_{number:08d}" for number in random.permutation(10 * users)[:users].tolist()]
-    walks = [walk(taste[user], num_items, random.integers(SHORTEST, longest + 1), random) for user in range(users)]
+    walks = [draw_walk(taste[user], num_items, random.integers(SHORTEST, longest + 1), random) for user in range(users)]
     walks[num_users - 1] = []  # a user without interactions
-    known = make_indexer(features[:num_items], profile[:num_users], creative[:num_items], names[:num_users])
-    return World(num_items, num_users, topic, features, creative, taste, profile, names, walks, known)
+    indexer = make_indexer(features[:num_items], profile[:num_users], creative[:num_items], names[:num_users])
+    return SampleWorld(num_items, num_users, topic, features, creative, taste, profile, names, walks, indexer)
 
 
-def walk(taste: np.ndarray, num_items: int, length: int, random: np.random.Generator) -> list[int]:
+def draw_walk(taste: np.ndarray, num_items: int, length: int, random: np.random.Generator) -> list[int]:
     """Items of one user: along a ring, with jumps to popular items (Zipf by place) of either topic."""
     items: list[int] = []
     for step in range(length):
@@ -119,16 +119,16 @@ def item_features(item: int, topic: int, random: np.random.Generator) -> dict[st
     """Raw values, as the indexer's keys: feature number, then the value's."""
     values = {name: topic * size + int(random.integers(size)) for name, size in BY_TOPIC.items()}
     values |= {name: int(random.integers(size)) for name, size in SMALL.items()} | {"111": item}
-    return {name: raw(name, values[name]) for name in ITEM_SPARSE}
+    return {name: raw_value(name, values[name]) for name in ITEM_SPARSE}
 
 
 def user_features(taste: list[int], random: np.random.Generator) -> dict[str, Any]:
-    sparse = {name: raw(name, int(random.integers(USER_SIZES[name]))) for name in USER_SPARSE}
+    sparse = {name: raw_value(name, int(random.integers(USER_SIZES[name]))) for name in USER_SPARSE}
     liked = {name: sorted({topic % USER_SIZES[name] for topic in taste}) for name in USER_ARRAY}
-    return sparse | {name: [raw(name, value) for value in values] for name, values in liked.items()}
+    return sparse | {name: [raw_value(name, value) for value in values] for name, values in liked.items()}
 
 
-def raw(name: str, value: int) -> int:
+def raw_value(name: str, value: int) -> int:
     return int(name) * 10_000_000 + value
 
 
@@ -147,7 +147,7 @@ def make_indexer(features: list[Record], profiles: list[Record], creatives: list
     }
 
 
-def coded(record: Record, values: dict[str, dict[int, int]]) -> Record:
+def encode_record(record: Record, values: dict[str, dict[int, int]]) -> Record:
     """Raw values -> ids; a value the indexer lacks stays as a string."""
 
     def code(name: str, value: int) -> int | str:
@@ -159,11 +159,11 @@ def coded(record: Record, values: dict[str, dict[int, int]]) -> Record:
     }
 
 
-def line_of(world: World, user: int, items: list[int], random: np.random.Generator) -> list[list[Any]]:
+def line_of(world: SampleWorld, user: int, items: list[int], random: np.random.Generator) -> list[list[Any]]:
     """One user's records: the profile, then the items; cold users go by name, cold items by creative id."""
     name = user + 1 if user < world.num_users else world.user_name[user]
     times = START + np.sort(random.integers(0, 90 * DAY, len(items) + 1))
-    records = [[name, None, coded(world.profile[user], world.indexer["f"]), None, None, int(times[0])]]
+    records = [[name, None, encode_record(world.profile[user], world.indexer["f"]), None, None, int(times[0])]]
     for item, time in zip(items, times[1:].tolist(), strict=True):
         number = item + 1 if item < world.num_items else world.creative[item]
         clicked = int(random.random() < CLICK[int(world.topic[item] != world.taste[user, 0])])
@@ -171,12 +171,12 @@ def line_of(world: World, user: int, items: list[int], random: np.random.Generat
     return records
 
 
-def asked_users(world: World) -> list[int]:
+def query_users(world: SampleWorld) -> list[int]:
     """Every second user of training, the one without interactions, and all cold ones."""
     return [*range(0, world.num_users - 1, 2), *range(world.num_users - 1, len(world.profile))]
 
 
-def asked_walk(world: World, user: int, random: np.random.Generator) -> list[int]:
+def query_walk(world: SampleWorld, user: int, random: np.random.Generator) -> list[int]:
     """What a query shows: of some users one item that training never saw."""
     items = list(world.walks[user])
     if items and random.random() < COLD:
@@ -184,12 +184,12 @@ def asked_walk(world: World, user: int, random: np.random.Generator) -> list[int
     return items
 
 
-def candidates(world: World) -> Iterable[Record]:
+def candidate_records(world: SampleWorld) -> Iterable[Record]:
     for item, creative in enumerate(world.creative):
         yield {"creative_id": creative, "retrieval_id": item, "features": world.coded(item)}
 
 
-def write_vectors(world: World, folder: Path, mm_id: str, width: int, random: np.random.Generator) -> None:
+def write_vectors(world: SampleWorld, folder: Path, mm_id: str, width: int, random: np.random.Generator) -> None:
     """Unit vectors, a mixture of the topic's and the item's own; 81 as a pickle, the others as JSON lines."""
     folder.mkdir(exist_ok=True)
     centres = random.standard_normal((world.topic.max() + 1, width))

@@ -16,17 +16,26 @@ import faiss
 import numpy as np
 import torch
 
-from genrec.artifacts import write_json, write_text
+from genrec.artifacts import whole_file, write_json, write_text
 from genrec.errors import ArtifactError
 from genrec.launch import note
+from genrec.lock import only_writer
 from genrec.runtime.device import pick_device
 from tencentgr import files
-from tencentgr.assembly import files_of, load, shape_of
+from tencentgr.assembly import read_data, shape_of, source_of
 from tencentgr.checkpoints import load_model
-from tencentgr.dataset import Candidates, Data, SequenceDataset, all_items, all_rows, load_candidates, load_queries
-from tencentgr.features import within
+from tencentgr.dataset import (
+    Candidates,
+    SequenceDataset,
+    TencentGRData,
+    all_items,
+    all_rows,
+    load_candidates,
+    load_queries,
+)
+from tencentgr.features import restrict
 from tencentgr.model import TencentGR
-from tencentgr.options import Options
+from tencentgr.options import TencentGROptions
 from tencentgr.ranking import encode_items, encode_queries
 
 TOP, FOUND = 10, 100  # recommended items, and how many the file of neighbours holds
@@ -34,11 +43,11 @@ QUERIES, ITEMS, ITEM_IDS, NEIGHBOURS = "query.fbin", "embedding.fbin", "id.u64bi
 NAMES, RESULT = "retrive_id2creative_id.json", "result.jsonl"  # the competition's own spelling
 
 
-def infer(options: Options) -> None:
+def infer(options: TencentGROptions) -> None:
     """Ten items for each user of predict_seq.jsonl out of predict_set.jsonl, where the data directory has them;
     else for each user of the training data out of all items."""
     device = pick_device(options.device, "--device")
-    queries, candidates = asked(options)
+    queries, candidates = load_queries_and_candidates(options)
     model, card = load_model(options.state_dict_path, shape_of(options), queries.schema)
     if card is None:
         note(
@@ -46,31 +55,32 @@ def infer(options: Options) -> None:
         )
     user_vectors, item_vectors = encode(model.to(device), queries, candidates)
     neighbours = search(user_vectors, item_vectors, max(TOP, FOUND))
-    write(options.result_dir, queries, candidates, user_vectors, item_vectors, neighbours)
+    with only_writer(options.result_dir):
+        write_results(options.result_dir, queries, candidates, user_vectors, item_vectors, neighbours)
     note("infer", f"{len(user_vectors):,} users, {len(item_vectors):,} candidates -> {options.result_dir / RESULT}")
 
 
-def asked(options: Options) -> tuple[Data, Candidates]:
+def load_queries_and_candidates(options: TencentGROptions) -> tuple[TencentGRData, Candidates]:
     competition = options.source == "tencentgr"
     if not (competition and (options.data_dir / files.PREDICT_SEQ).exists()):
-        data = load(options)
+        data = read_data(options)
         return data, all_items(data)
-    source = files_of(options)
+    source = source_of(options)
     queries = load_queries(source)
     if not (options.data_dir / files.PREDICT_SET).exists():
         return queries, all_items(queries)
     candidates, schema = load_candidates(source)
-    return queries, replace(candidates, table=within(candidates.table, schema, queries.schema, "item"))
+    return queries, replace(candidates, table=restrict(candidates.table, schema, queries.schema, "item"))
 
 
 @torch.no_grad()
-def encode(model: TencentGR, queries: Data, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
+def encode(model: TencentGR, queries: TencentGRData, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
     """(Q, w), (C, w) float32, from tables cut to what the model knows."""
-    known = queries.within(model.schema)
-    rows = SequenceDataset(known, all_rows(known), model.shape.maxlen, model.shape.time_features, query=True)
-    users = encode_queries(model.use(known.items, known.users), rows)
-    table = within(candidates.table, queries.schema, model.schema, "item")
-    model.use(table, known.users)
+    trimmed = queries.within(model.schema)
+    rows = SequenceDataset(trimmed, all_rows(trimmed), model.shape.max_history, model.shape.time_features, query=True)
+    users = encode_queries(model.use(trimmed.items, trimmed.users), rows)
+    table = restrict(candidates.table, queries.schema, model.schema, "item")
+    model.use(table, trimmed.users)
     items = encode_items(model, torch.arange(1, len(table), device=users.device))
     return users.cpu().numpy(), items.cpu().numpy()
 
@@ -82,7 +92,9 @@ def search(queries: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
     return index.search(np.ascontiguousarray(queries), k)[1]
 
 
-def write(directory: Path, queries: Data, candidates: Candidates, user_vectors, item_vectors, neighbours) -> None:
+def write_results(
+    directory: Path, queries: TencentGRData, candidates: Candidates, user_vectors, item_vectors, neighbours
+) -> None:
     """result.jsonl and the files of the competition's search program, for the same vectors."""
     directory.mkdir(parents=True, exist_ok=True)
     write_binary(directory / QUERIES, user_vectors.astype(np.float32))
@@ -104,7 +116,7 @@ def write(directory: Path, queries: Data, candidates: Candidates, user_vectors, 
 
 def write_binary(path: Path, values: np.ndarray) -> None:
     """Header (rows, columns) as two uint32, then the rows."""
-    with path.open("wb") as file:
+    with whole_file(path) as file:
         file.write(np.array(values.shape, dtype=np.uint32).tobytes())
         file.write(np.ascontiguousarray(values).tobytes())
 

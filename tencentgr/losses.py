@@ -130,6 +130,6 @@ def full_softmax(query: Tensor, catalog: Tensor, target: Tensor) -> Tensor:
     def chunk(query: Tensor, catalog: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy((query @ catalog.T).float(), target, reduction="sum")
 
-    parts = zip(query.split(CHUNK), target.split(CHUNK), strict=True)
-    sums = [checkpoint(chunk, q, catalog, t, use_reentrant=False) for q, t in parts]
+    blocks = zip(query.split(CHUNK), target.split(CHUNK), strict=True)
+    sums = [checkpoint(chunk, q, catalog, t, use_reentrant=False) for q, t in blocks]
     return torch.stack(sums).sum() / len(target)

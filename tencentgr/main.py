@@ -2,13 +2,13 @@
 
 Reads   --data_dir (TRAIN_DATA_PATH; default ./data) in the competition's formats, or a prepared run of genrec
         (--source run --run_dir DIR)
-Writes  logs/{train.log, best_model.safetensors, .pt, .json, training_state.safetensors, global_step*/,
+Writes  logs/{train.log, best_model.safetensors, .pt, .json, checkpoint.safetensors, global_step*/,
         evaluation/results.json}, tb_logs/; with --inference_only results/result.jsonl and the index files beside it
 
 cd tencentgr
-python main.py --batch_size 128 --lr 0.001 --num_epochs 10
+python main.py --batch_size 128 --learning_rate 0.001 --num_epochs 10
 python main.py --use_adaptive_similarity --use_smart_sampling --similarity_types dot cosine scaled
-python main.py --config config.yaml --hidden_units 128          (flags win over the file)
+python main.py --config config.yaml --hidden_size 128          (flags win over the file)
 torchrun --nproc_per_node=2 main.py --batch_size 64
 python main.py --inference_only --state_dict_path ./logs/best_model.pt
 
@@ -18,16 +18,13 @@ run before into earlier-1/, earlier-2/, ...
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from genrec.errors import exit_on_failure
-from tencentgr.options import Options, parse
+from genrec.launch import set_waiting_policy
+from tencentgr.options import TencentGROptions, parse
 
 
-def main(options: Options) -> None:
+def main(options: TencentGROptions, clean: bool = False) -> None:
+    set_waiting_policy()
     with exit_on_failure(options.result_dir if options.inference_only else options.models):
         if options.inference_only:
             from tencentgr.inference import infer
@@ -36,8 +33,9 @@ def main(options: Options) -> None:
         else:
             from tencentgr.training import train
 
-            train(options)
+            train(options, clean)
 
 
 if __name__ == "__main__":
-    main(parse(doc=__doc__))
+    command = parse(doc=__doc__)
+    main(command.config, command.clean)

@@ -23,14 +23,14 @@ ACTIONS = 3  # unknown, exposure, click
 
 
 @dataclass(frozen=True)
-class Shape:
+class TencentGRShape:
     """What decides the weights, beside the features."""
 
-    hidden: int = 64
-    blocks: int = 2
-    heads: int = 2
+    hidden_size: int = 64
+    num_layers: int = 2
+    num_heads: int = 2
     dropout: float = 0.2
-    maxlen: int = 101
+    max_history: int = 101
     norm_first: bool = False
     rotary: bool = False
     gradient_checkpointing: bool = False
@@ -52,14 +52,14 @@ class Features(NamedTuple):
     semantic: Tensor  # (R, F)
 
 
-class Table(nn.Module):
+class DeviceTable(nn.Module):
     """A feature table as buffers: it moves with the model and is not saved with it."""
 
     def __init__(self, table: FeatureTable):
         super().__init__()
         semantic = table.sparse[:, :0] if table.semantic is None else table.semantic
-        parts = {"ids": table.ids, "sparse": table.sparse, "array": table.array, "semantic": semantic}
-        for name, values in parts.items():
+        columns = {"ids": table.ids, "sparse": table.sparse, "array": table.array, "semantic": semantic}
+        for name, values in columns.items():
             self.register_buffer(name, torch.from_numpy(np.array(values, np.int32)), persistent=False)
         self.register_buffer("continual", torch.from_numpy(np.array(table.continual, np.float32)), persistent=False)
         self.emb_names = tuple(table.emb)
@@ -72,11 +72,11 @@ class Table(nn.Module):
     def forward(self, rows: Tensor) -> Features:
         emb = {name: getattr(self, f"emb_{name}")[rows] for name in self.emb_names}
         whole = self.ids, self.sparse, self.array, self.continual, self.semantic
-        ids, sparse, array, continual, semantic = (part[rows] for part in whole)
+        ids, sparse, array, continual, semantic = (column[rows] for column in whole)
         return Features(ids, sparse, array, continual, emb, semantic)
 
 
-class Fields(nn.Module):
+class FieldEmbeddings(nn.Module):
     """One embedding table a feature, all in one tensor: value v of feature f is row start[f] + v, value 0 is row 0."""
 
     def __init__(self, sizes: list[int], width: int):
@@ -108,73 +108,79 @@ class Tower(nn.Module):
         emb, semantic = (schema.item_emb, schema.semantic) if side == "item" else ({}, ())
         self.id = nn.Embedding(num_ids + 1, hidden, padding_idx=0) if with_id else None
         sizes = list(sparse.values()), list(array.values()), list(semantic)
-        self.sparse, self.array, self.semantic = (Fields(each, hidden) if each else None for each in sizes)
+        self.sparse, self.array, self.semantic = (FieldEmbeddings(each, hidden) if each else None for each in sizes)
         self.emb = nn.ModuleDict({name: nn.Linear(width, hidden) for name, width in emb.items()})
         self.width = hidden * (len(sparse) + with_id + len(array) + len(semantic)) + len(continual) + hidden * len(emb)
         self.out = nn.Linear(self.width, hidden) if self.width else None
 
     def forward(self, features: Features) -> Tensor:
-        parts = [] if self.id is None else [self.id(features.ids)]
+        blocks = [] if self.id is None else [self.id(features.ids)]
         if self.sparse is not None:
-            parts.append(self.sparse(features.sparse).flatten(1))
+            blocks.append(self.sparse(features.sparse).flatten(1))
         if self.array is not None:
-            parts.append(self.summed(features.array).flatten(1))
+            blocks.append(self.sum_values(features.array).flatten(1))
         if self.semantic is not None:
-            parts.append(self.semantic(features.semantic).flatten(1))
-        parts.append(features.continual)
-        parts += [linear(features.emb[name]) for name, linear in self.emb.items()]
-        return torch.relu(self.out(torch.cat(parts, dim=1)))
+            blocks.append(self.semantic(features.semantic).flatten(1))
+        blocks.append(features.continual)
+        blocks += [linear(features.emb[name]) for name, linear in self.emb.items()]
+        return torch.relu(self.out(torch.cat(blocks, dim=1)))
 
-    def summed(self, values: Tensor) -> Tensor:
+    def sum_values(self, values: Tensor) -> Tensor:
         """(R, F, A) -> (R, F, d): the sum over a feature's values; padding adds zero."""
         R, F, A = values.shape
         return self.array(values.transpose(1, 2).reshape(R * A, F)).view(R, A, F, -1).sum(dim=1)
 
 
 class TencentGR(nn.Module):
-    def __init__(self, shape: Shape, schema: FeatureSchema):
+    def __init__(self, shape: TencentGRShape, schema: FeatureSchema):
         super().__init__()
         self.shape, self.schema = shape, schema
-        d = shape.hidden
+        d = shape.hidden_size
         self.item_tower = Tower(schema, "item", d)
         self.user_tower = Tower(schema, "user", d, with_id=shape.user_id)
-        self.position = None if shape.rotary else nn.Embedding(shape.maxlen + 2, d, padding_idx=0)
+        self.position = None if shape.rotary else nn.Embedding(shape.max_history + 2, d, padding_idx=0)
         self.action = nn.Embedding(ACTIONS, d, padding_idx=0) if shape.action_type else None
         self.times = Times(d) if shape.time_features else None
         self.drop = nn.Dropout(shape.dropout)
         backbone = BackboneShape(
-            d, shape.blocks, shape.heads, shape.dropout, shape.norm_first, shape.rotary, shape.gradient_checkpointing
+            d,
+            shape.num_layers,
+            shape.num_heads,
+            shape.dropout,
+            shape.norm_first,
+            shape.rotary,
+            shape.gradient_checkpointing,
         )
         self.backbone = Backbone(backbone)
         initialise(self)
         self.similarity = Similarity(d, shape.similarity, shape.adaptive)
-        self.items: Table | None = None
-        self.users: Table | None = None
+        self.items: DeviceTable | None = None
+        self.users: DeviceTable | None = None
 
     def use(self, items: FeatureTable, users: FeatureTable) -> TencentGR:
         """Look features up in these tables from now on."""
         device = next(self.parameters()).device
-        self.items, self.users = Table(items).to(device), Table(users).to(device)
+        self.items, self.users = DeviceTable(items).to(device), DeviceTable(users).to(device)
         return self
 
     def item_vectors(self, *rows: Tensor) -> tuple[Tensor, ...]:
         """Item rows of any shapes (...) -> vectors (..., d) each; every distinct item goes through the tower once."""
-        distinct, place = torch.unique(torch.cat([part.flatten() for part in rows]), return_inverse=True)
+        distinct, place = torch.unique(torch.cat([block.flatten() for block in rows]), return_inverse=True)
         vectors = self.item_tower(self.items(distinct)) * (distinct > 0)[:, None]  # padding is the zero vector
-        sizes = [part.numel() for part in rows]
-        return tuple(vectors[p].view(*part.shape, -1) for p, part in zip(place.split(sizes), rows, strict=True))
+        sizes = [block.numel() for block in rows]
+        return tuple(vectors[p].view(*block.shape, -1) for p, block in zip(place.split(sizes), rows, strict=True))
 
     def encode(self, batch: dict[str, Tensor], item_vectors: Tensor) -> Tensor:
         """Tokens of a batch, left-padded, with the vectors of their items (B, T, d) -> states (B, T, d)."""
         kind = batch["token_type"]
-        x = item_vectors * self.shape.hidden**0.5
+        x = item_vectors * self.shape.hidden_size**0.5
         is_user = kind == USER
         if self.user_tower.out is not None:
-            profile = self.user_tower(self.users(batch["seq"][is_user])) * self.shape.hidden**0.5
+            profile = self.user_tower(self.users(batch["seq"][is_user])) * self.shape.hidden_size**0.5
             x = x.masked_scatter(is_user[..., None], profile.to(x.dtype))
         real = kind > 0
         if self.position is not None:
-            last = self.shape.maxlen + 2  # the newest token has the same position however much padding is cut off
+            last = self.shape.max_history + 2  # the newest token has the same position however much padding is cut off
             x = x + self.position(torch.arange(last - kind.shape[1], last, device=kind.device) * real)
         if self.action is not None:
             x = x + self.action(batch["action_type"])
@@ -214,7 +220,7 @@ def initialise(model: nn.Module) -> None:
         if parameter.dim() >= 2:
             nn.init.xavier_normal_(parameter)
     for module in model.modules():
-        if isinstance(module, Fields):
+        if isinstance(module, FieldEmbeddings):
             module.initialise()
         elif isinstance(module, nn.Embedding) and module.padding_idx is not None:
             with torch.no_grad():

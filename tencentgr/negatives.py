@@ -26,7 +26,7 @@ SCHEDULES = {
 
 
 @dataclass(frozen=True)
-class Mix:
+class NegativeMix:
     """Where negatives come from, and how that changes with progress 0..1."""
 
     smart: bool = False  # some negatives by popularity; otherwise all are uniform
@@ -56,7 +56,9 @@ class NegativeSampler(nn.Module):
     A module so that its tables move with the model; it has no weights and nothing to save.
     """
 
-    def __init__(self, counts: Tensor, had: tuple[Tensor, Tensor], num_users: int, mix: Mix, popularity_factor: float):
+    def __init__(
+        self, counts: Tensor, had: tuple[Tensor, Tensor], num_users: int, mix: NegativeMix, popularity_factor: float
+    ):
         """counts (N + 1,) training events by item, row 0 ignored, popular items are drawn by counts^factor;
         had: users 0..U-1 and items of all their events, flat, in any order, with repeats."""
         super().__init__()
@@ -108,13 +110,13 @@ class NegativeSampler(nn.Module):
         return low - begin
 
     def popular_or(self, users: Tensor, instead: Tensor) -> Tensor:
-        """(P,), (P, k) -> (P, k) items by popularity that the user never had; `instead` where ROUNDS found none."""
-        found, missing = instead, torch.ones_like(instead, dtype=torch.bool)
+        """(P,), (P, k) -> (P, k) items by popularity that the user never had; `instead` where ROUNDS gave none."""
+        chosen, missing = instead, torch.ones_like(instead, dtype=torch.bool)
         for _ in range(ROUNDS):
             drawn = self.popular_items(instead.shape)
             fits = missing & ~self.owned(users[:, None], drawn)
-            found, missing = torch.where(fits, drawn, found), missing & ~fits
-        return found
+            chosen, missing = torch.where(fits, drawn, chosen), missing & ~fits
+        return chosen
 
     def popular_items(self, shape: torch.Size) -> Tensor:
         draw = torch.rand(shape, dtype=torch.float64, device=self.reached.device)

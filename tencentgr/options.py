@@ -1,26 +1,32 @@
-"""Every flag of main.py, in one place: defaults, then a YAML file, then the environment, then the command line.
+"""Every flag of TencentGR's commands: training and inference (main.py), semantic IDs (train_rqvae.py), a sample
+(make_sample.py).
 
-A YAML file may group its keys in sections (`model:`, `training:`); only the keys count, and they are the flags' names.
+Defaults, then YAML files, then the environment, then the command line. A YAML file may group its keys under headings
+(`model:`, `training:`); only the keys count, and they are the flags' names.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import field_validator
 
-from genrec.commandline import load_yaml
+from genrec import commandline
+from genrec.commandline import Command, Program, checker
 from genrec.config import Section, knob
-from genrec.errors import ConfigError, exit_on_usage_error, suggest
+from genrec.errors import ConfigError
 
-Kind = Literal["dot", "cosine", "scaled", "bilinear"]
+SimilarityKind = Literal["dot", "cosine", "scaled", "bilinear"]
 
 
-class Options(Section):
+def as_texts(value: Any) -> Any:
+    """Ids that a YAML file gives as numbers."""
+    return [str(one) for one in value] if isinstance(value, list) else value
+
+
+class TencentGROptions(Section):
     """Training and inference of the TencentGR model."""
 
     # data
@@ -29,7 +35,9 @@ class Options(Section):
     run_dir: Path | None = knob(None, "with --source run: the directory that data/prepare.py wrote", result=False)
     cache_dir: Path | None = knob(None, "converted files (default DATA_DIR/cache)", result=False)
     mm_emb_id: list[str] | None = knob(
-        None, "multimodal embeddings: of 81..86 (none given: 81), text of a run, or none"
+        None,
+        "multimodal embeddings: of 81..86 (none given: 81), text of a run, or none",
+        spellings=("multimodal_features",),
     )
     semantic: bool = knob(True, "use semantic_id_dict.json where the data directory has one")
     semantic_prefixes: bool = knob(False, "each prefix of a semantic ID is a feature of its own too")
@@ -37,12 +45,14 @@ class Options(Section):
     num_workers: int = knob(0, "processes that build batches", result=False, ge=0)
 
     # model
-    hidden_units: int = knob(64, "width", ge=1)
-    num_blocks: int = knob(2, "transformer blocks", ge=0)
+    hidden_size: int = knob(64, "width", spellings=("hidden_units",), ge=1)
+    num_layers: int = knob(2, "transformer blocks", spellings=("num_blocks",), ge=0)
     num_heads: int = knob(2, "attention heads", ge=1)
-    dropout_rate: float = knob(0.2, "dropout", ge=0, lt=1)
-    norm_first: bool = knob(False, "normalise before attention and feed-forward, not after")
-    maxlen: int = knob(101, "tokens of a sequence, the newest ones and the profile", ge=1)
+    dropout: float = knob(0.2, "dropout", spellings=("dropout_rate",), ge=0, lt=1)
+    norm_first: bool = knob(False, "normalize before attention and feed-forward, not after")
+    max_history: int = knob(
+        101, "tokens of a sequence, the newest ones and the profile", spellings=("maxlen", "max_seq_length"), ge=1
+    )
     rotary: bool = knob(False, "rotary positions in place of position vectors")
     gradient_checkpointing: bool = knob(False, "less memory, more time", result=False)
     use_user_id: bool = knob(False, "a vector for each user, beside the profile features")
@@ -50,9 +60,11 @@ class Options(Section):
     time_features: bool = knob(False, "tokens know hour, weekday and the time since the one before")
 
     # similarity
-    similarity: Kind = knob("dot", "how a state and an item score, without the adaptive mix")
+    similarity: SimilarityKind = knob("dot", "how a state and an item score, without the adaptive mix")
     use_adaptive_similarity: bool = knob(False, "a learned mix of --similarity_types")
-    similarity_types: list[Kind] = knob(["dot", "cosine", "scaled"], "kinds in the adaptive mix", min_length=1)
+    similarity_types: list[SimilarityKind] = knob(
+        ["dot", "cosine", "scaled"], "kinds in the adaptive mix", min_length=1
+    )
 
     # loss and negatives
     loss: Literal["bce", "infonce", "sampled", "full"] = knob("bce", "binary, in-batch, sampled or full softmax")
@@ -68,32 +80,37 @@ class Options(Section):
     # training
     num_epochs: int = knob(10, "passes over the training users", ge=1)
     batch_size: int = knob(128, "users a step, of each process", ge=1)
-    lr: float = knob(1e-3, "peak learning rate", gt=0)
+    learning_rate: float = knob(1e-3, "peak learning rate", spellings=("lr",), gt=0)
     optimizer: Literal["adam", "adamw"] = knob("adam", "adamw decays weights by --weight_decay")
     weight_decay: float = knob(0.01, "of adamw", ge=0)
     lr_scheduler: Literal["cosine", "step", "none"] = knob("cosine", "to zero, halved every 10 epochs, or constant")
     warmup_steps: int = knob(0, "steps in which the rate rises from 0", ge=0)
-    grad_clip: float = knob(1.0, "longest gradient; 0 does not clip", ge=0)
+    grad_clip: float = knob(1.0, "longest gradient; 0 does not clip", spellings=("gradient_clip",), ge=0)
     l2_emb: float = knob(0.0, "weight of the norm of the item vectors in the loss", ge=0)
     early_stop: int = knob(0, "stop after so many epochs without a better valid NDCG@10; 0 never", ge=0)
     bf16: bool = knob(False, "compute in bfloat16")
-    save_freq: int = knob(5, "epochs between two checkpoints that are kept; 0 keeps the best alone", ge=0, result=False)
-    save_steps: int = knob(0, "also save what resuming needs every so many steps", ge=0, result=False)
+    save_freq: int = knob(
+        5, "epochs between two checkpoints that are kept; 0 keeps the best alone",
+        result=False, spellings=("save_frequency",), ge=0,
+    )  # fmt: skip
+    save_steps: int = knob(0, "also save what resuming needs every so many steps", result=False, ge=0)
     seed: int = knob(42, "of every random choice", ge=0)
     device: str = knob("auto", "auto | cpu | cuda | cuda:1", result=False)
-    clean: bool = knob(False, "forget an earlier run in these directories", result=False)
 
     # places
     log_dir: Path = knob(Path("./logs"), "train.log and evaluation/ (or TRAIN_LOG_PATH)", result=False)
     tb_dir: Path = knob(Path("./tb_logs"), "curves (or TRAIN_TF_EVENTS_PATH)", result=False)
     ckpt_dir: Path | None = knob(None, "models (or TRAIN_CKPT_PATH; default the log directory)", result=False)
-    tracker: Literal["tensorboard", "swanlab", "none"] = knob("tensorboard", "curves; all offline, without account",
-                                                              result=False)  # fmt: skip
+    tracker: Literal["tensorboard", "swanlab", "none"] = knob(
+        "tensorboard", "curves; all offline, without account", result=False
+    )
 
     # inference
     inference_only: bool = knob(False, "recommend with --state_dict_path in place of training", result=False)
     state_dict_path: Path | None = knob(None, "a model: .safetensors, .pt, or a checkpoint directory", result=False)
     result_dir: Path = knob(Path("./results"), "what inference writes (or EVAL_RESULT_PATH)", result=False)
+
+    read_ids = field_validator("mm_emb_id", mode="before")(as_texts)
 
     @property
     def embeddings(self) -> tuple[str, ...]:
@@ -103,6 +120,44 @@ class Options(Section):
     @property
     def models(self) -> Path:
         return self.ckpt_dir or self.log_dir
+
+
+class RqvaeOptions(Section):
+    """Semantic IDs of creatives by an RQ-VAE over their multimodal vectors."""
+
+    data_dir: Path = knob(..., "the competition's files (or TRAIN_DATA_PATH)", result=False)
+    output_dir: Path = knob(..., "where the IDs and the model go", result=False)
+    cache_dir: Path | None = knob(None, "converted files (default DATA_DIR/cache)", result=False)
+    mm_emb_id: list[str] = knob(["81"], "one or several of 81 .. 86", min_length=1)
+    num_levels: int = knob(4, "levels, codes a creative", spellings=("num_quantizers",), ge=1)
+    codebook_size: int = knob(256, "codes a level", ge=1)
+    batch_size: int = knob(1024, "items a step", ge=1)
+    num_epochs: int = knob(50, "passes over the items", ge=1)
+    learning_rate: float = knob(1e-3, "AdamW rate", spellings=("lr",), gt=0)
+    beta: float = knob(0.25, "weight of |r - sg(e)|^2", spellings=("commitment_cost",), ge=0)
+    seed: int = knob(42, "of everything random", ge=0)
+    device: str = knob("auto", "auto | cpu | cuda | cuda:1", result=False)
+    add: bool = knob(False, "only give IDs to creatives that have none yet", result=False)
+
+    read_ids = field_validator("mm_emb_id", mode="before")(as_texts)
+
+
+class SampleOptions(Section):
+    """A data set in the competition's formats with known structure."""
+
+    output_dir: Path = knob(..., "where the files go", result=False)
+    users: int = knob(2000, "users of seq.jsonl", ge=2)
+    items: int = knob(1000, "items of the indexer", ge=40)
+    longest: int = knob(40, "interactions a user, at most", ge=5)
+    seed: int = knob(0, "of everything random", ge=0)
+    mm_emb_id: list[Literal["81", "82", "83", "84", "85", "86"]] = knob(["81"], "embeddings to write, of 81 .. 86")
+    width: int | None = knob(None, "width of all embeddings in place of their real ones", ge=1)
+
+    read_ids = field_validator("mm_emb_id", mode="before")(as_texts)
+
+
+class CheckOptions(Section):
+    """The check of the environment has no flags of its own."""
 
 
 # The environment of the competition; the first that is set counts.
@@ -115,105 +170,62 @@ ENVIRONMENT = {
 }
 INFERENCE = {"data_dir": ("EVAL_DATA_PATH", "TRAIN_DATA_PATH"), "state_dict_path": ("MODEL_OUTPUT_PATH",)}
 
-# Keys that config files of this family spell otherwise.
-SPELLINGS = {
-    "learning_rate": "lr",
-    "max_seq_length": "maxlen",
-    "gradient_clip": "grad_clip",
-    "save_frequency": "save_freq",
-    "multimodal_features": "mm_emb_id",
-}
+
+def environment_of(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The variables that count under what files and flags say: inference has some of its own."""
+    return ENVIRONMENT | (INFERENCE if values.get("inference_only") else {})
 
 
-def parse(argv: list[str] | None = None, doc: str = "") -> Options:
-    """Command line -> Options; help, or one clear line, and exit where there is nothing to run."""
-    with exit_on_usage_error():
-        return parse_strict(sys.argv[1:] if argv is None else argv, doc)
-
-
-def parse_strict(argv: list[str], doc: str = "") -> Options:
-    parser = make_parser(doc)
-    launched = ("--local-rank", "--local_rank")  # torch.distributed.launch adds it; LOCAL_RANK says the same
-    found, rest = parser.parse_known_args([word for word in argv if not word.startswith(launched)])
-    if rest:
-        word = next((word for word in rest if word.startswith("--")), rest[0])
-        raise ConfigError(f"unknown flag {word}{near(word.lstrip('-').partition('=')[0])}")
-    flags = vars(found)
-    given = from_file(flags.pop("config"))
-    given |= from_environment(flags.get("inference_only", given.get("inference_only", False)))
-    options = validate(given | flags)
-    check_together(options)
+def check(tree: dict[str, Any]) -> TencentGROptions:
+    """A tree of keys -> options that fit together, or ConfigError."""
+    options = checker(TencentGROptions)(tree)
+    if fault := next(check_together(options), None):
+        raise ConfigError(fault)
     return options
 
 
-def make_parser(doc: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )  # fmt: skip
-    parser.add_argument("--config", type=Path, default=None, help="YAML file with the same names; flags win over it")
-    for name, field in Options.model_fields.items():
-        help = f"{field.description} (default {shown(field.default)})".replace("%", "%%")
-        if field.annotation is bool:
-            parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=help)
-        elif list in {get_origin(kind) for kind in (field.annotation, *get_args(field.annotation))}:
-            parser.add_argument(f"--{name}", nargs="*", metavar="X", help=help)
-        else:
-            parser.add_argument(f"--{name}", metavar="X", help=help)
-    return parser
-
-
-def shown(default: Any) -> str:
-    return " ".join(default) if isinstance(default, list) else str(default)
-
-
-def from_file(path: Path | None) -> dict[str, Any]:
-    """The keys of a YAML file, out of their sections."""
-    content = load_yaml(path) if path else {}
-    keys: dict[str, Any] = {}
-    for name, value in content.items():
-        keys |= value if isinstance(value, dict) else {name: value}
-    known = {SPELLINGS.get(name, name): value for name, value in keys.items()}
-    for name in known:
-        if name not in Options.model_fields:
-            raise ConfigError(f"{path}: unknown key '{name}'{near(name)}")
-    return known | ({"mm_emb_id": list(map(str, known["mm_emb_id"]))} if known.get("mm_emb_id") else {})
-
-
-def from_environment(inference: bool) -> dict[str, str]:
-    names = ENVIRONMENT | (INFERENCE if inference else {})
-    found = {
-        key: next((os.environ[name] for name in those if os.environ.get(name)), None) for key, those in names.items()
-    }
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def validate(values: dict[str, Any]) -> Options:
-    try:
-        return Options(**values)
-    except ValidationError as error:
-        item = error.errors()[0]
-        path = ".".join(str(part) for part in item["loc"])
-        raise ConfigError(f"--{path}: {item['msg']} (got {item['input']!r})") from None
-
-
-def near(word: str) -> str:
-    return suggest(word, [*Options.model_fields, "config"]) or "; --help lists all"
-
-
-def check_together(options: Options) -> None:
+def check_together(options: TencentGROptions) -> Iterator[str]:
     """Constraints between flags, named with both values."""
-    per_head, rest = divmod(options.hidden_units, options.num_heads)
+    per_head, rest = divmod(options.hidden_size, options.num_heads)
     if rest or (options.rotary and per_head % 2):
         wanted = "an even multiple (--rotary turns pairs)" if options.rotary else "a multiple"
-        raise ConfigError(f"--hidden_units {options.hidden_units} is not {wanted} of --num_heads {options.num_heads}")
+        yield f"--hidden_size {options.hidden_size} is not {wanted} of --num_heads {options.num_heads}"
     if options.use_curriculum_learning and not options.use_smart_sampling:
-        raise ConfigError(
-            "--use_curriculum_learning needs --use_smart_sampling: it says how many negatives are popular"
-        )
+        yield "--use_curriculum_learning needs --use_smart_sampling: it says how many negatives are popular"
     if options.inference_only and options.state_dict_path is None:
-        raise ConfigError("--inference_only needs --state_dict_path MODEL, e.g. ./logs/best_model.pt")
+        yield "--inference_only needs --state_dict_path MODEL, e.g. ./logs/best_model.pt"
     if len(set(options.similarity_types)) < len(options.similarity_types):
-        raise ConfigError(f"--similarity_types names a kind twice: {' '.join(options.similarity_types)}")
+        yield f"--similarity_types names a kind twice: {' '.join(options.similarity_types)}"
     if options.source == "run" and options.run_dir is None:
-        raise ConfigError("--source run needs --run_dir DIR, a run that data/prepare.py has prepared")
+        yield "--source run needs --run_dir DIR, a run that data/prepare.py has prepared"
+
+
+def main_program(doc: str = "") -> Program:
+    return Program(
+        "main.py", doc, TencentGROptions, check, environment=environment_of, headings=True, switches=("clean",)
+    )
+
+
+def rqvae_program(doc: str = "") -> Program:
+    variables = {"data_dir": ("TRAIN_DATA_PATH",)}
+    return commandline.options_program(
+        "train_rqvae.py", doc, RqvaeOptions, environment=lambda values: variables, headings=True, switches=("clean",)
+    )
+
+
+def sample_program(doc: str = "") -> Program:
+    return commandline.options_program("make_sample.py", doc, SampleOptions)
+
+
+def check_program(doc: str = "") -> Program:
+    return commandline.options_program("test.py", doc, CheckOptions)
+
+
+def parse(argv: list[str] | None = None, doc: str = "") -> Command:
+    """main.py's command line; help, or one clear line, and exit where there is nothing to run."""
+    return commandline.parse(main_program(doc), argv)
+
+
+def parse_strict(argv: list[str]) -> TencentGROptions:
+    """The same without its switches, and with ConfigError in place of an exit."""
+    return commandline.parse_strict(main_program(), argv).config

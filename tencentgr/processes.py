@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -11,6 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from genrec.launch import rank, world_size
 from genrec.runtime.device import pick_device
+
+Shared = TypeVar("Shared")
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,13 @@ class Processes:
         if self.count > 1:
             torch.distributed.barrier()
 
-    def agree(self, value: float) -> float:
+    def share(self, value: Shared) -> Shared:
         """The first process's value, in all of them."""
         if self.count == 1:
             return value
-        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
-        torch.distributed.broadcast(shared, 0)
-        return float(shared)
+        values = [value]
+        torch.distributed.broadcast_object_list(values, 0, device=self.device)
+        return values[0]
 
     def end(self) -> None:
         if self.count > 1:

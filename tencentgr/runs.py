@@ -14,17 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import CODES, require
-from genrec.config import Config
-from genrec.config_checks import validate
 from genrec.data.catalog import Catalog
-from genrec.data.prepared import Prepared, load_prepared
+from genrec.data.prepared import Prepared
 from genrec.data.sequences import Split
-from genrec.pipeline import STAGES
-from genrec.quantizers.build import load_vectors
-from genrec.stage import stage_dir
+from genrec.store import RunStore
 from tencentgr.conversion import Interactions
-from tencentgr.dataset import Data, Rows
+from tencentgr.dataset import SequenceRows, TencentGRData
 from tencentgr.features import FeatureSchema, FeatureTable
 from tencentgr.semantic import level_columns, sizes_of
 
@@ -34,40 +29,35 @@ CLICK = 1
 
 def load_run(
     run_dir: Path | str, mm_emb_id: tuple[str, ...] = (TEXT,), semantic: bool = True, prefixes: bool = False
-) -> Data:
+) -> TencentGRData:
     """The data of a run; `mm_emb_id` is ("text",) or (). Semantic IDs are used where the run has made them."""
-    config = config_of(Path(run_dir))
-    run = load_prepared(config)
+    store = RunStore(Path(run_dir))
+    run = store.prepared()
     items, schema = item_features(run.catalog)
     if TEXT in mm_emb_id:
-        vectors = load_vectors(config, len(run.catalog))
+        store.manifest("embeddings")
+        vectors = store.vectors(len(run.catalog))
         items = replace(items, emb={TEXT: np.pad(vectors, ((1, 0), (0, 0)))})
         schema = replace(schema, item_emb={TEXT: items.emb[TEXT].shape[1]})
-    if semantic and (columns := semantic_ids(config, prefixes)) is not None:
+    if semantic and store.has("sids"):
+        columns = semantic_ids(store, prefixes)
         items, schema = replace(items, semantic=columns), replace(schema, semantic=sizes_of(columns))
-    return Data(
+    return TencentGRData(
         schema=schema,
         items=items,
-        users=nobody(),
+        users=empty_users(),
         sequences=interactions(run),
         creative_id=np.array(["", *run.catalog.item_id], dtype=np.str_),
         user_id=run.sequences.user_id,
         report={},
-        splits={"train": training_rows(run)} | {name: rows_of(run.splits[name]) for name in ("valid", "test")},
+        splits={"train": select_training_rows(run)} | {name: as_rows(run.splits[name]) for name in ("valid", "test")},
     )
-
-
-def config_of(run_dir: Path) -> Config:
-    """The data settings that the run was prepared with."""
-    made = require(run_dir / "data", STAGES["data"].script)
-    data = {key.removeprefix("data."): value for key, value in made.config.items() if key.startswith("data.")}
-    return validate({"run": {"dir": str(run_dir)}, "data": data})
 
 
 def item_features(catalog: Catalog) -> tuple[FeatureTable, FeatureSchema]:
     """Brand, categories and further columns, those left out that no item of this catalogue has."""
-    brands = numbered([[brand] for brand in catalog.brand])
-    categories = numbered([[part.strip() for part in text.split(",")] for text in catalog.categories])
+    brands = number_words([[brand] for brand in catalog.brand])
+    categories = number_words([[word.strip() for word in text.split(",")] for text in catalog.categories])
     columns = {"brand": brands[:, 0], **{name: np.append(0, values) for name, values in catalog.features.items()}}
     sparse = {name: values for name, values in columns.items() if values.any()}
     array = {"categories": categories} if categories.any() else {}
@@ -87,7 +77,7 @@ def item_features(catalog: Catalog) -> tuple[FeatureTable, FeatureSchema]:
     return table, schema
 
 
-def numbered(rows: list[list[str]]) -> np.ndarray:
+def number_words(rows: list[list[str]]) -> np.ndarray:
     """Each item's words -> (N + 1, longest) int32 with a row of padding first; words number from 1, '' is 0."""
     words = {word: number for number, word in enumerate(sorted({word for row in rows for word in row if word}), 1)}
     table = np.zeros((len(rows) + 1, max(len(row) for row in rows)), dtype=np.int32)
@@ -96,21 +86,17 @@ def numbered(rows: list[list[str]]) -> np.ndarray:
     return table
 
 
-def nobody() -> FeatureTable:
+def empty_users() -> FeatureTable:
     """The user table of a source without profiles: padding alone."""
     return FeatureTable(
         np.zeros(1, np.int32), np.zeros((1, 0), np.int32), np.zeros((1, 0, 1), np.int32), np.zeros((1, 0), np.float32)
     )
 
 
-def semantic_ids(config: Config, prefixes: bool) -> np.ndarray | None:
-    """(N + 1, C) int32 with a row of padding first, or None where the run has no semantic IDs."""
-    directory = stage_dir(config, "sids")
-    if not directory.exists():
-        return None
-    require(directory, STAGES["sids"].script)
-    codes = np.load(directory / CODES, allow_pickle=False).astype(np.int64)
-    return np.pad(level_columns(codes, prefixes), ((1, 0), (0, 0)))
+def semantic_ids(store: RunStore, prefixes: bool) -> np.ndarray:
+    """(N + 1, C) int32 with a row of padding first."""
+    store.manifest("sids")
+    return np.pad(level_columns(store.codes().astype(np.int64), prefixes), ((1, 0), (0, 0)))
 
 
 def interactions(run: Prepared) -> Interactions:
@@ -124,12 +110,12 @@ def interactions(run: Prepared) -> Interactions:
     )
 
 
-def training_rows(run: Prepared) -> Rows:
+def select_training_rows(run: Prepared) -> SequenceRows:
     """Each user as far as training may see; every event after the first is a target."""
     events = np.diff(np.append(0, np.cumsum(run.seen))[run.sequences.offset])  # (users,)
     users = np.flatnonzero(events >= 2)
-    return Rows(users, run.sequences.offset[users] + events[users])
+    return SequenceRows(users, run.sequences.offset[users] + events[users])
 
 
-def rows_of(split: Split) -> Rows:
-    return Rows(split.user.astype(np.int64), split.end.astype(np.int64) + 1)
+def as_rows(split: Split) -> SequenceRows:
+    return SequenceRows(split.user.astype(np.int64), split.end.astype(np.int64) + 1)

@@ -6,12 +6,12 @@ cd tencentgr && python test.py
 from __future__ import annotations
 
 import importlib
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from genrec.commandline import parse
+from tencentgr.options import check_program
 
 PACKAGES = ("torch", "numpy", "faiss", "safetensors", "pydantic", "yaml", "tqdm")
 LOSSES = ("bce", "infonce", "sampled", "full")
@@ -37,8 +37,8 @@ def passes(check: Callable[[], str]) -> bool:
 
 
 def packages() -> str:
-    found = {name: importlib.import_module(name) for name in PACKAGES}
-    return ", ".join(f"{name} {getattr(module, '__version__', '')}".strip() for name, module in found.items())
+    modules = {name: importlib.import_module(name) for name in PACKAGES}
+    return ", ".join(f"{name} {getattr(module, '__version__', '')}".strip() for name, module in modules.items())
 
 
 def device() -> str:
@@ -49,17 +49,17 @@ def device() -> str:
 
 def sample(directory: str):
     from tencentgr.dataset import load_data
+    from tencentgr.entries import locate_source
     from tencentgr.generator import write_sample
-    from tencentgr.parts import source_of
 
     write_sample(Path(directory), num_users=60, num_items=60, mm_emb_id=("81",))
-    return load_data(source_of(directory))
+    return load_data(locate_source(directory))
 
 
 def data() -> str:
     with tempfile.TemporaryDirectory() as directory:
-        made = sample(directory)
-    return f"{len(made.sequences)} sequences, {made.schema.num_items} items written, converted and read back"
+        data = sample(directory)
+    return f"{len(data.sequences)} sequences, {data.schema.num_items} items written, converted and read back"
 
 
 def one_batch(loss: str) -> Callable[[], str]:
@@ -80,30 +80,31 @@ def forward_and_backward(loss: str) -> str:
     from tencentgr.options import parse_strict
     from tencentgr.ranking import trim
 
-    flags = "--use_adaptive_similarity --num_negatives 4 --dropout_rate 0 --hidden_units 16 --lr 0.01"
+    flags = "--use_adaptive_similarity --num_negatives 4 --dropout 0 --hidden_size 16 --learning_rate 0.01"
     options = parse_strict(["--loss", loss, *flags.split()])
     with tempfile.TemporaryDirectory() as directory:
-        made = sample(directory)
-    rows = with_target(made, all_rows(made))
+        data = sample(directory)
+    rows = with_target(data, all_rows(data))
     torch.manual_seed(0)
-    model = TencentGR(shape_of(options), made.schema).use(made.items, made.users)
-    objective = make_objective(options, model, made, rows)
-    batch = trim(collate(SequenceDataset(made, rows, options.maxlen).__getitems__(list(range(32)))))
+    model = TencentGR(shape_of(options), data.schema).use(data.items, data.users)
+    objective = make_objective(options, model, data, rows)
+    batch = trim(collate(SequenceDataset(data, rows, options.max_history).__getitems__(list(range(32)))))
     optimizer = make_optimizer(options, objective)
-    seen = []
+    losses = []
     for _ in range(10):
         torch.manual_seed(0)  # the same draws at each step, so that the losses can be compared
         optimizer.zero_grad()
-        found = objective(batch)
-        found.backward()
+        loss = objective(batch)
+        loss.backward()
         lacking = [name for name, weight in objective.named_parameters() if weight.grad is None]
         assert not lacking, f"no gradient for {lacking}"
         assert all(weight.grad.isfinite().all() for weight in objective.parameters()), "a gradient is no number"
         optimizer.step()
-        seen.append(found.item())
-    assert seen[-1] < seen[0], f"the loss does not fall: {seen[0]:.4f} to {seen[-1]:.4f}"
-    return f"loss {seen[0]:.4f} to {seen[-1]:.4f} in 10 steps"
+        losses.append(loss.item())
+    assert losses[-1] < losses[0], f"the loss does not fall: {losses[0]:.4f} to {losses[-1]:.4f}"
+    return f"loss {losses[0]:.4f} to {losses[-1]:.4f} in 10 steps"
 
 
 if __name__ == "__main__":
+    parse(check_program(__doc__))
     main()

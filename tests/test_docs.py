@@ -16,6 +16,7 @@ from genrec.pipeline import STAGES
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
 from genrec.stages.run import Pipeline
+from tencentgr.options import RqvaeOptions, SampleOptions, TencentGROptions
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / ".github/pull_request_template.md"])
@@ -30,6 +31,9 @@ PLAIN = {
     **dict.fromkeys(("run", "pipeline_0.5b.sh"), Pipeline),
     **dict.fromkeys(("advise", "optimization_strategies.py"), AdviceOptions),
     **dict.fromkeys(("compare", "compare_results.py"), ComparisonOptions),
+    "main.py": TencentGROptions,
+    "train_rqvae.py": RqvaeOptions,
+    "make_sample.py": SampleOptions,
 }  # command, by either name -> the schema of its plain flags
 
 

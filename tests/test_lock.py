@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +59,13 @@ def test_a_file_system_without_locks_says_so(tmp_path, monkeypatch):
     with pytest.raises(ArtifactError, match="has no file locks .No locks available.*another disk"):
         with only_writer(tmp_path / "sft"):
             pass
+
+
+def test_a_directory_has_one_lock_however_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    with only_writer(Path(".")):
+        for name in (tmp_path / "run", tmp_path / "link"):
+            with pytest.raises(ArtifactError, match="is being written by process"), only_writer(name):
+                pass

@@ -24,8 +24,8 @@ Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What rows look like; fields are the arguments of create_dataloaders."""
+class BatchSettings:
+    """How rows are cut and drawn; fields are the arguments of create_dataloaders."""
 
     max_seq_len: int
     num_negatives: int
@@ -43,7 +43,7 @@ class MultimodalDataset(Dataset):
         user_sequences: UserSequences,
         item_metadata: ItemMetadata,
         split: str,
-        settings: Settings,
+        settings: BatchSettings,
         posters: dict[int, Path] | None,
     ):
         self.user_ids = list(user_sequences)
@@ -71,16 +71,16 @@ class MultimodalDataset(Dataset):
         return {name: value[0] for name, value in self.__getitems__([row]).items()}
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        found, chosen = self.examples(np.asarray(rows)), self.rows.take(np.asarray(rows))
-        items = torch.from_numpy(found.history + 1).long()  # (B, L) -1 becomes the padding 0
+        cut, chosen = self.examples(np.asarray(rows)), self.rows.take(np.asarray(rows))
+        items = torch.from_numpy(cut.history + 1).long()  # (B, L) -1 becomes the padding 0
         batch = {
-            "user_ids": [self.user_ids[user] for user in found.user],
-            "user_index": torch.from_numpy(found.user).long(),
+            "user_ids": [self.user_ids[user] for user in cut.user],
+            "user_index": torch.from_numpy(cut.user).long(),
             "history_length": torch.from_numpy(chosen.end - self.sequences.offset[chosen.user]),
             "input_seq": items,
             "seq_padding_mask": items == 0,
-            "target_items": torch.from_numpy(found.target + 1).long(),
-            "negative_items": torch.from_numpy(self.draw_negatives(np.asarray(rows), found.user)),
+            "target_items": torch.from_numpy(cut.target + 1).long(),
+            "negative_items": torch.from_numpy(self.draw_negatives(np.asarray(rows), cut.user)),
         }
         if self.windows:
             after = torch.cat([items[:, 1:], batch["target_items"][:, None]], dim=1)  # (B, L)
@@ -109,8 +109,8 @@ class MultimodalDataset(Dataset):
         """(E, C) ids, the target first and no item twice."""
         random = np.random.default_rng([self.settings.seed, SPLITS.index(self.split)])
         others = self.settings.num_candidates - 1
-        found = np.empty((len(self.rows), others + 1), dtype=np.int64)
-        found[:, 0] = self.sequences.item[self.rows.end] + 1
+        candidates = np.empty((len(self.rows), others + 1), dtype=np.int64)
+        candidates[:, 0] = self.sequences.item[self.rows.end] + 1
         for row, user in enumerate(self.rows.user):
             unseen = np.flatnonzero(~self.seen[user])
             if len(unseen) < others:
@@ -118,8 +118,8 @@ class MultimodalDataset(Dataset):
                     f"user {self.user_ids[user]} has {len(unseen)} unseen items, {others + 1} candidates need "
                     f"{others}; give a smaller num_candidates"
                 )
-            found[row, 1:] = random.choice(unseen, size=others, replace=False)
-        return found
+            candidates[row, 1:] = random.choice(unseen, size=others, replace=False)
+        return candidates
 
     def images(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(...,) ids -> (..., 3, S, S) pixels, 0 where there is no poster, and (...,) bool: there is one."""
@@ -179,16 +179,16 @@ def as_sequences(user_sequences: UserSequences) -> Sequences:
 
 
 def last_target(sequences: Sequences, split: str) -> np.ndarray:
-    """(U,) position of each user's last event that the split may know."""
+    """(U,) position of each user's last event that the split may see."""
     return sequences.offset[1:] - 1 - {"train": 2, "valid": 1, "test": 0}[split]
 
 
 def seen_items(sequences: Sequences, last: np.ndarray, num_items: int) -> np.ndarray:
     """(U, N + 1) bool, by id: the user's items up to event `last`; and the padding 0, which is never drawn."""
     owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
-    known = np.arange(len(sequences.item)) <= last[owner]
+    allowed = np.arange(len(sequences.item)) <= last[owner]
     seen = np.zeros((len(sequences), num_items + 1), dtype=bool)
-    seen[owner[known], sequences.item[known] + 1] = True
+    seen[owner[allowed], sequences.item[allowed] + 1] = True
     seen[:, 0] = True
     return seen
 

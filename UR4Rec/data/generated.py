@@ -1,4 +1,4 @@
-"""Texts about users and items on disk, JSON {id: text} by the collection's own ids, and what they are made from.
+"""Texts about users and items on disk, JSON {id: text} by the collection's own ids, and their source.
 
 A text about a user is made from the user's train prefix alone, so that it can stand in a prompt, or in a model's input,
 for the user's held-out items.
@@ -20,6 +20,7 @@ from genrec.data.catalog import Catalog
 from genrec.data.given_texts import MADE_OF, read_snapshots, read_texts
 from genrec.data.sequences import Sequences
 from genrec.errors import ArtifactError
+from genrec.guard import differences, refusal
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
 from UR4Rec.prompts import Item, plain_preference
 
@@ -27,7 +28,7 @@ USER_PREFERENCES, ITEM_DESCRIPTIONS = "user_preferences.json", "item_description
 
 
 @dataclass(frozen=True)
-class Source:
+class TextSource:
     """What may be said of items and users; ids as strings, the collection's own."""
 
     name: str
@@ -37,7 +38,7 @@ class Source:
 
     @property
     def fingerprint(self) -> str:
-        texts = {item: [known["title"], known["description"]] for item, known in self.items.items()}
+        texts = {item: [facts["title"], facts["description"]] for item, facts in self.items.items()}
         content = json.dumps([texts, dict(self.histories)], ensure_ascii=False)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -46,29 +47,31 @@ class Source:
         return [self.items[item] for item in self.histories[user][:events]]
 
     def moments(self, user: str, count: int) -> list[int]:
-        """Numbers of events, `count` of them, that cut the train prefix into even parts."""
+        """Numbers of events, `count` of them, that cut the train prefix evenly."""
         length = len(self.histories[user])
-        cuts = {round(length * part / (count + 1)) for part in range(1, count + 1)}
+        cuts = {round(length * share / (count + 1)) for share in range(1, count + 1)}
         return sorted(cuts - {0, length})
 
 
-def movielens_source(name: str, item_metadata: ItemMetadata, user_sequences: UserSequences) -> Source:
+def movielens_source(name: str, item_metadata: ItemMetadata, user_sequences: UserSequences) -> TextSource:
     """Leave-one-out: the last two of each sequence are held out."""
     original = {number: str(item["original_id"]) for number, item in item_metadata.items()}
     histories = {str(user): [original[i] for i in items[:-2]] for user, items in user_sequences.items()}
-    return Source(name, {original[number]: item for number, item in item_metadata.items()}, histories)
+    return TextSource(name, {original[number]: item for number, item in item_metadata.items()}, histories)
 
 
-def prepared_source(name: str, catalog: Catalog, sequences: Sequences, seen: np.ndarray, data_artifact: str) -> Source:
+def prepared_source(
+    name: str, catalog: Catalog, sequences: Sequences, seen: np.ndarray, data_artifact: str
+) -> TextSource:
     """A run's data artifact: `seen` (T,) are the events that training may see."""
     items = {str(catalog.item_id[i]): catalog_item(catalog, i) for i in range(len(catalog))}
     histories = {}
     for user, user_id in enumerate(sequences.user_id):
         own = slice(sequences.offset[user], sequences.offset[user + 1])
-        known = catalog.item_id[sequences.item[own][seen[own]]]
-        if len(known):
-            histories[str(user_id)] = [str(item) for item in known]
-    return Source(name, items, histories, data_artifact)
+        history = catalog.item_id[sequences.item[own][seen[own]]]
+        if len(history):
+            histories[str(user_id)] = [str(item) for item in history]
+    return TextSource(name, items, histories, data_artifact)
 
 
 def catalog_item(catalog: Catalog, row: int) -> dict[str, Any]:
@@ -87,16 +90,12 @@ def plain_preferences(item_metadata: ItemMetadata, user_sequences: UserSequences
     return {user: plain_preference(source.history(user)) for user in source.histories}
 
 
-def check_same_making(directory: Path, made_of: dict[str, Any]) -> None:
+def check_origin(directory: Path, origin: dict[str, Any]) -> None:
     """Texts of other data, models or prompts are never mixed into one file."""
     path = directory / MADE_OF
-    there = read_json(path) if path.exists() else made_of
-    if differing := [key for key in made_of if there.get(key) != made_of[key]]:
-        key = differing[0]
-        raise ArtifactError(
-            f"{directory} holds texts made with {key} {there.get(key)!r}, asked is {made_of[key]!r}; "
-            "give another --output_dir, or remove it"
-        )
+    there = read_json(path) if path.exists() else origin
+    if different := differences({"config": there, "inputs": {}}, {"config": origin, "inputs": {}}):
+        raise ArtifactError(refusal(directory, different, "--output_dir ANOTHER", "remove it"))
     if not path.exists() and any((directory / name).exists() for name in (USER_PREFERENCES, ITEM_DESCRIPTIONS)):
         raise ArtifactError(f"{directory} holds texts but no {MADE_OF} that says of what; give another --output_dir")
 
@@ -112,10 +111,10 @@ def merge_snapshots(path: Path, texts: dict[str, dict[int, str]]) -> int:
     """The same for {user: {events: text}}."""
     there = read_snapshots(path)
     merged = {user: {**there.get(user, {}), **texts.get(user, {})} for user in there.keys() | texts.keys()}
-    write_json(path, by_number({user: dict(sorted(found.items())) for user, found in merged.items()}))
+    write_json(path, by_number({user: dict(sorted(moments.items())) for user, moments in merged.items()}))
     return sum(map(len, merged.values()))
 
 
-def by_number(found: dict[str, Any]) -> dict[str, Any]:
+def by_number(by_id: dict[str, Any]) -> dict[str, Any]:
     """Sorted as 1, 2, 10."""
-    return dict(sorted(found.items(), key=lambda pair: (len(pair[0]), pair[0])))
+    return dict(sorted(by_id.items(), key=lambda pair: (len(pair[0]), pair[0])))

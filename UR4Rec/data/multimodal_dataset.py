@@ -26,17 +26,15 @@ unseen item may: training must not know which they are.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
+from genrec.cli import run_program
 from genrec.data.sequences import SPLITS
-from genrec.errors import ArtifactError
-from UR4Rec.data.dataset_loader import PLACES, ItemMetadata, MovieLensDataLoader, UserSequences
+from genrec.errors import ArtifactError, exit_on_failure
+from UR4Rec.data.dataset_loader import ItemMetadata, MovieLensDataLoader, UserSequences
 from UR4Rec.data.posters import find_posters
+from UR4Rec.options import BatchesOptions, read_options
 
 if TYPE_CHECKING:
     from UR4Rec.data.batches import Batch, EpochLoader
@@ -66,11 +64,11 @@ def create_dataloaders(
     target is a row, with its whole history and negatives of its own, for models that read `target_items` alone; the
     two make other batches, so the default stays with what every model can read.
     """
-    from UR4Rec.data.batches import EpochLoader, MultimodalDataset, Settings
+    from UR4Rec.data.batches import BatchSettings, EpochLoader, MultimodalDataset
 
     check_sequences(user_sequences, len(item_metadata))
     posters = find_posters(item_metadata, image_dir) if load_images else None
-    settings = Settings(max_seq_len, num_negatives, num_candidates, image_size, seed, windows)
+    settings = BatchSettings(max_seq_len, num_negatives, num_candidates, image_size, seed, windows)
     datasets = [MultimodalDataset(user_sequences, item_metadata, name, settings, posters) for name in SPLITS]
     return tuple(EpochLoader(dataset, batch_size, num_workers) for dataset in datasets)
 
@@ -95,15 +93,9 @@ def train_prefixes(user_sequences: UserSequences) -> UserSequences:
 
 
 def main() -> None:
-    from genrec.errors import exit_on_failure
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=sorted(PLACES), default="ml-100k", help="default ml-100k")
-    parser.add_argument("--data_dir", type=Path, help="folder of the files, as dataset_loader.py takes it")
-    parser.add_argument("--load_images", action="store_true", help="posters too")
-    options = parser.parse_args()
+    options = read_options("multimodal_dataset.py", __doc__, BatchesOptions)
     with exit_on_failure(options.data_dir or Path(".")):
-        loader = MovieLensDataLoader(options.data_dir, options.dataset)
+        loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
         item_metadata, user_sequences, _ = loader.load()
         print(loader.report())
         loaders = create_dataloaders(user_sequences, item_metadata, loader.image_dir, load_images=options.load_images)
@@ -113,12 +105,12 @@ def main() -> None:
 
 
 def describe(batch: Batch) -> list[str]:
-    """One line a part of a batch."""
+    """One line an entry of a batch."""
     return [
-        f"{name:<20}{f'list of {len(part)}' if isinstance(part, list) else f'{tuple(part.shape)} {part.dtype}'}"
-        for name, part in batch.items()
+        f"{name:<20}{f'list of {len(value)}' if isinstance(value, list) else f'{tuple(value.shape)} {value.dtype}'}"
+        for name, value in batch.items()
     ]
 
 
 if __name__ == "__main__":
-    main()
+    run_program(__file__, main)

@@ -31,4 +31,4 @@ def open_image(path: Path):
         with images.open(path) as image:
             return image.convert("RGB")
     except OSError as error:
-        raise ArtifactError(f"{path} is not a readable image: {error}") from None
+        raise ArtifactError(f"{path} is no image: {error}") from None

@@ -12,7 +12,7 @@ from genrec.data.given_texts import MADE_OF, SNAPSHOTS, read_snapshots, read_tex
 from genrec.errors import ArtifactError
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
 from UR4Rec.data.features import ENCODER, encode_texts
-from UR4Rec.data.generated import Source, movielens_source
+from UR4Rec.data.generated import TextSource, movielens_source
 from UR4Rec.models.preferences import Preferences, make_preferences
 from UR4Rec.prompts import plain_preference
 
@@ -33,7 +33,7 @@ def plain_snapshots(
     for number, (user, liked) in enumerate(source.histories.items()):
         for events in [*source.moments(user, EARLIER), len(liked)]:
             texts[number, events] = plain_preference(source.history(user, events))
-    return encoded(texts, len(source.histories), encoder, cache)
+    return encode_snapshots(texts, len(source.histories), encoder, cache)
 
 
 def given_snapshots(
@@ -46,7 +46,7 @@ def given_snapshots(
     """What llm_generator.py wrote: user_preferences.json, and the snapshots beside it, without which the expert on
     texts of users would have nothing to learn from."""
     source = movielens_source("", item_metadata, user_sequences)
-    check_made_of(path, source)
+    check_source(path, source)
     whole, earlier = read_texts(path), read_snapshots(path.with_name(SNAPSHOTS))
     if not earlier:
         raise ArtifactError(
@@ -58,13 +58,13 @@ def given_snapshots(
         texts |= {(number, events): text for events, text in earlier.get(user, {}).items()}
         if user in whole:
             texts[number, len(liked)] = whole[user]
-    return encoded(texts, len(source.histories), encoder, cache)
+    return encode_snapshots(texts, len(source.histories), encoder, cache)
 
 
-def check_made_of(path: Path, source: Source) -> None:
+def check_source(path: Path, source: TextSource) -> None:
     """Texts of other films or other histories may know held-out items."""
-    made_of = path.with_name(MADE_OF)
-    there = read_json(made_of).get("data") if made_of.exists() else "unknown"
+    origin = path.with_name(MADE_OF)
+    there = read_json(origin).get("data") if origin.exists() else "unknown"
     if there != source.fingerprint:
         raise ArtifactError(
             f"{path} was made from data {there}, here it is {source.fingerprint}; "
@@ -72,7 +72,7 @@ def check_made_of(path: Path, source: Source) -> None:
         )
 
 
-def encoded(texts: Texts, num_users: int, encoder: str, cache: Path | str | None) -> Preferences:
+def encode_snapshots(texts: Texts, num_users: int, encoder: str, cache: Path | str | None) -> Preferences:
     user, end = zip(*texts, strict=True)
     vectors = encode_texts(list(texts.values()), encoder, cache)
-    return make_preferences(vectors.vector, vectors.known, user, end, num_users)
+    return make_preferences(vectors.vector, vectors.present, user, end, num_users)

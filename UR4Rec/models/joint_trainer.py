@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from genrec.errors import ArtifactError, first_line
 from genrec.runtime.curves import scalar_log
 from genrec.runtime.device import pick_device
-from genrec.runtime.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
+from genrec.runtime.epochs import HEADER, LearnerState
+from genrec.runtime.tensor_file import pack_state, read_state, unpack_state, write_tensors
 from UR4Rec.data.batches import Batch, EpochLoader
 from UR4Rec.evaluation import candidate_ranks, full_ranks, rank_metrics
 from UR4Rec.models.retriever import Query
@@ -35,20 +36,19 @@ from UR4Rec.models.training_strategies import (
     MemoryBankContrastiveLoss,
     UncertaintyWeighting,
 )
-from UR4Rec.models.ur4rec_v2 import PARTS, Known, UR4RecV2
+from UR4Rec.models.ur4rec_v2 import SCORERS, HistoryStates, UR4RecV2
 
 # stage -> (what learns, whose next-item losses are taken); joint_finetune takes one module of each at a time
 STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pretrain_sasrec": (("sasrec",), ("sasrec",)),
     "pretrain_retriever": (("retriever",), ("retriever",)),
-    "joint_finetune": (("sasrec", "retriever", "fusion"), PARTS),
-    "end_to_end": (("sasrec", "retriever", "fusion"), PARTS),
+    "joint_finetune": (("sasrec", "retriever", "fusion"), SCORERS),
+    "end_to_end": (("sasrec", "retriever", "fusion"), SCORERS),
 }
 FINETUNED = ("joint_finetune", "end_to_end")
-PART_OF = {"pretrain_sasrec": "sasrec", "pretrain_retriever": "retriever"}  # what a stage is judged by, else fused
+SCORER_OF = {"pretrain_sasrec": "sasrec", "pretrain_retriever": "retriever"}  # whose scores judge a stage, else fused
 
 RUN = 512  # positions scored at once
-STATE = "state"  # the key of a checkpoint's header
 
 
 class JointTrainer:
@@ -88,7 +88,7 @@ class JointTrainer:
         curriculum counts the steps in which the retriever learns.
         """
         if loss not in LOSSES:
-            raise ValueError(f"no loss '{loss}'; known: {', '.join(LOSSES)}")
+            raise ValueError(f"no loss '{loss}'; there are: {', '.join(LOSSES)}")
         self.device, self.seed = pick_device(str(device), "device"), seed
         self.model = model.to(self.device)
         self.loss_of, self.max_grad_norm = LOSSES[loss], max_grad_norm
@@ -104,7 +104,7 @@ class JointTrainer:
         self.contrastive = MemoryBankContrastiveLoss(dim, 0).to(self.device)
         self.memory_bank = MemoryBankContrastiveLoss(dim, memory_bank_size).to(self.device) if use_memory_bank else None
         self.distillation = BidirectionalKnowledgeDistillation(kd_temperature) if use_knowledge_distillation else None
-        self.uncertainty = UncertaintyWeighting(PARTS).to(self.device) if use_uncertainty_weighting else None
+        self.uncertainty = UncertaintyWeighting(SCORERS).to(self.device) if use_uncertainty_weighting else None
         self.kd_weight, self.memory_bank_weight, self.balance_weight = kd_weight, memory_bank_weight, balance_weight
         self.rates = {"sasrec": sasrec_lr, "retriever": retriever_lr, "fusion": retriever_lr}
         self.finetune_rate = finetune_rate
@@ -128,7 +128,7 @@ class JointTrainer:
     def set_training_stage(self, stage: str) -> None:
         """Begin a stage: from now on exactly what it names has gradients."""
         if stage not in STAGES:
-            raise ValueError(f"no stage '{stage}'; known: {', '.join(STAGES)}")
+            raise ValueError(f"no stage '{stage}'; there are: {', '.join(STAGES)}")
         self.stage = stage
         self.adaptive_alternating.reset()
         self.begin_stage()
@@ -173,15 +173,17 @@ class JointTrainer:
         self.let_learn(learning)
         losses, total = self.losses(self.to_device(batch), learning)
         if not torch.isfinite(total):
-            raise FloatingPointError(f"step {self.global_step} of {self.stage}: the losses are {numbers(losses)}")
+            raise ArtifactError(
+                f"step {self.global_step} of {self.stage}: the losses are {numbers(losses)}; lower the learning rates"
+            )
         self.update(total, learning)
         self.global_step += 1
         self.retriever_steps += "retriever" in learning
-        found = numbers({**losses, "total_loss": total})
+        metrics = numbers({**losses, "total_loss": total})
         if self.stage == "joint_finetune":
             module = self.adaptive_alternating.current_module
-            self.adaptive_alternating.step(found[f"{module}_loss"])
-        return found
+            self.adaptive_alternating.step(metrics[f"{module}_loss"])
+        return metrics
 
     def update(self, total: Tensor, learning: tuple[str, ...]) -> None:
         chosen = [self.optimizers[name] for name in learning]
@@ -197,31 +199,31 @@ class JointTrainer:
 
     def losses(self, batch: Batch, learning: tuple[str, ...]) -> tuple[dict[str, Tensor], Tensor]:
         """Every loss of the stage by name, and the sum that is learned from."""
-        parts = STAGES[self.stage][1]
-        chosen, targets = predicted(batch)
+        scorers = STAGES[self.stage][1]
+        chosen, targets = predicted_positions(batch)
         history = batch["input_seq"], chosen, batch.get("user_index"), batch.get("history_length")
-        known = self.model.read(*history, parts)
-        found = self.next_item_losses(known, parts, targets, batch["negative_items"][chosen.nonzero()[:, 0]])
-        taken = {name: found[name] for name in parts if name == "fused" or name in learning}
-        total = self.uncertainty(taken) if self.uncertainty and len(taken) > 1 else sum(taken.values())
-        if "distillation" in found:
-            total = total + self.kd_weight * found["distillation"]
-        extra = self.retriever_losses(known.query, chosen, targets) if "retriever" in learning else {}
+        states = self.model.encode(*history, scorers)
+        losses = self.next_item_losses(states, scorers, targets, batch["negative_items"][chosen.nonzero()[:, 0]])
+        summands = {name: losses[name] for name in scorers if name == "fused" or name in learning}
+        total = self.uncertainty(summands) if self.uncertainty and len(summands) > 1 else sum(summands.values())
+        if "distillation" in losses:
+            total = total + self.kd_weight * losses["distillation"]
+        extra = self.retriever_losses(states.query, chosen, targets) if "retriever" in learning else {}
         total = total + sum(weight * loss for weight, loss in extra.values())
-        found |= {name: loss for name, (_, loss) in extra.items()}
-        return {f"{name}_loss": loss for name, loss in found.items()}, total
+        losses |= {name: loss for name, (_, loss) in extra.items()}
+        return {f"{name}_loss": loss for name, loss in losses.items()}, total
 
     def next_item_losses(
-        self, known: Known, parts: tuple[str, ...], targets: Tensor, negatives: Tensor
+        self, states: HistoryStates, scorers: tuple[str, ...], targets: Tensor, negatives: Tensor
     ) -> dict[str, Tensor]:
         """Means over positions, taken in runs whose scores (RUN, V) stay in the cache: a third of the time on a CPU."""
-        table = None if known.query is None else self.model.retriever.table()
+        table = None if states.query is None else self.model.retriever.table()
         sums: dict[str, Tensor] = {}
-        for number, run in enumerate(known.split(RUN)):
+        for number, run in enumerate(states.split(RUN)):
             rows = slice(number * RUN, (number + 1) * RUN)
-            scores = self.model.score(run, parts, table)
-            losses = {name: self.loss_of(getattr(scores, name), targets[rows], negatives[rows]) for name in parts}
-            if self.distillation and "fused" in parts:
+            scores = self.model.score(run, scorers, table)
+            losses = {name: self.loss_of(getattr(scores, name), targets[rows], negatives[rows]) for name in scorers}
+            if self.distillation and "fused" in scorers:
                 losses["distillation"] = self.distillation(scores.sasrec, scores.retriever)
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0.0) + loss * len(targets[rows])
@@ -253,18 +255,18 @@ class JointTrainer:
 
     @torch.no_grad()
     def evaluate(
-        self, loader: EpochLoader, part: str = "fused", protocol: str = "full", exclude_seen: bool = True
+        self, loader: EpochLoader, scorer: str = "fused", protocol: str = "full", exclude_seen: bool = True
     ) -> dict[str, float]:
         """hit@k and ndcg@k (5, 10, 20), mrr, avg_rank; rank 1 is the best, ties count against the model.
 
         `protocol` full ranks the whole catalogue without the user's past (with it, if not exclude_seen), candidates
-        ranks the target among 99 random items, whose numbers are far higher. `part` is fused, sasrec or retriever.
+        ranks the target among 99 random items, whose numbers are far higher. `scorer` is fused, sasrec or retriever.
         """
         if protocol not in ("full", "candidates"):
-            raise ValueError(f"no protocol '{protocol}'; known: full, candidates")
+            raise ValueError(f"no protocol '{protocol}'; there are: full, candidates")
         ranks, compared = [], 0
         for batch in loader:
-            scores = self.score(batch, part)  # (B, V)
+            scores = self.score(batch, scorer)  # (B, V)
             if protocol == "full":
                 compared = scores.shape[1] - 1
                 ranks.append(full_ranks(scores, batch, loader.dataset.seen if exclude_seen else None))
@@ -274,60 +276,67 @@ class JointTrainer:
         return rank_metrics(np.concatenate(ranks), compared)
 
     @torch.no_grad()
-    def score(self, batch: Batch, part: str = "fused") -> Tensor:
+    def score(self, batch: Batch, scorer: str = "fused") -> Tensor:
         """Log-probabilities of what comes next, (B, V) on the CPU."""
         self.model.eval()
         here = self.to_device(batch)
         last = torch.zeros_like(here["input_seq"], dtype=torch.bool)
         last[:, -1] = True
         history = here["input_seq"], last, here.get("user_index"), here.get("history_length")
-        known = self.model.read(*history, (part,))
-        return getattr(self.model.score(known, (part,)), part).float().cpu()
+        states = self.model.encode(*history, (scorer,))
+        return getattr(self.model.score(states, (scorer,)), scorer).float().cpu()
 
     def to_device(self, batch: Batch) -> Batch:
-        return {name: part.to(self.device) if isinstance(part, Tensor) else part for name, part in batch.items()}
+        return {name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 
-    # Checkpoints
+    # State
 
-    def save_checkpoint(self, path: Path | str, **progress: Any) -> None:
-        """Weights, moments, memory bank and counters; a run that loads them goes on as if it had never stopped."""
-        tensors = {}
-        for name, module in self.modules().items():
-            tensors |= prefixed(f"{name}/", module.state_dict())
-        for name, optimizer in self.optimizers.items():
-            tensors |= moments(f"adam/{name}/", optimizer)
-        write_tensors(Path(path), tensors, STATE, {**self.counters(), "progress": progress})
-
-    def load_checkpoint(self, path: Path | str) -> dict[str, Any]:
-        """Fill this trainer, which must have been made with the same settings; returns what was kept as progress."""
-        tensors, state = read_state(Path(path), STATE)
-        for name, module in self.modules().items():
-            try:
-                module.load_state_dict(part(f"{name}/", tensors))
-            except (RuntimeError, KeyError) as error:
-                raise ArtifactError(f"{path} was saved by a trainer with other settings: {first_line(error)}") from None
-        for name, optimizer in self.optimizers.items():
-            load_moments(f"adam/{name}/", tensors, optimizer)
-        self.stage, self.global_step = state["stage"], state["global_step"]
-        self.retriever_steps = state["retriever_steps"]
-        self.adaptive_alternating.load_state_dict(state["alternation"])
-        self.begin_stage()
-        return state["progress"]
-
-    def modules(self) -> dict[str, nn.Module]:
-        found = {"model": self.model, "memory_bank": self.memory_bank, "uncertainty": self.uncertainty}
-        return {name: module for name, module in found.items() if module is not None}
-
-    def counters(self) -> dict[str, Any]:
-        return {
+    def state(self) -> LearnerState:
+        """Weights, moments, memory bank and counters: all that the coming epochs depend on."""
+        counters = {
             "stage": self.stage,
             "global_step": self.global_step,
             "retriever_steps": self.retriever_steps,
             "alternation": self.adaptive_alternating.state_dict(),
         }
+        return LearnerState(pack_state(self.modules(), self.named_optimizers()), counters)
+
+    def load_state(self, state: LearnerState) -> None:
+        """Go on from a state of a trainer with the same settings."""
+        try:
+            unpack_state(state.tensors, self.modules(), self.named_optimizers())
+        except (RuntimeError, KeyError) as error:
+            raise ArtifactError(f"the state was saved by a trainer with other settings: {first_line(error)}") from None
+        counters = state.counters
+        self.stage, self.global_step = counters["stage"], counters["global_step"]
+        self.retriever_steps = counters["retriever_steps"]
+        self.adaptive_alternating.load_state_dict(counters["alternation"])
+        self.begin_stage()
+
+    def save_checkpoint(self, path: Path | str, **progress: Any) -> None:
+        """A run that loads it goes on as if it had never stopped."""
+        tensors, counters = self.state()
+        write_tensors(Path(path), tensors, HEADER, {"progress": progress, "counters": counters})
+
+    def load_checkpoint(self, path: Path | str) -> dict[str, Any]:
+        """Fill this trainer; returns what was kept as progress."""
+        tensors, header = read_state(Path(path), HEADER)
+        try:
+            self.load_state(LearnerState(tensors, header["counters"]))
+        except ArtifactError as error:
+            raise ArtifactError(f"{path}: {error}") from None
+        return header["progress"]
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Whatever has tensors that learning changes, beside the optimizers."""
+        modules = {"model": self.model, "memory_bank": self.memory_bank, "uncertainty": self.uncertainty}
+        return {name: module for name, module in modules.items() if module is not None}
+
+    def named_optimizers(self) -> dict[str, torch.optim.AdamW]:
+        return {f"optimizer.{name}": optimizer for name, optimizer in self.optimizers.items()}
 
 
-def predicted(batch: Batch) -> tuple[Tensor, Tensor]:
+def predicted_positions(batch: Batch) -> tuple[Tensor, Tensor]:
     """Which positions are predicted, (B, T) bool, and their targets (P,): all with windows, else the last of a row."""
     if "target_seq" in batch:
         chosen = batch["target_seq"] > 0

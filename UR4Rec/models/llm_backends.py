@@ -36,12 +36,12 @@ class Refused(Exception):
     """The endpoint will not answer this question."""
 
 
-def usable(text: object) -> str:
+def clean_answer(text: object) -> str:
     """An answer as one clean line, without a model's thoughts."""
-    found = clean(THOUGHT.sub("", text)) if isinstance(text, str) else ""
-    if not any(letter.isalnum() for letter in found):
+    answer = clean(THOUGHT.sub("", text)) if isinstance(text, str) else ""
+    if not any(letter.isalnum() for letter in answer):
         raise Retry(f"the answer has no word in it: {str(text)[:60]!r}")
-    return found
+    return answer
 
 
 def endpoint(base_url: str | None) -> tuple[str | None, str]:
@@ -68,7 +68,7 @@ def openai_backend(base_url: str | None, timeout: float) -> Backend:
     def ask(question: Question) -> Answer:
         messages = [{"role": "system", "content": question.system}, {"role": "user", "content": question.prompt}]
         try:
-            found = client.chat.completions.create(
+            completion = client.chat.completions.create(
                 model=question.model,
                 messages=messages,
                 temperature=question.temperature,
@@ -86,19 +86,19 @@ def openai_backend(base_url: str | None, timeout: float) -> Backend:
             raise Refused(first_line(error)) from None
         except (openai.APIError, ValueError) as error:
             raise Retry(f"the answer cannot be read: {first_line(error)}") from None
-        return read_completion(found)
+        return read_completion(completion)
 
     return ask
 
 
-def read_completion(found: object) -> Answer:
-    """What the client made of the answer's JSON; an endpoint may send anything."""
+def read_completion(completion: object) -> Answer:
+    """The client's view of the answer's JSON; an endpoint may send anything."""
     try:
-        text = found.choices[0].message.content
-        tokens_in, tokens_out = (found.usage.prompt_tokens, found.usage.completion_tokens) if found.usage else (0, 0)
+        text, usage = completion.choices[0].message.content, completion.usage
+        tokens_in, tokens_out = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
     except (AttributeError, IndexError, TypeError) as error:
         raise Retry(f"the answer is no chat completion ({first_line(error)})") from None
-    return Answer(usable(text), int(tokens_in or 0), int(tokens_out or 0))
+    return Answer(clean_answer(text), int(tokens_in or 0), int(tokens_out or 0))
 
 
 def wait_time(header: str | None) -> float:
@@ -133,7 +133,7 @@ def local_backend(model_dir: str, device: str) -> Backend:
                 **(sampling or {"do_sample": False}),
             )[0, tokens.shape[1] :]
         try:
-            text = usable(tokenizer.decode(out, skip_special_tokens=True))
+            text = clean_answer(tokenizer.decode(out, skip_special_tokens=True))
         except Retry as error:  # it would say the same again
             raise Refused(str(error)) from None
         return Answer(text, tokens.shape[1], len(out))

@@ -5,15 +5,12 @@ Killed at any byte, it loses at most the answer being written: a torn last line 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from genrec.errors import ArtifactError
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Answer:
 
 
 class AnswerCache:
-    """`with AnswerCache(path) as cache`: look up and add, from any thread of one process at a time."""
+    """`with AnswerCache(path) as cache`: get and add, from any thread of the one process that writes the directory."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -48,13 +45,6 @@ class AnswerCache:
     def __enter__(self) -> AnswerCache:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self.path.open("a+b")
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.file.close()
-            raise ArtifactError(
-                f"{self.path} is in use by another run; wait for it, or give another --output_dir"
-            ) from None
         self.read()
         return self
 
@@ -64,35 +54,35 @@ class AnswerCache:
     def read(self) -> None:
         self.file.seek(0)
         content = self.file.read()
-        self.known, self.dropped = answers_in(content)
+        self.answers, self.dropped = parse_answers(content)
         whole = content.rfind(b"\n") + 1  # what follows the last line end was torn
         if whole < len(content):
             self.file.truncate(whole)
 
     def get(self, question: Question) -> Answer | None:
-        return self.known.get(question.key)
+        return self.answers.get(question.key)
 
     def add(self, question: Question, answer: Answer) -> None:
         line = json.dumps({"key": question.key, "model": question.model, **asdict(answer)}, ensure_ascii=False)
         with self.lock:
-            self.known[question.key] = answer
+            self.answers[question.key] = answer
             self.file.write(line.encode() + b"\n")
             self.file.flush()
             os.fsync(self.file.fileno())
 
 
-def known_answers(path: Path) -> dict[str, Answer]:
-    """What a cache holds, by question's key; nothing is made or mended."""
-    return answers_in(path.read_bytes())[0] if path.exists() else {}
+def read_answers(path: Path) -> dict[str, Answer]:
+    """What a cache holds, by question's key; the file is left as it is."""
+    return parse_answers(path.read_bytes())[0] if path.exists() else {}
 
 
-def answers_in(content: bytes) -> tuple[dict[str, Answer], int]:
+def parse_answers(content: bytes) -> tuple[dict[str, Answer], int]:
     """The answers of all whole lines, and how many of these are none."""
-    found, dropped = {}, 0
+    answers, dropped = {}, 0
     for line in content[: content.rfind(b"\n") + 1].splitlines():
         try:
             record = json.loads(line)
-            found[record["key"]] = Answer(record["text"], record["tokens_in"], record["tokens_out"])
+            answers[record["key"]] = Answer(record["text"], record["tokens_in"], record["tokens_out"])
         except (ValueError, KeyError, TypeError):
             dropped += 1
-    return found, dropped
+    return answers, dropped

@@ -1,4 +1,4 @@
-"""The multimodal retriever: text and image of an item become one vector, and like looks for like.
+"""The multimodal retriever: text and image of an item become one vector, and like is sought by like.
 
 V ids (0 = padding), D and Di frozen widths of text and image, d width
 """
@@ -26,8 +26,8 @@ class MultimodalTower(nn.Module):
         nn.init.zeros_(self.correction.weight)
         for name, frozen in (("text", text), ("image", image)):
             self.register_buffer(f"frozen_{name}", frozen.vector)
-            self.register_buffer(f"has_{name}", frozen.known)
-        self.register_buffer("known", text.known | image.known)
+            self.register_buffer(f"has_{name}", frozen.present)
+        self.register_buffer("present", text.present | image.present)
 
     def forward(self) -> Tensor:
         """(V, d)"""

@@ -25,10 +25,12 @@ class Preferences:
     end: np.ndarray  # (U, L) int64, ascending: how many of the user's events the text was written from
 
 
-def make_preferences(vector: np.ndarray, known: np.ndarray, user: Sequence[int], end: Sequence[int], num_users: int):
-    """Preferences from one row a text: vectors (S, D), whether known (S,), user index (S,) and events covered (S,)."""
+def make_preferences(
+    vector: np.ndarray, present: np.ndarray, user: Sequence[int], end: Sequence[int], num_users: int
+) -> Preferences:
+    """Preferences from one row a text: vectors (S, D), whether it is there, user index and events covered (S,) each."""
     texts: list[list[tuple[int, int]]] = [[] for _ in range(num_users)]
-    for place in np.flatnonzero(known):
+    for place in np.flatnonzero(present):
         texts[user[place]].append((int(end[place]), int(place) + 1))
     longest = max((len(each) for each in texts), default=0)
     row, ends = np.zeros((num_users, longest), dtype=np.int64), np.full((num_users, longest), NEVER)
@@ -38,12 +40,12 @@ def make_preferences(vector: np.ndarray, known: np.ndarray, user: Sequence[int],
     return Preferences(np.concatenate([np.zeros_like(vector[:1]), vector]), row, ends)
 
 
-def readable(row: Tensor, end: Tensor, user_index: Tensor, known_events: Tensor) -> Tensor:
+def newest_texts(row: Tensor, end: Tensor, user_index: Tensor, events: Tensor) -> Tensor:
     """The newest text that may be read at each position, as a row of `vector`, 0 = none.
 
-    (U, L), (U, L), (B,), (B, T) events known at each position -> (B, T)
+    (U, L), (U, L), (B,), (B, T) events of the user up to each position -> (B, T)
     """
-    allowed = end[user_index][:, None, :] <= known_events[..., None]  # (B, T, L)
+    allowed = end[user_index][:, None, :] <= events[..., None]  # (B, T, L)
     newest = allowed.sum(dim=-1)  # (B, T), since ends ascend
     rows = torch.nn.functional.pad(row, (1, 0))[user_index]  # (B, L + 1), column 0 for none
     return rows.gather(1, newest)

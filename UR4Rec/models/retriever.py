@@ -1,4 +1,4 @@
-"""What retrievers are made of: towers that turn frozen vectors into item vectors, and experts that ask them.
+"""Building blocks of retrievers: towers that turn frozen vectors into item vectors, and experts that ask them.
 
 B histories, T positions, P chosen positions, V ids (0 = padding), K experts, D frozen width, d width
 
@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from UR4Rec.models.sasrec import without_padding
+from genrec.models.sasrec import without_padding
+from UR4Rec.models.sasrec import FIRST_ID, TEMPERATURE
 
-TEMPERATURE = 0.07
 DECAYS = (0.0, 0.5, 0.9, 1.0)  # weight of an item against the one after it: the last item alone .. all alike
 
 
 class Frozen(NamedTuple):
-    """Vectors of a frozen encoder, row = id, and which rows are known."""
+    """Vectors of a frozen encoder, row = id, and which rows have one."""
 
     vector: Tensor  # (V, D) float32
-    known: Tensor  # (V,) bool
+    present: Tensor  # (V,) bool
 
 
 class Query(NamedTuple):
@@ -35,16 +35,16 @@ class Query(NamedTuple):
     weight: Tensor  # (..., K), sums to 1, or is all 0 where no expert knows anything
     probability: Tensor  # (..., K), the weights before any expert was left out by top-k
 
-    def at(self, chosen: Tensor) -> Query:
-        """The chosen positions, by (B, T) bool or by number."""
-        return Query(*(part[chosen] for part in self))
+    def at(self, chosen: Tensor | slice) -> Query:
+        """The chosen positions, by (B, T) bool, by number or as a slice."""
+        return Query(*(tensor[chosen] for tensor in self))
 
 
 class Table(NamedTuple):
     """What queries are scored against."""
 
-    keys: Tensor  # (V, K d), an expert's vectors 0 where it does not know the item
-    known: Tensor  # (K, V) float
+    keys: Tensor  # (V, K d), an expert's vectors 0 where it has none of the item
+    present: Tensor  # (K, V) float, whether it has one
 
 
 class ItemTower(nn.Module):
@@ -54,7 +54,7 @@ class ItemTower(nn.Module):
         super().__init__()
         self.project = nn.Linear(frozen.vector.shape[1], dim, bias=False) if frozen else None
         self.register_buffer("frozen", frozen.vector if frozen else None)
-        self.register_buffer("known", frozen.known if frozen else torch.arange(num_items) > 0)
+        self.register_buffer("present", frozen.present if frozen else torch.arange(num_items) > 0)
         self.correction = nn.Embedding(num_items, dim)
         nn.init.normal_(self.correction.weight, std=0.0 if frozen else 0.02)
 
@@ -68,7 +68,7 @@ class HistoryExpert(nn.Module):
     """Asks for items like those of the history, the later ones weighing more."""
 
     def __init__(self, tower: nn.Module, dim: int, max_seq_len: int, dropout: float):
-        """`tower` has forward() -> (V, d) and known (V,); what was seen and what is sought get one each, alike at
+        """`tower` has forward() -> (V, d) and present (V,); what was seen and what is sought get one each, alike at
         first, so that like looks for like."""
         super().__init__()
         self.keys, self.seen = tower, copy.deepcopy(tower)
@@ -78,15 +78,15 @@ class HistoryExpert(nn.Module):
         self.register_buffer("decayed", decay_matrices(max_seq_len), persistent=False)
 
     def forward(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids (B, T) -> queries (B, T, d) and whether anything of the history so far is known (B, T)."""
-        known = self.seen.known[items] & (items > 0)  # (B, T)
-        vectors = self.drop(self.seen()[items]) * known[..., None]  # (B, T, d)
+        """Ids (B, T) -> queries (B, T, d) and whether any item of the history so far has a vector (B, T)."""
+        present = self.seen.present[items] & (items > 0)  # (B, T)
+        vectors = self.drop(self.seen()[items]) * present[..., None]  # (B, T, d)
         weights = self.decayed[:, -items.shape[1] :, -items.shape[1] :]  # (G, T, T)
         summed = torch.einsum("gts,bsd->btgd", weights, vectors)
-        total = torch.einsum("gts,bs->btg", weights, known.float())
+        total = torch.einsum("gts,bs->btg", weights, present.float())
         means = summed / total.clamp(min=1e-6)[..., None]  # (B, T, G, d)
         pooled = (means * self.mix.softmax(dim=0)).sum(dim=2)
-        return pooled + self.refine(pooled), known.cumsum(dim=1) > 0
+        return pooled + self.refine(pooled), present.cumsum(dim=1) > 0
 
 
 class PreferenceExpert(nn.Module):
@@ -130,18 +130,18 @@ class Retriever(nn.Module):
         asked = [
             expert(snapshot if isinstance(expert, PreferenceExpert) else items) for expert in self.experts.values()
         ]
-        vectors, available = (torch.stack(part, dim=2) for part in zip(*asked, strict=True))
+        vectors, available = (torch.stack(each, dim=2) for each in zip(*asked, strict=True))
         return F.normalize(vectors, dim=-1), available
 
     def keys(self) -> tuple[Tensor, Tensor]:
-        """Item vectors of every expert (K, V, d), of length 1, and which items it knows (K, V)."""
+        """Item vectors of every expert (K, V, d), of length 1, and which items have one (K, V)."""
         towers = [expert.keys for expert in self.experts.values()]
         vectors = F.normalize(torch.stack([tower() for tower in towers]), dim=-1)
-        return vectors, torch.stack([tower.known for tower in towers])
+        return vectors, torch.stack([tower.present for tower in towers])
 
     def table(self) -> Table:
-        keys, known = self.keys()
-        return Table((keys * known[..., None]).transpose(0, 1).flatten(1), known.float())
+        keys, present = self.keys()
+        return Table((keys * present[..., None]).transpose(0, 1).flatten(1), present.float())
 
     def score(self, query: Query, table: Table | None = None) -> Tensor:
         """score(i) = sum_k w_k a_ki cos(q_k, y_ki) / (TEMPERATURE sum_k w_k a_ki) + bias_i; (P, K, d) -> (P, V).
@@ -151,9 +151,9 @@ class Retriever(nn.Module):
         """
         table = table or self.table()
         weighted = (query.vector * query.weight[..., None]).flatten(-2)  # (P, K d)
-        share = query.weight @ table.known  # (P, V)
+        share = query.weight @ table.present  # (P, V)
         cosine = (weighted @ table.keys.T) / share.clamp(min=1e-6)
-        return without_padding(cosine * (share > 1e-6) / TEMPERATURE + self.bias)
+        return without_padding(cosine * (share > 1e-6) / TEMPERATURE + self.bias, FIRST_ID)
 
     def user_vector(self, query: Query) -> Tensor:
         """One vector for what all experts ask, of length 1; (P, K, d) -> (P, d)."""
@@ -161,13 +161,13 @@ class Retriever(nn.Module):
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Ids (P,) -> mean over the experts that know them, of length 1 (P, d)."""
-        keys, known = self.keys()
-        return F.normalize((keys * known[..., None]).sum(dim=0)[items], dim=-1)
+        keys, present = self.keys()
+        return F.normalize((keys * present[..., None]).sum(dim=0)[items], dim=-1)
 
     def disagreement(self, items: Tensor) -> Tensor:
         """Mean squared distance between the vectors that two experts have for one item; ids (P,) -> (), 0 without."""
-        keys, known = self.keys()
-        vectors, both = keys[:, items], known[:, items]  # (K, P, d), (K, P)
+        keys, present = self.keys()
+        vectors, both = keys[:, items], present[:, items]  # (K, P, d), (K, P)
         first, second = torch.triu_indices(len(vectors), len(vectors), offset=1)
         distance = (vectors[first] - vectors[second]).square().sum(dim=-1)  # (pairs, P)
         counted = both[first] & both[second]

@@ -37,7 +37,7 @@ class MoERetriever(Retriever):
         if preferences is not None and text is None:
             raise ValueError("texts of users are compared with texts of items, and there are none; give text too")
         if unknown := set(experts) - set(EXPERTS):
-            raise ValueError(f"no expert '{unknown.pop()}'; known: {', '.join(EXPERTS)}")
+            raise ValueError(f"no expert '{unknown.pop()}'; there are: {', '.join(EXPERTS)}")
         chosen = text_experts(num_items, text, preferences, dim, max_seq_len, dropout)
         if image is not None:
             chosen["image"] = HistoryExpert(ItemTower(num_items, image, dim), dim, max_seq_len, dropout)
@@ -66,8 +66,8 @@ class Router(nn.Module):
 
     def forward(self, vectors: Tensor, available: Tensor) -> tuple[Tensor, Tensor]:
         """(..., K, d), (..., K) bool -> weights after and before top-k, both (..., K); 0 where not available."""
-        known = vectors * available[..., None]
-        logits = self.layers(torch.cat([known.flatten(-2), available.float()], dim=-1))  # (..., K)
+        heard = vectors * available[..., None]
+        logits = self.layers(torch.cat([heard.flatten(-2), available.float()], dim=-1))  # (..., K)
         probability = masked_softmax(logits, available)
         if not self.top_k:
             return probability, probability

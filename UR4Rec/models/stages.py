@@ -2,87 +2,97 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import load_file
-from tqdm import tqdm
-
-from genrec.runtime.tensor_file import write_tensors
+from genrec.runtime.epochs import HEADER, LearnerState, Metrics, Progress, fit, highest
+from genrec.runtime.tensor_file import read_tensors, write_tensors
 from UR4Rec.data.batches import EpochLoader
-from UR4Rec.models.joint_trainer import PART_OF, STATE, JointTrainer
+from UR4Rec.models.joint_trainer import SCORER_OF, JointTrainer
 
-CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+STAGE_RUNS = "stages"  # a directory of each stage's checkpoint and best weights, needed until training is finished
+STEM = "best"
+BEST = f"{STEM}.safetensors"
 METRIC = "ndcg@10"  # on valid, the whole catalogue ranked
 
 
 @dataclass
-class Progress:
-    """How far training is; saved with every checkpoint."""
+class StagesResult:
+    """What came of all stages."""
 
-    stage: int = 0
-    epoch: int = 0  # of this stage
-    total: int = 0  # of all stages
-    best: float = -1.0
-    best_epoch: int = 0
-    curve: list[dict] = field(default_factory=list)  # one entry an epoch: stage, losses, METRIC on valid, steps so far
+    best: float = 0.0  # METRIC of the last stage's best epoch
+    curve: list[dict[str, Any]] = field(default_factory=list)  # one entry an epoch: stage, steps so far, METRIC, losses
 
 
-def fit(
+@dataclass(frozen=True)
+class StageLearner:
+    """A stage of the trainer as the epoch loop sees it; epochs are numbered over all stages."""
+
+    trainer: JointTrainer
+    train_loader: EpochLoader
+    first_epoch: int
+
+    def train_epoch(self, epoch: int, save: Callable[[], None]) -> Metrics:
+        return self.trainer.train_epoch(self.train_loader, self.first_epoch + epoch)
+
+    def state(self) -> LearnerState:
+        return self.trainer.state()
+
+    def load_state(self, state: LearnerState) -> None:
+        self.trainer.load_state(state)
+
+
+def fit_stages(
     trainer: JointTrainer,
     train_loader: EpochLoader,
     val_loader: EpochLoader,
     epochs: dict[str, int],
-    patience: int,
+    early_stop: int,
     directory: Path,
-) -> Progress:
-    """Train the stages of `epochs` {stage: at most so many} in its order; the best state of each is what goes on.
+) -> StagesResult:
+    """Train the stages of `epochs` {stage: at most so many} in its order; the best weights of each are what goes on.
 
-    A stage's state before its first epoch counts too, so no stage can end below where it began. With `patience` 0
-    every stage runs to its end.
+    A stage's weights before its first epoch count too, so no stage can end below where it began. With `early_stop` 0
+    every stage runs to its end. The last stage's best weights are what <directory>/best.safetensors holds.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path, progress = directory / CHECKPOINT, Progress()
-    if path.exists():
-        progress = Progress(**trainer.load_checkpoint(path))
-    for stage, most in list(epochs.items())[progress.stage :]:
-        if progress.epoch == 0:
-            begin_stage(trainer, stage, val_loader, directory, progress)
-        with tqdm(total=most, initial=progress.epoch, desc=f"ur4rec: {stage}", disable=None) as bar:
-            while progress.epoch < most and not (patience and progress.epoch - progress.best_epoch >= patience):
-                run_epoch(trainer, train_loader, val_loader, directory, progress)
-                trainer.save_checkpoint(path, **asdict(progress))
-                bar.update()
-                bar.set_postfix_str(f"valid {METRIC} {progress.curve[-1][METRIC]:.4f}, best {progress.best:.4f}")
-        trainer.model.load_state_dict(load_file(directory / BEST))
-        progress.stage, progress.epoch = progress.stage + 1, 0
-        trainer.save_checkpoint(path, **asdict(progress))
-    return progress
+    result, first_epoch = StagesResult(), 0
+    for stage, most in epochs.items():
+        trainer.set_training_stage(stage)
+        steps = trainer.global_step
+        progress = fit(
+            StageLearner(trainer, train_loader, first_epoch),
+            partial(validate, trainer, val_loader),
+            most,
+            early_stop,
+            directory / STAGE_RUNS / stage,
+            name=f"ur4rec: {stage}",
+            bests={STEM: highest(METRIC)},
+            judge_start=True,
+            after_validation=partial(log_validation, trainer),
+        )
+        trainer.model.load_state_dict(read_tensors(directory / STAGE_RUNS / stage / BEST, HEADER)[0])
+        result.best = progress.best[STEM][METRIC]
+        result.curve += [curve_entry(stage, steps, len(train_loader), entry) for entry in progress.curve[1:]]
+        first_epoch += progress.epoch
+    write_tensors(directory / BEST, trainer.model.state_dict(), HEADER, {METRIC: result.best})
+    return result
 
 
-def begin_stage(trainer: JointTrainer, stage: str, val_loader, directory: Path, progress: Progress) -> None:
-    trainer.set_training_stage(stage)
-    progress.best, progress.best_epoch = valid_score(trainer, val_loader), 0
-    keep_best(trainer, directory)
+def validate(trainer: JointTrainer, val_loader: EpochLoader) -> Metrics:
+    """METRIC of the scores that the stage trains."""
+    scorer = SCORER_OF.get(trainer.stage, "fused")
+    return {METRIC: trainer.evaluate(val_loader, scorer)[METRIC]}
 
 
-def run_epoch(trainer: JointTrainer, train_loader, val_loader, directory: Path, progress: Progress) -> None:
-    losses = trainer.train_epoch(train_loader, progress.total)
-    score = valid_score(trainer, val_loader)
-    progress.epoch += 1
-    progress.total += 1
-    trainer.log({f"valid/{METRIC}": score}, trainer.global_step)
-    entry = {"stage": trainer.stage, "steps": trainer.global_step, METRIC: score}
-    progress.curve.append(entry | {name: round(loss, 6) for name, loss in losses.items()})
-    if score > progress.best:
-        progress.best, progress.best_epoch = score, progress.epoch
-        keep_best(trainer, directory)
+def log_validation(trainer: JointTrainer, progress: Progress) -> None:
+    trainer.log({f"valid/{METRIC}": progress.curve[-1][METRIC]}, trainer.global_step)
 
 
-def valid_score(trainer: JointTrainer, val_loader: EpochLoader) -> float:
-    """Of the part that the stage trains."""
-    return trainer.evaluate(val_loader, part=PART_OF.get(trainer.stage, "fused"))[METRIC]
-
-
-def keep_best(trainer: JointTrainer, directory: Path) -> None:
-    write_tensors(directory / BEST, trainer.model.state_dict(), STATE, {})
+def curve_entry(stage: str, steps_before: int, steps_an_epoch: int, entry: Metrics) -> dict[str, Any]:
+    """An epoch as training.json has it."""
+    steps = steps_before + steps_an_epoch * int(entry["epoch"])
+    losses = {name: round(value, 6) for name, value in entry.items() if name not in ("epoch", METRIC)}
+    return {"stage": stage, "steps": steps, METRIC: entry[METRIC], **losses}

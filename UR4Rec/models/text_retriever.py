@@ -29,9 +29,9 @@ def text_experts(
     num_items: int, text: Frozen | None, preferences: Tensor | None, dim: int, max_seq_len: int, dropout: float
 ) -> dict[str, nn.Module]:
     """The experts that read: preference (of the user's text against descriptions) and description (of the history)."""
-    found: dict[str, nn.Module] = {}
+    experts: dict[str, nn.Module] = {}
     if text is not None and preferences is not None:
-        found["preference"] = PreferenceExpert(ItemTower(num_items, text, dim), preferences, dim, dropout)
+        experts["preference"] = PreferenceExpert(ItemTower(num_items, text, dim), preferences, dim, dropout)
     if text is not None:
-        found["description"] = HistoryExpert(ItemTower(num_items, text, dim), dim, max_seq_len, dropout)
-    return found
+        experts["description"] = HistoryExpert(ItemTower(num_items, text, dim), dim, max_seq_len, dropout)
+    return experts

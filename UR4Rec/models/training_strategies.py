@@ -1,4 +1,4 @@
-"""How the two parts are trained together: who learns when, and what they learn beside the next item.
+"""How SASRec and the retriever are trained together: who learns when, and what they learn beside the next item.
 
 B examples, V ids, Q rows of the memory bank, d width
 """
@@ -175,7 +175,7 @@ class MemoryBankContrastiveLoss(nn.Module):
 
 
 class BidirectionalKnowledgeDistillation(nn.Module):
-    """Each part learns from the other's distribution over the catalogue, which itself is held still.
+    """Each of the two learns from the other's distribution over the catalogue, which itself is held still.
 
     T^2 / 2 * (KL(retriever || sasrec) + KL(sasrec || retriever)), softened by the temperature T (arXiv 1503.02531).
     """
@@ -186,7 +186,7 @@ class BidirectionalKnowledgeDistillation(nn.Module):
 
     def forward(self, sasrec: Tensor, retriever: Tensor) -> Tensor:
         """Log-probabilities or scores (B, V) twice -> ()."""
-        one, other = ((part / self.temperature).log_softmax(dim=-1) for part in (sasrec, retriever))
+        one, other = ((scores / self.temperature).log_softmax(dim=-1) for scores in (sasrec, retriever))
         loss = divergence(other.detach(), one) + divergence(one.detach(), other)
         return self.temperature**2 / 2 * loss
 

@@ -4,8 +4,8 @@ B histories, T positions, P chosen positions, V ids (0 = padding), K experts, d 
 
     log p(i) = (1 - g) log p_sasrec(i) + g log p_retriever(i) + const,   0 < g < 1
 
-Both parts are normalised over the whole catalogue before they meet, so neither can drown the other by its scale and an
-item's score does not depend on which candidates stand beside it. The gate sees what both parts know of the user.
+Both are normalised over the whole catalogue before they meet, so neither can drown the other by its scale and an
+item's score does not depend on which candidates stand beside it. The gate sees what both make of the history.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from genrec.runtime.device import pick_device
 from UR4Rec.data.features import ItemFeatures
 from UR4Rec.models.multimodal_retriever import MultimodalRetriever
-from UR4Rec.models.preferences import Preferences, readable
+from UR4Rec.models.preferences import Preferences, newest_texts
 from UR4Rec.models.retriever import Frozen, Query, Retriever, Table
 from UR4Rec.models.retriever_moe import EXPERTS, MoERetriever
-from UR4Rec.models.sasrec import SASRec
+from UR4Rec.models.sasrec import build_sasrec, check_ids
 from UR4Rec.models.text_retriever import TextRetriever
 
-PARTS = ("sasrec", "retriever", "fused")
+SCORERS = ("sasrec", "retriever", "fused")
 RETRIEVERS = ("moe", "text", "multimodal")
 
 
@@ -38,19 +39,19 @@ class Scores(NamedTuple):
     gate: Tensor | None = None  # (P,)
 
 
-class Known(NamedTuple):
-    """What both parts know of the user at P positions; None for a part that was not asked for."""
+class HistoryStates(NamedTuple):
+    """What SASRec and the retriever make of histories at P positions; None where no scorer needs it."""
 
     states: Tensor | None  # (P, d) of SASRec
     query: Query | None  # (P, K, ...) of the retriever
 
-    def split(self, size: int) -> Iterator[Known]:
+    def split(self, size: int) -> Iterator[HistoryStates]:
         """The same in runs of `size` positions."""
         P = len(self.states if self.query is None else self.query.weight)
         for begin in range(0, P, size):
             run = slice(begin, begin + size)
             states = None if self.states is None else self.states[run]
-            yield Known(states, None if self.query is None else Query(*(part[run] for part in self.query)))
+            yield HistoryStates(states, None if self.query is None else self.query.at(run))
 
 
 class UR4RecV2(nn.Module):
@@ -80,7 +81,9 @@ class UR4RecV2(nn.Module):
         super().__init__()
         check_features(num_items, text_embedding_dim, features, preferences)
         self.num_items, self.max_seq_len = num_items, max_seq_len
-        self.sasrec = SASRec(num_items, sasrec_hidden_dim, sasrec_num_blocks, sasrec_num_heads, max_seq_len, dropout)
+        self.sasrec = build_sasrec(
+            num_items, sasrec_hidden_dim, sasrec_num_blocks, sasrec_num_heads, max_seq_len, dropout
+        )
         shape = {"dim": retriever_output_dim, "max_seq_len": max_seq_len, "dropout": dropout}
         self.retriever = build_retriever(retriever, num_items, features, preferences, experts, top_k, shape)
         self.fusion = Fusion(sasrec_hidden_dim, retriever_output_dim, len(self.retriever.experts), initial_gate)
@@ -109,31 +112,32 @@ class UR4RecV2(nn.Module):
         """
         last = torch.zeros_like(input_seq, dtype=torch.bool)
         last[:, -1] = True
-        known = self.read(input_seq, last, user_index, history_length, PARTS)
-        return self.score(known, PARTS).fused
+        states = self.encode(input_seq, last, user_index, history_length, SCORERS)
+        return self.score(states, SCORERS).fused
 
-    def read(
+    def encode(
         self,
         input_seq: Tensor,
         chosen: Tensor,
         user_index: Tensor | None,
         history_length: Tensor | None,
-        parts: Collection[str],
-    ) -> Known:
-        """Histories -> what is known at the chosen positions, (B, T) bool with P set; only what `parts` needs."""
+        scorers: Collection[str],
+    ) -> HistoryStates:
+        """Histories -> states at the chosen positions, (B, T) bool with P set; only what `scorers` need."""
+        check_ids(input_seq, self.num_items)
         states = query = None
-        if "sasrec" in parts or "fused" in parts:
+        if "sasrec" in scorers or "fused" in scorers:
             states = self.sasrec(input_seq)[chosen]
-        if "retriever" in parts or "fused" in parts:
+        if "retriever" in scorers or "fused" in scorers:
             query = self.retriever(input_seq, self.snapshots(input_seq, user_index, history_length)).at(chosen)
-        return Known(states, query)
+        return HistoryStates(states, query)
 
-    def score(self, known: Known, parts: Collection[str], table: Table | None = None) -> Scores:
+    def score(self, history: HistoryStates, scorers: Collection[str], table: Table | None = None) -> Scores:
         """Log-probabilities of every id. `table` is retriever.table(), for callers that score run by run."""
-        states, query = known
+        states, query = history
         sasrec = None if states is None else self.sasrec.score(states).log_softmax(dim=-1)
         retriever = None if query is None else self.retriever.score(query, table).log_softmax(dim=-1)
-        if "fused" not in parts:
+        if "fused" not in scorers:
             return Scores(sasrec, retriever)
         gate = self.fusion(states, self.retriever.user_vector(query), query.weight)  # (P,)
         return Scores(sasrec, retriever, fuse(sasrec, retriever, gate), gate)
@@ -145,12 +149,12 @@ class UR4RecV2(nn.Module):
         if user_index is None or history_length is None:
             raise ValueError("this model reads texts of users; it needs user_index and history_length of each row")
         from_end = torch.arange(input_seq.shape[1] - 1, -1, -1, device=input_seq.device)
-        known = history_length[:, None] - from_end  # (B, T) events known at each position
-        return readable(self.preference_row, self.preference_end, user_index, known)
+        events = history_length[:, None] - from_end  # (B, T) of the user, up to each position
+        return newest_texts(self.preference_row, self.preference_end, user_index, events)
 
 
 class Fusion(nn.Module):
-    """The gate g, from what both parts know of the user; for everyone `initial_gate` at first."""
+    """The gate g, from what both make of the history; for everyone `initial_gate` at first."""
 
     def __init__(self, sasrec_dim: int, retriever_dim: int, num_experts: int, initial_gate: float):
         super().__init__()
@@ -182,7 +186,7 @@ def build_retriever(
     shape: dict[str, Any],
 ) -> Retriever:
     if name not in RETRIEVERS:
-        raise ValueError(f"no retriever '{name}'; known: {', '.join(RETRIEVERS)}")
+        raise ValueError(f"no retriever '{name}'; there are: {', '.join(RETRIEVERS)}")
     text = frozen(features.text, features.has_text) if features else None
     image = frozen(features.image, features.has_image) if features and features.image is not None else None
     users = torch.from_numpy(preferences.vector) if preferences else None
@@ -195,8 +199,8 @@ def build_retriever(
     return MultimodalRetriever(num_items, text, image, **shape)
 
 
-def frozen(vector, known) -> Frozen:
-    return Frozen(torch.from_numpy(vector), torch.from_numpy(known))
+def frozen(vector: np.ndarray, present: np.ndarray) -> Frozen:
+    return Frozen(torch.from_numpy(vector), torch.from_numpy(present))
 
 
 def check_features(

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec import artifacts
 from genrec.config import Config
+from genrec.data.lists import pad_lists
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder, prompt_fingerprint
 from genrec.data.sequences import Examples
@@ -131,10 +132,7 @@ class GenerativeModel:
         if allowed is not None:
             items, scores = items[allowed[items]], scores[allowed[items]]
         order = np.lexsort([items, -scores])[:k]
-        short = k - len(order)
-        return np.pad(items[order], (0, short), constant_values=-1), np.pad(
-            scores[order], (0, short), constant_values=-np.inf
-        )
+        return pad_lists(items[order], scores[order], k)
 
 
 def longest_first(prompts: list[list[int]]) -> np.ndarray:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from genrec.data.lists import pad_lists
 from genrec.data.sequences import Examples, Sequences
 from genrec.evaluation.metrics import Recommendations
 
@@ -74,9 +75,7 @@ def top_k(scores: np.ndarray, k: int, rows: int | None = None) -> Recommendation
     width = min(k, scores.shape[1])
     order = np.argsort(-scores, axis=1, kind="stable")[:, :width]  # (B, width)
     score = np.take_along_axis(scores, order, axis=1)
-    pad = ((0, 0), (0, k - width))
-    item = np.pad(order.astype(np.int32), pad, constant_values=-1)
-    score = np.pad(score.astype(np.float32), pad, constant_values=-np.inf)
+    item, score = pad_lists(order.astype(np.int32), score.astype(np.float32), k)
     if rows is not None:
         item, score = np.repeat(item, rows, axis=0), np.repeat(score, rows, axis=0)
     return Recommendations(item, score)

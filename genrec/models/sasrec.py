@@ -1,8 +1,9 @@
-"""SASRec: a causal transformer over item numbers that scores the whole catalogue for the next item.
+"""SASRec (arXiv 1808.09781): a causal transformer over item ids that scores the whole catalogue for the next item.
 
-B sequences or examples, T positions, H history, N items, d width, k cut-off
+B sequences or examples, T positions, H history, V ids, d width, k cut-off
 
-Sequences are padded on the right, where a causal model never looks, so no mask is needed and padding cannot matter.
+Ids begin at `first_id`, and what is below is padding. On the right, where a causal model never looks, padding needs no
+mask and cannot matter; on the left a mask hides it, and positions count from the end, so the last item's is the last.
 Item vectors are shared between input and output: score(i) = <state, item_i> + bias_i, or cosine / temperature + bias_i.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrec.artifacts import read_json, write_json
+from genrec.data.lists import pad_lists
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
@@ -26,6 +29,7 @@ from genrec.runtime.device import pick_device
 
 WEIGHTS, SHAPE = "model.safetensors", "config.json"
 BATCH = 512  # examples scored at once
+IMPOSSIBLE = -1e9  # score of a padding id; finite, so that no difference of scores is NaN
 
 
 @dataclass(frozen=True)
@@ -38,32 +42,49 @@ class SasRecShape:
     max_length: int
     cosine: bool
     temperature: float
+    padding: Literal["right", "left"] = "right"
+    first_id: int = 0  # the first item's; what is below is padding
+
+    @property
+    def num_ids(self) -> int:
+        """V, rows of the item table."""
+        return self.first_id + self.num_items
 
 
 class SasRec(nn.Module):
     def __init__(self, shape: SasRecShape):
         super().__init__()
         self.shape = shape
-        self.item = nn.Embedding(shape.num_items, shape.hidden_size)
+        self.item = nn.Embedding(shape.num_ids, shape.hidden_size)
         self.position = nn.Embedding(shape.max_length, shape.hidden_size)
-        self.bias = nn.Parameter(torch.zeros(shape.num_items))
+        self.bias = nn.Parameter(torch.zeros(shape.num_ids))
         self.drop = nn.Dropout(shape.dropout)
         self.backbone = Backbone(BackboneShape(shape.hidden_size, shape.num_layers, shape.num_heads, shape.dropout))
         for table in (self.item, self.position):
             nn.init.normal_(table.weight, std=0.02)
 
     def forward(self, items: Tensor) -> Tensor:
-        """Items (B, T), right-padded with -1, T <= max_length -> state after each item (B, T, d)."""
-        positions = torch.arange(items.shape[1], device=items.device)
-        x = self.item(items.clamp(min=0)) * self.shape.hidden_size**0.5 + self.position(positions)
-        return self.backbone(self.drop(x))
+        """Ids (B, T), padded as the shape says, T <= max_length -> state after each item (B, T, d).
+
+        Vectors of std 0.02 would vanish beside the residuals, so they are taken times sqrt(d).
+        """
+        vectors = self.item(items.clamp(min=0)) * self.shape.hidden_size**0.5
+        real = items >= self.shape.first_id if self.shape.padding == "left" else None
+        return self.backbone(self.drop(vectors + self.position(self.positions(items.shape[1]))), real)
+
+    def positions(self, length: int) -> Tensor:
+        """(T,) rows of the position table: from its begin, or up to its end where padding stands on the left."""
+        begin = self.shape.max_length - length if self.shape.padding == "left" else 0
+        if length > self.shape.max_length:
+            raise ValueError(f"histories of {length} positions, this SASRec has {self.shape.max_length}")
+        return torch.arange(begin, begin + length, device=self.bias.device)
 
     def score(self, states: Tensor) -> Tensor:
-        """States (..., d) -> scores of every item (..., N)."""
+        """States (..., d) -> scores of every id (..., V), padding ids impossible."""
         if not self.shape.cosine:
-            return states @ self.item.weight.T + self.bias
+            return without_padding(states @ self.item.weight.T + self.bias, self.shape.first_id)
         cosine = F.normalize(states, dim=-1) @ F.normalize(self.item.weight, dim=-1).T
-        return cosine / self.shape.temperature + self.bias
+        return without_padding(cosine / self.shape.temperature + self.bias, self.shape.first_id)
 
     def score_some(self, states: Tensor, items: Tensor) -> Tensor:
         """States (P, d) and one item each (P,) -> scores (P,)."""
@@ -73,8 +94,15 @@ class SasRec(nn.Module):
         return F.cosine_similarity(states, vectors, dim=-1) / self.shape.temperature + self.bias[items]
 
 
+def without_padding(scores: Tensor, first_id: int) -> Tensor:
+    """(..., V) with the scores of ids below `first_id` made impossible."""
+    if not first_id:
+        return scores
+    return torch.cat([torch.full_like(scores[..., :first_id], IMPOSSIBLE), scores[..., first_id:]], dim=-1)
+
+
 class SasRecRecommender:
-    """A trained SasRec behind the face all families share."""
+    """A trained SasRec, padded on the right and with ids from 0, behind the face all families share."""
 
     def __init__(self, model: SasRec):
         self.model = model
@@ -82,10 +110,10 @@ class SasRecRecommender:
     @torch.no_grad()
     def recommend(self, examples: Examples, k: int) -> Recommendations:
         self.model.eval()
-        found = [
+        batches = [
             self.recommend_batch(examples.history[begin : begin + BATCH], k) for begin in range(0, len(examples), BATCH)
         ]
-        item, score = (np.concatenate(part) for part in zip(*found, strict=True))
+        item, score = (np.concatenate(column) for column in zip(*batches, strict=True))
         return Recommendations(item, score)
 
     @torch.no_grad()
@@ -107,9 +135,7 @@ class SasRecRecommender:
         states = self.model(torch.from_numpy(items).to(device))  # (B, H, d)
         scores = self.model.score(states[torch.arange(len(items)), torch.from_numpy(last).to(device)])  # (B, N)
         best = scores.float().topk(min(k, scores.shape[1]), dim=1)
-        pad = ((0, 0), (0, k - best.indices.shape[1]))
-        item = np.pad(best.indices.cpu().numpy().astype(np.int32), pad, constant_values=-1)
-        return item, np.pad(best.values.cpu().numpy(), pad, constant_values=-np.inf)
+        return pad_lists(best.indices.cpu().numpy().astype(np.int32), best.values.cpu().numpy(), k)
 
 
 def to_right_padded(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
 """Tensors and a JSON header in one safetensors file, whole or not at all: models, and trainings that a kill may stop.
 
-A file that holds several things gives each a prefix, which ends in its separator: "model.", "best.", "optimizer.". The
-moments of an optimizer are `<prefix><number of the parameter><separator><name>`, e.g. "optimizer.0.exp_avg".
+A training's state names every tensor by what it belongs to: "model.<name>", "<another module>.<name>", and an
+optimizer's moments "optimizer.<number of the parameter>.<moment>", or "optimizer.<its name>.<number>.<moment>" where
+there are several.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from genrec.artifacts import write_whole
+from genrec.artifacts import whole_path
 from genrec.errors import ArtifactError, first_line
+
+MODEL = "model."  # what a model's weights begin with in a training's state
 
 Tensors = dict[str, Tensor]
 
@@ -27,7 +31,7 @@ def write_tensors(path: Path, tensors: Tensors, key: str, header: Any) -> None:
     copies = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
     }
-    with write_whole(path) as beside:
+    with whole_path(path) as beside:
         save_file(copies, beside, {key: json.dumps(header)})
 
 
@@ -50,24 +54,43 @@ def read_state(path: Path, key: str) -> tuple[Tensors, Any]:
     return tensors, header
 
 
+def pack_state(modules: dict[str, nn.Module], optimizers: dict[str, Optimizer]) -> Tensors:
+    """{"model": module, ...} and {"optimizer": optimizer, ...} -> one training's tensors by name."""
+    tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    for name, optimizer in optimizers.items():
+        tensors |= moments(f"{name}.", optimizer)
+    return tensors
+
+
+def unpack_state(tensors: Tensors, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer]) -> None:
+    """Fill what `pack_state` was given; the rates of an optimizer stay as they are."""
+    for name, module in modules.items():
+        module.load_state_dict(select(f"{name}.", tensors))
+    for name, optimizer in optimizers.items():
+        load_moments(f"{name}.", tensors, optimizer)
+
+
 def prefixed(prefix: str, tensors: Tensors) -> Tensors:
     return {prefix + name: value for name, value in tensors.items()}
 
 
-def part(prefix: str, tensors: Tensors) -> Tensors:
-    """What `prefixed` put there."""
+def select(prefix: str, tensors: Tensors) -> Tensors:
+    """The tensors whose names begin so, without the prefix."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def moments(prefix: str, optimizer: torch.optim.Optimizer) -> Tensors:
+def moments(prefix: str, optimizer: Optimizer) -> Tensors:
     """The optimizer's state; its rates belong to the schedule and are not in it."""
     state = optimizer.state_dict()["state"]
     return {f"{prefix}{n}{prefix[-1]}{name}": value for n, own in state.items() for name, value in own.items()}
 
 
-def load_moments(prefix: str, tensors: Tensors, optimizer: torch.optim.Optimizer) -> None:
+def load_moments(prefix: str, tensors: Tensors, optimizer: Optimizer) -> None:
     state: dict[int, Tensors] = {}
-    for name, value in part(prefix, tensors).items():
+    for name, value in select(prefix, tensors).items():
         number, _, moment = name.partition(prefix[-1])
         state.setdefault(int(number), {})[moment] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+part = select

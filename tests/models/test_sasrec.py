@@ -1,24 +1,39 @@
+"""SASRec against formulas: padding on either side, the catalogue's scores, lists, and a saved model."""
+
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import check_recommendations
-from genrec.models.sasrec import SasRec, SasRecRecommender, SasRecShape, load_sasrec, save_sasrec, to_right_padded
+from genrec.models.sasrec import (
+    IMPOSSIBLE,
+    SasRec,
+    SasRecRecommender,
+    SasRecShape,
+    load_sasrec,
+    save_sasrec,
+    to_right_padded,
+)
 
 ITEMS = 30
 
 
 def model(cosine: bool = False) -> SasRec:
     torch.manual_seed(0)
-    made = SasRec(
-        SasRecShape(ITEMS, hidden=16, blocks=2, heads=2, dropout=0.3, max_length=8, cosine=cosine, temperature=0.1)
-    )
+    return away_from_start(SasRec(SasRecShape(ITEMS, 16, 2, 2, 0.3, max_length=8, cosine=cosine, temperature=0.1)))
+
+
+def away_from_start(sasrec: SasRec) -> SasRec:
+    """Weights so large that differences would show."""
     with torch.no_grad():
-        for parameter in made.parameters():  # away from the small start, so that differences would show
+        for parameter in sasrec.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    return made.eval()
+    return sasrec.eval()
 
 
 def asked(*histories: list[int], width: int = 8) -> Examples:
@@ -44,6 +59,29 @@ def test_padding_does_not_matter(cosine):
     assert narrow.score[0] == pytest.approx(wide.score[0], abs=1e-5)
 
 
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("length", [1, 5, 8])
+def test_left_padded_ids_from_1_score_as_right_padded_ids_from_0(cosine, length):
+    """Copied weights: the item table has one row more, and positions that count from the end are moved."""
+    right = model(cosine)
+    left = SasRec(replace(right.shape, padding="left", first_id=1)).eval()
+    weights = right.state_dict()
+    weights["item.weight"] = torch.cat([torch.full((1, 16), 9.0), weights["item.weight"]])
+    weights["bias"] = torch.cat([torch.tensor([9.0]), weights["bias"]])
+    weights["position.weight"] = weights["position.weight"].roll(8 - length, dims=0)
+    left.load_state_dict(weights)
+    history = torch.randint(0, ITEMS, (3, length), generator=torch.Generator().manual_seed(4))
+    after = right.score(right(F.pad(history, (0, 8 - length), value=-1)))[:, length - 1]
+    scores = left.score(left(F.pad(history + 1, (8 - length, 0))))[:, -1]
+    torch.testing.assert_close(scores[:, 1:], after, rtol=0, atol=1e-6 * after.abs().max().item())
+    assert (scores[:, 0] == IMPOSSIBLE).all()
+
+
+def test_a_history_longer_than_the_model_is_an_error():
+    with pytest.raises(ValueError, match="histories of 9 positions, this SASRec has 8"):
+        model()(torch.zeros(1, 9, dtype=torch.long))
+
+
 def test_attention_equals_the_textbook_formula():
     block, x = model().backbone.blocks[0], torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(2))
     query, key, value = block.query_key_value(x).split(16, dim=-1)
@@ -59,9 +97,9 @@ def test_attention_equals_the_textbook_formula():
 
 @pytest.mark.parametrize("cosine", [False, True])
 def test_scores_of_chosen_items_are_those_of_the_whole_catalogue(cosine):
-    made, states = model(cosine), torch.randn(5, 16, generator=torch.Generator().manual_seed(3))
+    sasrec, states = model(cosine), torch.randn(5, 16, generator=torch.Generator().manual_seed(3))
     items = torch.tensor([0, 7, 7, 29, 4])
-    assert torch.allclose(made.score_some(states, items), made.score(states)[torch.arange(5), items], atol=1e-5)
+    assert torch.allclose(sasrec.score_some(states, items), sasrec.score(states)[torch.arange(5), items], atol=1e-5)
 
 
 def test_lists_are_valid_also_when_longer_than_the_catalogue():
@@ -78,11 +116,10 @@ def test_left_padded_becomes_right_padded():
 
 
 def test_a_saved_model_recommends_the_same(tmp_path):
-    made, rows = model(), asked([1, 2], [3])
-    save_sasrec(made, tmp_path)
-    assert (
-        load_sasrec(tmp_path, "cpu").recommend(rows, 5).item == SasRecRecommender(made).recommend(rows, 5).item
-    ).all()
+    sasrec, rows = model(), asked([1, 2], [3])
+    save_sasrec(sasrec, tmp_path)
+    loaded = load_sasrec(tmp_path, "cpu").recommend(rows, 5)
+    assert (loaded.item == SasRecRecommender(sasrec).recommend(rows, 5).item).all()
     with pytest.raises(ArtifactError, match="add 'sasrec_bce' to sequential.models"):
         load_sasrec(tmp_path / "sasrec_bce", "cpu")
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from tencentgr.features import FeatureSchema, FeatureTable
-from tencentgr.model import Shape, TencentGR
+from tencentgr.model import TencentGR, TencentGRShape
 
 ITEMS, USERS, LENGTH = 12, 4, 6
 SCHEMA = FeatureSchema(
@@ -42,20 +42,22 @@ def table(side: str, rows: int, seed: int = 0) -> FeatureTable:
 
 def model(**knobs) -> TencentGR:
     torch.manual_seed(0)
-    made = TencentGR(Shape(**{"hidden": 16, "maxlen": LENGTH - 1, "dropout": 0.0} | knobs), SCHEMA)
-    return made.use(table("item", ITEMS + 1), table("user", USERS + 1)).eval()
+    network = TencentGR(
+        TencentGRShape(**{"hidden_size": 16, "max_history": LENGTH - 1, "dropout": 0.0} | knobs), SCHEMA
+    )
+    return network.use(table("item", ITEMS + 1), table("user", USERS + 1)).eval()
 
 
 def batch(*users: list[int], length: int = LENGTH) -> dict[str, torch.Tensor]:
     """One row a user: a profile token, then all items but the last; `pos` is the token after. Left-padded."""
     names = ("seq", "pos", "token_type", "next_token_type", "next_action_type", "action_type")
-    found = {name: torch.zeros(len(users), length, dtype=torch.long) for name in names}
+    rows = {name: torch.zeros(len(users), length, dtype=torch.long) for name in names}
     for row, items in enumerate(users):
         begin = length - len(items)
-        found["seq"][row, begin:] = torch.tensor([row % USERS + 1, *items[:-1]])
-        found["pos"][row, begin:] = torch.tensor(items)
-        found["token_type"][row, begin:] = torch.tensor([2, *[1] * (len(items) - 1)])
-        found["next_token_type"][row, begin:] = 1
-        found["next_action_type"][row, begin:] = torch.tensor([1 + item % 2 for item in items])
-        found["action_type"][row, begin + 1 :] = torch.tensor([1 + item % 2 for item in items[:-1]])
-    return found | {"sequence": torch.arange(len(users))}
+        rows["seq"][row, begin:] = torch.tensor([row % USERS + 1, *items[:-1]])
+        rows["pos"][row, begin:] = torch.tensor(items)
+        rows["token_type"][row, begin:] = torch.tensor([2, *[1] * (len(items) - 1)])
+        rows["next_token_type"][row, begin:] = 1
+        rows["next_action_type"][row, begin:] = torch.tensor([1 + item % 2 for item in items])
+        rows["action_type"][row, begin + 1 :] = torch.tensor([1 + item % 2 for item in items[:-1]])
+    return rows | {"sequence": torch.arange(len(users))}

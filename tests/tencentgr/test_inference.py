@@ -15,10 +15,10 @@ from genrec.errors import ArtifactError
 from tencentgr import files
 from tencentgr.checkpoints import load_model, make_card, save_best
 from tencentgr.dataset import SequenceDataset, all_rows, collate, load_candidates, load_data, load_queries
+from tencentgr.entries import locate_source
 from tencentgr.inference import infer, read_binary, search, write_binary
-from tencentgr.model import Shape, TencentGR, item_rows
+from tencentgr.model import TencentGR, TencentGRShape, item_rows
 from tencentgr.options import parse_strict
-from tencentgr.parts import source_of
 from tests import ROOT
 
 KINDS = ("dot", "cosine", "scaled", "bilinear")
@@ -28,13 +28,15 @@ KINDS = ("dot", "cosine", "scaled", "bilinear")
 def served(sample, tmp_path_factory):
     """A model with random weights of every size, and what it recommends."""
     out = tmp_path_factory.mktemp("served")
-    data = load_data(source_of(sample))
+    data = load_data(locate_source(sample))
     torch.manual_seed(0)
-    made = TencentGR(Shape(hidden=16, blocks=1, maxlen=20, similarity=KINDS, adaptive=True), data.schema)
+    network = TencentGR(
+        TencentGRShape(hidden_size=16, num_layers=1, max_history=20, similarity=KINDS, adaptive=True), data.schema
+    )
     with torch.no_grad():
-        for parameter in made.similarity.parameters():
+        for parameter in network.similarity.parameters():
             parameter.add_(torch.rand_like(parameter))
-    save_best(out, made, make_card(made, {}, epoch=1))
+    save_best(out, network, make_card(network, {}, epoch=1))
     infer(asked(sample, out))
     return out
 
@@ -51,7 +53,7 @@ def results(out: Path) -> list[dict]:
 def test_the_lists_are_the_best_by_the_training_score(sample, served):
     """Every user against every candidate through Similarity.forward, the function training uses, and a sort."""
     model, _ = load_model(served / "best_model.pt", None, None)
-    queries, (candidates, _) = load_queries(source_of(sample)), load_candidates(source_of(sample))
+    queries, (candidates, _) = load_queries(locate_source(sample)), load_candidates(locate_source(sample))
     rows = SequenceDataset(queries, all_rows(queries), 20, query=True)
     batch = collate(rows.__getitems__(list(range(len(rows)))))
     with torch.no_grad():
@@ -60,8 +62,8 @@ def test_the_lists_are_the_best_by_the_training_score(sample, served):
         vectors = model.use(candidates.table, queries.users).item_vectors(torch.arange(1, len(candidates.table)))[0]
         scores = torch.stack([model.similarity(state.expand_as(vectors), vectors) for state in states])
     top = scores.topk(10, dim=1)
-    for row, (found, best) in enumerate(zip(results(served), top.values, strict=True)):
-        numbers = [candidates.creative_id.tolist().index(name) for name in found["creative_ids"]]
+    for row, (actual, best) in enumerate(zip(results(served), top.values, strict=True)):
+        numbers = [candidates.creative_id.tolist().index(name) for name in actual["creative_ids"]]
         assert scores[row, numbers].numpy() == pytest.approx(best.numpy(), abs=1e-4)
         assert len(set(numbers)) == 10
 
@@ -98,15 +100,15 @@ def test_binary_files_have_the_published_header(tmp_path):
 def test_search_is_exact_and_fills_up_short_lists():
     random = np.random.default_rng(0)
     queries, items = random.normal(size=(5, 4)).astype(np.float32), random.normal(size=(7, 4)).astype(np.float32)
-    found = search(queries, items, 9)
-    assert (found[:, :7] == np.argsort(-(queries @ items.T), axis=1)).all() and (found[:, 7:] == -1).all()
+    actual = search(queries, items, 9)
+    assert (actual[:, :7] == np.argsort(-(queries @ items.T), axis=1)).all() and (actual[:, 7:] == -1).all()
 
 
 def test_without_query_files_training_users_are_served(sample, served, tmp_path):
     shutil.copytree(sample, tmp_path / "data", ignore=shutil.ignore_patterns("predict_*", "cache"))
     shutil.copy(served / "best_model.pt", tmp_path)
     infer(asked(tmp_path / "data", tmp_path))
-    assert len(results(tmp_path)) == len(load_data(source_of(sample)).sequences)
+    assert len(results(tmp_path)) == len(load_data(locate_source(sample)).sequences)
 
 
 def test_a_model_that_is_not_there_is_named(sample, tmp_path):

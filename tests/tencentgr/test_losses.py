@@ -58,9 +58,9 @@ def test_full_softmax_is_cross_entropy_also_across_chunks(monkeypatch):
     expected = torch.nn.functional.cross_entropy(query @ catalog.T, target)
     wanted = torch.autograd.grad(expected, [query, catalog])
     monkeypatch.setattr("tencentgr.losses.CHUNK", 3)
-    found = full_softmax(query, catalog, target)
-    assert torch.allclose(found, expected)
-    for a, b in zip(torch.autograd.grad(found, [query, catalog]), wanted, strict=True):
+    actual = full_softmax(query, catalog, target)
+    assert torch.allclose(actual, expected)
+    for a, b in zip(torch.autograd.grad(actual, [query, catalog]), wanted, strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 
 
@@ -82,6 +82,6 @@ def test_sampled_softmax_estimates_the_whole_sum_without_bias():
 
 def test_the_hardest_candidate_alone_gets_a_gradient():
     scores = torch.tensor([[1.0, 3.0, 2.0, -1.0]], requires_grad=True)
-    found = hardest(scores, 2)
-    found.sum().backward()
-    assert found.tolist() == [[3.0, 2.0]] and scores.grad.tolist() == [[0.0, 1.0, 1.0, 0.0]]
+    actual = hardest(scores, 2)
+    actual.sum().backward()
+    assert actual.tolist() == [[3.0, 2.0]] and scores.grad.tolist() == [[0.0, 1.0, 1.0, 0.0]]

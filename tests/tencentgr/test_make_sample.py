@@ -8,8 +8,8 @@ import numpy as np
 
 from tencentgr import files
 from tencentgr.dataset import load_data, load_queries
+from tencentgr.entries import locate_source
 from tencentgr.generator import write_sample
-from tencentgr.parts import source_of
 from tests import ROOT
 from tests.tencentgr.conftest import WIDTHS
 
@@ -23,7 +23,7 @@ def test_the_same_seed_writes_the_same_bytes(sample, tmp_path):
 
 def test_the_last_item_tells_more_than_popularity(sample):
     """The most frequent follower of the last item hits far more often than the most popular items do."""
-    data = load_data(source_of(sample))
+    data = load_data(locate_source(sample))
     item, offset = data.sequences.item, data.sequences.offset
     follows = np.zeros((81, 81))
     inside = np.ones(len(item), dtype=bool)
@@ -38,7 +38,7 @@ def test_the_last_item_tells_more_than_popularity(sample):
 
 
 def test_vectors_and_features_follow_topics(world, sample):
-    data = load_data(source_of(sample, list(WIDTHS)))
+    data = load_data(locate_source(sample, list(WIDTHS)))
     topic = world.topic[:80]
     for vectors in data.items.emb.values():
         have = vectors[1:].any(axis=1)
@@ -51,7 +51,7 @@ def test_vectors_and_features_follow_topics(world, sample):
 
 
 def test_faults_are_planted(sample):
-    queries = load_queries(source_of(sample))
+    queries = load_queries(locate_source(sample))
     counts = queries.report[files.PREDICT_SEQ]["counts"]
     assert counts["users unseen in training"] == 12 and counts["items unseen in training"] > 0
     assert counts["lines without interactions"] == 1 and counts["feature values unseen in training (0)"] > 0

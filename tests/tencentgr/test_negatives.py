@@ -2,25 +2,25 @@ import pytest
 import torch
 
 from genrec.errors import ArtifactError
-from tencentgr.negatives import Mix, NegativeSampler
+from tencentgr.negatives import NegativeMix, NegativeSampler
 
 COUNTS = torch.tensor([0.0, 80, 40, 20, 10, 5, 3, 2, 1, 0, 0])  # ten items, two of them never seen
 OWNED = {0: [1, 2], 1: [3, 10], 2: [], 3: [1, 2, 3, 4, 5, 6, 7, 8, 9]}
 
 
-def sampler(mix: Mix | None = None, factor: float = 0.75) -> NegativeSampler:
+def sampler(mix: NegativeMix | None = None, factor: float = 0.75) -> NegativeSampler:
     user = torch.tensor([u for u, items in OWNED.items() for _ in items + items])
     item = torch.tensor([i for items in OWNED.values() for i in items + items])
-    return NegativeSampler(COUNTS, (user, item), len(OWNED), mix or Mix(), factor)
+    return NegativeSampler(COUNTS, (user, item), len(OWNED), mix or NegativeMix(), factor)
 
 
 def frequencies(drawn: torch.Tensor) -> torch.Tensor:
     return torch.bincount(drawn.flatten(), minlength=11) / drawn.numel()
 
 
-def draw(made: NegativeSampler, user: int, k: int = 1, progress: float = 0.0, rows: int = 40_000) -> torch.Tensor:
+def draw(drawn_by: NegativeSampler, user: int, k: int = 1, progress: float = 0.0, rows: int = 40_000) -> torch.Tensor:
     torch.manual_seed(0)
-    return made(torch.full((rows,), user), k, progress)
+    return drawn_by(torch.full((rows,), user), k, progress)
 
 
 @pytest.mark.parametrize("user", OWNED)
@@ -29,7 +29,7 @@ def test_uniform_negatives_are_uniform_over_what_the_user_never_had(user):
     assert torch.allclose(frequencies(draw(sampler(), user)), expected / expected.sum(), atol=0.01)
 
 
-@pytest.mark.parametrize("mix", [Mix(), Mix(smart=True), Mix(smart=True, curriculum="linear")])
+@pytest.mark.parametrize("mix", [NegativeMix(), NegativeMix(smart=True), NegativeMix(smart=True, curriculum="linear")])
 @pytest.mark.parametrize("user", OWNED)
 def test_nobody_is_shown_an_own_item(mix, user):
     drawn = draw(sampler(mix), user, k=3, progress=0.99, rows=5_000)
@@ -40,15 +40,15 @@ def test_smart_sampling_changes_what_is_drawn_also_with_one_negative():
     popular = COUNTS**0.75 / (COUNTS**0.75).sum()
     uniform = torch.tensor([0.0] + [0.1] * 10)
     for k in (1, 4):
-        drawn = frequencies(draw(sampler(Mix(smart=True)), 2, k, rows=80_000 // k))
+        drawn = frequencies(draw(sampler(NegativeMix(smart=True)), 2, k, rows=80_000 // k))
         assert torch.allclose(drawn, 0.3 * popular + 0.7 * uniform, atol=0.01)
-    assert torch.allclose(frequencies(draw(sampler(Mix(smart=False)), 2)), uniform, atol=0.01)
+    assert torch.allclose(frequencies(draw(sampler(NegativeMix(smart=False)), 2)), uniform, atol=0.01)
 
 
 def test_popularity_is_counted_and_its_factor_bends_it():
-    made = {factor: frequencies(sampler(factor=factor).popular_items((40_000,))) for factor in (0.5, 1.0)}
-    assert torch.allclose(made[1.0], COUNTS / COUNTS.sum(), atol=0.01)
-    assert made[1.0][1] > made[0.5][1] and made[0.5][9] == made[0.5][10] == 0
+    drawn_by = {factor: frequencies(sampler(factor=factor).popular_items((40_000,))) for factor in (0.5, 1.0)}
+    assert torch.allclose(drawn_by[1.0], COUNTS / COUNTS.sum(), atol=0.01)
+    assert drawn_by[1.0][1] > drawn_by[0.5][1] and drawn_by[0.5][9] == drawn_by[0.5][10] == 0
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_popularity_is_counted_and_its_factor_bends_it():
      ("exponential", 0.5, 0.1), ("exponential", 0.7, 0.5), ("exponential", 0.9, 0.8)],
 )  # fmt: skip
 def test_the_curriculum_follows_its_schedule(schedule, at, ratio):
-    mix = Mix(smart=True, curriculum=schedule)
+    mix = NegativeMix(smart=True, curriculum=schedule)
     assert mix.popular_ratio(at) == ratio
     head = frequencies(draw(sampler(mix), 2, progress=at))[1]
     share = COUNTS[1] ** 0.75 / (COUNTS**0.75).sum()
@@ -65,13 +65,13 @@ def test_the_curriculum_follows_its_schedule(schedule, at, ratio):
 
 
 def test_dynamic_negatives_have_more_candidates_as_training_goes_on():
-    assert [Mix(candidates=9).draws(progress) for progress in (0.0, 0.5, 1.0)] == [1, 5, 9]
-    assert Mix().draws(1.0) == 1
+    assert [NegativeMix(candidates=9).draws(progress) for progress in (0.0, 0.5, 1.0)] == [1, 5, 9]
+    assert NegativeMix().draws(1.0) == 1
 
 
 def test_shared_draws_come_with_their_probability():
     torch.manual_seed(0)
-    items, probability = sampler(Mix(smart=True)).shared(60_000, 0.0)
+    items, probability = sampler(NegativeMix(smart=True)).shared(60_000, 0.0)
     drawn = frequencies(items)
     for item in range(1, 11):
         assert drawn[item] == pytest.approx(float(probability[items == item][0]), abs=0.01)
@@ -79,9 +79,9 @@ def test_shared_draws_come_with_their_probability():
 
 def test_a_user_with_everything_is_named():
     with pytest.raises(ArtifactError, match="a user has had all 10 items"):
-        NegativeSampler(COUNTS, (torch.ones(10), torch.arange(1, 11)), 2, Mix(), 1.0)
+        NegativeSampler(COUNTS, (torch.ones(10), torch.arange(1, 11)), 2, NegativeMix(), 1.0)
 
 
 def test_curriculum_without_smart_sampling_is_refused():
     with pytest.raises(ValueError, match="needs smart sampling"):
-        Mix(curriculum="linear")
+        NegativeMix(curriculum="linear")

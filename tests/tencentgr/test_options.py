@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from genrec import commandline
 from genrec.errors import ConfigError
-from tencentgr.options import Options, parse_strict
+from tencentgr.options import RqvaeOptions, SampleOptions, TencentGROptions, parse_strict, rqvae_program
 
 ROOT = Path(__file__).resolve().parents[2] / "tencentgr"
 VARIABLES = ("TRAIN_DATA_PATH", "TRAIN_LOG_PATH", "TRAIN_TF_EVENTS_PATH", "TRAIN_CKPT_PATH", "EVAL_DATA_PATH",
@@ -48,7 +49,7 @@ def test_without_flags_it_is_the_baseline():
         False,
         False,
     )
-    assert (options.batch_size, options.lr, options.num_epochs, options.hidden_units, options.num_blocks) == (
+    assert (options.batch_size, options.learning_rate, options.num_epochs, options.hidden_size, options.num_layers) == (
         128,
         1e-3,
         10,
@@ -64,7 +65,7 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path, monkeyp
     monkeypatch.setenv("TRAIN_DATA_PATH", "e")
     options = parse_strict([*config, "--data_dir", "c", "--num_epochs", "3"])
     assert [str(path) for path in (options.tb_dir, options.log_dir, options.data_dir)] == ["f", "e", "c"]
-    assert (options.lr, options.num_epochs) == (5e-4, 3)
+    assert (options.learning_rate, options.num_epochs) == (5e-4, 3)
 
 
 def test_inference_reads_its_own_variables(monkeypatch):
@@ -84,7 +85,7 @@ def test_the_published_spellings_of_a_file(tmp_path):
     text = "training: {learning_rate: 0.002, gradient_clip: 2.0}\ndata: {multimodal_features: [81, 82]}\n"
     text += "model: {max_seq_length: 50}\nsystem: {save_frequency: 3}\n"
     options = parse_strict(written(tmp_path, text))
-    assert (options.lr, options.grad_clip, options.embeddings, options.maxlen, options.save_freq) == (
+    assert (options.learning_rate, options.grad_clip, options.embeddings, options.max_history, options.save_freq) == (
         0.002,
         2.0,
         ("81", "82"),
@@ -100,8 +101,8 @@ def test_the_shipped_file_is_valid():
 @pytest.mark.parametrize(
     "line, said",
     [
-        ("--use_smart_samplin", "unknown flag --use_smart_samplin; did you mean 'use_smart_sampling'"),
-        ("--lr fast", "--lr: Input should be a valid number"),
+        ("--use_smart_samplin", "unknown flag --use_smart_samplin; did you mean '--use_smart_sampling'"),
+        ("--lr fast", "learning_rate: Input should be a valid number"),
         ("--loss hinge", "'bce', 'infonce', 'sampled' or 'full'"),
         ("--use_curriculum_learning", "needs --use_smart_sampling"),
         ("--inference_only", "needs --state_dict_path"),
@@ -109,7 +110,7 @@ def test_the_shipped_file_is_valid():
         ("--hidden_units 6 --num_heads 2 --rotary", "even multiple"),
         ("--source run", "needs --run_dir"),
         ("--similarity_types dot dot", "names a kind twice"),
-        ("stray", "unknown flag stray"),
+        ("stray", "expected a flag that starts with --, found 'stray'"),
     ],
 )
 def test_a_wrong_line_is_one_clear_sentence(line, said):
@@ -123,4 +124,15 @@ def test_an_unknown_key_of_a_file_is_named(tmp_path):
 
 
 def test_every_flag_says_what_it_is():
-    assert all(field.description for field in Options.model_fields.values())
+    for schema in (TencentGROptions, RqvaeOptions, SampleOptions):
+        assert all(field.description for field in schema.model_fields.values())
+
+
+def test_the_published_flags_of_the_quantizer(monkeypatch):
+    line = "--data_dir /d --output_dir /o --mm_emb_id 81 82 83 --num_quantizers 4 --codebook_size 256 --batch_size 1024"
+    options = commandline.parse_strict(rqvae_program(), [*line.split(), *"--num_epochs 50 --lr 1e-3".split()]).config
+    assert (options.mm_emb_id, options.num_levels, options.learning_rate) == (["81", "82", "83"], 4, 1e-3)
+    with pytest.raises(ConfigError, match="--data_dir is required"):
+        commandline.parse_strict(rqvae_program(), ["--output_dir", "/o"])
+    monkeypatch.setenv("TRAIN_DATA_PATH", "/e")
+    assert commandline.parse_strict(rqvae_program(), ["--output_dir", "/o"]).config.data_dir == Path("/e")

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tencentgr import ranking
-from tencentgr.ranking import rank, trim
+from tencentgr.ranking import rank_items, trim
 from tests.tencentgr.small import batch
 
 
@@ -22,18 +22,18 @@ def test_lists_and_auc_are_those_of_sorting_everything(held, monkeypatch):
     torch.manual_seed(0)
     queries, items, target = torch.randn(11, 4), torch.randn(20, 4), torch.randint(0, 20, (11,))
     order, auc = by_sorting(queries, items, target.numpy())
-    found = rank(queries, items, target, 6)
-    assert (found.listed.item == order[:, :6]).all() and found.auc == pytest.approx(auc)
+    actual = rank_items(queries, items, target, 6)
+    assert (actual.listed.item == order[:, :6]).all() and actual.auc == pytest.approx(auc)
 
 
 def test_equal_scores_count_half():
-    found = rank(torch.ones(1, 2), torch.ones(5, 2), torch.tensor([3]), 2)
-    assert found.auc.tolist() == [0.5]
+    actual = rank_items(torch.ones(1, 2), torch.ones(5, 2), torch.tensor([3]), 2)
+    assert actual.auc.tolist() == [0.5]
 
 
 def test_a_small_catalogue_is_filled_up():
-    found = rank(torch.ones(1, 2), torch.randn(3, 2), torch.tensor([0]), 5).listed
-    assert (found.item[0, 3:] == -1).all() and sorted(found.item[0, :3]) == [0, 1, 2]
+    actual = rank_items(torch.ones(1, 2), torch.randn(3, 2), torch.tensor([0]), 5).listed
+    assert (actual.item[0, 3:] == -1).all() and sorted(actual.item[0, :3]) == [0, 1, 2]
 
 
 def test_trimming_cuts_what_is_padding_for_all():

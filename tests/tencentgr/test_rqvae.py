@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,25 +14,23 @@ from genrec.quantizers import rqvae_training
 from genrec.quantizers.rqvae_training import load_model, quantize
 from tencentgr import files, rqvae, safe_pickle
 from tencentgr.dataset import load_data
-from tencentgr.parts import source_of
+from tencentgr.entries import locate_source
+from tencentgr.options import RqvaeOptions
 from tests import ROOT
 from tests.tencentgr.conftest import ANN, write_by_hand
 
-QUICK = {"num_quantizers": 3, "codebook_size": 8, "batch_size": 32, "num_epochs": 12, "lr": 1e-2, "seed": 0}
+QUICK = {"num_levels": 3, "codebook_size": 8, "batch_size": 32, "num_epochs": 12, "learning_rate": 1e-2, "seed": 0}
 
 
-def settings_of(mm_emb_id: tuple[str, ...] = ("81", "82"), **other) -> rqvae.Settings:
-    return rqvae.Settings(mm_emb_id=mm_emb_id, commitment_cost=0.25, **QUICK | other)
-
-
-def source(directory, mm_emb_id=("81", "82")):
-    return source_of(directory, mm_emb_id, None, semantic=False, prefixes=False)
+def quick(data_dir: Path, output_dir: Path, *mm_emb_id: str, **other) -> RqvaeOptions:
+    places = {"data_dir": data_dir, "output_dir": output_dir, "device": "cpu"}
+    return RqvaeOptions(mm_emb_id=list(mm_emb_id or ("81", "82")), **places, **QUICK | other)
 
 
 @pytest.fixture(scope="module")
 def trained(sample, tmp_path_factory):
     out = tmp_path_factory.mktemp("rqvae")
-    rqvae.train(source(sample), settings_of(), out, "cpu")
+    rqvae.train(quick(sample, out))
     return out
 
 
@@ -51,19 +50,19 @@ def test_ids_follow_the_topics(world, trained):
     """Items that share a first code are of one topic far more often than any two items are."""
     codes = codes_of(trained)
     rows = [(codes[str(c)][0], world.topic[i]) for i, c in enumerate(world.creative) if str(c) in codes]
-    first, topic = (np.array(part) for part in zip(*rows, strict=True))
+    first, topic = (np.array(column) for column in zip(*rows, strict=True))
     pairs = np.triu(np.ones((len(rows), len(rows)), dtype=bool), 1)
     same = topic[:, None] == topic
     assert same[(first[:, None] == first) & pairs].mean() > 2 * same[pairs].mean()
 
 
 def test_the_model_gives_the_ids_that_were_written_each_time(sample, trained):
-    names, vectors = rqvae.known_vectors(source(sample))
+    names, vectors = rqvae.vectors_of_items(rqvae.source_of(quick(sample, trained)))
     model = load_model(trained / rqvae.MODEL)
     codes = codes_of(trained)
     for _ in range(2):
-        found = quantize(model, torch.from_numpy(vectors)).codes
-        assert found.tolist() == [codes[name] for name in names]
+        actual = quantize(model, torch.from_numpy(vectors)).codes
+        assert actual.tolist() == [codes[name] for name in names]
 
 
 def test_each_embedding_is_projected_from_its_own_width(trained):
@@ -88,22 +87,22 @@ def test_a_stopped_run_goes_on_to_the_same_ids(sample, trained, tmp_path, monkey
 
     monkeypatch.setattr(rqvae_training, "train_epoch", stop)
     with pytest.raises(KeyboardInterrupt):
-        rqvae.train(source(sample), settings_of(), tmp_path, "cpu")
+        rqvae.train(quick(sample, tmp_path))
     assert not (tmp_path / rqvae.CARD).exists()
-    with pytest.raises(ArtifactError, match="lr is 0.01 there, 0.5 asked"):
-        rqvae.train(source(sample), settings_of(lr=0.5), tmp_path, "cpu")
+    with pytest.raises(ArtifactError, match="learning_rate is 0.01 there, 0.5 asked"):
+        rqvae.train(quick(sample, tmp_path, learning_rate=0.5))
     ran = []
     monkeypatch.setattr(rqvae_training, "train_epoch", lambda *given: ran.append(given[-1]) or honest(*given))
-    rqvae.train(source(sample), settings_of(), tmp_path, "cpu")
+    rqvae.train(quick(sample, tmp_path))
     assert ran[0] == 5 and codes_of(tmp_path) == codes_of(trained)
     assert not (tmp_path / rqvae.PARTIAL).exists()
 
 
 def test_a_finished_run_is_up_to_date_or_refused(sample, trained, capsys):
-    rqvae.train(source(sample), settings_of(), trained, "cpu")
+    rqvae.train(quick(sample, trained))
     assert "up to date" in capsys.readouterr().out
     with pytest.raises(ArtifactError, match="num_epochs is 12 there, 13 asked.*--output_dir"):
-        rqvae.train(source(sample), settings_of(num_epochs=13), trained, "cpu")
+        rqvae.train(quick(sample, trained, num_epochs=13))
 
 
 def test_new_creatives_get_ids_and_old_ones_keep_theirs(tmp_path):
@@ -112,34 +111,34 @@ def test_new_creatives_get_ids_and_old_ones_keep_theirs(tmp_path):
     vectors = {creative: rng.standard_normal(2).astype(np.float32) for creative in (501, 502, 503, 504)}
     path = tmp_path / files.EMBEDDINGS / "emb_81_2.pkl"
     safe_pickle.dump(vectors, path)
-    small = settings_of(("81",), num_quantizers=2, codebook_size=2)
-    rqvae.train(source(tmp_path, ["81"]), small, tmp_path, "cpu")
+    small = quick(tmp_path, tmp_path, "81", num_levels=2, codebook_size=2)
+    rqvae.train(small)
     before = (tmp_path / files.SEMANTIC).read_text()
     safe_pickle.dump(vectors | {777: vectors[503], 778: vectors[501] + 1e-4}, path)
-    rqvae.add(source(tmp_path, ["81"]), tmp_path, "cpu")
+    rqvae.add(small)
     codes = codes_of(tmp_path)
     assert (tmp_path / files.SEMANTIC).read_text().startswith(before.rstrip("\n}") + ",")
     assert codes["777"] == codes["503"] and codes["778"] == codes["501"]
     assert list(codes)[4:] == ["777", "778"]
-    rqvae.train(source(tmp_path, ["81"]), small, tmp_path, "cpu")  # up to date: new creatives change no codebook
+    rqvae.train(small)  # up to date: new creatives change no codebook
     assert codes_of(tmp_path) == codes
     with pytest.raises(ArtifactError, match="--mm_emb_id is 82, the RQ-VAE .* was trained on 81"):
-        rqvae.add(source(tmp_path, ["82"]), tmp_path, "cpu")
+        rqvae.add(quick(tmp_path, tmp_path, "82"))
 
 
 def test_other_vectors_are_noticed(tmp_path):
     write_by_hand(tmp_path, [ANN])
-    small = settings_of(("81",), num_quantizers=1, codebook_size=2, num_epochs=1)
-    rqvae.train(source(tmp_path, ["81"]), small, tmp_path, "cpu")
+    small = quick(tmp_path, tmp_path, "81", num_levels=1, codebook_size=2, num_epochs=1)
+    rqvae.train(small)
     path = tmp_path / files.EMBEDDINGS / "emb_81_2.pkl"
     safe_pickle.dump(safe_pickle.load(path) | {501: np.array([9, 9], np.float32)}, path)
-    with pytest.raises(ArtifactError, match="was made otherwise: vectors is .* Ways on"):
-        rqvae.train(source(tmp_path, ["81"]), small, tmp_path, "cpu")
+    with pytest.raises(ArtifactError, match="with other settings: vectors is now .*, it was made from .* Ways on"):
+        rqvae.train(small)
 
 
 def test_more_codes_than_items_is_refused(sample, tmp_path):
     with pytest.raises(ArtifactError, match=r"--codebook_size 4096 is more than the \d+ items with vectors"):
-        rqvae.train(source(sample), settings_of(codebook_size=4096), tmp_path, "cpu")
+        rqvae.train(quick(sample, tmp_path, codebook_size=4096))
 
 
 def test_the_command_as_printed_and_the_ids_as_a_feature(sample, tmp_path):
@@ -152,7 +151,7 @@ def test_the_command_as_printed_and_the_ids_as_a_feature(sample, tmp_path):
     assert "codes used" in done.stdout and "WARNING: only 80 items" in done.stdout
     (sample / files.SEMANTIC).write_text((tmp_path / files.SEMANTIC).read_text())
     try:
-        data = load_data(source_of(sample, ["81"]))
+        data = load_data(locate_source(sample, ["81"]))
     finally:
         (sample / files.SEMANTIC).unlink()
     assert len(data.schema.semantic) == 4 and data.items.semantic.shape == (81, 4)

@@ -28,7 +28,7 @@ def test_targets_and_histories_are_the_runs_own(shop):
     rows = split_rows(data, seed=0)
     for name in ("valid", "test"):
         wanted = prepared.examples(name)
-        batch = SequenceDataset(data, rows[name], maxlen=5).__getitems__(list(range(len(wanted))))
+        batch = SequenceDataset(data, rows[name], max_history=5).__getitems__(list(range(len(wanted))))
         np.testing.assert_array_equal(batch["pos"][:, -1], wanted.target + 1)
         np.testing.assert_array_equal(batch["seq"], wanted.history + 1)
 
@@ -38,7 +38,7 @@ def test_training_sees_training_events_only(shop):
     data = load_run(directory)
     np.testing.assert_array_equal(data.counts[1:], prepared.train_count)
     rows = data.splits["train"]
-    targets = SequenceDataset(data, rows, maxlen=20).__getitems__(list(range(len(rows))))["pos"]
+    targets = SequenceDataset(data, rows, max_history=20).__getitems__(list(range(len(rows))))["pos"]
     wanted = np.sort(prepared.examples("train").target + 1)
     np.testing.assert_array_equal(np.sort(targets[targets > 0]), wanted)
 
@@ -58,10 +58,10 @@ def test_brand_categories_vectors_and_sids_are_features(shop):
 
 
 def test_what_the_run_lacks_is_named(tmp_path):
-    with pytest.raises(ArtifactError, match="python data/prepare.py"):
+    with pytest.raises(ArtifactError, match="genrec prepare"):
         load_run(tmp_path)
     write_data(small_config(tmp_path), small_shop())
-    with pytest.raises(ArtifactError, match="amazon_text2emb.py"):
+    with pytest.raises(ArtifactError, match="genrec embed"):
         load_run(tmp_path)
     assert load_run(tmp_path, mm_emb_id=()).schema.semantic == ()
 

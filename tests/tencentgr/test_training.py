@@ -15,17 +15,18 @@ import torch
 
 from genrec.errors import ArtifactError
 from genrec.evaluation.report import describe_rows, read_report
+from genrec.lock import only_writer
 from genrec.stages import compare as compare_results
-from tencentgr import training
 from tencentgr.assembly import interactions_of, shape_of
 from tencentgr.checkpoints import load_model, read_weights
-from tencentgr.dataset import Rows, load_data
+from tencentgr.dataset import SequenceRows, load_data
+from tencentgr.entries import locate_source
 from tencentgr.generator import write_sample
+from tencentgr.learner import TencentGRLearner
 from tencentgr.losses import Objective
 from tencentgr.main import main
-from tencentgr.options import Options, parse_strict
-from tencentgr.parts import source_of
-from tencentgr.training import step_seed, train
+from tencentgr.options import TencentGROptions, parse_strict
+from tencentgr.training import train
 from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data
 
@@ -45,7 +46,7 @@ def line(sample: Path, out: Path, *more: str) -> list[str]:
     return [*places, "--device", "cpu", *SMALL, *more]
 
 
-def options(sample: Path, out: Path, *more: str) -> Options:
+def options(sample: Path, out: Path, *more: str) -> TencentGROptions:
     return parse_strict(line(sample, out, "--tracker", "none", *more))
 
 
@@ -72,7 +73,7 @@ def test_it_learns_and_says_so(trained):
 def test_every_step_is_in_the_log_with_the_learned_weights(trained):
     steps = [entry for entry in log_of(trained) if "loss" in entry]
     assert [entry["global_step"] for entry in steps] == list(range(1, len(steps) + 1))
-    assert {"alpha", "beta", "gamma", "temperature", "lr", "epoch", "time"} <= set(steps[0])
+    assert {"alpha", "beta", "gamma", "temperature", "learning_rate", "epoch", "time"} <= set(steps[0])
     assert steps[0]["alpha"] != steps[-1]["alpha"] and steps[-1]["loss"] < steps[0]["loss"]
     valid = [entry for entry in log_of(trained) if "valid_loss" in entry]
     assert [entry["epoch"] for entry in valid] == [1, 2]
@@ -89,16 +90,16 @@ def test_each_kept_checkpoint_says_all_of_itself(trained):
 @pytest.mark.parametrize("name", ["best_model.pt", "best_model.safetensors", "."])
 def test_all_forms_of_a_model_are_one_model(sample, trained, name):
     wanted, card = read_weights(trained / "logs/best_model.safetensors")
-    tensors, found = read_weights(trained / "logs" / name)
-    assert found == card and all(torch.equal(tensors[key], wanted[key]) for key in wanted)
+    tensors, actual = read_weights(trained / "logs" / name)
+    assert actual == card and all(torch.equal(tensors[key], wanted[key]) for key in wanted)
     model, _ = load_model(trained / "logs" / name, None, None)
-    assert model.similarity.adaptive and model.shape.hidden == 16
+    assert model.similarity.adaptive and model.shape.hidden_size == 16
 
 
 def test_bare_weights_need_flags_that_fit(sample, trained, tmp_path):
     tensors, _ = read_weights(trained / "logs/best_model.pt")
     torch.save(tensors, tmp_path / "model.pt")
-    schema = load_data(source_of(sample)).schema
+    schema = load_data(locate_source(sample)).schema
     fitting = shape_of(options(sample, tmp_path, "--use_adaptive_similarity"))
     assert load_model(tmp_path / "model.pt", fitting, schema)[1] is None
     with pytest.raises(ArtifactError, match="do not fit the model that the flags and data describe"):
@@ -150,9 +151,23 @@ def test_a_finished_run_is_left_alone_and_another_one_moves_it(sample, trained, 
     train(options(sample, tmp_path, "--num_epochs", "1"))
     assert "is finished" in capsys.readouterr().out and (tmp_path / "logs/best_model.pt").stat().st_mtime_ns == stamp
     train(options(sample, tmp_path, "--num_epochs", "1", "--lr", "0.001"))
-    assert "moved to" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "moved to" in said and "learning_rate is 0.003 there, 0.001 asked" in said
     assert (tmp_path / "logs/earlier-1/best_model.pt").stat().st_mtime_ns == stamp
-    assert json.loads((tmp_path / "logs/best_model.json").read_text())["args"]["lr"] == 0.001
+    assert json.loads((tmp_path / "logs/best_model.json").read_text())["args"]["learning_rate"] == 0.001
+
+
+def test_a_directory_has_one_writer(sample, tmp_path):
+    with only_writer(tmp_path / "logs"), pytest.raises(ArtifactError, match="logs is being written by process"):
+        train(options(sample, tmp_path))
+
+
+def test_clean_forgets_the_run_before(sample, tmp_path):
+    train(options(sample, tmp_path, "--num_epochs", "1"))
+    stamp = (tmp_path / "logs/best_model.pt").stat().st_mtime_ns
+    train(options(sample, tmp_path, "--num_epochs", "1", "--seed", "1"), clean=True)
+    assert (tmp_path / "logs/best_model.pt").stat().st_mtime_ns != stamp
+    assert not list((tmp_path / "logs").glob("earlier-*"))
 
 
 def test_two_processes_train_one_model(sample, tmp_path):
@@ -176,49 +191,14 @@ def test_an_error_in_a_batch_ends_the_run(sample, tmp_path, monkeypatch):
         train(options(sample, tmp_path))
 
 
-def test_a_loss_that_is_no_number_ends_the_run(sample, tmp_path, monkeypatch):
-    honest = Objective.forward
-    monkeypatch.setattr(Objective, "forward", lambda self, *given: honest(self, *given) * float("nan"))
-    with pytest.raises(ArtifactError, match="the loss is nan at step 1"):
-        train(options(sample, tmp_path))
-
-
-def test_smart_sampling_is_a_switch(sample, tmp_path):
-    for more, smart in ([], False), (["--use_smart_sampling"], True):
-        made = training.Training(options(sample, tmp_path, *more), training.start_processes("cpu"))
-        assert made.objective.sampler.mix.smart is smart
-        assert made.objective.sampler.mix.popular_ratio(0.5) == (0.3 if smart else 0.0)
-
-
-def test_rates_of_the_schedules(sample, tmp_path):
-    def rates(*more: str) -> list[float]:
-        made = training.Training(options(sample, tmp_path, *more), training.start_processes("cpu"))
-        found = []
-        for step in range(made.steps):
-            made.progress.global_step, made.progress.epoch = step, step // made.epoch_steps
-            found.append(made.rate())
-        return found
-
-    cosine = rates("--num_epochs", "2")
-    assert cosine[0] == 1.0 and cosine[5] == pytest.approx(0.5) and cosine[-1] < 0.1  # 10 steps
-    halved = rates("--num_epochs", "21", "--lr_scheduler", "step")
-    assert (halved[0], halved[50], halved[100]) == (1.0, 0.5, 0.25)
-    assert rates("--lr_scheduler", "none", "--warmup_steps", "4")[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
-
-
-def test_a_seed_for_every_step_and_process():
-    seeds = {step_seed(seed, step, rank) for seed in (0, 1) for step in range(50) for rank in (0, 1)}
-    assert len(seeds) == 200
-
-
 def test_what_is_held_out_is_not_known_to_the_sampler(sample):
-    data = load_data(source_of(sample))
+    data = load_data(locate_source(sample))
     first = np.array([0, 2])
-    rows = Rows(first, data.sequences.offset[first] + 3)
+    rows = SequenceRows(first, data.sequences.offset[first] + 3)
     sequence, item = interactions_of(data, rows)
-    known = {0: data.sequences.item[:3].tolist(), 2: data.sequences.item[data.sequences.offset[2] :][:3].tolist()}
+    own = {0: data.sequences.item[:3].tolist(), 2: data.sequences.item[data.sequences.offset[2] :][:3].tolist()}
     assert {int(s) for s in sequence} == {0, 2}
-    assert all(item[sequence == s].tolist() == items for s, items in known.items())
+    assert all(item[sequence == s].tolist() == items for s, items in own.items())
 
 
 SWITCHES = (
@@ -244,8 +224,8 @@ def test_the_other_losses_train(sample, tmp_path, loss):
 
 
 def test_early_stop(sample, tmp_path, monkeypatch):
-    honest = training.Training.validate
-    monkeypatch.setattr(training.Training, "validate", lambda self: honest(self) | {"ndcg@10": 0.1})
+    honest = TencentGRLearner.validate
+    monkeypatch.setattr(TencentGRLearner, "validate", lambda self: honest(self) | {"ndcg@10": 0.1})
     train(options(sample, tmp_path, "--num_epochs", "9", "--early_stop", "2"))
     assert [entry["epoch"] for entry in log_of(tmp_path) if "valid_loss" in entry] == [1, 2, 3]
 
@@ -281,7 +261,7 @@ def test_new_semantic_ids_make_another_run(sample, tmp_path, capsys):
     shutil.copytree(sample, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
     train(options(tmp_path / "data", tmp_path, "--num_epochs", "1"))
     assert "warning: no semantic_id_dict.json" in capsys.readouterr().out
-    creatives = load_data(source_of(tmp_path / "data")).creative_id[1:61]
+    creatives = load_data(locate_source(tmp_path / "data")).creative_id[1:61]
     codes = {str(name): [number % 3, number % 5] for number, name in enumerate(creatives)}
     (tmp_path / "data/semantic_id_dict.json").write_text(json.dumps(codes))
     train(options(tmp_path / "data", tmp_path, "--num_epochs", "1"))

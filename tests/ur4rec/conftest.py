@@ -28,15 +28,15 @@ def item_metadata() -> dict:
 def user_sequences(num_users: int = 24, seed: int = 0) -> dict[int, list[int]]:
     """No film twice; the next one is mostly the next of the ring."""
     random = np.random.default_rng(seed)
-    found = {}
+    walks = {}
     for user in range(num_users):
         walk = [int(random.integers(ITEMS))]
         while len(walk) < 12:
             step = 1 if random.random() < 0.8 else int(random.integers(ITEMS))
             if (after := (walk[-1] + step) % ITEMS) not in walk:
                 walk.append(after)
-        found[user + 100] = [item + 1 for item in walk]
-    return found
+        walks[user + 100] = [item + 1 for item in walk]
+    return walks
 
 
 def item_features(images: bool = False, seed: int = 1) -> ItemFeatures:

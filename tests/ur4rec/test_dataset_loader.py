@@ -77,7 +77,7 @@ def test_text_xls_is_read_as_whatever_file_it_is(tmp_path, name):
     [
         (b"id\ttext\n1\tx\n", "must have the columns movie-id and review, found id, text"),
         (b"movie-id\treview\nseven\tx\n", "a movie-id is not a number"),
-        (b"\xd0\xcf\x11\xe0half of a file", "not a readable Excel file"),
+        (b"\xd0\xcf\x11\xe0half of a file", "is no Excel file"),
         (b"\xff\xfe\x00broken", "neither an Excel file nor tab-separated UTF-8"),
         (b"", "found no row"),
     ],
@@ -181,7 +181,7 @@ def test_the_multimodal_files_are_taken_where_they_lie(collection, tmp_path, mon
 
 
 def test_an_unknown_collection_is_named():
-    with pytest.raises(ArtifactError, match="no collection 'ml-20m'; known: ml-100k, ml-1m"):
+    with pytest.raises(ArtifactError, match="no collection 'ml-20m'; there are: ml-100k, ml-1m"):
         MovieLensDataLoader(dataset_name="ml-20m")
 
 

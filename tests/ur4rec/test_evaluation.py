@@ -47,8 +47,8 @@ def table_scorer(seed=0):
 @pytest.mark.parametrize("exclude_seen", [True, False])
 def test_the_full_ranking_by_brute_force(loader, sequences, exclude_seen):
     table, score = table_scorer()
-    found = evaluate_full("model", score, loader, metadata(), exclude_seen)
-    check_recommendations(found.recommendations, 30, 50, NUM_ITEMS)
+    ranking = evaluate_full("model", score, loader, metadata(), exclude_seen)
+    check_recommendations(ranking.recommendations, 30, 50, NUM_ITEMS)
     for row, (_, items) in enumerate(sequences.items()):
         past, target = set(items[:-1]) if exclude_seen else set(), items[-1]
         better = sum(
@@ -56,10 +56,10 @@ def test_the_full_ranking_by_brute_force(loader, sequences, exclude_seen):
             for other in range(1, NUM_ITEMS + 1)
             if other != target and other not in past
         )
-        assert found.report.scores["hr@10"][row] == (better < 10)
-        assert found.report.scores["ndcg@10"][row] == pytest.approx(1 / np.log2(better + 2) if better < 10 else 0)
-        assert not past & {int(i) + 1 for i in found.recommendations.item[row] if i >= 0}
-    assert found.report.model == ("model" if exclude_seen else "model (seen items kept)")
+        assert ranking.report.scores["hr@10"][row] == (better < 10)
+        assert ranking.report.scores["ndcg@10"][row] == pytest.approx(1 / np.log2(better + 2) if better < 10 else 0)
+        assert not past & {int(i) + 1 for i in ranking.recommendations.item[row] if i >= 0}
+    assert ranking.report.model == ("model" if exclude_seen else "model (seen items kept)")
 
 
 def test_the_whole_past_is_left_out_not_only_the_models_input(loader, sequences):
@@ -68,15 +68,17 @@ def test_the_whole_past_is_left_out_not_only_the_models_input(loader, sequences)
     oldest = torch.zeros(30, NUM_ITEMS + 1)
     for row, items in enumerate(sequences.values()):
         oldest[row, items[0]] = 9.0
-    found = evaluate_full("model", lambda batch: oldest[batch["user_index"]], loader, metadata())
+    ranking = evaluate_full("model", lambda batch: oldest[batch["user_index"]], loader, metadata())
     first = {row: list(sequences.values())[row][0] - 1 for row in long}
-    assert long and all(first[row] not in found.recommendations.item[row] for row in long)
+    assert long and all(first[row] not in ranking.recommendations.item[row] for row in long)
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_a_model_that_says_nothing_scores_nothing(loader, value):
-    found = evaluate_full("model", lambda b: torch.full((len(b["user_ids"]), NUM_ITEMS + 1), value), loader, metadata())
-    assert found.report.scores["hr@10"].max() == 0
+    ranking = evaluate_full(
+        "model", lambda b: torch.full((len(b["user_ids"]), NUM_ITEMS + 1), value), loader, metadata()
+    )
+    assert ranking.report.scores["hr@10"].max() == 0
     metrics = evaluate_candidates(lambda batch, items: torch.full(items.shape, value), loader)
     assert metrics["hit@10"] == 0 and metrics["avg_rank"] == 20 and metrics["mrr"] == pytest.approx(1 / 20)
 
@@ -98,9 +100,9 @@ def test_candidate_metrics_by_hand(loader):
     """A model that puts the target of every other row first and of the others last."""
 
     def score(batch, items):
-        found = -torch.arange(20.0).repeat(len(items), 1)
-        found[batch["user_index"] % 2 == 1, 0] = -100
-        return found
+        scores = -torch.arange(20.0).repeat(len(items), 1)
+        scores[batch["user_index"] % 2 == 1, 0] = -100
+        return scores
 
     metrics = evaluate_candidates(score, loader)
     assert metrics["hit@10"] == metrics["ndcg@10"] == metrics["hit@5"] == 0.5
@@ -111,8 +113,8 @@ def test_candidate_metrics_by_hand(loader):
 
 def test_results_can_be_compared_by_the_main_pipeline(loader, tmp_path):
     for seed in (0, 1):
-        found = evaluate_full(f"model {seed}", table_scorer(seed)[1], loader, metadata())
-        write_full(found, loader, metadata(), tmp_path / str(seed), seed=42)
+        ranking = evaluate_full(f"model {seed}", table_scorer(seed)[1], loader, metadata())
+        write_full(ranking, loader, metadata(), tmp_path / str(seed), seed=42)
     compare_results.run(tmp_path / "0" / "results.json", tmp_path / "1", tmp_path / "out", seed=42)
     assert "ndcg@10" in json.loads((tmp_path / "out" / "comparison.json").read_text())["verdict"]
     rows = [json.loads(line) for line in (tmp_path / "0" / "eval_results.jsonl").read_text().splitlines()]

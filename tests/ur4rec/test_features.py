@@ -35,14 +35,14 @@ def encoder(monkeypatch):
 
 
 def test_an_item_is_its_title_genres_and_own_description(encoder, tmp_path):
-    found = encode_descriptions(metadata(), cache=tmp_path, descriptions={"9": "Given."})
+    vectors = encode_descriptions(metadata(), cache=tmp_path, descriptions={"9": "Given."})
     assert encoder[0][:3] == [
         "Film 1. Categories: Drama",  # its description is the loader's stand-in
         "Film 2. Categories: Drama. About 2",
         "Film 3. Categories: Drama. Given",  # by original id
     ]
-    assert found.vector.shape == (7, 9) and not found.vector[0].any()
-    assert found.known.tolist() == [False, *[True] * 6]
+    assert vectors.vector.shape == (7, 9) and not vectors.vector[0].any()
+    assert vectors.present.tolist() == [False, *[True] * 6]
 
 
 def test_vectors_are_kept_until_anything_changes(encoder, tmp_path):
@@ -58,9 +58,9 @@ def test_vectors_are_kept_until_anything_changes(encoder, tmp_path):
 
 
 def test_users_without_a_text_are_unknown_rows(encoder, tmp_path):
-    found = encode_texts(["Likes b.", "", "Likes a."], ENCODER, tmp_path)
+    vectors = encode_texts(["Likes b.", "", "Likes a."], ENCODER, tmp_path)
     assert encoder == [["Likes b.", "Likes a."]]
-    assert found.known.tolist() == [True, False, True] and not found.vector[1].any()
+    assert vectors.present.tolist() == [True, False, True] and not vectors.vector[1].any()
     with pytest.raises(ArtifactError, match="none of 3 texts says anything"):
         encode_texts(["", " ", ""], ENCODER)
 
@@ -92,13 +92,13 @@ def model_dir(request, tmp_path_factory):
 
 def test_posters_become_vectors_of_their_items(model_dir, tmp_path):
     write_posters(tmp_path / "image", [film_id(n) for n in (1, 4, 5)])
-    found = load_image_vectors(tmp_path / "image", metadata(), model_dir, cache=tmp_path / "cache", batch_size=2)
-    assert np.flatnonzero(found.known).tolist() == [1, 4, 5]
-    assert not found.vector[~found.known].any()
-    assert np.allclose(np.linalg.norm(found.vector[found.known], axis=1), 1, atol=1e-5)
+    vectors = load_image_vectors(tmp_path / "image", metadata(), model_dir, cache=tmp_path / "cache", batch_size=2)
+    assert np.flatnonzero(vectors.present).tolist() == [1, 4, 5]
+    assert not vectors.vector[~vectors.present].any()
+    assert np.allclose(np.linalg.norm(vectors.vector[vectors.present], axis=1), 1, atol=1e-5)
     alone = load_image_vectors(tmp_path / "image", metadata(), model_dir, batch_size=1)
-    assert np.allclose(found.vector, alone.vector, atol=1e-5)
-    assert not np.allclose(found.vector[1], found.vector[5], atol=1e-3)  # another picture
+    assert np.allclose(vectors.vector, alone.vector, atol=1e-5)
+    assert not np.allclose(vectors.vector[1], vectors.vector[5], atol=1e-3)  # another picture
 
 
 def test_other_posters_are_not_taken_for_these(model_dir, tmp_path, monkeypatch):
@@ -110,15 +110,15 @@ def test_other_posters_are_not_taken_for_these(model_dir, tmp_path, monkeypatch)
     )
     write_posters(tmp_path / "image", [film_id(2)])
     other = load_image_vectors(tmp_path / "image", metadata(), model_dir, cache=tmp_path / "cache")
-    assert other.known.sum() == 2
+    assert other.present.sum() == 2
 
 
 def test_ready_vectors_are_read_and_zeros_are_missing(tmp_path):
     vectors = np.ones((7, 4), dtype=np.float32)
     vectors[[0, 3]] = 0
     np.save(tmp_path / "image.npy", vectors)
-    found = load_image_vectors(tmp_path / "image.npy", metadata())
-    assert found.known.tolist() == [False, True, True, False, True, True, True]
+    vectors = load_image_vectors(tmp_path / "image.npy", metadata())
+    assert vectors.present.tolist() == [False, True, True, False, True, True, True]
 
 
 def broken(row):
@@ -155,7 +155,7 @@ def test_what_is_missing_for_posters_is_said(tmp_path):
 
 
 def test_features_without_posters_say_so(encoder, tmp_path):
-    found = item_features(encode_descriptions(metadata(), cache=tmp_path))
-    assert found.image is None and not found.has_image.any() and len(found.has_image) == 7
+    vectors = item_features(encode_descriptions(metadata(), cache=tmp_path))
+    assert vectors.image is None and not vectors.has_image.any() and len(vectors.has_image) == 7
     with pytest.raises(ArtifactError, match="7 rows of text, but 3 of images"):
         item_features(encode_descriptions(metadata(), cache=tmp_path), features.Vectors(np.ones((3, 2)), np.ones(3)))

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from genrec.errors import ArtifactError
+from genrec.runtime import epochs
 from genrec.runtime.tensor_file import write_tensors
 from tests.ur4rec.conftest import ITEMS, item_features, loaders, user_preferences
 from tests.ur4rec.test_models import small
-from UR4Rec.models.joint_trainer import JointTrainer, bpr_loss, predicted
-from UR4Rec.models.stages import fit
+from UR4Rec.models.joint_trainer import JointTrainer, bpr_loss, predicted_positions
+from UR4Rec.models.stages import BEST, fit_stages
 
 MODULES = ("sasrec", "retriever", "fusion")
 
@@ -19,67 +20,67 @@ def trainer(dropout: float = 0.0, **options) -> JointTrainer:
     return JointTrainer(model, **{"retriever_lr": 1e-3, "use_adaptive_alternating": False, **options})
 
 
-def moved(made: JointTrainer, steps: int = 1) -> set[str]:
+def moved(joint: JointTrainer, steps: int = 1) -> set[str]:
     """The modules whose weights a few steps change."""
-    before = {name: value.clone() for name, value in made.model.named_parameters()}
+    before = {name: value.clone() for name, value in joint.model.named_parameters()}
     batch = next(iter(loaders()[0]))
     for _ in range(steps):
-        made.train_step(batch)
-    after = dict(made.model.named_parameters())
+        joint.train_step(batch)
+    after = dict(joint.model.named_parameters())
     return {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
 
 
 def test_each_stage_has_the_gradients_it_should():
-    made = trainer()
-    made.set_training_stage("pretrain_sasrec")
-    assert moved(made) == {"sasrec"}
-    made.set_training_stage("pretrain_retriever")
-    assert moved(made) == {"retriever"}
-    made.set_training_stage("joint_finetune")
-    assert moved(made) == {"sasrec", "fusion"}  # after pretrain_retriever SASRec learns again
-    assert made.model.retriever.bias.grad is None
-    assert moved(made) == {"retriever", "fusion"}
-    assert made.model.sasrec.bias.grad is None
-    made.set_training_stage("end_to_end")
-    assert moved(made) == set(MODULES)
-    with pytest.raises(ValueError, match="no stage 'warm'; known: pretrain_sasrec"):
-        made.set_training_stage("warm")
+    joint = trainer()
+    joint.set_training_stage("pretrain_sasrec")
+    assert moved(joint) == {"sasrec"}
+    joint.set_training_stage("pretrain_retriever")
+    assert moved(joint) == {"retriever"}
+    joint.set_training_stage("joint_finetune")
+    assert moved(joint) == {"sasrec", "fusion"}  # after pretrain_retriever SASRec learns again
+    assert joint.model.retriever.bias.grad is None
+    assert moved(joint) == {"retriever", "fusion"}
+    assert joint.model.sasrec.bias.grad is None
+    joint.set_training_stage("end_to_end")
+    assert moved(joint) == set(MODULES)
+    with pytest.raises(ValueError, match="no stage 'warm'; there are: pretrain_sasrec"):
+        joint.set_training_stage("warm")
 
 
 def test_every_parameter_belongs_to_one_optimizer():
-    made = trainer(use_uncertainty_weighting=True)
-    held = [p for optimizer in made.optimizers.values() for group in optimizer.param_groups for p in group["params"]]
-    every = [*made.model.parameters(), *made.uncertainty.parameters()]
+    joint = trainer(use_uncertainty_weighting=True)
+    held = [p for optimizer in joint.optimizers.values() for group in optimizer.param_groups for p in group["params"]]
+    every = [*joint.model.parameters(), *joint.uncertainty.parameters()]
     assert len(held) == len({id(p) for p in held}) == len(every)
-    made.set_training_stage("end_to_end")
-    moved(made)
-    assert all(value.item() != 0 for value in made.uncertainty.log_variance.values())
+    joint.set_training_stage("end_to_end")
+    moved(joint)
+    assert all(value.item() != 0 for value in joint.uncertainty.log_variance.values())
 
 
 def test_adaptive_alternation_sees_the_real_losses():
-    made = trainer(use_adaptive_alternating=True, adaptive_min_steps=3, adaptive_switch_threshold=10.0)
-    made.set_training_stage("joint_finetune")
+    joint = trainer(use_adaptive_alternating=True, adaptive_min_steps=3, adaptive_switch_threshold=10.0)
+    joint.set_training_stage("joint_finetune")
     batch = next(iter(loaders()[0]))
     for step in range(1, 8):
-        module = made.adaptive_alternating.current_module
-        found = made.train_step(batch)
-        stats = made.adaptive_alternating.get_stats()
-        assert stats[f"{module}_loss"] == found[f"{module}_loss"] > 0
+        module = joint.adaptive_alternating.current_module
+        metrics = joint.train_step(batch)
+        stats = joint.adaptive_alternating.get_stats()
+        assert stats[f"{module}_loss"] == metrics[f"{module}_loss"] > 0
         assert stats["switch_count"] == step // 3
-        assert found["total_loss"] == pytest.approx(
-            found[f"{module}_loss"] + found["fused_loss"] + 0.01 * found.get("balance_loss", 0.0), rel=1e-5
+        assert metrics["total_loss"] == pytest.approx(
+            metrics[f"{module}_loss"] + metrics["fused_loss"] + 0.01 * metrics.get("balance_loss", 0.0), rel=1e-5
         )
 
 
 @pytest.mark.parametrize("first", ["sasrec", "retriever"])
 def test_an_epoch_of_turns_has_every_loss_whoever_begins(first):
     """Its mean over the steps that have it: balance is a loss of the retriever's turns alone."""
-    made = trainer()
-    made.set_training_stage("joint_finetune")
-    made.adaptive_alternating.current_module = first
-    steps, one = [], made.train_step
-    made.train_step = lambda batch: steps.append(one(batch)) or steps[-1]
-    metrics = made.train_epoch(loaders()[0], 0)
+    joint = trainer()
+    joint.set_training_stage("joint_finetune")
+    joint.adaptive_alternating.current_module = first
+    steps, one = [], joint.train_step
+    joint.train_step = lambda batch: steps.append(one(batch)) or steps[-1]
+    metrics = joint.train_epoch(loaders()[0], 0)
     balance = [step["balance_loss"] for step in steps if "balance_loss" in step]
     assert 0 < len(balance) < len(steps)
     assert metrics["balance_loss"] == pytest.approx(np.mean(balance))
@@ -87,12 +88,12 @@ def test_an_epoch_of_turns_has_every_loss_whoever_begins(first):
 
 def first_step(stage: str, **options) -> tuple[dict[str, float], torch.Tensor]:
     """Losses of a stage's third step, and the retriever's weights after it."""
-    made = trainer(**options)
-    made.set_training_stage(stage)
+    joint = trainer(**options)
+    joint.set_training_stage(stage)
     batch = next(iter(loaders()[0]))
     for _ in range(3):
-        found = made.train_step(batch)
-    return found, torch.cat([p.detach().flatten() for p in made.model.retriever.parameters()])
+        metrics = joint.train_step(batch)
+    return metrics, torch.cat([p.detach().flatten() for p in joint.model.retriever.parameters()])
 
 
 @pytest.mark.parametrize(
@@ -108,39 +109,39 @@ def first_step(stage: str, **options) -> tuple[dict[str, float], torch.Tensor]:
     ],
 )
 def test_every_switch_changes_what_is_trained(stage, options, loss):
-    (_, plain), (found, weights) = first_step(stage), first_step(stage, **options)
-    assert np.isfinite(found[loss])
+    (_, plain), (metrics, weights) = first_step(stage), first_step(stage, **options)
+    assert np.isfinite(metrics[loss])
     assert not torch.equal(plain, weights)
 
 
 def test_memory_bank_fills_with_the_rows_of_each_step():
-    made = trainer(use_memory_bank=True, memory_bank_size=20)
-    made.set_training_stage("pretrain_retriever")
+    joint = trainer(use_memory_bank=True, memory_bank_size=20)
+    joint.set_training_stage("pretrain_retriever")
     batch = next(iter(loaders()[0]))
     for rows in (8, 16, 20):
-        made.train_step(batch)
-        assert len(made.memory_bank.ids) == rows
-    assert made.memory_bank.ids[-8:].tolist() == batch["target_items"].tolist()
+        joint.train_step(batch)
+        assert len(joint.memory_bank.ids) == rows
+    assert joint.memory_bank.ids[-8:].tolist() == batch["target_items"].tolist()
 
 
 def test_losses_taken_in_runs_are_the_mean_over_all_positions(monkeypatch):
     import UR4Rec.models.joint_trainer as module
 
-    made = trainer(use_knowledge_distillation=True)
-    made.set_training_stage("end_to_end")
+    joint = trainer(use_knowledge_distillation=True)
+    joint.set_training_stage("end_to_end")
     batch = next(iter(loaders()[0]))
-    whole, _ = made.losses(batch, MODULES)
+    whole, _ = joint.losses(batch, MODULES)
     monkeypatch.setattr(module, "RUN", 7)
-    runs, _ = made.losses(batch, MODULES)
+    runs, _ = joint.losses(batch, MODULES)
     for name in whole:
         torch.testing.assert_close(whole[name], runs[name])
 
 
 def test_windows_and_single_rows_predict_the_same_targets_once():
     for windows in (True, False):
-        found = torch.cat([predicted(batch)[1] for batch in loaders(windows)[0]])
-        assert len(found) == 24 * 9  # twelve films a user: less the first, the valid and the test one
-        assert not (found == 0).any()
+        targets = torch.cat([predicted_positions(batch)[1] for batch in loaders(windows)[0]])
+        assert len(targets) == 24 * 9  # twelve films a user: less the first, the valid and the test one
+        assert not (targets == 0).any()
 
 
 def test_bpr_by_hand():
@@ -150,40 +151,40 @@ def test_bpr_by_hand():
 
 
 def test_both_parts_learn_the_ring():
-    made = trainer(sasrec_lr=1e-2, retriever_lr=1e-2)
+    joint = trainer(sasrec_lr=1e-2, retriever_lr=1e-2)
     train, valid, _ = loaders()
-    for part in ("sasrec", "retriever"):
-        made.set_training_stage(f"pretrain_{part}")
-        losses = [made.train_epoch(train, epoch)["total_loss"] for epoch in range(12)]
+    for scorer in ("sasrec", "retriever"):
+        joint.set_training_stage(f"pretrain_{scorer}")
+        losses = [joint.train_epoch(train, epoch)["total_loss"] for epoch in range(12)]
         assert losses[-1] < 0.7 * losses[0]
-        assert made.evaluate(valid, part=part)["ndcg@10"] > 0.55  # 0.2 by chance over some 20 unseen films
+        assert joint.evaluate(valid, scorer=scorer)["ndcg@10"] > 0.55  # 0.2 by chance over some 20 unseen films
 
 
 def test_evaluation_by_brute_force():
-    made = trainer()
+    joint = trainer()
     valid = loaders()[1]
     ranks, drawn = [], []
     for batch in valid:
-        scores = made.score(batch)
+        scores = joint.score(batch)
         for row, user in enumerate(batch["user_index"].tolist()):
             target = batch["target_items"][row].item()
             others = [i for i in range(1, ITEMS + 1) if i != target and not valid.dataset.seen[user, i]]
             ranks.append(1 + int((scores[row, others] >= scores[row, target]).sum()))
             drawn.append(1 + int((scores[row, batch["candidate_items"][row, 1:]] >= scores[row, target]).sum()))
     for protocol, rank in (("full", np.array(ranks)), ("candidates", np.array(drawn))):
-        found = made.evaluate(valid, protocol=protocol)
-        assert found["hit@10"] == pytest.approx((rank <= 10).mean())
-        assert found["ndcg@5"] == pytest.approx(np.where(rank <= 5, 1 / np.log2(rank + 1), 0).mean())
-        assert found["mrr"] == pytest.approx((1 / rank).mean())
-        assert found["avg_rank"] == pytest.approx(rank.mean())
+        metrics = joint.evaluate(valid, protocol=protocol)
+        assert metrics["hit@10"] == pytest.approx((rank <= 10).mean())
+        assert metrics["ndcg@5"] == pytest.approx(np.where(rank <= 5, 1 / np.log2(rank + 1), 0).mean())
+        assert metrics["mrr"] == pytest.approx((1 / rank).mean())
+        assert metrics["avg_rank"] == pytest.approx(rank.mean())
 
 
 def test_a_diverged_step_says_so():
-    made = trainer()
+    joint = trainer()
     with torch.no_grad():
-        made.model.sasrec.bias[3] = float("nan")
-    with pytest.raises(FloatingPointError, match="step 0 of pretrain_sasrec: the losses are"):
-        made.train_step(next(iter(loaders()[0])))
+        joint.model.sasrec.bias[3] = float("nan")
+    with pytest.raises(ArtifactError, match="step 0 of pretrain_sasrec: the losses are"):
+        joint.train_step(next(iter(loaders()[0])))
 
 
 # Checkpoints
@@ -203,38 +204,46 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", [1, 4, 6])
-def test_killed_and_resumed_ends_in_the_same_bits(at, tmp_path):
-    train, valid, test = loaders()
-    whole = trainer(dropout=0.3, **SWITCHES)
-    wanted = fit(whole, train, valid, EPOCHS, 0, tmp_path / "whole")
+def kill_after(writes: int, monkeypatch) -> None:
+    """The process ends after so many checkpoints."""
+    left = [writes]
 
-    first = trainer(dropout=0.3, **SWITCHES)
-    save, saved = first.save_checkpoint, []
-
-    def save_and_die(path, **progress):
-        save(path, **progress)
-        saved.append(path)
-        if len(saved) == at:
+    def save_and_die(loop) -> None:
+        save(loop)
+        left[0] -= 1
+        if not left[0]:
             raise Killed
 
-    first.save_checkpoint = save_and_die
-    with pytest.raises(Killed):
-        fit(first, *loaders()[:2], EPOCHS, 0, tmp_path / "killed")
+    save = epochs.Loop.save
+    monkeypatch.setattr(epochs.Loop, "save", save_and_die)
+
+
+@pytest.mark.parametrize("at", [1, 2, 4, 6])
+def test_killed_and_resumed_ends_in_the_same_bits(at, tmp_path, monkeypatch):
+    """Within a stage (1), at its last epoch (2, 4), and in the alternation (6)."""
+    train, valid, test = loaders()
+    whole = trainer(dropout=0.3, **SWITCHES)
+    expected = fit_stages(whole, train, valid, EPOCHS, 0, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after(at, patch)
+        fit_stages(trainer(dropout=0.3, **SWITCHES), *loaders()[:2], EPOCHS, 0, tmp_path / "killed")
     second = trainer(dropout=0.3, **SWITCHES)
-    assert fit(second, *loaders()[:2], EPOCHS, 0, tmp_path / "killed") == wanted
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, second.model.state_dict()[name]), name
+    assert fit_stages(second, *loaders()[:2], EPOCHS, 0, tmp_path / "killed") == expected
+    assert (tmp_path / "whole" / BEST).read_bytes() == (tmp_path / "killed" / BEST).read_bytes()
+    tensors, counters = second.state()
+    for name, value in whole.state().tensors.items():
+        assert torch.equal(value, tensors[name]), name
+    assert counters == whole.state().counters
     assert second.evaluate(test) == whole.evaluate(test)
 
 
 def test_no_stage_ends_below_where_it_began(tmp_path):
-    made = trainer(sasrec_lr=1.0)  # so that training ruins what it trains
+    joint = trainer(sasrec_lr=1.0)  # so that training ruins what it trains
     train, valid, _ = loaders()
-    before = made.evaluate(valid, part="sasrec")["ndcg@10"]
-    progress = fit(made, train, valid, {"pretrain_sasrec": 9}, 2, tmp_path)
-    assert made.evaluate(valid, part="sasrec")["ndcg@10"] >= before
-    scores = [entry["ndcg@10"] for entry in progress.curve]
+    before = joint.evaluate(valid, scorer="sasrec")["ndcg@10"]
+    result = fit_stages(joint, train, valid, {"pretrain_sasrec": 9}, 2, tmp_path)
+    assert joint.evaluate(valid, scorer="sasrec")["ndcg@10"] >= before
+    scores = [entry["ndcg@10"] for entry in result.curve]
     best_epoch = 1 + int(np.argmax(scores)) if max(scores) > before else 0
     assert len(scores) == min(best_epoch + 2, 9)  # patience 2
 
@@ -248,7 +257,7 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="b cannot be read"):
         other.load_checkpoint(tmp_path / "b")
     write_tensors(tmp_path / "c", {"x": torch.zeros(1)}, "other", {})
-    with pytest.raises(ArtifactError, match="is no checkpoint of this trainer: its header has no 'state'"):
+    with pytest.raises(ArtifactError, match="is no checkpoint of this trainer: its header has no 'training'"):
         other.load_checkpoint(tmp_path / "c")
 
 
@@ -256,14 +265,14 @@ def test_tensorboard_holds_the_losses(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    made = trainer(tracker="tensorboard", log_dir=tmp_path)
-    found = made.train_epoch(loaders()[0], 0)
+    joint = trainer(tracker="tensorboard", log_dir=tmp_path)
+    metrics = joint.train_epoch(loaders()[0], 0)
     events = EventAccumulator(str(tmp_path / "tensorboard" / "ur4rec")).Reload()
     (event,) = events.Scalars("pretrain_sasrec/total_loss")
-    assert event.value == pytest.approx(found["total_loss"])
+    assert event.value == pytest.approx(metrics["total_loss"])
 
 
 def test_the_ids_only_retriever_trains_too():
-    made = JointTrainer(small())
-    made.set_training_stage("end_to_end")
-    assert np.isfinite(made.train_epoch(loaders()[0], 0)["total_loss"])
+    joint = JointTrainer(small())
+    joint.set_training_stage("end_to_end")
+    assert np.isfinite(joint.train_epoch(loaders()[0], 0)["total_loss"])

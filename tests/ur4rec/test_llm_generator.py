@@ -10,6 +10,7 @@ import pytest
 from genrec.artifacts import read_manifest
 from genrec.data.given_texts import read_preferences, read_snapshots, read_texts
 from genrec.errors import ArtifactError
+from genrec.lock import only_writer
 from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data
 from tests.ur4rec.small import write_collection
@@ -76,7 +77,7 @@ def test_a_whole_run_asks_once_for_everything_and_a_second_for_nothing(run, tmp_
 
 
 def test_no_prompt_about_a_user_knows_a_held_out_title(run, collection):
-    """Titles are distinct, and a user's prompt is found by the first title of the train prefix."""
+    """Titles are distinct, and a user's prompt is recognised by the first title of the train prefix."""
     items, sequences, _ = load_ml_100k(collection)
     title = {number: item["title"] for number, item in items.items()}
     with serving() as stub:
@@ -221,11 +222,11 @@ def test_texts_of_other_models_or_data_are_never_mixed(run, tmp_path, collection
     with serving() as stub:
         run(stub, "--num_users", "1", "--skip_items")
         assert run(stub, "--num_users", "1", "--model_name", "other") == 1
-        assert "holds texts made with model 'qwen-flash', asked is 'other'" in capsys.readouterr().err
+        assert "was made with other settings: model is 'qwen-flash' there, 'other' asked" in capsys.readouterr().err
         with (collection / "ratings.dat").open("a") as file:
             file.write("101::3::5::1\n")
         assert run(stub, "--num_users", "1") == 1
-        assert "made with data" in capsys.readouterr().err
+        assert "was made with other settings: data is " in capsys.readouterr().err
 
 
 def test_a_run_that_is_killed_goes_on(collection, tmp_path):
@@ -290,11 +291,10 @@ def test_an_answer_belongs_to_its_whole_question(tmp_path):
         assert cache.get(question).text == "text" and not any(map(cache.get, others))
 
 
-def test_two_runs_cannot_write_one_cache(tmp_path):
-    with AnswerCache(tmp_path / "answers.jsonl"):
-        with pytest.raises(ArtifactError, match="in use by another run"):
-            with AnswerCache(tmp_path / "answers.jsonl"):
-                pass
+def test_two_runs_cannot_write_one_directory(run, tmp_path, capsys):
+    with only_writer(tmp_path / "out"):
+        assert run(None, "--backend", "none") == 1
+    assert "out is being written by process" in capsys.readouterr().err
 
 
 def test_each_key_goes_to_its_own_provider(monkeypatch):
@@ -367,12 +367,12 @@ def test_snapshots_know_the_beginning_of_the_train_prefix(run, tmp_path, collect
     with serving() as stub:
         assert run(stub, "--skip_items", "--snapshots", "2", "--num_users", "5") == 0
         assert run(stub, "--skip_items", "--num_users", "1") == 0
-    found = read_snapshots(tmp_path / "out" / "user_preference_snapshots.json")
-    assert len(found) == 5  # the second run took none away
+    snapshots = read_snapshots(tmp_path / "out" / "user_preference_snapshots.json")
+    assert len(snapshots) == 5  # the second run took none away
     for user, films in list(sequences.items())[:5]:
-        known = len(films) - 2
-        assert list(found[str(user)]) == sorted({round(known / 3), round(2 * known / 3)})
-        for events in found[str(user)]:
+        length = len(films) - 2
+        assert list(snapshots[str(user)]) == sorted({round(length / 3), round(2 * length / 3)})
+        for events in snapshots[str(user)]:
             assert prompts.preference_prompt([items[film] for film in films[:events]]) in stub.prompts
     assert run(None, "--backend", "none", "--snapshots", "1", "--output_dir", str(tmp_path / "plain")) == 0
     plain = read_snapshots(tmp_path / "plain" / "user_preference_snapshots.json")
@@ -391,7 +391,7 @@ def test_a_run_of_the_main_pipeline_is_described_from_its_training_events(run, t
     made_of = json.loads((tmp_path / "out" / "made_of.json").read_text())
     assert made_of["source"] == "small" and made_of["model"] == "qwen-flash"
     fingerprint = read_manifest(tmp_path / "run" / "data").fingerprint
-    found, _ = read_preferences(tmp_path / "out" / "user_preferences.json", fingerprint, data.sequences, data.seen)
-    assert (found.newest(data.splits["test"]) >= 0).all() and (found.newest(data.splits["train"]) < 0).all()
+    snapshots, _ = read_preferences(tmp_path / "out" / "user_preferences.json", fingerprint, data.sequences, data.seen)
+    assert (snapshots.newest(data.splits["test"]) >= 0).all() and (snapshots.newest(data.splits["train"]) < 0).all()
     own = data.sequences.item[: data.sequences.offset[1]][:-2]
     assert prompts.preference_prompt([{"title": data.catalog.title[i]} for i in own]) in stub.prompts

@@ -1,4 +1,4 @@
-"""UR4Rec's models: what each part reads, what it never reads, and how missing knowledge is left out."""
+"""UR4Rec's models: what each module reads, what it never reads, and how missing knowledge is left out."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from torch.nn import functional as F
 from genrec.errors import ArtifactError
 from tests.ur4rec.conftest import ITEMS, WIDTH, item_features, loaders, user_preferences
 from UR4Rec.models.multimodal_retriever import MultimodalRetriever
-from UR4Rec.models.preferences import NEVER, make_preferences, readable
-from UR4Rec.models.retriever import TEMPERATURE, Frozen, Query
+from UR4Rec.models.preferences import NEVER, make_preferences, newest_texts
+from UR4Rec.models.retriever import Frozen, Query
 from UR4Rec.models.retriever_moe import MoERetriever, load_balance_loss, masked_softmax
-from UR4Rec.models.sasrec import SASRec
+from UR4Rec.models.sasrec import TEMPERATURE, build_sasrec
 from UR4Rec.models.text_retriever import TextRetriever
-from UR4Rec.models.ur4rec_v2 import PARTS, UR4RecV2, fuse
+from UR4Rec.models.ur4rec_v2 import SCORERS, UR4RecV2, fuse
 
 SMALL = {"sasrec_hidden_dim": 16, "retriever_output_dim": 8, "max_seq_len": 10, "text_embedding_dim": WIDTH}
 
@@ -25,30 +25,30 @@ def small(**options) -> UR4RecV2:
 
 def frozen(width: int = WIDTH, unknown: tuple[int, ...] = (), seed: int = 0) -> Frozen:
     vector = torch.randn(ITEMS + 1, width, generator=torch.Generator().manual_seed(seed))
-    known = torch.arange(ITEMS + 1) > 0
-    known[list(unknown)] = False
-    return Frozen(vector * known[:, None], known)
+    present = torch.arange(ITEMS + 1) > 0
+    present[list(unknown)] = False
+    return Frozen(vector * present[:, None], present)
 
 
 # SASRec
 
 
 def test_two_left_padded_histories_differ():
-    model = SASRec(ITEMS + 1, 16, 2, 2, 10).eval()
+    model = build_sasrec(ITEMS + 1, 16, 2, 2, 10, dropout=0.3).eval()
     histories = torch.tensor([[0, 0, 0, 0, 0, 0, 0, 1, 2, 3], [0, 0, 0, 0, 0, 0, 0, 1, 2, 4]])
     one, other = model.score(model(histories)[:, -1])
     assert not torch.allclose(one, other)
 
 
 def test_padding_changes_nothing():
-    model = SASRec(ITEMS + 1, 16, 2, 2, 10).eval()
+    model = build_sasrec(ITEMS + 1, 16, 2, 2, 10, dropout=0.3).eval()
     short = model(torch.tensor([[5, 6, 7]]))[0, -1]
     padded = model(torch.tensor([[0] * 7 + [5, 6, 7]]))[0, -1]
     torch.testing.assert_close(short, padded)
 
 
 def test_the_state_at_a_position_knows_nothing_of_what_follows():
-    model = SASRec(ITEMS + 1, 16, 2, 2, 10).eval()
+    model = build_sasrec(ITEMS + 1, 16, 2, 2, 10, dropout=0.3).eval()
     one, other = model(torch.tensor([[0, 3, 4, 5, 6], [0, 3, 4, 5, 9]]))
     torch.testing.assert_close(one[:4], other[:4])
 
@@ -69,10 +69,10 @@ def test_scores_follow_the_formula_by_brute_force():
     query = model(torch.tensor([[0, 3, 5, 9]])).at(torch.tensor([[False, False, False, True]]))
     query = query._replace(weight=torch.tensor([[0.3, 0.7]]))
     scores = model.score(query)[0]
-    vectors, known = model.keys()
+    vectors, present = model.keys()
     for item in range(1, ITEMS + 1):
-        told = [(query.weight[0, k], query.vector[0, k] @ vectors[k, item]) for k in range(2) if known[k, item]]
-        mean = sum(w * cosine for w, cosine in told) / sum(w for w, _ in told) if told else 0.0
+        votes = [(query.weight[0, k], query.vector[0, k] @ vectors[k, item]) for k in range(2) if present[k, item]]
+        mean = sum(w * cosine for w, cosine in votes) / sum(w for w, _ in votes) if votes else 0.0
         torch.testing.assert_close(scores[item], mean / TEMPERATURE + model.bias[item])
     assert scores[0] < scores[1:].min()
 
@@ -121,7 +121,7 @@ def test_balance_loss_is_1_when_even_and_K_when_one_expert_does_all():
 
 
 def test_the_history_is_pooled_by_decay():
-    """The mean of the last item, of weights 1/2^age, .9^age and 1, over known items; refinement begins at nothing."""
+    """The mean of the last item, of weights 1/2^age, .9^age and 1, over items with text; refinement begins at 0."""
     torch.manual_seed(0)
     model = TextRetriever(ITEMS + 1, frozen(unknown=(6,)), dim=8, max_seq_len=10).eval()
     expert = model.experts["description"]
@@ -130,9 +130,9 @@ def test_the_history_is_pooled_by_decay():
     for decay in (0.0, 0.5, 0.9, 1.0):
         weights = torch.tensor([decay**3, decay**2, 0.0, 1.0])  # films 3, 4, 6 (unknown), 5
         wanted += (weights[:, None] * vectors[[3, 4, 6, 5]]).sum(0) / weights.sum() / 4
-    asked, known = expert(torch.tensor([[0, 3, 4, 6, 5]]))
+    asked, present = expert(torch.tensor([[0, 3, 4, 6, 5]]))
     torch.testing.assert_close(asked[0, -1], wanted)
-    assert known[0].tolist() == [False, True, True, True, True]
+    assert present[0].tolist() == [False, True, True, True, True]
 
 
 def test_the_multimodal_vector_falls_back_on_what_is_there():
@@ -143,7 +143,7 @@ def test_the_multimodal_vector_falls_back_on_what_is_there():
     vectors = tower()
     torch.testing.assert_close(vectors[3], tower.image(image.vector[3]))
     torch.testing.assert_close(vectors[4], tower.text(text.vector[4]))
-    assert not tower.known[9] and tower.known[3] and tower.known[4]
+    assert not tower.present[9] and tower.present[3] and tower.present[4]
 
 
 def test_frozen_vectors_stay_and_projections_learn():
@@ -156,7 +156,7 @@ def test_frozen_vectors_stay_and_projections_learn():
         optimizer.step()
     after = model.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert not any("frozen" in name or "known" in name for name in moved)
+    assert not any("frozen" in name or "present" in name for name in moved)
     for expert in ("description", "image"):
         for tower in ("keys", "seen"):
             assert f"retriever.experts.{expert}.{tower}.project.weight" in moved
@@ -168,16 +168,16 @@ def test_frozen_vectors_stay_and_projections_learn():
 def test_a_text_is_read_only_after_the_events_it_tells_of():
     row = torch.tensor([[1, 2], [3, 0]])
     end = torch.tensor([[3, 8], [5, NEVER]])
-    known = torch.tensor([[2, 3, 7, 8], [4, 5, 6, 99]])
-    assert readable(row, end, torch.tensor([0, 1]), known).tolist() == [[0, 1, 1, 2], [0, 3, 3, 3]]
+    events = torch.tensor([[2, 3, 7, 8], [4, 5, 6, 99]])
+    assert newest_texts(row, end, torch.tensor([0, 1]), events).tolist() == [[0, 1, 1, 2], [0, 3, 3, 3]]
 
 
 def test_preferences_are_sorted_and_unknown_texts_left_out():
     vector = np.arange(8, dtype=np.float32).reshape(4, 2)
-    made = make_preferences(vector, np.array([True, True, False, True]), [1, 1, 0, 1], [8, 3, 4, 5], num_users=3)
-    assert made.end.tolist() == [[NEVER] * 3, [3, 5, 8], [NEVER] * 3]
-    assert made.row.tolist() == [[0, 0, 0], [2, 4, 1], [0, 0, 0]]
-    assert np.array_equal(made.vector[1:], vector) and not made.vector[0].any()
+    preferences = make_preferences(vector, np.array([True, True, False, True]), [1, 1, 0, 1], [8, 3, 4, 5], num_users=3)
+    assert preferences.end.tolist() == [[NEVER] * 3, [3, 5, 8], [NEVER] * 3]
+    assert preferences.row.tolist() == [[0, 0, 0], [2, 4, 1], [0, 0, 0]]
+    assert np.array_equal(preferences.vector[1:], vector) and not preferences.vector[0].any()
 
 
 def test_no_training_position_reads_a_text_that_names_its_target():
@@ -232,17 +232,17 @@ def test_fusion_is_bounded_and_begins_at_the_initial_gate():
     model = small(features=item_features(), initial_gate=0.1)
     batch = torch.tensor([[0, 1, 2], [3, 4, 5]])
     last = torch.tensor([[False, False, True]] * 2)
-    scores = model.score(model.read(batch, last, None, None, PARTS), PARTS)
+    scores = model.score(model.encode(batch, last, None, None, SCORERS), SCORERS)
     torch.testing.assert_close(scores.gate, torch.tensor([0.1, 0.1]))
     wanted = (0.9 * scores.sasrec + 0.1 * scores.retriever).log_softmax(-1)
     torch.testing.assert_close(scores.fused, wanted)
     torch.nn.init.normal_(model.fusion.gate.weight, std=50)
-    gate = model.score(model.read(batch, last, None, None, PARTS), PARTS).gate
+    gate = model.score(model.encode(batch, last, None, None, SCORERS), SCORERS).gate
     assert ((gate >= 0) & (gate <= 1)).all()
 
 
 def test_an_items_score_does_not_depend_on_the_scale_of_a_part():
-    """Adding a constant to all of a part's scores, as another candidate set would, changes no fused score."""
+    """Adding a constant to all of one scorer's scores, as another candidate set would, changes no fused score."""
     one, other, gate = torch.randn(2, 9), torch.randn(2, 9), torch.tensor([0.3, 0.6])
     shifted = fuse((one + 7).log_softmax(-1), (other - 3).log_softmax(-1), gate)
     torch.testing.assert_close(shifted, fuse(one.log_softmax(-1), other.log_softmax(-1), gate))
@@ -251,9 +251,9 @@ def test_an_items_score_does_not_depend_on_the_scale_of_a_part():
 def test_a_user_nothing_is_known_of_is_left_to_sasrec():
     torch.manual_seed(0)
     model = small(features=item_features(), retriever="text")
-    model.retriever.experts["description"].seen.known[:] = False
+    model.retriever.experts["description"].seen.present[:] = False
     last = torch.tensor([[False, False, True]])
-    scores = model.score(model.read(torch.tensor([[0, 1, 2]]), last, None, None, PARTS), PARTS)
+    scores = model.score(model.encode(torch.tensor([[0, 1, 2]]), last, None, None, SCORERS), SCORERS)
     assert scores.gate.item() == 0
     torch.testing.assert_close(scores.fused, scores.sasrec)
 

@@ -58,7 +58,7 @@ def test_the_last_two_are_valid_and_test(sequences, split, held):
 
 def test_a_batch_is_what_the_contract_says(sequences):
     batch = next(iter(loaders(sequences)[2]))
-    shapes = {name: (tuple(part.shape), part.dtype) for name, part in batch.items() if name != "user_ids"}
+    shapes = {name: (tuple(value.shape), value.dtype) for name, value in batch.items() if name != "user_ids"}
     assert shapes == {
         "user_index": ((8,), torch.int64),
         "history_length": ((8,), torch.int64),
@@ -76,19 +76,19 @@ def test_a_batch_is_what_the_contract_says(sequences):
 
 def test_windows_ask_for_the_same_targets_with_fewer_rows(sequences):
     single, windows = loaders(sequences)[0], loaders(sequences, windows=True)[0]
-    found = Counter()
+    asked_for = Counter()
     for batch in windows:
         for user, items, after in zip(batch["user_ids"], batch["input_seq"], batch["target_seq"], strict=True):
             assert (items == 0).tolist() == (after == 0).tolist()
             for place in range(1, len(items)):
                 assert items[place - 1] == 0 or after[place - 1] == items[place]
-            found.update((user, int(i)) for i in after if i)
-    assert found == Counter((user, target) for user, _, target in rows(single))
+            asked_for.update((user, int(i)) for i in after if i)
+    assert asked_for == Counter((user, target) for user, _, target in rows(single))
     assert len(windows.dataset) < len(single.dataset) / 3
 
 
 def test_negatives_and_candidates_were_not_seen_before(sequences):
-    known = {
+    past = {
         0: train_prefixes(sequences),
         1: {user: items[:-1] for user, items in sequences.items()},
         2: sequences,
@@ -96,11 +96,11 @@ def test_negatives_and_candidates_were_not_seen_before(sequences):
     for split, loader in enumerate(loaders(sequences)):
         for batch in loader:
             for row, user in enumerate(batch["user_ids"]):
-                assert not set(batch["negative_items"][row].tolist()) & {0, *known[split][user]}
+                assert not set(batch["negative_items"][row].tolist()) & {0, *past[split][user]}
                 if split:
                     target, *others = batch["candidate_items"][row].tolist()
                     assert target == batch["target_items"][row]
-                    assert len(set(others)) == 19 and not set(others) & {0, *known[split][user]}
+                    assert len(set(others)) == 19 and not set(others) & {0, *past[split][user]}
 
 
 def test_training_does_not_know_which_items_are_held_out(sequences):
@@ -175,7 +175,7 @@ def test_posters_that_are_not_there_or_not_images_are_one_line(sequences, tmp_pa
         loaders(sequences, image_dir=tmp_path / "nowhere", load_images=True)
     for n in range(1, 61):
         (tmp_path / f"{film_id(n)}.png").write_bytes(b"no picture")
-    with pytest.raises(ArtifactError, match="not a readable image"):
+    with pytest.raises(ArtifactError, match="is no image"):
         next(iter(loaders(sequences, image_dir=tmp_path, load_images=True)[0]))
 
 

@@ -22,8 +22,8 @@ def test_the_files_say_what_the_loader_says(tmp_path):
     items, sequences, _ = load_ml_100k(collection)
     loaded = {name: np.load(tmp_path / "out" / f"{name}_sequences.npz") for name in ("train", "val", "test")}
     for row, films in enumerate(sequences.values()):
-        parts = [part["item"][part["offset"][row] : part["offset"][row + 1]].tolist() for part in loaded.values()]
-        assert parts == [films[:-2], films[-2:-1], films[-1:]]
+        cuts = [file["item"][file["offset"][row] : file["offset"][row + 1]].tolist() for file in loaded.values()]
+        assert cuts == [films[:-2], films[-2:-1], films[-1:]]
 
     def read(name):
         return json.loads((tmp_path / "out" / name).read_text())
@@ -41,4 +41,5 @@ def test_limits_act_and_too_short_sequences_are_refused(tmp_path):
     stats = json.loads((tmp_path / "out" / "stats.json").read_text())
     ratings = [line.split("::") for line in (collection / "ratings.dat").read_text().splitlines()]
     assert stats["liked"] == sum(row[2] == "5" for row in ratings)
-    assert "need 3" in preprocess("--output_dir", tmp_path / "x", "--min_seq_len", "2").stderr
+    done = preprocess("--output_dir", tmp_path / "x", "--min_seq_len", "2")
+    assert done.returncode == 2 and "min_seq_len: Input should be greater than or equal to 3 (got 2)" in done.stderr

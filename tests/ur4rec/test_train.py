@@ -9,6 +9,7 @@ import test_adaptive_simple
 import test_adaptive_training
 from genrec.artifacts import read_json
 from genrec.errors import ArtifactError
+from genrec.lock import only_writer
 from genrec.stages import compare as compare_results
 from tests.ur4rec.small import film_id, write_collection, write_posters
 from UR4Rec.data import features
@@ -52,22 +53,47 @@ def test_from_a_collection_to_results_that_can_be_compared(command, collection, 
     command("--images", tmp_path / "image.npy", *(f"--{switch}" for switch in train.SWITCHES))
     printed = capsys.readouterr().out
     assert "retriever: 3 experts (preference, description, image)" in printed
-    for part in ("sasrec", "retriever", "fused"):
-        assert read_json(tmp_path / "out" / part / "results.json")["rows"]["rows"] == 12
+    for scorer in ("sasrec", "retriever", "fused"):
+        assert read_json(tmp_path / "out" / scorer / "results.json")["rows"]["rows"] == 12
     assert "hit@10" in read_json(tmp_path / "out" / train.CANDIDATES)["fused"]
     stages = [epoch["stage"] for epoch in read_json(tmp_path / "out" / train.TRAINING)["curve"]]
     assert stages == list(train.STAGE_EPOCHS)
     verdict = compare_results.run(tmp_path / "out" / "sasrec", tmp_path / "out" / "fused", tmp_path / "compared", 0)
     assert "12 rows" in verdict
     command("--images", tmp_path / "image.npy", *(f"--{switch}" for switch in train.SWITCHES))
-    assert "is finished" in capsys.readouterr().out
+    assert "ur4rec: up to date" in capsys.readouterr().out
 
 
 def test_other_settings_want_another_directory(command, capsys):
     command("--experts", "description")
     with pytest.raises(SystemExit):
         command("--experts", "description", "--seed", "7")
-    assert "seed is 42 there, 7 asked; give another --output_dir" in capsys.readouterr().err
+    refused = capsys.readouterr().err
+    assert "was made with other settings: seed is 42 there, 7 asked. Ways on: --output_dir ANOTHER" in refused
+
+
+def test_another_text_under_the_same_name_is_another_setting(command, tmp_path, capsys):
+    """The guard looks into the files that flags name."""
+    given = tmp_path / "texts.json"
+    given.write_text('{"3": "One."}')
+    command("--descriptions", given, "--experts", "description")
+    given.write_text('{"3": "Another."}')
+    with pytest.raises(SystemExit):
+        command("--descriptions", given, "--experts", "description")
+    assert "descriptions is now" in capsys.readouterr().err
+
+
+def test_two_trainings_cannot_write_one_directory(command, tmp_path, capsys):
+    with only_writer(tmp_path / "out"), pytest.raises(SystemExit):
+        command()
+    assert "out is being written by process" in capsys.readouterr().err
+
+
+def test_no_checkpoint_is_left_when_training_is_finished(command, tmp_path):
+    command("--experts", "")
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    settings = {train.SETTINGS, train.TRAINING, train.CANDIDATES}
+    assert files == {"best.safetensors", "sasrec", "retriever", "fused"} | settings
 
 
 def test_texts_of_users_come_from_the_generator_with_snapshots(command, collection, tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
-"""The parts of the cache: which raw files each is made from, what it holds, and how tables are put together from them.
+"""The entries of the cache: which raw files each is made from, what it holds, and how tables are put together of them.
 
     catalog                       indexer.pkl, item_feat_dict.json     creative_id, sparse, array
+    pickled_<id>                  creative_emb/emb_<id>_<width>.pkl    its creatives and vectors, all of them
     emb_<id>                      + creative_emb/                      vectors
     train | predict               + seq.jsonl | predict_seq.jsonl      interactions, users, items training never saw
     candidates                    + predict_set.jsonl
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,8 +25,8 @@ import numpy as np
 from genrec.data.ledger import Ledger
 from genrec.errors import ArtifactError
 from tencentgr import files
-from tencentgr.cache import Part, cached, stamps
-from tencentgr.conversion import Converted, convert
+from tencentgr.cache import CacheEntry, read_or_build, stamp_files
+from tencentgr.conversion import ConvertedSequences, convert_sequences
 from tencentgr.features import (
     ITEM_ARRAY,
     ITEM_CONTINUAL,
@@ -37,17 +38,17 @@ from tencentgr.features import (
     FeatureTable,
     Record,
     encode_table,
-    stack,
+    stack_tables,
 )
 from tencentgr.semantic import semantic_columns
 
 BASE = (files.INDEXER, files.ITEM_FEATURES)
-STORED = ("ids", "sparse", "array", "continual")  # columns of a table in a part
+STORED = ("ids", "sparse", "array", "continual")  # columns of a table in an entry
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where the files lie and which of the optional ones are read; see `source_of`."""
+class CompetitionSource:
+    """Where the files lie and which of the optional ones are read; see `locate_source`."""
 
     data_dir: Path
     cache_dir: Path
@@ -56,16 +57,16 @@ class Source:
     prefixes: bool
 
     def stamps(self, *names: str | Path) -> dict[str, str]:
-        return stamps(self.data_dir, [self.data_dir / name for name in names])
+        return stamp_files(self.data_dir, [self.data_dir / name for name in names])
 
 
-def source_of(
+def locate_source(
     data_dir: Path | str,
     mm_emb_id: Iterable[str | int] = ("81",),
     cache_dir: Path | str | None = None,
     semantic: bool = True,
     prefixes: bool = False,
-) -> Source:
+) -> CompetitionSource:
     """`mm_emb_id` are the embeddings to read, e.g. [81, 82]. The cache lies in <data_dir>/cache unless named.
 
     `semantic` reads semantic_id_dict.json where it is there (`schema.semantic` is empty where it is not); `prefixes`
@@ -74,11 +75,13 @@ def source_of(
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise ArtifactError(f"there is no data directory {data_dir}; make_sample.py writes one to try things on")
-    return Source(data_dir, Path(cache_dir or data_dir / "cache"), tuple(map(str, mm_emb_id)), semantic, prefixes)
+    return CompetitionSource(
+        data_dir, Path(cache_dir or data_dir / "cache"), tuple(map(str, mm_emb_id)), semantic, prefixes
+    )
 
 
-def catalog_part(source: Source) -> Part:
-    return cached(source.cache_dir, "catalog", source.stamps(*BASE), partial(build_catalog, source.data_dir))
+def catalog_entry(source: CompetitionSource) -> CacheEntry:
+    return read_or_build(source.cache_dir, "catalog", source.stamps(*BASE), partial(build_catalog, source.data_dir))
 
 
 def build_catalog(data_dir: Path, out: Path) -> dict[str, Any]:
@@ -91,10 +94,10 @@ def build_catalog(data_dir: Path, out: Path) -> dict[str, Any]:
     np.save(out / "creative_id.npy", files.names_by_id(indexer["i"]))
     save_table(table, out, "items")
     counts = {reason: count for reason, count in tally.items() if count}
-    return {"schema": asdict(schema), "counts": counts, "trail": trail_of(schema, indexer)}
+    return {"schema": asdict(schema), "counts": counts, "trail": describe_schema(schema, indexer)}
 
 
-def trail_of(schema: FeatureSchema, indexer: dict[str, dict]) -> str:
+def describe_schema(schema: FeatureSchema, indexer: dict[str, dict]) -> str:
     used = {*schema.item_sparse, *schema.item_array, *schema.user_sparse, *schema.user_array}
     unused = sorted(set(map(str, indexer["f"])) - used)
     text = f"{files.INDEXER}: {schema.num_items:,} items, {schema.num_users:,} users, {len(used)} fields"
@@ -119,14 +122,14 @@ def schema_of(indexer: dict[str, dict]) -> FeatureSchema:
     )
 
 
-def sequence_part(source: Source, name: str, lines: str, offsets: str, schema: FeatureSchema) -> Part:
+def sequence_entry(source: CompetitionSource, name: str, lines: str, offsets: str, schema: FeatureSchema) -> CacheEntry:
     def build(out: Path) -> dict[str, Any]:
-        return save_converted(convert(source.data_dir / lines, source.data_dir / offsets, schema), out)
+        return save_converted(convert_sequences(source.data_dir / lines, source.data_dir / offsets, schema), out)
 
-    return cached(source.cache_dir, name, source.stamps(files.INDEXER, lines, offsets), build)
+    return read_or_build(source.cache_dir, name, source.stamps(files.INDEXER, lines, offsets), build)
 
 
-def save_converted(converted: Converted, out: Path) -> dict[str, Any]:
+def save_converted(converted: ConvertedSequences, out: Path) -> dict[str, Any]:
     for name, values in vars(converted.interactions).items():
         np.save(out / f"{name}.npy", values)
     np.save(out / "user_id.npy", converted.user_id)
@@ -136,20 +139,20 @@ def save_converted(converted: Converted, out: Path) -> dict[str, Any]:
     return converted.report
 
 
-def candidate_part(source: Source, schema: FeatureSchema, creatives: np.ndarray) -> Part:
+def candidate_entry(source: CompetitionSource, schema: FeatureSchema, creatives: np.ndarray) -> CacheEntry:
     """predict_set.jsonl; `creatives` (N + 1,) are the names of the items training knew."""
 
     def build(out: Path) -> dict[str, Any]:
         return build_candidates(source.data_dir / files.PREDICT_SET, schema, files.rows_by_name(creatives), out)
 
-    return cached(source.cache_dir, "candidates", source.stamps(*BASE, files.PREDICT_SET), build)
+    return read_or_build(source.cache_dir, "candidates", source.stamps(*BASE, files.PREDICT_SET), build)
 
 
 def build_candidates(path: Path, schema: FeatureSchema, item_of: dict[str, int], out: Path) -> dict[str, Any]:
     ledger, tally, sound = Ledger(path.name), Counter(), []
     for number, _, line in files.read_lines(path):
         ledger.read += 1
-        record = candidate_of(line)
+        record = parse_candidate(line)
         if record is None:
             ledger.drop("not a candidate", 1, [number])
         else:
@@ -167,7 +170,7 @@ def build_candidates(path: Path, schema: FeatureSchema, item_of: dict[str, int],
     return {"lines": ledger.as_dict(), "trail": ledger.line(), "counts": counts}
 
 
-def candidate_of(line: bytes) -> dict[str, Any] | None:
+def parse_candidate(line: bytes) -> dict[str, Any] | None:
     """{"creative_id", "retrieval_id", "features"}, or None for a line of another form."""
     try:
         record = json.loads(line)
@@ -178,43 +181,83 @@ def candidate_of(line: bytes) -> dict[str, Any] | None:
     return record if sound else None
 
 
-def embedding_part(source: Source, name: str, mm_id: str, creatives: np.ndarray, made_from: tuple[str, ...]) -> Part:
+def embedding_entry(
+    source: CompetitionSource, name: str, mm_id: str, creatives: np.ndarray, made_from: tuple[str, ...]
+) -> CacheEntry:
     """vectors (R, width) float32 of creatives (R,), zeros where the files have none."""
     _, width = files.embedding_source(source.data_dir, mm_id)
-    read = [path.relative_to(source.data_dir) for path in files.embedding_files(source.data_dir, mm_id)]
+    pairs = read_vectors(source, mm_id)
 
     def build(out: Path) -> dict[str, Any]:
-        shape = (len(creatives), width)
-        vectors = np.lib.format.open_memmap(out / "vectors.npy", mode="w+", dtype=np.float32, shape=shape)
-        found = files.look_up_embedding(source.data_dir, mm_id, creatives, vectors)
+        vectors = open_vectors(out, (len(creatives), width))
+        filled = files.look_up_embedding(pairs, creatives, vectors)
         vectors.flush()
-        return {"missing": int((creatives != "").sum()) - found}
+        return {"missing": int((creatives != "").sum()) - filled}
 
-    return cached(source.cache_dir, name, source.stamps(*made_from, *read), build)
+    return read_or_build(source.cache_dir, name, source.stamps(*made_from, *embedding_names(source, mm_id)), build)
 
 
-def with_embeddings(
-    source: Source, table: FeatureTable, creatives: np.ndarray, stem: str, made_from: tuple[str, ...]
+def embedding_names(source: CompetitionSource, mm_id: str) -> list[Path]:
+    return [path.relative_to(source.data_dir) for path in files.embedding_files(source.data_dir, mm_id)]
+
+
+def open_vectors(out: Path, shape: tuple[int, int]) -> np.ndarray:
+    return np.lib.format.open_memmap(out / "vectors.npy", mode="w+", dtype=np.float32, shape=shape)
+
+
+def read_vectors(source: CompetitionSource, mm_id: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(creative id, (width,) float32) in the file's order; a pickle is converted once, and its entry is read."""
+    path, _ = files.embedding_source(source.data_dir, mm_id)
+    if path.suffix != ".pkl":
+        return files.read_embedding(source.data_dir, mm_id)
+    build = partial(convert_pickled, source.data_dir, mm_id)
+    inputs = source.stamps(*embedding_names(source, mm_id))
+    return rows_of(read_or_build(source.cache_dir, f"pickled_{mm_id}", inputs, build))
+
+
+def convert_pickled(data_dir: Path, mm_id: str, out: Path) -> dict[str, Any]:
+    _, width = files.embedding_source(data_dir, mm_id)
+    pairs = list(files.read_embedding(data_dir, mm_id))
+    if not pairs:
+        raise ArtifactError(f"{files.embedding_source(data_dir, mm_id)[0]} holds no vectors")
+    np.save(out / "creative_id.npy", np.array([creative for creative, _ in pairs], dtype=np.str_))
+    vectors = open_vectors(out, (len(pairs), width))
+    for row, (_, vector) in enumerate(pairs):
+        vectors[row] = vector
+    vectors.flush()
+    return {"vectors": len(pairs)}
+
+
+def rows_of(entry: CacheEntry) -> Iterator[tuple[str, np.ndarray]]:
+    yield from zip(entry["creative_id"].tolist(), np.asarray(entry["vectors"]), strict=True)
+
+
+def add_embeddings(
+    source: CompetitionSource, table: FeatureTable, creatives: np.ndarray, stem: str, made_from: tuple[str, ...]
 ) -> tuple[FeatureTable, dict[str, int]]:
     """The table with the vectors of source.mm_emb_id, and how many rows lack each."""
-    parts = {
-        mm_id: embedding_part(source, f"{stem}emb_{mm_id}", mm_id, creatives, made_from) for mm_id in source.mm_emb_id
+    entries = {
+        mm_id: embedding_entry(source, f"{stem}emb_{mm_id}", mm_id, creatives, made_from) for mm_id in source.mm_emb_id
     }
-    vectors = {mm_id: part["vectors"] for mm_id, part in parts.items()}
-    return replace(table, emb=vectors), {mm_id: part.report["missing"] for mm_id, part in parts.items()}
+    vectors = {mm_id: entry["vectors"] for mm_id, entry in entries.items()}
+    return replace(table, emb=vectors), {mm_id: entry.report["missing"] for mm_id, entry in entries.items()}
 
 
-def item_table(source: Source, catalog: Part, events: Part, name: str, lines: str) -> tuple[FeatureTable, dict]:
+def join_item_tables(
+    source: CompetitionSource, catalog: CacheEntry, events: CacheEntry, name: str, lines: str
+) -> tuple[FeatureTable, dict]:
     """Rows of the indexer's items, then those of items that only this sequence file knows; and the missing vectors."""
-    known, missing = with_embeddings(source, read_table(catalog, "items"), catalog["creative_id"], "", BASE[:1])
+    trained, missing = add_embeddings(source, read_table(catalog, "items"), catalog["creative_id"], "", BASE[:1])
     cold = read_table(events, "items")
     if not len(cold):
-        return known, missing
-    cold, more = with_embeddings(source, cold, events["cold_creative"], f"{name}_", (files.INDEXER, lines))
-    return stack(known, cold), {mm_id: count + more[mm_id] for mm_id, count in missing.items()}
+        return trained, missing
+    cold, more = add_embeddings(source, cold, events["cold_creative"], f"{name}_", (files.INDEXER, lines))
+    return stack_tables(trained, cold), {mm_id: count + more[mm_id] for mm_id, count in missing.items()}
 
 
-def semantic_features(source: Source, creatives: np.ndarray) -> tuple[np.ndarray | None, tuple[int, ...]]:
+def read_semantic_features(
+    source: CompetitionSource, creatives: np.ndarray
+) -> tuple[np.ndarray | None, tuple[int, ...]]:
     """((R, C), sizes), or (None, ()) where they are off or the file is missing."""
     path = source.data_dir / files.SEMANTIC
     if not source.semantic or not path.exists():
@@ -223,10 +266,10 @@ def semantic_features(source: Source, creatives: np.ndarray) -> tuple[np.ndarray
 
 
 def save_table(table: FeatureTable, out: Path, name: str) -> None:
-    """Features as files give them; vectors and semantic IDs are parts of their own."""
+    """Features as files give them; vectors and semantic IDs are entries of their own."""
     for column in STORED:
         np.save(out / f"{name}_{column}.npy", getattr(table, column))
 
 
-def read_table(part: Part, name: str) -> FeatureTable:
-    return FeatureTable(**{column: part[f"{name}_{column}"] for column in STORED})
+def read_table(entry: CacheEntry, name: str) -> FeatureTable:
+    return FeatureTable(**{column: entry[f"{name}_{column}"] for column in STORED})

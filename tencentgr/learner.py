@@ -1,0 +1,209 @@
+"""What the epoch loop trains: a TencentGR model with its loss and optimizer, on one device or several.
+
+Order, negatives and dropout of a step depend on the seed and the number of the step alone, so a run that was killed
+and resumed takes the same steps as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from genrec.errors import ArtifactError
+from genrec.evaluation.metrics import item_scores
+from genrec.launch import note
+from genrec.runtime.curves import Record, open_curves
+from genrec.runtime.epochs import LearnerState, Metrics
+from genrec.runtime.tensor_file import pack_state, unpack_state
+from tencentgr.assembly import make_objective, make_optimizer, read_data, shape_of
+from tencentgr.dataset import SequenceDataset, collate, split_rows, windows
+from tencentgr.model import TencentGR
+from tencentgr.options import TencentGROptions
+from tencentgr.processes import Processes
+from tencentgr.ranking import batches, rank_rows, targets, trim, with_trained_target
+from tencentgr.step_log import LOG, StepLog
+
+HALVE_EVERY = 10  # epochs, of the step schedule
+CURVES = {"loss": "Loss/train", "learning_rate": "Rate/lr", "softmax_temperature": "Loss/temperature"}
+OTHER_CURVES = "Similarity"  # what else a step records: the learned weights of the mix
+WAIT = 20  # steps between two readings of the losses; a reading makes the GPU wait
+
+
+class TencentGRLearner:
+    """Between epochs `step` is 0; within one it counts the steps done."""
+
+    def __init__(self, options: TencentGROptions, processes: Processes):
+        self.options, self.processes = options, processes
+        torch.manual_seed(options.seed)
+        self.data = read_data(options)
+        splits = split_rows(self.data, options.seed, options.valid_share)
+        self.rows = {name: with_trained_target(self.data, rows) for name, rows in splits.items()}
+        if not len(self.rows["train"]) >= processes.count:
+            raise ArtifactError(f"{len(self.rows['train'])} training sequences for {processes.count} process(es)")
+        model = TencentGR(shape_of(options), self.data.schema).use(self.data.items, self.data.users)
+        self.model = model.to(processes.device)
+        self.objective = make_objective(options, model, self.data, self.rows["train"]).to(processes.device)
+        self.optimizer = make_optimizer(options, self.objective)
+        pieces = windows(self.data, self.rows["train"], options.max_history)
+        self.sequences = SequenceDataset(self.data, pieces, options.max_history, options.time_features)
+        self.epoch_steps = math.ceil(math.ceil(len(self.sequences) / processes.count) / options.batch_size)
+        self.steps = self.epoch_steps * options.num_epochs
+        self.step = self.global_step = 0
+        self.loss_sum = 0.0  # over the steps of this epoch
+
+    # State
+
+    def state(self) -> LearnerState:
+        counters = {"step": self.step, "global_step": self.global_step, "loss_sum": self.loss_sum}
+        return LearnerState(pack_state({"model": self.objective}, {"optimizer": self.optimizer}), counters)
+
+    def load_state(self, state: LearnerState) -> None:
+        unpack_state(state.tensors, {"model": self.objective}, {"optimizer": self.optimizer})
+        self.step, self.global_step = state.counters["step"], state.counters["global_step"]
+        self.loss_sum = state.counters["loss_sum"]
+        note("train", f"goes on at step {self.global_step:,} of {self.steps:,}")
+
+    # An epoch
+
+    def train_epoch(self, epoch: int, save: Callable[[], None]) -> Metrics:
+        """What is left of pass number `epoch`; the mean loss over all of it."""
+        _ = self.step_log, self.record  # opened before the first step, since they forget what came after it
+        self.objective.train()
+        pending: list[dict[str, Any]] = []
+        with tqdm(total=self.epoch_steps, initial=self.step, desc=f"epoch {epoch + 1}", leave=False,
+                  disable=None if self.processes.first else True) as bar:  # fmt: skip
+            for batch in self.loader(epoch):
+                pending.append(self.train_step(batch, epoch))
+                bar.update()
+                at_end = self.step == self.epoch_steps
+                saves = self.saves_here() and not at_end  # after the last step a validation comes, and then a save
+                if len(pending) == WAIT or at_end or saves:
+                    bar.set_postfix_str(f"loss {self.write_steps(pending, epoch):.4f}")
+                    pending.clear()
+                if saves:
+                    save()
+        mean = self.loss_sum / self.epoch_steps
+        self.step, self.loss_sum = 0, 0.0
+        return {"train_loss": mean}
+
+    def saves_here(self) -> bool:
+        return bool(self.options.save_steps) and self.global_step % self.options.save_steps == 0
+
+    def loader(self, epoch: int) -> DataLoader:
+        """The rest of the epoch: this process's share of one order of all sequences, in batches."""
+        order = np.random.default_rng([self.options.seed, epoch]).permutation(len(self.sequences))
+        count, size = self.processes.count, self.options.batch_size
+        mine = np.resize(order, math.ceil(len(order) / count) * count)[self.processes.rank :: count]
+        numbers = [mine[begin : begin + size].tolist() for begin in range(0, len(mine), size)]
+        return DataLoader(
+            self.sequences,
+            batch_sampler=numbers[self.step :],
+            collate_fn=collate,
+            num_workers=self.options.num_workers,
+            pin_memory=self.processes.device.type == "cuda",
+        )
+
+    def train_step(self, batch: dict[str, Tensor], epoch: int) -> dict[str, Any]:
+        options = self.options
+        torch.manual_seed(step_seed(options.seed, self.global_step, self.processes.rank))
+        batch = {name: values.to(self.processes.device, non_blocking=True) for name, values in trim(batch).items()}
+        rate = options.learning_rate * self.rate(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.autocast():
+            loss = self.wrapped(batch, self.global_step / self.steps)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if options.grad_clip:
+            torch.nn.utils.clip_grad_norm_(self.objective.parameters(), options.grad_clip)
+        self.optimizer.step()
+        self.step, self.global_step = self.step + 1, self.global_step + 1
+        learned = self.model.similarity.learned()
+        if self.objective.log_temperature is not None:
+            learned["softmax_temperature"] = self.objective.temperature.detach().clone()
+        return {"global_step": self.global_step, "loss": loss.detach(), "learning_rate": rate, **learned}
+
+    @cached_property
+    def wrapped(self) -> torch.nn.Module:
+        """The objective, with gradients averaged over the processes."""
+        return self.processes.wrap(self.objective)
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.options.bf16)
+
+    def rate(self, epoch: int) -> float:
+        """Share of the peak rate at the coming step."""
+        step, options = self.global_step, self.options
+        warm = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
+        if options.lr_scheduler == "cosine":
+            return warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return warm * (0.5 ** (epoch // HALVE_EVERY) if options.lr_scheduler == "step" else 1.0)
+
+    # What is recorded
+
+    @cached_property
+    def step_log(self) -> StepLog | None:
+        return StepLog(self.options.log_dir / LOG, self.global_step) if self.processes.first else None
+
+    @cached_property
+    def record(self) -> Record:
+        tracker = self.options.tracker if self.processes.first else "none"
+        return open_curves(tracker, self.options.tb_dir, self.options.models.resolve().name, self.global_step)
+
+    def write_steps(self, entries: list[dict[str, Any]], epoch: int) -> float:
+        """Read the losses and write the steps down; the last loss. A loss that is no number ends the run."""
+        last = math.nan
+        for entry in entries:
+            values = {name: float(value) for name, value in entry.items()}
+            step, last = int(values.pop("global_step")), values["loss"]
+            if not math.isfinite(last):
+                raise ArtifactError(
+                    f"the loss is {last} at step {step}; lower --learning_rate ({self.options.learning_rate}), raise "
+                    f"--temperature ({self.options.temperature}) or look for values that are no numbers in the data"
+                )
+            self.loss_sum += last
+            if self.step_log is not None:
+                self.step_log.write({"global_step": step, **values, "epoch": epoch + 1, "time": time.time()})
+                self.record({CURVES.get(name, f"{OTHER_CURVES}/{name}"): value for name, value in values.items()}, step)
+        return last
+
+    def write_validation(self, entry: Metrics) -> None:
+        """Called on the first process only."""
+        step = self.global_step
+        self.step_log.write({"global_step": step, **entry, "time": time.time()})
+        curves = {"Loss/valid": "valid_loss", "HR@10/valid": "hr@10", "NDCG@10/valid": "ndcg@10"}
+        self.record({curve: entry[name] for curve, name in curves.items()}, step)
+
+    # Validation
+
+    @torch.no_grad()
+    def validate(self) -> Metrics:
+        """Loss and full-ranking HR@10 and NDCG@10 on the held-out users, to six digits."""
+        options, rows = self.options, self.rows["valid"]
+        torch.manual_seed(options.seed)
+        self.objective.eval()
+        losses, positions = [], []
+        for batch in batches(SequenceDataset(self.data, rows, options.max_history, options.time_features)):
+            batch = {name: values.to(self.processes.device) for name, values in batch.items()}
+            positions.append(int((batch["next_token_type"] > 0).sum()))
+            with self.autocast():
+                losses.append(float(self.objective(batch, self.global_step / self.steps)) * positions[-1])
+        ranking = rank_rows(self.model, self.data, rows, options.time_features, k=10)
+        scores = item_scores(ranking.listed, targets(self.data, rows))
+        metrics = {"valid_loss": sum(losses) / sum(positions), "auc": float(ranking.auc.mean())}
+        metrics |= {name: float(scores[name].mean()) for name in ("hr@10", "ndcg@10")}
+        return {name: round(value, 6) for name, value in metrics.items()}
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """One of 2^63 seeds for each step and process."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)
