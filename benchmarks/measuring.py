@@ -72,11 +72,11 @@ def paired(base: list[Report], made: list[Report], metrics: tuple[str, ...]) -> 
     """Mean of made - base user by user over all seeds, a report each; intervals draw users with all their seeds."""
     import numpy as np
 
-    from genrec.evaluation.report import ratio_estimates
+    from genrec.evaluation.report import estimate_ratios
 
     both = list(zip(base, made, strict=True))
     assert all(one.rows.fingerprint == other.rows.fingerprint for one, other in both), "runs of different rows"
     user = np.concatenate([one.user for one in base])
     columns = [np.concatenate([other.scores[m] - one.scores[m] for one, other in both]) for m in metrics]
     change = np.stack(columns, axis=1)  # (E of all seeds, metrics)
-    return dict(zip(metrics, ratio_estimates(user, change, np.ones_like(change), seed=0), strict=True))
+    return dict(zip(metrics, estimate_ratios(user, change, np.ones_like(change), seed=0), strict=True))

@@ -81,15 +81,15 @@ def ours(path: Path) -> dict[str, int]:
     """The project's own functions, item records aside."""
     from genrec.config import Data
     from genrec.data import amazon
-    from genrec.data.filters import in_window, k_core
-    from genrec.data.splits import build_sequences, split
+    from genrec.data.filters import k_core, mark_inside
+    from genrec.data.splits import build_sequences, split_targets
 
     data = Data(st_year=START[0], st_month=START[1], ed_year=END[0], ed_month=END[1])
     events, _ = amazon.read_reviews(path, amazon.EDITIONS["amazon18"], data.max_bad_share)
-    events = events.take(in_window(events, data, data.st_year))
+    events = events.take(mark_inside(events, data, data.st_year))
     events = events.take(k_core(events.user, events.item, K, K).keep)
     sequences, item_ids = build_sequences(events)
-    rows = split(sequences, "chronological")
+    rows = split_targets(sequences, "chronological")
     return counts_of(len(sequences), len(item_ids), [len(rows[name]) for name in ("train", "valid", "test")])
 
 

@@ -250,8 +250,9 @@ def made_up(users: int, items: int, seed: int, events: int = 10) -> TencentGRDat
 
 def recbole(asked: argparse.Namespace) -> None:
     from genrec.models.sasrec import load_sasrec
+    from genrec.runtime.training_record import read_record
     from genrec.store import RunStore
-    from genrec.training.sequential import read_training, train_sasrec
+    from genrec.training.sequential import train_sasrec
 
     store = RunStore(asked.run_dir)
     settings = {key.removeprefix("data."): value for key, value in store.data_settings().items()}
@@ -263,8 +264,9 @@ def recbole(asked: argparse.Namespace) -> None:
     mine.mkdir(parents=True, exist_ok=True)
     theirs.mkdir(exist_ok=True)
     if not (mine / "seconds.json").exists():
-        write_json(mine / "seconds.json", timed(lambda: train_sasrec("sasrec", config, data, mine)).cpu)
-    spent, epochs = read_json(mine / "seconds.json"), read_training(mine).epoch
+        arguments = ("sasrec", data, config.sequential, asked.seed, config.run.device, mine)
+        write_json(mine / "seconds.json", timed(lambda: train_sasrec(*arguments)).cpu)
+    spent, epochs = read_json(mine / "seconds.json"), read_record(mine).length
     ours = item_scores(load_sasrec(mine, "cpu").recommend(test, 50), test.target)
     if not (theirs / "made.json").exists():
         write_atomic(data, theirs)

@@ -28,7 +28,7 @@ class BenchmarkOptions(Section):
 def main() -> None:
     import torch
 
-    from genrec.evaluation.report import estimates
+    from genrec.evaluation.report import estimate_means
     from UR4Rec.data.dataset_loader import load_ml_100k
     from UR4Rec.data.multimodal_dataset import create_dataloaders, train_prefixes
     from UR4Rec.evaluation import evaluate_candidates, evaluate_full
@@ -44,7 +44,9 @@ def main() -> None:
     for exclude_seen in (True, False):
         score = partial(by_popularity, popularity)
         report = evaluate_full("popular", score, test, items, exclude_seen).report
-        for metric, value in estimates(report.user, {m: report.scores[m] for m in ("hr@10", "ndcg@10")}, 42).items():
+        for metric, value in estimate_means(
+            report.user, {m: report.scores[m] for m in ("hr@10", "ndcg@10")}, 42
+        ).items():
             print(f"{report.model}, whole catalogue: {metric} {value.mean:.4f} [{value.low:.4f}, {value.high:.4f}]")
     for windows in (False, True):
         train = create_dataloaders(sequences, items, windows=windows)[0]

@@ -17,8 +17,8 @@ from pydantic import TypeAdapter
 
 from genrec.commandline import ALIASES
 from genrec.config import Config, Section, walk
-from genrec.stages.advise import Advice
-from genrec.stages.compare import Comparison
+from genrec.stages.advise import AdviceOptions
+from genrec.stages.compare import ComparisonOptions
 from genrec.stages.run import Pipeline
 from tencentgr.options import RqvaeOptions, SampleOptions, TencentGROptions
 
@@ -33,8 +33,8 @@ CONFIGURATION, FLAGS, PYTHON = "reference/configuration.md", "reference/flags.md
 # Commands that do not take the configuration's keys, or not only: the schema of their own flags.
 OWN_FLAGS: dict[str, type[Section]] = {
     "genrec run": Pipeline,
-    "genrec advise": Advice,
-    "genrec compare": Comparison,
+    "genrec advise": AdviceOptions,
+    "genrec compare": ComparisonOptions,
     "tencentgr/main.py": TencentGROptions,
     "tencentgr/train_rqvae.py": RqvaeOptions,
     "tencentgr/make_sample.py": SampleOptions,

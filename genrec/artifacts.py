@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -175,42 +175,97 @@ def flush_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    with whole_file(path) as file:
-        file.write(text.encode())
+@contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """Within: write the path that is given; a rename at the end makes `path` whole, a failure leaves it as it was."""
+    beside = path.with_name(path.name + ".tmp")
+    yield beside
+    os.replace(beside, path)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that is whole or not there: written beside, renamed when the block is done."""
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("wb") as file:
+    """The same, the file open."""
+    with whole_path(path) as beside, beside.open("wb") as file:
         yield file
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Within: fill the directory that is given; one that is there already is replaced."""
+    beside = path.with_name(path.name + ".tmp")
+    remove_directories(beside)
+    beside.mkdir(parents=True)
+    yield beside
+    remove_directories(path)
     os.replace(beside, path)
+
+
+def remove_directories(*paths: Path) -> None:
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with whole_path(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_json_lines(path: Path, records: Iterable[Any]) -> None:
+    with whole_path(path) as beside, beside.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} cannot be read: it is not valid JSON ({error})") from None
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """A record a line; blank lines are passed over."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
+    return [read_json_line(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def read_json_line(line: str, path: Path, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} cannot be read: line {number} is not valid JSON ({error})") from None
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """npz with fixed zip dates (numpy's own), whole or not at all."""
+    save: Callable[..., None] = np.savez_compressed  # its other keywords are names of arrays here
     with whole_file(path) as file:
-        np.savez_compressed(file, **arrays)
+        save(file, **arrays)
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """npy, whole or not there. Given a real file, numpy writes past Python and a full disk loses its error number."""
+    """npy, whole or not there."""
     with whole_file(path) as file:
-        np.save(SimpleNamespace(write=file.write), array)
+        np.save(PlainWriter(file), array)
+
+
+class PlainWriter:
+    """Of a file, `write` alone: given a real file, numpy writes past Python and a full disk loses its error number."""
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+
+    def write(self, data: bytes, /) -> int:
+        return self.file.write(data)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from genrec.config import Config, Section, known_sections, other_spellings, walk
+from genrec.config import Config, Section, known_sections, other_spellings, section_schema, walk
 from genrec.config_checks import explain_errors, validate
 from genrec.errors import ConfigError, exit_on_usage_error, suggest
 from genrec.help_text import help_text, show_config
@@ -70,7 +70,7 @@ class Program:
     @property
     def own(self) -> type[BaseModel]:
         """The part of the schema whose keys are plain flags."""
-        return self.schema.model_fields[self.section].annotation if self.section else self.schema
+        return section_schema(self.schema, self.section) or self.schema
 
 
 # Flags of known commands for keys of other sections; other names of a key in its own section stand in the schema.
@@ -222,10 +222,8 @@ def rename_path(schema: type[BaseModel], path: str) -> str:
     """A dotted path with other spellings replaced by the schema's own."""
     first, dot, below = path.partition(".")
     first = other_spellings(schema).get(first, first)
-    kind = schema.model_fields[first].annotation if first in schema.model_fields else None
-    if dot and isinstance(kind, type) and issubclass(kind, BaseModel):
-        below = rename_path(kind, below)
-    return first + dot + below
+    section = section_schema(schema, first)
+    return first + dot + (rename_path(section, below) if dot and section else below)
 
 
 # Values
@@ -319,9 +317,8 @@ def rename_keys(schema: type[BaseModel], tree: Tree) -> Tree:
     renamed = {}
     for key, value in tree.items():
         name = spellings.get(key, key)
-        kind = schema.model_fields[name].annotation if name in schema.model_fields else None
-        nested = isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel)
-        renamed[name] = rename_keys(kind, value) if nested else value
+        section = section_schema(schema, name)
+        renamed[name] = rename_keys(section, value) if section and isinstance(value, dict) else value
     return renamed
 
 

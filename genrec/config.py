@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 
 def knob(default: Any, help: str, *, result: bool = True, spellings: tuple[str, ...] = (), **constraints: Any) -> Any:
@@ -499,8 +500,20 @@ def other_spellings(model: type[BaseModel]) -> dict[str, str]:
     return {
         spelling: name
         for name, field in model.model_fields.items()
-        for spelling in (field.json_schema_extra or {}).get("spellings", ())
+        for spelling in knob_marks(field).get("spellings", ())
     }
+
+
+def knob_marks(field: FieldInfo) -> dict[str, Any]:
+    """What `knob` wrote of a field beside its kind and bounds; {} of a section."""
+    marks = field.json_schema_extra
+    return dict(marks) if isinstance(marks, dict) else {}
+
+
+def section_schema(schema: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The schema of a section that stands under this name, None where a value or nothing does."""
+    kind = schema.model_fields[name].annotation if name in schema.model_fields else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def value_at(config: Section, path: str) -> Any:
@@ -517,11 +530,12 @@ def known_sections() -> str:
 
 def result_keys(section: str) -> tuple[str, ...]:
     """Dotted keys of a section that its artifact depends on."""
-    fields = Config.model_fields[section].annotation.model_fields
-    return tuple(f"{section}.{name}" for name, field in fields.items() if field.json_schema_extra["result"])
+    schema = section_schema(Config, section)
+    assert schema is not None, f"{section} is no section"
+    return tuple(f"{section}.{name}" for name, field in schema.model_fields.items() if knob_marks(field)["result"])
 
 
 def result_knobs(section: Section) -> dict[str, Any]:
     """The keys of a section that its artifact depends on, as plain values."""
     dumped = section.model_dump(mode="json")
-    return {n: dumped[n] for n, f in type(section).model_fields.items() if f.json_schema_extra["result"]}
+    return {n: dumped[n] for n, f in type(section).model_fields.items() if knob_marks(f)["result"]}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -167,7 +167,7 @@ def multiple(name: str, value: int, of: str, unit: int) -> Faults:
         yield f"{name} {value} is not a multiple of {of} {unit}"
 
 
-def some_task(section: str, tasks: dict[str, float]) -> Faults:
+def some_task(section: str, tasks: Mapping[Any, float]) -> Faults:
     if not any(tasks.values()):
         yield f"{section}.tasks has no task with a share above 0: {tasks}"
     for name, share in tasks.items():
@@ -251,7 +251,9 @@ def trainer_arguments(section: str, given: dict[str, Any], owners: dict[str, str
 def framework_fields(module: str, cls: str) -> list[str]:
     """Annotated fields of a dataclass of an installed package; its source is read, not imported."""
     package, _, rest = module.partition(".")
-    home = Path(importlib.util.find_spec(package).submodule_search_locations[0])
+    spec = importlib.util.find_spec(package)
+    assert spec and spec.submodule_search_locations, f"{package} is no package"
+    home = Path(spec.submodule_search_locations[0])
     tree = ast.parse(home.joinpath(*rest.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls)
     return [node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import yaml
 
-from genrec.config import Config, value_at, walk
+from genrec.config import Config, knob_marks, value_at, walk
 from genrec.places import HOME
 from genrec.presets import preset_names
 
@@ -87,7 +87,7 @@ def describe(field: Any, key: str, config: Any, origins: Mapping[str, str]) -> s
     parts.append("required" if field.is_required() else f"default {as_text(default)}")
     if config is not None and key in origins and (value := value_at(config, key)) != default:
         parts.append(f"{origins[key]}: {as_text(value)}")
-    spellings = [f"--{name}" for name in (field.json_schema_extra or {}).get("spellings", ())]
+    spellings = [f"--{name}" for name in knob_marks(field).get("spellings", ())]
     also = f"; also {', '.join(spellings)}" if spellings else ""
     return f"{field.description} ({'; '.join(parts)}{also})"
 

@@ -35,7 +35,7 @@ class SidIndex:
 
     def tokens(self) -> list[str]:
         """Every token of the vocabulary, level by level: <a_0> .. <a_255> <b_0> ..."""
-        return [token(level, code) for level, size in enumerate(self.sizes) for code in range(size)]
+        return [format_token(level, code) for level, size in enumerate(self.sizes) for code in range(size)]
 
     def first_token(self) -> np.ndarray:
         """(L,) where each level begins in `tokens()`."""
@@ -46,19 +46,19 @@ class SidIndex:
         return "".join(self.item_tokens(item))
 
     def item_tokens(self, item: int) -> list[str]:
-        return [token(level, int(code)) for level, code in enumerate(self.codes[item]) if code != NONE]
+        return [format_token(level, int(code)) for level, code in enumerate(self.codes[item]) if code != NONE]
 
 
-def token(level: int, code: int) -> str:
+def format_token(level: int, code: int) -> str:
     return f"<{string.ascii_lowercase[level]}_{code}>"
 
 
 def parse_token(text: str) -> tuple[int, int]:
     """ "<b_3>" -> (1, 3)."""
-    found = TOKEN.match(text)
-    if not found:
+    match = TOKEN.match(text)
+    if not match:
         raise ArtifactError(f"'{text}' is not a semantic-ID token such as <a_12>")
-    return string.ascii_lowercase.index(found[1]), int(found[2])
+    return string.ascii_lowercase.index(match[1]), int(match[2])
 
 
 def collisions(codes: np.ndarray) -> int:
@@ -108,7 +108,7 @@ def write_index_json(index: SidIndex, path: Path) -> None:
 
 def read_index_json(path: Path, sizes: tuple[int, ...] | None = None) -> SidIndex:
     """An index.json of this project or MiniOneRec's, collisions kept; without `sizes`, the largest codes tell them."""
-    rows = _read_rows(path)
+    rows = _read_tokens(path)
     parsed = [[parse_token(text) for text in rows[str(item)]] for item in range(len(rows))]
     depth = max(len(row) for row in parsed)
     codes = np.full((len(parsed), depth), NONE, dtype=np.int64)
@@ -119,7 +119,7 @@ def read_index_json(path: Path, sizes: tuple[int, ...] | None = None) -> SidInde
     return make_index(codes, sizes or tuple(int(size) for size in codes.max(axis=0) + 1), allow_collisions=True)
 
 
-def _read_rows(path: Path) -> dict[str, list[str]]:
+def _read_tokens(path: Path) -> dict[str, list[str]]:
     rows = read_json(path)
     if not rows or set(rows) != {str(item) for item in range(len(rows))}:
         raise ArtifactError(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from genrec import artifacts
-from genrec.artifacts import Manifest, read_json, read_manifest
+from genrec.artifacts import Manifest, read_json, read_manifest, remove_directories
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config, value_at
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
@@ -207,7 +207,7 @@ def settle(job: Job) -> None:
         os.replace(job.partial if read_manifest(job.partial) else job.replaced, job.final)
         (job.final / BEGUN).unlink(missing_ok=True)
     if job.replaced.exists():
-        remove(job.replaced)
+        remove_directories(job.replaced)
     elif not job.final.exists() and read_manifest(job.partial):
         publish(job)
 
@@ -222,7 +222,7 @@ def publish(job: Job) -> None:
     artifacts.flush_directory(job.final.parent)
     (job.final / BEGUN).unlink(missing_ok=True)
     if job.replaced.exists():
-        remove(job.replaced)
+        remove_directories(job.replaced)
 
 
 def finish(job: Job, made_from: Identity, statistics: dict[str, Any], seconds: float) -> None:
@@ -240,11 +240,6 @@ def finish(job: Job, made_from: Identity, statistics: dict[str, Any], seconds: f
         seconds=round(seconds, 1),
     )
     artifacts.write_json(job.partial / artifacts.MANIFEST, asdict(manifest))
-
-
-def remove(*directories: Path) -> None:
-    for directory in directories:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def installed(package: str) -> str | None:

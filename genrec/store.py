@@ -66,14 +66,14 @@ class RunStore:
     def data_settings(self) -> dict[str, Any]:
         """The data.* knobs that the artifact was made with, held against those asked; another seed is no difference."""
         config = self.manifest("data").config
-        made = {key: value for key, value in config.items() if key.startswith("data.")}
+        written = {key: value for key, value in config.items() if key.startswith("data.")}
         if self.asked:
             asked = {f"data.{key}": value for key, value in result_knobs(self.asked).items()}
-            made = {key: value for key, value in made.items() if key in asked}
-            if different := differences({"config": made, "inputs": {}}, {"config": asked, "inputs": {}}):
+            written = {key: value for key, value in written.items() if key in asked}
+            if different := differences({"config": written, "inputs": {}}, {"config": asked, "inputs": {}}):
                 anew = f"`{command_of('data')} --clean` (with your other flags)"
                 raise ArtifactError(refusal(self.path("data"), different, "--run.dir ANOTHER", anew))
-        return made
+        return written
 
     def catalog(self) -> Catalog:
         return load_catalog(self.path("data") / artifacts.CATALOG)

@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import read_json, sample_fingerprint, write_json
+from genrec.artifacts import read_json, remove_directories, sample_fingerprint, write_json
 from genrec.errors import ArtifactError
-from genrec.stage import remove
 
 VERSION = 3  # of what conversion writes; raise it when an array changes its meaning
 CARD = "entry.json"
@@ -63,11 +62,11 @@ def read_entry(directory: Path, wanted: dict[str, Any]) -> CacheEntry | None:
 
 def write_entry(directory: Path, wanted: dict[str, Any], build: Build) -> None:
     partial = directory.with_name(directory.name + ".partial")
-    remove(partial)
+    remove_directories(partial)
     partial.mkdir()
     report = build(partial)
     write_json(partial / CARD, {**wanted, "report": report})
-    remove(directory)
+    remove_directories(directory)
     os.replace(partial, directory)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genrec.artifacts import read_json, whole_file, write_json, write_text
+from genrec.artifacts import read_json, remove_directories, whole_file, write_json, write_text
 from genrec.config import result_knobs
 from genrec.errors import ArtifactError
 from genrec.guard import differences, refusal
@@ -38,7 +38,7 @@ from genrec.quantizers.rqvae_training import HEADER, RqvaeSettings, load_quantiz
 from genrec.runtime.device import pick_device
 from genrec.runtime.tensor_file import read_state, write_tensors
 from genrec.sids import make_index
-from genrec.stage import Identity, remove
+from genrec.stage import Identity
 from tencentgr import files
 from tencentgr.entries import BASE, CompetitionSource, catalog_entry, embedding_entry, locate_source, read_vectors
 from tencentgr.options import RqvaeOptions
@@ -74,7 +74,7 @@ def make_ids(source: CompetitionSource, options: RqvaeOptions) -> None:
     print_measures(measures)
     place_others(source, model, directory)
     write_json(directory / CARD, identity | {"quality": measures})
-    remove(partial)
+    remove_directories(partial)
 
 
 def add(options: RqvaeOptions) -> None:
@@ -116,14 +116,14 @@ def begin(output_dir: Path, identity: Identity) -> Path:
         check_same(read_json(partial / BEGUN), identity, partial)
         note("rqvae", "going on from where it was stopped")
         return partial
-    remove(partial)
+    remove_directories(partial)
     partial.mkdir(parents=True)
     write_json(partial / BEGUN, identity)
     return partial
 
 
 def remove_all(output_dir: Path) -> None:
-    remove(output_dir / PARTIAL)
+    remove_directories(output_dir / PARTIAL)
     for name in (CARD, MODEL, EXPORT, files.SEMANTIC):
         (output_dir / name).unlink(missing_ok=True)
 

@@ -10,14 +10,14 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from genrec.artifacts import read_json, write_json
+from genrec.artifacts import read_json, remove_directories, write_json
 from genrec.config import result_knobs
 from genrec.evaluation.report import results, table
 from genrec.guard import differences
 from genrec.launch import note
 from genrec.lock import only_writer
 from genrec.runtime.epochs import CHECKPOINT, Metrics, Progress, fit, highest
-from genrec.stage import Identity, remove
+from genrec.stage import Identity
 from tencentgr.assembly import fingerprint_of
 from tencentgr.checkpoints import BEST, CONFIG, Card, load_model, make_card, save_best, save_checkpoint
 from tencentgr.dataset import report_lines
@@ -168,7 +168,7 @@ def put_away(options: TencentGROptions) -> Path:
 
 def remove_run(options: TencentGROptions) -> None:
     for path in (path for directory in directories_of(options) for path in files_of_run(directory)):
-        remove(path) if path.is_dir() else path.unlink()
+        remove_directories(path) if path.is_dir() else path.unlink()
 
 
 def directories_of(options: TencentGROptions) -> tuple[Path, ...]:

@@ -14,9 +14,7 @@ from genrec.commandline import Command
 from genrec.config import Config
 from genrec.diagnosis import plots
 from genrec.errors import ArtifactError
-from genrec.models.families import fingerprints_read
-from genrec.stages import analyze as analyze_badcase
-from genrec.stages import evaluate
+from genrec.stages import analyze, evaluate
 from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
@@ -33,24 +31,24 @@ TREE = {
 }
 
 
-def analyse(config: Config, **options) -> None:
+def run_analysis(config: Config, **options) -> None:
     section = config.analysis.model_copy(update=options)
     command = Command(config.model_copy(update={"analysis": section}), clean=False, dry_run=False)
-    stage.run("analysis", command, analyze_badcase.build, analyze_badcase.sources)
+    stage.run("analysis", command, analyze.build, analyze.sources)
 
 
 @pytest.fixture
 def evaluated(tmp_path):
-    config = small_config(tmp_path / "run", evaluate={"models": MODELS})
+    config = small_config(tmp_path / "run", evaluation={"models": MODELS})
     write_data(config, small_shop())
     write_sids(config, small_shop())
-    stage.run("evaluation", Command(config, False, False), evaluate.build, fingerprints_read)
+    stage.run("evaluation", Command(config, False, False), evaluate.build, evaluate.sources)
     return config
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_writes_the_tree_for_any_family(evaluated, model, capsys):
-    analyse(evaluated, model=model, top_k=5)
+    run_analysis(evaluated, model=model, top_k=5)
     directory = evaluated.run.dir / "analysis" / model
     assert set(read_manifest(directory).files) == TREE
     report = json.loads((directory / "badcase_report.json").read_text())
@@ -68,24 +66,24 @@ def test_writes_the_tree_for_any_family(evaluated, model, capsys):
 
 
 def test_two_models_stand_beside_each_other_and_a_second_call_does_nothing(evaluated, capsys):
-    analyse(evaluated, model="popular")
-    analyse(evaluated, model="last_item")
-    analyse(evaluated, model="popular")
+    run_analysis(evaluated, model="popular")
+    run_analysis(evaluated, model="last_item")
+    run_analysis(evaluated, model="popular")
     assert "analysis: up to date" in capsys.readouterr().out
     with pytest.raises(ArtifactError, match="analysis.top_k is 10 there, 3 asked.*--clean"):
-        analyse(evaluated, model="popular", top_k=3)
+        run_analysis(evaluated, model="popular", top_k=3)
 
 
 def test_a_stopped_analysis_goes_on_to_the_same_files(evaluated, monkeypatch, capsys):
-    analyse(evaluated, model="popular")
+    run_analysis(evaluated, model="popular")
     directory = evaluated.run.dir / "analysis/popular"
     unbroken = read_manifest(directory).fingerprint
     shutil.rmtree(directory)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setitem(plots.BADCASE_PLOTS, "sid_quality", stopped)
-        analyse(evaluated, model="popular")
+        run_analysis(evaluated, model="popular")
     assert not directory.exists()
-    analyse(evaluated, model="popular")
+    run_analysis(evaluated, model="popular")
     assert "going on from where it was stopped" in capsys.readouterr().out
     assert read_manifest(directory).fingerprint == unbroken
 
@@ -95,18 +93,18 @@ def stopped(report, path):
 
 
 def test_new_predictions_make_it_stale(evaluated):
-    analyse(evaluated, model="popular")
+    run_analysis(evaluated, model="popular")
     path = evaluated.run.dir / "evaluation/popular/recommendations.npz"
     arrays = load_arrays(path)
     save_arrays(path, **arrays | {"score": arrays["score"] + 1})
     with pytest.raises(ArtifactError, match="predictions is now"):
-        analyse(evaluated, model="popular")
+        run_analysis(evaluated, model="popular")
 
 
 def test_a_directory_of_another_evaluation_of_the_same_rows_is_read(evaluated, tmp_path):
     directory = evaluated.run.dir / "evaluation"
     directory.rename(tmp_path / "elsewhere")
-    analyse(evaluated, model=str(tmp_path / "elsewhere" / "last_item"))
+    run_analysis(evaluated, model=str(tmp_path / "elsewhere" / "last_item"))
     assert (evaluated.run.dir / "analysis/last_item/report.html").exists()
 
 
@@ -118,12 +116,12 @@ def test_beam_loss_is_measured_against_the_exact_twin(evaluated, tmp_path):
     twin = given.with_name("popular_exact")
     twin.mkdir()
     save_arrays(twin / "recommendations.npz", **arrays | {"item": first})
-    analyse(evaluated, model="popular")
+    run_analysis(evaluated, model="popular")
     report = json.loads((evaluated.run.dir / "analysis/popular/badcase_report.json").read_text())
     assert report["failure_patterns"]["beam_loss"]["count"] == report["summary"]["bad_cases_count"] > 0
     save_arrays(twin / "recommendations.npz", **arrays | {"target": arrays["target"] + 1})
     with pytest.raises(ArtifactError, match="ranks 60 other rows"):
-        analyze_badcase.analyse(
+        analyze.diagnose_run(
             evaluated.model_copy(update={"analysis": evaluated.analysis.model_copy(update={"model": "popular"})})
         )
 
@@ -131,8 +129,8 @@ def test_beam_loss_is_measured_against_the_exact_twin(evaluated, tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("sasrec", "the evaluation has popular, last_item.*evaluate.py --clean --models popular,last_item,sasrec"),
-        ("MODEL", "is a model, not its predictions.*evaluate.py --models sft --base_model"),
+        ("sasrec", "the evaluation has popular, last_item.*genrec evaluate --clean --models popular,last_item,sasrec"),
+        ("MODEL", "is a model, not its predictions.*genrec evaluate --models sft --base_model"),
         ("OTHER", "was scored on other data: [0-9]+ of its 60 rows are not in this run's test split"),
     ],
 )
@@ -142,28 +140,28 @@ def test_what_cannot_be_analysed_is_refused_with_the_way_on(evaluated, tmp_path,
         (tmp_path / "a_model").mkdir()
         (tmp_path / "a_model/config.json").write_text("{}")
     if model == "OTHER":
-        other = small_config(tmp_path / "other", evaluate={"models": ["popular"]})
+        other = small_config(tmp_path / "other", evaluation={"models": ["popular"]})
         write_data(other, small_shop(seed=1))
-        stage.run("evaluation", Command(other, False, False), evaluate.build, fingerprints_read)
+        stage.run("evaluation", Command(other, False, False), evaluate.build, evaluate.sources)
         model = str(tmp_path / "other/evaluation/popular")
     with pytest.raises(ArtifactError, match=message):
-        analyse(evaluated, model=model)
+        run_analysis(evaluated, model=model)
 
 
 def test_without_an_evaluation_it_says_what_to_run_and_a_dry_run_plans(tmp_path, capsys):
     config = small_config(tmp_path / "run")
     write_data(config, small_shop())
-    stage.run("analysis", Command(config, False, dry_run=True), analyze_badcase.build, analyze_badcase.sources)
+    stage.run("analysis", Command(config, False, dry_run=True), analyze.build, analyze.sources)
     assert "analysis: to run" in capsys.readouterr().out
-    with pytest.raises(ArtifactError, match="run first: python evaluate.py --models sft"):
-        analyse(config)
+    with pytest.raises(ArtifactError, match="run first: genrec evaluate --models sft"):
+        run_analysis(config)
 
 
 def test_a_run_without_sids_reports_them_as_not_measured(tmp_path):
-    config = small_config(tmp_path / "run", evaluate={"models": ["popular"]})
+    config = small_config(tmp_path / "run", evaluation={"models": ["popular"]})
     write_data(config, small_shop())
-    stage.run("evaluation", Command(config, False, False), evaluate.build, fingerprints_read)
-    analyse(config, model="popular")
+    stage.run("evaluation", Command(config, False, False), evaluate.build, evaluate.sources)
+    run_analysis(config, model="popular")
     report = json.loads((tmp_path / "run/analysis/popular/badcase_report.json").read_text())
     assert report["failure_patterns"]["wrong_at_level_1"]["finding"] == "not measured"
     assert "not_measured" in report["sid_quality"] and report["levels"] is None
@@ -181,7 +179,7 @@ def test_the_shell_command_of_the_seed(evaluated):
         "10",
     ]
     (evaluated.run.dir / "c.yaml").write_text(
-        f"run: {{dir: {evaluated.run.dir}}}\ndata: {{source: toy, max_history: 6}}\nevaluate: {{models: [popular]}}\n"
+        f"run: {{dir: {evaluated.run.dir}}}\ndata: {{source: toy, max_history: 6}}\nevaluation: {{models: [popular]}}\n"
     )
     script = ["bash", str(ROOT / "analyze_badcase.sh"), *flags]
     done = subprocess.run(

@@ -13,8 +13,8 @@ from genrec.cli import COMMANDS
 from genrec.commandline import ALIASES
 from genrec.config import Config, all_paths, other_spellings
 from genrec.pipeline import STAGES
-from genrec.stages.advise import Advice
-from genrec.stages.compare import Comparison
+from genrec.stages.advise import AdviceOptions
+from genrec.stages.compare import ComparisonOptions
 from genrec.stages.run import Pipeline
 from tencentgr.options import RqvaeOptions, SampleOptions, TencentGROptions
 
@@ -29,8 +29,8 @@ SWITCHES = {"config", "clean", "dry-run", "show-config", "help"}
 PLAIN = {
     **{name: Config.model_fields[s.section].annotation for s in STAGES.values() for name in (s.command, s.script)},
     **dict.fromkeys(("run", "pipeline_0.5b.sh"), Pipeline),
-    **dict.fromkeys(("advise", "optimization_strategies.py"), Advice),
-    **dict.fromkeys(("compare", "compare_results.py"), Comparison),
+    **dict.fromkeys(("advise", "optimization_strategies.py"), AdviceOptions),
+    **dict.fromkeys(("compare", "compare_results.py"), ComparisonOptions),
     "main.py": TencentGROptions,
     "train_rqvae.py": RqvaeOptions,
     "make_sample.py": SampleOptions,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
@@ -11,9 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from genrec import stage
-from genrec.advice.plan import nested
-from genrec.advice.rounds import round_config, stages_for, unchanged
+from genrec import cli, stage
 from genrec.artifacts import read_manifest
 from genrec.commandline import Command
 from genrec.stages import iterate
@@ -29,15 +26,13 @@ def command(directory, *flags: str) -> Command:
 
 
 def here(command: list[str], stdout) -> SimpleNamespace:
-    """subprocess.run without the wait for imports: the script runs in this process."""
-    before, sys.argv = sys.argv, command[1:]
+    """subprocess.run without the wait for imports: `python -m genrec ...` runs in this process."""
+    assert command[1:3] == ["-m", "genrec"]
     try:
         with redirect_stdout(stdout):
-            runpy.run_path(command[1], run_name="__main__")
+            cli.main(command[3:])
     except SystemExit as stopped:
         return SimpleNamespace(returncode=stopped.code)
-    finally:
-        sys.argv = before
     return SimpleNamespace(returncode=0)
 
 
@@ -52,10 +47,10 @@ def looped(tmp_path_factory):
     directory = tmp_path_factory.mktemp("loop")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(iterate, "subprocess", SimpleNamespace(run=here))
-        faulty = iterate.Run(command(directory).config, directory / "faulty.json")
+        faulty = iterate.LoopRun(command(directory).config, directory / "faulty.json")
         for name in ("data", "sequential"):
-            iterate.call(name, faulty)
-        iterate.iterate(command(directory))
+            iterate.call_stage(name, faulty)
+        iterate.run_loop(command(directory))
     return directory
 
 
@@ -94,10 +89,10 @@ def test_advice_comes_from_valid_rows(looped):
 
 def test_a_second_call_makes_nothing_anew_and_a_dry_run_goes_as_far_as_it_can(looped, capsys):
     before = {path: path.stat().st_mtime_ns for path in looped.rglob("manifest.json")}
-    iterate.iterate(command(looped))
+    iterate.run_loop(command(looped))
     assert "best on valid" in capsys.readouterr().out
     more = command(looped, "--iterate.rounds", "2")
-    iterate.iterate(more._replace(dry_run=True))
+    iterate.run_loop(more._replace(dry_run=True))
     said = capsys.readouterr().out
     assert "round 1: data as before; anew: sequential, evaluation" in said
     assert "round 2: analysis of" in said and "rounds/1 on valid rows" in said
@@ -107,28 +102,28 @@ def test_a_second_call_makes_nothing_anew_and_a_dry_run_goes_as_far_as_it_can(lo
 def test_a_loop_killed_in_a_round_goes_on_to_the_same_numbers(looped, tmp_path, monkeypatch):
     shutil.copytree(looped / "run", tmp_path / "run", ignore=shutil.ignore_patterns("rounds"))
     shutil.copytree(looped / "raw", tmp_path / "raw")
-    share, publish = iterate.share, stage.publish
+    share, publish = iterate.share_artifact, stage.publish
 
     def dies_in_data(source, target):
-        shutil.copytree(source, target.with_name("data.sharing"))
+        shutil.copytree(source, target.with_name("data.tmp"))
         raise KeyboardInterrupt
 
-    def dies_when_trained(partial, final):
-        if final.name == "sequential":
+    def dies_when_trained(job):
+        if job.stage == "sequential":
             raise KeyboardInterrupt
-        publish(partial, final)
+        publish(job)
 
-    monkeypatch.setattr(iterate, "share", dies_in_data)
+    monkeypatch.setattr(iterate, "share_artifact", dies_in_data)
     with pytest.raises(KeyboardInterrupt):
-        iterate.iterate(command(tmp_path))
-    monkeypatch.setattr(iterate, "share", share)
+        iterate.run_loop(command(tmp_path))
+    monkeypatch.setattr(iterate, "share_artifact", share)
     monkeypatch.setattr(stage, "publish", dies_when_trained)
     with pytest.raises(iterate.ArtifactError, match="the same command goes on"):
-        iterate.iterate(command(tmp_path))
+        iterate.run_loop(command(tmp_path))
     monkeypatch.setattr(stage, "publish", publish)
     assert (tmp_path / "run/rounds/1/sequential.partial").exists()
-    iterate.iterate(command(tmp_path))
-    assert not list(tmp_path.rglob("*.sharing")) and not list(tmp_path.rglob("*.partial"))
+    iterate.run_loop(command(tmp_path))
+    assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("*.partial"))
     again, unbroken = (rounds(directory)["rounds"][0] for directory in (tmp_path, looped))
     assert (again["valid"], again["test"]) == (unbroken["valid"], unbroken["test"])
 
@@ -136,45 +131,35 @@ def test_a_loop_killed_in_a_round_goes_on_to_the_same_numbers(looped, tmp_path, 
 def test_rejected_advice_is_not_tried_again_and_the_better_run_stays(looped, tmp_path, monkeypatch, capsys):
     shutil.copytree(looped / "run", tmp_path / "run", ignore=shutil.ignore_patterns("rounds"))
     shutil.copytree(looped / "raw", tmp_path / "raw")
-    monkeypatch.setattr("genrec.advice.rounds.Round.kept", False)
-    iterate.iterate(command(tmp_path, "--iterate.rounds", "2"))
+    monkeypatch.setattr("genrec.advice.rounds.LoopRound.kept", False)
+    iterate.run_loop(command(tmp_path, "--iterate.rounds", "2"))
     assert "round 2: nothing that was not tried before is advised" in capsys.readouterr().out
     assert rounds(tmp_path)["best"] == str(tmp_path / "run") and len(rounds(tmp_path)["rounds"]) == 1
 
 
-def test_only_what_depends_on_a_change_is_made_anew():
-    stages = stages_for(("sids", "sft"))
-    assert stages == ["data", "embeddings", "sids", "sft"]
+def split_stages(directory, model: str, *flags: str, **values) -> tuple[list[str], list[str]]:
+    config = command(directory, "--evaluation.models", model, *flags).config
+    plan = SimpleNamespace(values={key.replace("__", "."): value for key, value in values.items()})
+    return iterate.split_stages(iterate.LoopRun(config, directory / "x"), plan)
+
+
+def test_only_what_depends_on_a_change_is_made_anew(tmp_path):
+    stages = ["data", "embeddings", "sids", "sft"]
     for key, kept in {
-        "sft.learning_rate": ["data", "embeddings", "sids"],
-        "sids.alpha": ["data", "embeddings"],
-        "evaluation.num_beams": stages,
-        "data.max_history": [],
+        "sft__learning_rate": ["data", "embeddings", "sids"],
+        "sids__alpha": ["data", "embeddings"],
+        "evaluation__num_beams": stages,
+        "data__max_history": [],
     }.items():
-        assert unchanged(stages, SimpleNamespace(values={key: 1})) == kept, key
-    assert stages_for(("sequential",)) == ["data", "sequential"]
+        assert split_stages(tmp_path, "[sft]", **{key: 1}) == (kept, [name for name in stages if name not in kept]), key
+    assert split_stages(tmp_path, "[sasrec]", evaluation__limit=1) == (["data", "sequential"], [])
 
 
 def test_a_reward_that_reads_a_stage_brings_it_before_rl(tmp_path):
-    config = command(tmp_path, "--evaluation.models", "[sft, rl]", "--rl.reward_type", "sasrec,ranking").config
-    shared, anew = iterate.divided(iterate.Run(config, tmp_path / "x"), SimpleNamespace(values={"data.max_history": 5}))
-    assert shared == [] and anew == ["data", "embeddings", "sids", "sequential", "sft", "rl"]
-    shared, anew = iterate.divided(iterate.Run(config, tmp_path / "x"), SimpleNamespace(values={"rl.beta": 0.1}))
-    assert shared == ["data", "embeddings", "sids", "sequential", "sft"] and anew == ["rl"]
-
-
-def test_a_round_trains_and_scores_the_analysed_model_alone(tmp_path):
-    both = ["--sequential.models", "[sasrec, sasrec_bce]", "--evaluation.models", "[popular, sasrec]"]
-    base = command(tmp_path, *both).config
-    report = {"model": "sasrec", "config": base.model_dump(mode="json")}
-    for values, trained in (
-        ({"sequential.num_epochs": 2}, ["sasrec"]),
-        ({"evaluation.limit": 9}, ["sasrec", "sasrec_bce"]),
-    ):
-        plan = SimpleNamespace(values=values, overlay=nested(report, values))
-        config = round_config(base, plan, tmp_path / "1")
-        assert (config.sequential.models, config.evaluation.models) == (trained, ["sasrec"])
-        assert config.run.dir == tmp_path / "1" and config.analysis.model == "sasrec"
+    asked = ("[sft, rl]", "--rl.reward_type", "sasrec,ranking")
+    stages = ["data", "embeddings", "sids", "sequential", "sft", "rl"]
+    assert split_stages(tmp_path, *asked, data__max_history=5) == ([], stages)
+    assert split_stages(tmp_path, *asked, rl__beta=0.1) == (stages[:-1], ["rl"])
 
 
 @pytest.mark.parametrize(

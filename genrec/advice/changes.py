@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from genrec.advice.evidence import still_learning
+from genrec.advice.evidence import is_still_learning
 
 BEAM_LOSSES = 0.05  # share of bad cases that more beams could cure
 CROWDED = 0.10  # share of items whose codes had to be changed, from which the index is too small
@@ -18,7 +18,7 @@ SHORTEST_HALF_LIFE = 0.1  # of the training period
 Changes = dict[str, Any]  # {"sft.learning_rate": 3e-4, "sft.tasks.title_to_sid": 2.0}
 
 
-def more_rows(report: dict[str, Any], *tasks: str) -> Changes:
+def raise_task_shares(report: dict[str, Any], *tasks: str) -> Changes:
     """One more pass over each of these tasks' rows an epoch. Rows of item tasks count each item once, however rare."""
     shares = report["config"]["sft"]["tasks"]
     return {f"sft.tasks.{name}": min(shares.get(name, 0.0) + 1, MOST_ROWS) for name in tasks}
@@ -26,7 +26,9 @@ def more_rows(report: dict[str, Any], *tasks: str) -> Changes:
 
 def balance_items(report: dict[str, Any]) -> Changes:
     """Rare targets weigh more, and every item is seen by its title however rare."""
-    return {"sft.balance": more_balance(report["config"]["sft"])} | more_rows(report, "title_to_sid", "sid_to_title")
+    return {"sft.balance": raise_balance(report["config"]["sft"])} | raise_task_shares(
+        report, "title_to_sid", "sid_to_title"
+    )
 
 
 def balance_and_reward(report: dict[str, Any]) -> Changes:
@@ -38,27 +40,30 @@ def balance_and_reward(report: dict[str, Any]) -> Changes:
 
 def balance_targets(report: dict[str, Any]) -> Changes:
     """Rare targets weigh more; by the cosine, which sasrec alone has, popular items cannot win by longer vectors."""
-    changes = {"sequential.balance": more_balance(report["config"]["sequential"])}
+    changes = {"sequential.balance": raise_balance(report["config"]["sequential"])}
     return changes if report["model"] == "sasrec_bce" else changes | {"sequential.cosine": True}
 
 
-def more_balance(knobs: dict[str, Any]) -> float:
+def raise_balance(knobs: dict[str, Any]) -> float:
     """0, a half, 1: from the frequencies as they are to items alike."""
     return min(knobs["balance"] + 0.5, 1.0)
 
 
 def align_texts(report: dict[str, Any]) -> Changes:
     """What is known of an item nobody bought is its text: nearer to it by tasks, by the first SID rows, by the SIDs."""
-    changes = more_rows(report, "title_to_sid", "sid_to_title", "description_to_sid") | {"sids.alpha": 0.0}
+    changes = raise_task_shares(report, "title_to_sid", "sid_to_title", "description_to_sid") | {"sids.alpha": 0.0}
     return changes if report["config"]["sft"]["train_from_scratch"] else changes | {"sft.sid_init": "text"}
 
 
 def use_other_signals(report: dict[str, Any]) -> Changes:
     """Few items say more by their titles, by what they have in common, and by who bought them with what."""
-    return more_rows(report, "title_history_to_sid") | {"sids.alpha": "auto", "sft.profile": ["taste", "companions"]}
+    return raise_task_shares(report, "title_history_to_sid") | {
+        "sids.alpha": "auto",
+        "sft.profile": ["taste", "companions"],
+    }
 
 
-def better_sids(report: dict[str, Any]) -> Changes:
+def improve_sids(report: dict[str, Any]) -> Changes:
     sids, quality = report["config"]["sids"], report["sid_quality"]
     changes: Changes = {}
     if sids["method"] == "imported":
@@ -68,10 +73,10 @@ def better_sids(report: dict[str, Any]) -> Changes:
     crowded = quality.get("collision", {}).get("before", {}).get("share", 0.0) > CROWDED
     if crowded and sids["method"] == "rqkmeans":
         changes["sids.method"] = "rqkmeans_constrained"
-    return changes | room_for_items(sids, quality) if crowded or not changes else changes
+    return changes | enlarge_codebooks(sids, quality) if crowded or not changes else changes
 
 
-def room_for_items(sids: dict[str, Any], quality: dict[str, Any]) -> Changes:
+def enlarge_codebooks(sids: dict[str, Any], quality: dict[str, Any]) -> Changes:
     """A fourth level first, then twice the codes while a level can use them."""
     if sids["num_levels"] < 4:
         return {"sids.num_levels": sids["num_levels"] + 1}
@@ -79,7 +84,7 @@ def room_for_items(sids: dict[str, Any], quality: dict[str, Any]) -> Changes:
     return {"sids.codebook_size": wider} if wider <= quality.get("items", 0) else {}
 
 
-def look_at_the_recent(section: str) -> Callable[[dict[str, Any]], Changes]:
+def favour_recent(section: str) -> Callable[[dict[str, Any]], Changes]:
     """Recent targets weigh more in training, and the old items of a history are left out."""
 
     def changes(report: dict[str, Any]) -> Changes:
@@ -94,7 +99,7 @@ def look_at_the_recent(section: str) -> Callable[[dict[str, Any]], Changes]:
 
 def tune_language(report: dict[str, Any]) -> Changes:
     """Longer while it was still learning, else slower and more regular; both where that is not known."""
-    sft, learning = report["config"]["sft"], still_learning(report)
+    sft, learning = report["config"]["sft"], is_still_learning(report)
     changes: Changes = {}
     if learning is not False:
         changes["sft.num_epochs"] = math.ceil(5 / 3 * sft["num_epochs"])
@@ -104,23 +109,23 @@ def tune_language(report: dict[str, Any]) -> Changes:
             "sft.warmup_ratio": max(sft["warmup_ratio"], 0.1),
             "sft.weight_decay": max(sft["weight_decay"], 0.01),
         }
-    return changes | more_beams(report)
+    return changes | widen_beams(report)
 
 
 def tune_reinforced(report: dict[str, Any]) -> Changes:
     """Longer while it was still learning; else slower, nearer to the SFT model, in larger groups where they fit."""
-    rl, learning = report["config"]["rl"], still_learning(report)
+    rl, learning = report["config"]["rl"], is_still_learning(report)
     if learning:
-        return {"rl.num_epochs": 2 * rl["num_epochs"]} | more_beams(report)
+        return {"rl.num_epochs": 2 * rl["num_epochs"]} | widen_beams(report)
     beta = max(2 * rl["beta"], 1e-3)
     changes = {"rl.learning_rate": 0.5 * rl["learning_rate"], "rl.beta": max(min(beta, MOST_BETA), rl["beta"])}
     larger = 2 * rl["num_generations"]
     if larger <= MOST_GENERATIONS and not (rl["batch_size"] % larger or rl["micro_batch_size"] % larger):
         changes["rl.num_generations"] = larger
-    return changes | more_beams(report)
+    return changes | widen_beams(report)
 
 
-def more_beams(report: dict[str, Any]) -> Changes:
+def widen_beams(report: dict[str, Any]) -> Changes:
     """Where beams lose what an exact ranking has."""
     lost = report["failure_patterns"]["beam_loss"]
     if lost["finding"] == "not measured" or (lost["share"]["mean"] or 0) <= BEAM_LOSSES:
@@ -129,7 +134,7 @@ def more_beams(report: dict[str, Any]) -> Changes:
 
 
 def tune_sequential(report: dict[str, Any]) -> Changes:
-    knobs, learning = report["config"]["sequential"], still_learning(report)
+    knobs, learning = report["config"]["sequential"], is_still_learning(report)
     changes: Changes = {} if learning is False else {"sequential.num_epochs": 2 * knobs["num_epochs"]}
     if not learning:
         changes |= {

@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from genrec.advice.changes import Changes
-from genrec.advice.strategies import FAMILY, MIXTURES, STRATEGIES, Advice, advise, current, family, recommended
+from genrec.advice.strategies import (
+    FAMILY,
+    MIXTURES,
+    STRATEGIES,
+    Advice,
+    current_value,
+    family_of,
+    make_advice,
+    recommend_strategies,
+)
 from genrec.config_checks import validate
-from genrec.diagnosis.badcase_text import headline
+from genrec.diagnosis.badcase_text import make_headline
 from genrec.errors import ArtifactError
 from genrec.pipeline import affected
 from genrec.presets import merge, set_path
@@ -39,7 +48,7 @@ def make_plan(report: dict[str, Any], names: list[str]) -> Plan:
     """All strategies together. Where two want one key, the one named first keeps it; a test of the whole follows."""
     if unknown := [name for name in names if name not in STRATEGIES]:
         raise ArtifactError(f"unknown strategy '{unknown[0]}'; there are: {', '.join(STRATEGIES)}")
-    advice = [advise(report, name) for name in dict.fromkeys(names)]
+    advice = [make_advice(report, name) for name in dict.fromkeys(names)]
     values, owner, conflicts = {}, {}, []
     for each in advice:
         for key, value in each.changes.items():
@@ -47,38 +56,40 @@ def make_plan(report: dict[str, Any], names: list[str]) -> Plan:
                 values[key], owner[key] = value, each.name
             elif values[key] != value:
                 conflicts.append(Conflict(key, owner[key], values[key], each.name, value))
-    overlay = nested(report, values)
+    overlay = nest_values(report, values)
     validate(merge(copy.deepcopy(report["config"]), copy.deepcopy(overlay)))
-    return Plan(advice, values, conflicts, overlay, first_stage(values))
+    return Plan(advice, values, conflicts, overlay, find_first_stage(values))
 
 
-def nested(report: dict[str, Any], values: Changes) -> dict[str, Any]:
+def nest_values(report: dict[str, Any], values: Changes) -> dict[str, Any]:
     """Dotted keys as sections. A mixture replaces the one before it, so it is written whole."""
     tree: dict[str, Any] = {}
     for mixture in MIXTURES:
         if any(key.startswith(f"{mixture}.") for key in values):
-            set_path(tree, mixture, dict(current(report, mixture)))
+            set_path(tree, mixture, dict(current_value(report, mixture)))
     for key, value in values.items():
         set_path(tree, key, value)
     return tree
 
 
-def first_stage(values: Changes) -> str | None:
+def find_first_stage(values: Changes) -> str | None:
     """The earliest stage whose artifact these keys change."""
     return next(iter(affected(values)), None)
 
 
-def evidence_json(report: dict[str, Any], plan: Plan) -> dict[str, Any]:
+def evidence_to_json(report: dict[str, Any], plan: Plan) -> dict[str, Any]:
     """Why each key is what it is; written beside the overlay."""
     return {
-        "analysed": headline(report),
+        "analysed": make_headline(report),
         "first_stage": plan.first_stage,
         "strategies": {
             each.name: {
                 "advised": each.evidence.applies,
                 "reason": each.evidence.reason,
                 "hr_gain_at_most": round(each.evidence.reach, 6),
-                "changes": {key: {"from": current(report, key), "to": value} for key, value in each.changes.items()},
+                "changes": {
+                    key: {"from": current_value(report, key), "to": value} for key, value in each.changes.items()
+                },
             }
             for each in plan.advice
         },
@@ -87,12 +98,12 @@ def evidence_json(report: dict[str, Any], plan: Plan) -> dict[str, Any]:
     }
 
 
-def show(report: dict[str, Any], plan: Plan) -> str:
+def describe_plan(report: dict[str, Any], plan: Plan) -> str:
     """What is changed and why, what conflicts, and why the other strategies are left out."""
-    lines = [headline(report), ""]
+    lines = [make_headline(report), ""]
     for each in plan.advice:
         lines += [f"{each.name}: {STRATEGIES[each.name].says}", f"  {each.evidence.reason}"]
-        lines += [f"  {key}: {current(report, key)} -> {value}" for key, value in each.changes.items()]
+        lines += [f"  {key}: {current_value(report, key)} -> {value}" for key, value in each.changes.items()]
         lines += [] if each.changes else [f"  nothing left to change for {report['model']}"]
     for each in plan.conflicts:
         lines.append(
@@ -101,22 +112,22 @@ def show(report: dict[str, Any], plan: Plan) -> str:
         )
     taken = {each.name for each in plan.advice}
     lines += ["", "left out:"] if len(taken) < len(STRATEGIES) else []
-    lines += [f"  {name}: {why_not(report, name)}" for name in STRATEGIES if name not in taken]
+    lines += [f"  {name}: {explain_omission(report, name)}" for name in STRATEGIES if name not in taken]
     return "\n".join(lines)
 
 
-def why_not(report: dict[str, Any], name: str) -> str:
-    if family(report) is None:
+def explain_omission(report: dict[str, Any], name: str) -> str:
+    if family_of(report) is None:
         return f"{report['model']} only counts, it has no knobs; analyse {', '.join(FAMILY)}"
-    advice = advise(report, name)
+    advice = make_advice(report, name)
     lacking = "" if advice.changes else f"; no knob of {report['model']} is left to turn"
     return advice.evidence.reason + lacking
 
 
-def show_choices(report: dict[str, Any]) -> str:
+def describe_choices(report: dict[str, Any]) -> str:
     """The numbered menu: every strategy, whether it is advised, and why."""
-    advised = recommended(report)
-    lines = [headline(report), ""]
+    advised = recommend_strategies(report)
+    lines = [make_headline(report), ""]
     for number, (name, strategy) in enumerate(STRATEGIES.items(), start=1):
         mark = "advised" if name in advised else "not advised"
         lines += [f"{number}. {name} ({mark}): {strategy.says}", f"     {strategy.evidence(report).reason}"]

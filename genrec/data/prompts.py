@@ -61,20 +61,20 @@ class Tokenizer(Protocol):
     def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]: ...
 
 
-def head(given: str, wanted: str, source: str) -> str:
+def make_head(given: str, wanted: str, source: str) -> str:
     item, items, bought = NOUNS[source]
     instruction = INSTRUCTIONS[given, wanted].format(item=item, items=items, bought=bought)
     return HEAD.format(instruction=instruction)
 
 
-def tail(given: str, wanted: str) -> str:
+def make_tail(given: str, wanted: str) -> str:
     return "" if (given, wanted) == CONTINUED else TAIL
 
 
-def profile_tail(favourites: list[str], companions: list[str], source: str) -> str:
+def make_profile_tail(favourites: list[str], companions: list[str], source: str) -> str:
     """The tail of a history prompt that says more of the user; what is not known is left out."""
-    known = ", ".join(filter(None, favourites))
-    lines = [PROFILE.format(bought=NOUNS[source][2], favourites=known)] if known else []
+    favourite = ", ".join(filter(None, favourites))
+    lines = [PROFILE.format(bought=NOUNS[source][2], favourites=favourite)] if favourite else []
     lines += [COMPANIONS.format(bought=NOUNS[source][2], sids="".join(companions))] if companions else []
     return "".join(lines) + TAIL
 
@@ -84,10 +84,10 @@ def prompt_fingerprint() -> dict[str, str]:
 
     A model directory carries those it was trained with; a text that nobody asks it with may change or be added.
     """
-    parts: dict[str, tuple[str, ...]] = {"taste": (PROFILE, TAIL), "companions": (COMPANIONS, TAIL)} | NOUNS
+    parts: dict[str, tuple[str, ...]] = {"taste": (PROFILE, TAIL), "companions": (COMPANIONS, TAIL), **NOUNS}
     for (given, wanted), instruction in INSTRUCTIONS.items():
         said = (PREFERENCE,) if given.endswith("and preference") else ()
-        parts[FORM.format(given=given, wanted=wanted)] = (HEAD, instruction, *said, tail(given, wanted))
+        parts[FORM.format(given=given, wanted=wanted)] = (HEAD, instruction, *said, make_tail(given, wanted))
     return {name: hashlib.sha256(repr(texts).encode()).hexdigest()[:16] for name, texts in parts.items()}
 
 

@@ -6,35 +6,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from genrec.config import Config
+from genrec.config import Data
 from genrec.data import amazon, minionerec, movielens, toy
 from genrec.data.preparation import Preparation, prepare_shop
 
 
-class Source(NamedTuple):
-    prepare: Callable[[Config], Preparation]
-    raw_files: Callable[[Config], dict[str, Path]]  # role -> file, of those that are there
+class DataSource(NamedTuple):
+    """Of the section `data` and the run's seed."""
+
+    prepare: Callable[[Data, int], Preparation]
+    raw_files: Callable[[Data, int], dict[str, Path]]  # role -> file, of those that are there
 
 
-def amazon_source(edition: amazon.Edition) -> Source:
-    return Source(
-        lambda config: prepare_shop(amazon.read(config.data, edition), config.data),
-        lambda config: amazon.raw_files(config.data, edition),
+def make_amazon_source(edition: amazon.Edition) -> DataSource:
+    return DataSource(
+        lambda data, seed: prepare_shop(amazon.read_shop(data, edition), data),
+        lambda data, seed: amazon.find_raw_files(data, edition),
     )
 
 
 SOURCES = {
-    **{name: amazon_source(edition) for name, edition in amazon.EDITIONS.items()},
-    "movielens": Source(
-        lambda config: prepare_shop(movielens.read(config.data), config.data),
-        lambda config: movielens.raw_files(config.data),
+    **{name: make_amazon_source(edition) for name, edition in amazon.EDITIONS.items()},
+    "movielens": DataSource(
+        lambda data, seed: prepare_shop(movielens.read_shop(data), data),
+        lambda data, seed: movielens.find_raw_files(data),
     ),
-    "minionerec": Source(
-        lambda config: minionerec.read(config.data),
-        lambda config: minionerec.raw_files(config.data),
+    "minionerec": DataSource(
+        lambda data, seed: minionerec.read_publication(data),
+        lambda data, seed: minionerec.find_raw_files(data),
     ),
-    "toy": Source(
-        lambda config: prepare_shop(toy.read(config.data, config.run.seed), config.data),
-        lambda config: toy.raw_files(config.data, config.run.seed),
+    "toy": DataSource(
+        lambda data, seed: prepare_shop(toy.read_shop(data, seed), data),
+        lambda data, seed: toy.find_raw_files(data, seed),
     ),
 }

@@ -18,16 +18,16 @@ def build_sequences(events: Events) -> tuple[Sequences, pl.Series]:
 
     users are numbered as they appear in the file, items as in the sequences; ties in time stay in file order
     """
-    user_rank, user_codes = ranks_by_appearance(events.user)
+    user_rank, user_codes = rank_by_appearance(events.user)
     order = np.lexsort((events.time, user_rank))  # stable: file order among equal times
-    item, item_codes = ranks_by_appearance(events.item[order])
+    item, item_codes = rank_by_appearance(events.item[order])
     offset = np.concatenate([[0], np.cumsum(np.bincount(user_rank, minlength=len(user_codes)))])
     user_id = events.user_id.gather(user_codes).to_numpy().astype(np.str_)
     sequences = Sequences(item.astype(np.int32), events.time[order], offset.astype(np.int64), user_id)
     return sequences, events.item_id.gather(item_codes)
 
 
-def ranks_by_appearance(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rank_by_appearance(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(T,) codes -> (T,) ranks 0, 1, ... in order of first appearance, and rank -> code."""
     first = np.full(codes.max(initial=-1) + 1, len(codes))
     first[codes[::-1]] = np.arange(len(codes))[::-1]  # the earliest position is written last, so it stays
@@ -38,14 +38,16 @@ def ranks_by_appearance(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rank[codes], rank_to_code
 
 
-def chronological(sequences: Sequences) -> dict[str, Split]:
+def split_chronologically(sequences: Sequences) -> dict[str, Split]:
     """All targets (each event but a user's first) by time, the first 80% train, 10% valid, 10% test, by count."""
     owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
     targets = np.delete(np.arange(len(sequences.item)), sequences.offset[:-1])
     targets = targets[np.argsort(sequences.time[targets], kind="stable")]
     bounds = (int(0.8 * len(targets)), int(0.9 * len(targets)))
-    parts = np.split(targets, bounds)
-    return {name: Split(owner[ends].astype(np.int32), ends) for name, ends in zip(SPLITS, parts, strict=True)}
+    targets_by_split = np.split(targets, bounds)
+    return {
+        name: Split(owner[ends].astype(np.int32), ends) for name, ends in zip(SPLITS, targets_by_split, strict=True)
+    }
 
 
 def leave_one_out(sequences: Sequences) -> dict[str, Split]:
@@ -58,13 +60,13 @@ def leave_one_out(sequences: Sequences) -> dict[str, Split]:
     return {name: Split(owner[end].astype(np.int32), end) for name, end in ends.items()}
 
 
-RULES = {"chronological": chronological, "leave_one_out": leave_one_out}
+RULES = {"chronological": split_chronologically, "leave_one_out": leave_one_out}
 
 
-def split(sequences: Sequences, rule: str) -> dict[str, Split]:
+def split_targets(sequences: Sequences, rule: str) -> dict[str, Split]:
     """Targets by a rule; a split without rows is an error."""
     splits = RULES[rule](sequences)
-    rows = {name: len(part) for name, part in splits.items()}
+    rows = {name: len(targets) for name, targets in splits.items()}
     if not all(rows.values()):
         raise ArtifactError(
             f"{len(sequences):,} users with {len(sequences.item):,} events are too few for a {rule} split, "

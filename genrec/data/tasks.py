@@ -74,16 +74,16 @@ class Texts:
         text about the user, by its number."""
         parts = tuple(self.part(task.given, int(item)) for item in items if item >= 0)
         if task.given.endswith("preference") and text >= 0:
-            said = str(self.preferences.text[text])
+            said = self.preference(text)
             parts = (*parts, prompts.PREFERENCE.format(text=said)) if parts else (said,)
-        return Prompt(prompts.head(task.given, task.wanted, self.source), parts, self.tail(task, items, user))
+        return Prompt(prompts.make_head(task.given, task.wanted, self.source), parts, self.tail(task, items, user))
 
     def tail(self, task: Task, items: np.ndarray, user: int) -> str:
         """What follows the items; with a profile it says more of the user."""
         if self.profile is None or not task.from_history:
-            return prompts.tail(task.given, task.wanted)
+            return prompts.make_tail(task.given, task.wanted)
         companions = [self.index.text(item) for item in self.profile.companions(items, user)]
-        return prompts.profile_tail(self.profile.favourites(items), companions, self.source)
+        return prompts.make_profile_tail(self.profile.favourites(items), companions, self.source)
 
     def part(self, given: str, item: int) -> str:
         if given.startswith("sid"):
@@ -91,23 +91,20 @@ class Texts:
         text = self.catalog.text[item] if given == "description" else self.catalog.title[item]
         return f"{text}\n" if given == "title history" else str(text)
 
+    def preference(self, number: int) -> str:
+        assert self.preferences is not None, "only training with sft.preferences asks for texts about users"
+        return str(self.preferences.text[number])
+
     def answer(self, task: Task, item: int) -> str:
         """`item` is the number of a text where that is wanted."""
         if task.wanted == "preference":
-            return str(self.preferences.text[item])
+            return self.preference(item)
         return self.index.text(item) if task.wanted == "sid" else str(self.catalog.title[item])
 
 
 def make_texts(data: Prepared, index: SidIndex, source: str, profile: list[str]) -> Texts:
     """`profile` is sft.profile; a model directory carries it, so that everybody asks the model as it was taught."""
     return Texts(data.catalog, index, source, make_profile(data, profile) if profile else None)
-
-
-def task_rows(
-    task: Task, share: float, examples: Examples, catalog: Catalog, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, int]]:
-    """(items given, target item) of a task; a `share` below 1 draws that part of the rows, above 1 repeats them."""
-    return (task_row(task, examples, row) for row in row_numbers(task, share, len(examples), catalog, rng))
 
 
 def row_numbers(task: Task, share: float, count: int, catalog: Catalog, rng: np.random.Generator) -> np.ndarray:
@@ -130,8 +127,8 @@ def copies(count: int, share: float, rng: np.random.Generator) -> Iterator[np.nd
     whole, rest = int(share), share - int(share)
     for _ in range(whole):
         yield np.arange(count)
-    if part := round(count * rest):
-        yield np.sort(rng.choice(count, size=part, replace=False))
+    if extra := round(count * rest):
+        yield np.sort(rng.choice(count, size=extra, replace=False))
 
 
 def drawn(count: int, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -30,23 +30,23 @@ def clean_title(title: str | None) -> str | None:
     return cleaned if any(letter.isalnum() for letter in cleaned) and SCRIPT not in cleaned else None
 
 
-def joined(parts: list[str | None] | None) -> str:
+def join_paragraphs(paragraphs: list[str | None] | None) -> str:
     """Paragraphs of a description -> one text."""
-    return " ".join(filter(None, (clean(part) for part in parts or [] if part)))
+    return " ".join(filter(None, (clean(paragraph) for paragraph in paragraphs or [] if paragraph)))
 
 
-def comma_joined(parts: list[str | None] | None) -> str:
+def join_categories(path: list[str | None] | None) -> str:
     """A category path, coarse to fine -> 'A,B, C & D,E': commas within a name have a space behind."""
     # a part that opens with a space is the rest of a name that was cut at its comma
-    names = ((" " if part.startswith(" ") else "") + category(part) for part in parts or [] if part)
+    names = ((" " if name.startswith(" ") else "") + clean_category(name) for name in path or [] if name)
     return ",".join(name for name in names if name.strip())
 
 
-def category(name: str) -> str:
+def clean_category(name: str) -> str:
     return re.sub(r",(?=\S)", ", ", clean(name)).strip(", ")
 
 
-def published_title(title: str | None) -> str | None:
+def clean_published_title(title: str | None) -> str | None:
     """MiniOneRec's filter: no '<span id', two entities, spaces and quotes stripped, 2+ letters, at most 20 words."""
     if title is None or "<span id" in title:
         return None
@@ -54,12 +54,12 @@ def published_title(title: str | None) -> str | None:
     return title if len(title) > 1 and len(title.split(" ")) <= PUBLISHED_WORDS else None
 
 
-def published_text(parts: list[str | None] | None) -> str:
+def clean_published_text(parts: list[str | None] | None) -> str:
     """MiniOneRec's description: the printed Python list, tags stripped, entities decoded; '' for an empty list."""
     if not parts:
         return ""
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", str(parts)))).strip()
 
 
-def published_brand(brand: str | None) -> str:
+def clean_published_brand(brand: str | None) -> str:
     return (brand or "").replace("by\n", "").strip()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from genrec.advice.strategies import STRATEGIES, recommended
-from genrec.diagnosis.badcase_text import by_weight, headline, lift_text, percent, sid_sentence
+from genrec.diagnosis.badcase_text import describe_sids, format_lift, format_percent, make_headline, sort_by_weight
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1f23; --soft: #5b626b; --paper: #fbfaf7; --card: #ffffff; --line: #dcd9d2;
@@ -50,23 +50,35 @@ CAPTIONS = {
 }
 
 
-def page(report: dict[str, Any], plots: dict[str, Path]) -> str:
-    """The whole page; plots are put into it. Nothing is fetched: the policy forbids it."""
+@dataclass(frozen=True)
+class Remedy:
+    """One thing that would help: the name of a strategy, what it does, and why the report speaks for it."""
+
+    name: str
+    says: str
+    reason: str
+
+
+def render_page(report: dict[str, Any], plots: dict[str, Path], remedies: list[Remedy], advise: str) -> str:
+    """The whole page; plots are put into it, `advise` is the command that makes a configuration of the remedies.
+
+    Nothing is fetched: the policy forbids it.
+    """
     body = [
-        f"<h1>{escape(headline(report))}</h1>",
-        tiles(report),
-        answer(report),
-        remedies(report),
+        f"<h1>{escape(make_headline(report))}</h1>",
+        render_tiles(report),
+        render_answer(report),
+        render_remedies(remedies, advise),
         "<h2>What goes with a miss</h2>",
-        pattern_table(report["failure_patterns"]),
+        render_patterns(report["failure_patterns"]),
         "<h2>Pictures</h2>",
-        f'<div class="figures">{"".join(figure(name, plots[name]) for name in CAPTIONS)}</div>',
+        f'<div class="figures">{"".join(render_figure(name, plots[name]) for name in CAPTIONS)}</div>',
         "<h2>Semantic IDs</h2>",
-        f"<p>{escape(sid_sentence(report['sid_quality']))}.</p>",
+        f"<p>{escape(describe_sids(report['sid_quality']))}.</p>",
         "<h2>Examples by cause</h2>",
-        example_sections(report),
+        render_examples(report),
         "<h2>Bad cases drawn at random</h2>",
-        "".join(map(case, report["bad_cases_sample"])) or "<p>There are no bad cases.</p>",
+        "".join(map(render_case, report["bad_cases_sample"])) or "<p>There are no bad cases.</p>",
     ]
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
@@ -79,7 +91,7 @@ def page(report: dict[str, Any], plots: dict[str, Path]) -> str:
     )
 
 
-def tiles(report: dict[str, Any]) -> str:
+def render_tiles(report: dict[str, Any]) -> str:
     counts, ranks = report["summary"], report["rank_distribution"]
     numbers = {
         "rows": f"{counts['total_samples']:,}",
@@ -93,48 +105,49 @@ def tiles(report: dict[str, Any]) -> str:
     return f'<div class="numbers">{cells}</div>'
 
 
-def answer(report: dict[str, Any]) -> str:
+def render_answer(report: dict[str, Any]) -> str:
     """The first thing a reader wants: what is different about the misses."""
     causes = [
-        entry for entry in by_weight(report["failure_patterns"]) if entry[1]["finding"] == "more often among misses"
+        entry
+        for entry in sort_by_weight(report["failure_patterns"])
+        if entry[1]["finding"] == "more often among misses"
     ]
     if not report["summary"]["bad_cases_count"]:
         return "<p>There are no bad cases: every truth stands in the list.</p>"
     if not causes:
         return "<p>No condition is shown to be more frequent among misses than among hits.</p>"
     sentences = [
-        f"<strong>{label(name)}</strong>: {percent(found['share']['mean'])} of misses, "
-        f"{percent(found['share_among_hits']['mean'])} of hits"
-        for name, found in causes
+        f"<strong>{render_label(name)}</strong>: {format_percent(pattern['share']['mean'])} of misses, "
+        f"{format_percent(pattern['share_among_hits']['mean'])} of hits"
+        for name, pattern in causes
     ]
     return f"<p>More frequent among misses than among hits: {'; '.join(sentences)}.</p>"
 
 
-def remedies(report: dict[str, Any]) -> str:
+def render_remedies(remedies: list[Remedy], advise: str) -> str:
     """What the evidence advises, for models that have knobs."""
-    found = [(name, STRATEGIES[name]) for name in recommended(report)]
-    if not found:
+    if not remedies:
         return ""
     items = "".join(
-        f"<li><strong>{label(name)}</strong>: {escape(strategy.says)}. "
-        f'<span class="soft">{escape(strategy.evidence(report).reason)}.</span></li>'
-        for name, strategy in found
+        f"<li><strong>{render_label(remedy.name)}</strong>: {escape(remedy.says)}. "
+        f'<span class="soft">{escape(remedy.reason)}.</span></li>'
+        for remedy in remedies
     )
     return (
-        f"<h2>What would help</h2><ol>{items}</ol><p><code>optimization_strategies.py --auto_recommend</code> "
+        f"<h2>What would help</h2><ol>{items}</ol><p><code>{escape(advise)} --auto_recommend</code> "
         "writes the configuration for it.</p>"
     )
 
 
-def label(name: str) -> str:
+def render_label(name: str) -> str:
     return escape(name.replace("_", " "))
 
 
-def pattern_table(patterns: dict[str, dict[str, Any]]) -> str:
+def render_patterns(patterns: dict[str, dict[str, Any]]) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("cause", "share", "")) + "".join(
         f'<th class="number">{name}</th>' for name in ("bad cases", "of misses", "of hits", "lift [95%]")
     )
-    rows = "".join(pattern_row(name, found) for name, found in by_weight(patterns))
+    rows = "".join(render_pattern(name, pattern) for name, pattern in sort_by_weight(patterns))
     note = (
         '<p class="soft">Bar: share of bad cases that have the cause. Thin line: share of hits that have it. A cause '
         "counts when the bar reaches beyond the line by more than chance among users would. Descriptions say how a "
@@ -143,54 +156,56 @@ def pattern_table(patterns: dict[str, dict[str, Any]]) -> str:
     return f"{note}<table><thead><tr>{head}<th>finding</th></tr></thead><tbody>{rows}</tbody></table>"
 
 
-def pattern_row(name: str, found: dict[str, Any]) -> str:
-    says = f'{label(name)}<div class="soft">{escape(found["says"])}</div>'
-    if found["finding"] == "not measured":
-        return f'<tr><td>{says}</td><td colspan="6"></td><td class="tag">not measured: {escape(found["why"])}</td></tr>'
-    share = found["share"]["mean"]
-    hits = found["share_among_hits"]["mean"] if "excess" in found else None
-    kind = " cause" if found["finding"] == "more often among misses" else ""
-    cells = [f"{found['count']:,}", percent(share), percent(hits), lift_text(found)]
+def render_pattern(name: str, pattern: dict[str, Any]) -> str:
+    says = f'{render_label(name)}<div class="soft">{escape(pattern["says"])}</div>'
+    if pattern["finding"] == "not measured":
+        return (
+            f'<tr><td>{says}</td><td colspan="6"></td><td class="tag">not measured: {escape(pattern["why"])}</td></tr>'
+        )
+    share = pattern["share"]["mean"]
+    hits = pattern["share_among_hits"]["mean"] if "excess" in pattern else None
+    kind = " cause" if pattern["finding"] == "more often among misses" else ""
+    cells = [f"{pattern['count']:,}", format_percent(share), format_percent(hits), format_lift(pattern)]
     numbers = "".join(f'<td class="number">{escape(cell)}</td>' for cell in cells)
     return (
-        f'<tr><td>{says}</td><td colspan="2">{bar(share, hits, kind)}</td>{numbers}'
-        f'<td class="tag{kind}">{found["finding"]}</td></tr>'
+        f'<tr><td>{says}</td><td colspan="2">{render_bar(share, hits, kind)}</td>{numbers}'
+        f'<td class="tag{kind}">{pattern["finding"]}</td></tr>'
     )
 
 
-def bar(share: float | None, hits: float | None, kind: str) -> str:
+def render_bar(share: float | None, hits: float | None, kind: str) -> str:
     mark = f'<b style="left:{100 * hits:.1f}%"></b>' if hits is not None else ""
     return f'<div class="bar{kind}"><i style="width:{100 * (share or 0):.1f}%"></i>{mark}</div>'
 
 
-def figure(name: str, path: Path) -> str:
+def render_figure(name: str, path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<figure><img alt="{CAPTIONS[name]}" src="data:image/png;base64,{data}"></figure>'
 
 
-def example_sections(report: dict[str, Any]) -> str:
+def render_examples(report: dict[str, Any]) -> str:
     sections = [
-        f'<details><summary><strong>{label(name)}</strong> <span class="soft">'
+        f'<details><summary><strong>{render_label(name)}</strong> <span class="soft">'
         f"{report['failure_patterns'][name]['count']:,} bad cases, {len(rows)} shown</span></summary>"
-        f"{''.join(map(case, rows))}</details>"
+        f"{''.join(map(render_case, rows))}</details>"
         for name, rows in report["examples"].items()
         if rows
     ]
     return "".join(sections) or "<p>There are no bad cases.</p>"
 
 
-def case(row: dict[str, Any]) -> str:
+def render_case(row: dict[str, Any]) -> str:
     """One bad case: what the user had, what was recommended, what was wanted."""
     history = row["history_titles"][-SHOWN_HISTORY:]
     earlier = len(row["history_titles"]) - len(history)
-    had = "".join(f"<li>{escape(title)}</li>" for title in history) or "<li>nothing</li>"
-    listed = "".join(f"<li>{escape(title)}</li>" for title in row["prediction_titles"])
+    history_items = "".join(f"<li>{escape(title)}</li>" for title in history) or "<li>nothing</li>"
+    recommended = "".join(f"<li>{escape(title)}</li>" for title in row["prediction_titles"])
     place = f"rank {row['rank']}" if row["rank"] else "not listed"
-    causes = ", ".join(map(label, row["causes"])) or "no cause found"
+    causes = ", ".join(map(render_label, row["causes"])) or "no cause found"
     return (
         f'<div class="case"><div><h4>user {escape(row["user"])}, last items'
-        f"{f' ({earlier} earlier)' if earlier else ''}</h4><ul>{had}</ul></div>"
-        f"<div><h4>recommended</h4><ol>{listed}</ol></div>"
+        f"{f' ({earlier} earlier)' if earlier else ''}</h4><ul>{history_items}</ul></div>"
+        f"<div><h4>recommended</h4><ol>{recommended}</ol></div>"
         f'<div><h4>wanted</h4><div class="truth">{escape(row["truth_title"])}</div>'
         f"<div>{place}; bought {row['truth_bought_in_training']:,} times in training</div>"
         f'<div class="soft">{causes}</div></div></div>'

@@ -5,6 +5,7 @@ E examples, k cut-off, L levels
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,13 +16,13 @@ from genrec.data.sequences import Sequences
 from genrec.diagnosis.causes import CAUSES, NOT_KNOWN, Cases, Cause
 from genrec.diagnosis.lift import Finding
 from genrec.evaluation.predictions import describe_row
-from genrec.evaluation.report import Estimate, estimates, plain
+from genrec.evaluation.report import Estimate, estimate_means, estimate_to_json
 
 RANK_EDGES = (1, 2, 4, 6, 11, 21, 51)  # rank groups 1, 2-3, 4-5, 6-10, 11-20, 21-50, then not listed
 
 
 @dataclass(frozen=True)
-class Sampling:
+class CaseSampling:
     """Which bad cases are shown."""
 
     seed: int
@@ -29,60 +30,60 @@ class Sampling:
     sample: int  # overall
 
 
-def make_report(shown: Shown, slices: dict[str, np.ndarray], sampling: Sampling) -> dict[str, Any]:
-    cases, findings = shown.cases, shown.findings
+def make_badcase_report(reader: CaseReader, slices: dict[str, np.ndarray], sampling: CaseSampling) -> dict[str, Any]:
+    cases, findings = reader.cases, reader.findings
     random = np.random.default_rng(sampling.seed)
     return {
         "top_k": cases.limits.top_k,
         "limits": asdict(cases.limits),
         "list_length": int((cases.recommendations.item >= 0).sum(axis=1).max(initial=0)),
-        "summary": summary(cases, findings, sampling.seed),
-        "failure_patterns": {name: pattern(name, finding, cases) for name, finding in findings.items()},
-        "failure_rate_by_slice": failure_rates(cases, slices, sampling.seed),
-        "rank_distribution": rank_distribution(cases.rank),
-        "levels": levels(cases),
-        "bad_cases_sample": shown.rows(drawn(cases.miss, sampling.sample, random)),
+        "summary": summarize_cases(cases, findings, sampling.seed),
+        "failure_patterns": {name: describe_pattern(name, finding, cases) for name, finding in findings.items()},
+        "failure_rate_by_slice": measure_failure_rates(cases, slices, sampling.seed),
+        "rank_distribution": count_ranks(cases.rank),
+        "levels": count_levels(cases),
+        "bad_cases_sample": reader.describe_rows(draw_rows(cases.miss, sampling.sample, random)),
         "examples": {
-            name: shown.rows(drawn(finding.rows, sampling.examples, random))
+            name: reader.describe_rows(draw_rows(finding.rows, sampling.examples, random))
             for name, finding in findings.items()
             if finding is not None
         },
     }
 
 
-def summary(cases: Cases, findings: dict[str, Finding | None], seed: int) -> dict[str, Any]:
-    failure = estimates(cases.examples.user, {"failure": cases.miss.astype(float)}, seed)["failure"]
-    explained = np.any([found.rows for found in findings.values() if found is not None], axis=0)
+def summarize_cases(cases: Cases, findings: dict[str, Finding | None], seed: int) -> dict[str, Any]:
+    failure = estimate_means(cases.examples.user, {"failure": cases.miss.astype(float)}, seed)["failure"]
+    explained = np.any([finding.rows for finding in findings.values() if finding is not None], axis=0)
     return {
         "total_samples": len(cases),
         "users": len(np.unique(cases.examples.user)),
         "bad_cases_count": int(cases.miss.sum()),
-        "failure_rate": plain(failure)["mean"],
-        "interval": [plain(failure)["low"], plain(failure)["high"]],
+        "failure_rate": estimate_to_json(failure)["mean"],
+        "interval": [estimate_to_json(failure)["low"], estimate_to_json(failure)["high"]],
         "without_a_cause": int((cases.miss & ~explained).sum()),
     }
 
 
-def pattern(name: str, finding: Finding | None, cases: Cases) -> dict[str, Any]:
+def describe_pattern(name: str, finding: Finding | None, cases: Cases) -> dict[str, Any]:
     cause = CAUSES[name]
     if finding is None:
         return {"says": cause.says, "finding": "not measured", "why": NOT_KNOWN[cause.needs]}
     content = {
         "says": cause.says,
-        "finding": verdict(cause, finding, cases),
+        "finding": judge_finding(cause, finding, cases),
         "count": int(finding.rows.sum()),
-        "share": finite(finding.misses),
+        "share": finite_to_json(finding.misses),
     }
     if cause.condition:
         content |= {
-            "share_among_hits": finite(finding.hits),
-            "lift": finite(finding.lift),
-            "excess": finite(finding.excess),
+            "share_among_hits": finite_to_json(finding.hits),
+            "lift": finite_to_json(finding.lift),
+            "excess": finite_to_json(finding.excess),
         }
     return content
 
 
-def verdict(cause: Cause, finding: Finding, cases: Cases) -> str:
+def judge_finding(cause: Cause, finding: Finding, cases: Cases) -> str:
     if not cause.condition:
         return "describes the miss"
     if cases.miss.all() or not cases.miss.any():
@@ -94,31 +95,31 @@ def verdict(cause: Cause, finding: Finding, cases: Cases) -> str:
     return "less often among misses" if finding.excess.high < 0 else "no difference shown"
 
 
-def finite(estimate: Estimate) -> dict[str, float | None]:
+def finite_to_json(estimate: Estimate) -> dict[str, float | None]:
     """For JSON: null where there is no number, as for a lift over no hit at all."""
     return {name: round(value, 6) if np.isfinite(value) else None for name, value in asdict(estimate).items()}
 
 
-def failure_rates(cases: Cases, slices: dict[str, np.ndarray], seed: int) -> dict[str, dict[str, Any]]:
+def measure_failure_rates(cases: Cases, slices: dict[str, np.ndarray], seed: int) -> dict[str, dict[str, Any]]:
     """The share of bad cases in each slice of the test rows."""
     failed = cases.miss.astype(float)
-    found = {}
+    rates = {}
     for name, inside in slices.items():
-        rate = estimates(cases.examples.user[inside], {"failure": failed[inside]}, seed)["failure"]
-        found[name] = {"rows": int(inside.sum()), **plain(rate)}
-    return found
+        rate = estimate_means(cases.examples.user[inside], {"failure": failed[inside]}, seed)["failure"]
+        rates[name] = {"rows": int(inside.sum()), **estimate_to_json(rate)}
+    return rates
 
 
-def rank_distribution(rank: np.ndarray) -> dict[str, int]:
+def count_ranks(rank: np.ndarray) -> dict[str, int]:
     """Rows by rank of the truth: {"1": 12, "2-3": 20, ..., "not listed": 300}."""
-    found = {}
+    counts = {}
     for first, after in zip(RANK_EDGES, RANK_EDGES[1:], strict=False):
         name = str(first) if after == first + 1 else f"{first}-{after - 1}"
-        found[name] = int(((rank >= first) & (rank < after)).sum())
-    return found | {"not listed": int((rank == 0).sum())}
+        counts[name] = int(((rank >= first) & (rank < after)).sum())
+    return counts | {"not listed": int((rank == 0).sum())}
 
 
-def levels(cases: Cases) -> dict[str, list[int]] | None:
+def count_levels(cases: Cases) -> dict[str, list[int]] | None:
     """Bad cases by the level (1 .. L, then none) at which the whole list, and its best item, left the truth's codes."""
     if cases.codes is None:
         return None
@@ -130,14 +131,14 @@ def levels(cases: Cases) -> dict[str, list[int]] | None:
     }
 
 
-def drawn(rows: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+def draw_rows(rows: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
     """Up to `count` of the rows, in order."""
     where = np.flatnonzero(rows)
     return np.sort(random.choice(where, size=min(count, len(where)), replace=False))
 
 
 @dataclass(frozen=True)
-class Shown:
+class CaseReader:
     """Rows as people read them."""
 
     cases: Cases
@@ -145,12 +146,16 @@ class Shown:
     catalog: Catalog
     sequences: Sequences
 
-    def rows(self, numbers: np.ndarray) -> list[dict[str, Any]]:
-        return [self.row(int(number)) for number in numbers]
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Every line of eval_results.jsonl."""
+        return map(self.describe_line, range(len(self.cases)))
 
-    def row(self, number: int) -> dict[str, Any]:
+    def describe_rows(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        return [self.describe_row(int(row)) for row in rows]
+
+    def describe_row(self, row: int) -> dict[str, Any]:
         """A line of eval_results.jsonl with the titles of the first k and the causes; lists cut at k."""
-        line, top_k = self.line(number), self.cases.limits.top_k
+        line, top_k = self.describe_line(row), self.cases.limits.top_k
         predictions = line["predictions"][:top_k]
         return line | {
             "truth_bought_in_training": int(self.cases.train_count[line["truth"]]),
@@ -159,18 +164,18 @@ class Shown:
             "scores": line["scores"][:top_k],
         }
 
-    def line(self, number: int) -> dict[str, Any]:
+    def describe_line(self, row: int) -> dict[str, Any]:
         """What evaluation writes of the row, whether it is a bad case, and why."""
         cases = self.cases
-        rank = int(cases.rank[number]) - 1
-        line = describe_row(number, cases.examples, cases.recommendations, rank, self.catalog, self.sequences)
-        return line | {"bad_case": bool(cases.miss[number]), "causes": self.causes(number)}
+        rank = int(cases.rank[row]) - 1
+        line = describe_row(row, cases.examples, cases.recommendations, rank, self.catalog, self.sequences)
+        return line | {"bad_case": bool(cases.miss[row]), "causes": self.causes_of(row)}
 
-    def causes(self, number: int) -> list[str]:
-        return [name for name, found in self.findings.items() if found is not None and found.rows[number]]
+    def causes_of(self, row: int) -> list[str]:
+        return [name for name, finding in self.findings.items() if finding is not None and finding.rows[row]]
 
 
-def sid_quality(quality: dict[str, Any] | None) -> dict[str, Any]:
+def summarize_sid_quality(quality: dict[str, Any] | None) -> dict[str, Any]:
     """The seed's three numbers from quality.json, and the codes in use.
 
     semantic_gap = 1 - share of an item's nearest neighbours by text that have its first code; code_imbalance = the

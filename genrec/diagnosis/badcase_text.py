@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from genrec.evaluation.report import align
+from genrec.evaluation.report import align_columns
 
 
-def show(report: dict[str, Any]) -> str:
+def describe_report(report: dict[str, Any]) -> str:
     """summary_report.txt: the sentence, the table of causes, failure by slice, semantic IDs."""
     rows = [["cause", "bad cases", "share", "among hits", "lift  [95% interval]", "finding"]]
-    rows += [pattern_cells(name, found) for name, found in by_weight(report["failure_patterns"])]
+    rows += [make_pattern_cells(name, pattern) for name, pattern in sort_by_weight(report["failure_patterns"])]
     slices = [["slice", "rows", "failure rate  [95% interval]"]] + [
-        [name, f"{found['rows']:,}", interval_text(found, "{:.1%}")]
-        for name, found in report["failure_rate_by_slice"].items()
+        [name, f"{pattern['rows']:,}", format_interval(pattern, "{:.1%}")]
+        for name, pattern in report["failure_rate_by_slice"].items()
     ]
-    return "\n\n".join([headline(report), align(rows), align(slices), sid_sentence(report["sid_quality"])]) + "\n"
+    return (
+        "\n\n".join(
+            [make_headline(report), align_columns(rows), align_columns(slices), describe_sids(report["sid_quality"])]
+        )
+        + "\n"
+    )
 
 
-def headline(report: dict[str, Any]) -> str:
+def make_headline(report: dict[str, Any]) -> str:
     """One sentence, for every place that needs one."""
     counts = report["summary"]
     low, high = counts["interval"]
@@ -29,58 +34,58 @@ def headline(report: dict[str, Any]) -> str:
     )
 
 
-def by_weight(patterns: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+def sort_by_weight(patterns: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     """Causes by how much more frequent they are among misses, descriptions by share, the rest, unmeasured last."""
     order = ("more often among misses", "describes the miss")
 
     def key(entry: tuple[str, dict[str, Any]]) -> tuple[int, float]:
-        found = entry[1]
-        if found["finding"] == "not measured":
+        pattern = entry[1]
+        if pattern["finding"] == "not measured":
             return len(order) + 1, 0.0
-        weight = found["excess"]["mean"] if "excess" in found else found["share"]["mean"]
-        place = order.index(found["finding"]) if found["finding"] in order else len(order)
+        weight = pattern["excess"]["mean"] if "excess" in pattern else pattern["share"]["mean"]
+        place = order.index(pattern["finding"]) if pattern["finding"] in order else len(order)
         return place, -(weight or 0.0)
 
     return sorted(patterns.items(), key=key)
 
 
-def pattern_cells(name: str, found: dict[str, Any]) -> list[str]:
-    if found["finding"] == "not measured":
-        return [name, "", "", "", "", f"not measured: {found['why']}"]
-    among_hits = percent(found["share_among_hits"]["mean"]) if "excess" in found else "-"
+def make_pattern_cells(name: str, pattern: dict[str, Any]) -> list[str]:
+    if pattern["finding"] == "not measured":
+        return [name, "", "", "", "", f"not measured: {pattern['why']}"]
+    among_hits = format_percent(pattern["share_among_hits"]["mean"]) if "excess" in pattern else "-"
     return [
         name,
-        f"{found['count']:,}",
-        percent(found["share"]["mean"]),
+        f"{pattern['count']:,}",
+        format_percent(pattern["share"]["mean"]),
         among_hits,
-        lift_text(found),
-        found["finding"],
+        format_lift(pattern),
+        pattern["finding"],
     ]
 
 
-def percent(share: float | None) -> str:
+def format_percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-def lift_text(found: dict[str, Any]) -> str:
+def format_lift(pattern: dict[str, Any]) -> str:
     """ "2.1x [1.8, 2.6]", "no hit has it", or "-" where there is nothing to compare."""
-    if "excess" not in found or found["excess"]["mean"] is None:
+    if "excess" not in pattern or pattern["excess"]["mean"] is None:
         return "-"
-    if found["share_among_hits"]["mean"] == 0:
-        return "no hit has it" if found["count"] else "-"
-    lift = found["lift"]
+    if pattern["share_among_hits"]["mean"] == 0:
+        return "no hit has it" if pattern["count"] else "-"
+    lift = pattern["lift"]
     high = "∞" if lift["high"] is None else f"{lift['high']:.2f}"
     return f"{lift['mean']:.2f}x  [{lift['low']:.2f}, {high}]"
 
 
-def interval_text(estimate: dict[str, Any], form: str) -> str:
+def format_interval(estimate: dict[str, Any], form: str) -> str:
     if estimate["mean"] is None:
         return "-"
-    mean, low, high = (form.format(estimate[part]) for part in ("mean", "low", "high"))
+    mean, low, high = (form.format(estimate[side]) for side in ("mean", "low", "high"))
     return f"{mean}  [{low}, {high}]"
 
 
-def sid_sentence(quality: dict[str, Any]) -> str:
+def describe_sids(quality: dict[str, Any]) -> str:
     if "not_measured" in quality:
         return f"Semantic IDs: not measured, {quality['not_measured']}"
     before, after = (quality["collision"][name]["items"] for name in ("before", "after"))

@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
-from genrec.data.catalog import Catalog, telling_category
+from genrec.data.catalog import Catalog, pick_categories
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import Recommendations, ranks, sid_groups
+
+Known = TypeVar("Known")
 
 POPULAR = 2  # a list leans to the popular when its median item sold this many times the user's usual one
 
 
 @dataclass(frozen=True)
-class Limits:
+class CaseLimits:
     """Where the lines between cases are drawn; the knobs of the section `analysis`."""
 
     top_k: int
@@ -34,7 +37,7 @@ class Limits:
 class Cases:
     """All rows of one evaluation with what is known of their items; None where the run does not know it."""
 
-    limits: Limits
+    limits: CaseLimits
     examples: Examples
     recommendations: Recommendations
     train_count: np.ndarray  # (N,) training events
@@ -68,7 +71,8 @@ class Cases:
     @cached_property
     def shared_codes(self) -> np.ndarray:
         """(E, k) how many first codes each recommended item shares with the truth."""
-        equal = self.codes[self.top] == self.codes[self.target][:, None]  # (E, k, L)
+        codes = require(self.codes)
+        equal = codes[self.top] == codes[self.target][:, None]  # (E, k, L)
         return np.where(self.top >= 0, np.cumprod(equal, axis=2).sum(axis=2), 0)
 
     @cached_property
@@ -90,7 +94,7 @@ class Cases:
 class Cause:
     """One way to miss. A condition can be seen on hits too; a description is a property of the miss itself."""
 
-    found: Callable[[Cases], np.ndarray]  # -> (E,) bool
+    mark: Callable[[Cases], np.ndarray]  # -> (E,) bool
     says: str
     condition: bool = False
     needs: str = ""  # what of Cases must be known
@@ -114,9 +118,10 @@ def repeat_purchase(cases: Cases) -> np.ndarray:
 
 def recent_preference_ignored(cases: Cases) -> np.ndarray:
     """The user has recent items of known preference, and nothing recommended is like any of them."""
-    recent = look_up(cases.preference, cases.examples.history[:, -cases.limits.recent_items :])  # (E, n)
-    listed = look_up(cases.preference, cases.top)  # (E, k)
-    alike = (recent[:, :, None] == listed[:, None]) & (recent >= 0)[:, :, None]  # (E, n, k)
+    preference = require(cases.preference)
+    recent = look_up(preference, cases.examples.history[:, -cases.limits.recent_items :])  # (E, n)
+    recommended = look_up(preference, cases.top)  # (E, k)
+    alike = (recent[:, :, None] == recommended[:, None]) & (recent >= 0)[:, :, None]  # (E, n, k)
     return (recent >= 0).any(axis=1) & ~alike.any(axis=(1, 2))
 
 
@@ -124,23 +129,23 @@ def popularity_bias(cases: Cases) -> np.ndarray:
     """The list's median item is POPULAR times as popular as the user's usual item, and more popular than the truth."""
     history, truth = cases.examples.history, cases.train_count[cases.target]
     usual = np.where((history >= 0).any(axis=1), median_count(cases, history), truth)
-    listed = median_count(cases, cases.top)
-    return (listed > POPULAR * usual) & (listed > truth)
+    recommended = median_count(cases, cases.top)
+    return (recommended > POPULAR * usual) & (recommended > truth)
 
 
 def sid_collision(cases: Cases) -> np.ndarray:
-    group = sid_groups(cases.codes)
+    group = sid_groups(require(cases.codes))
     return np.bincount(group)[group][cases.target] > 1
 
 
 def category_mismatch(cases: Cases) -> np.ndarray:
-    wanted = cases.category[cases.target]
-    listed = look_up(cases.category, cases.top)
-    return cases.miss & (wanted >= 0) & ~(listed == wanted[:, None]).any(axis=1)
+    category = require(cases.category)
+    wanted, recommended = category[cases.target], look_up(category, cases.top)
+    return cases.miss & (wanted >= 0) & ~(recommended == wanted[:, None]).any(axis=1)
 
 
 def wrong_deeper(cases: Cases) -> np.ndarray:
-    return cases.miss & (cases.left_at > 3) & (cases.left_at <= cases.codes.shape[1])
+    return cases.miss & (cases.left_at > 3) & (cases.left_at <= require(cases.codes).shape[1])
 
 
 def near_miss(cases: Cases) -> np.ndarray:
@@ -148,7 +153,7 @@ def near_miss(cases: Cases) -> np.ndarray:
 
 
 def beam_loss(cases: Cases) -> np.ndarray:
-    rank = ranks(cases.exact.item, cases.target)
+    rank = ranks(require(cases.exact).item, cases.target)
     return cases.miss & (rank >= 0) & (rank < cases.limits.top_k)
 
 
@@ -190,8 +195,14 @@ NOT_KNOWN = {
 }
 
 
-def measurable(cause: Cause, cases: Cases) -> bool:
+def is_measurable(cause: Cause, cases: Cases) -> bool:
     return not cause.needs or getattr(cases, cause.needs) is not None
+
+
+def require(knowledge: Known | None) -> Known:
+    """What a cause needs, and `is_measurable` has seen to be there."""
+    assert knowledge is not None
+    return knowledge
 
 
 def look_up(values: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -206,10 +217,10 @@ def median_count(cases: Cases, items: np.ndarray) -> np.ndarray:
     return np.nanmedian(counts, axis=1)
 
 
-def category_numbers(catalog: Catalog) -> np.ndarray | None:
+def number_categories(catalog: Catalog) -> np.ndarray | None:
     """(N,) number of each item's category at the level that tells items apart, -1 unknown; None where there is none."""
-    names = telling_category(catalog.categories)
+    names = pick_categories(catalog.categories)
     if not (names != "").any():
         return None
-    known, number = np.unique(names, return_inverse=True)
-    return number - 1 if known[0] == "" else number
+    categories, number = np.unique(names, return_inverse=True)
+    return number - 1 if categories[0] == "" else number

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genrec.diagnosis.causes import CAUSES, Cases, measurable
-from genrec.evaluation.report import LEVEL, Estimate, ratio_draws
+from genrec.diagnosis.causes import CAUSES, Cases, is_measurable
+from genrec.evaluation.report import LEVEL, Estimate, draw_ratios
 
 
 @dataclass(frozen=True)
@@ -26,37 +26,40 @@ class Finding:
     excess: Estimate  # misses - hits
 
 
-def diagnose(cases: Cases, seed: int) -> dict[str, Finding | None]:
+def diagnose_cases(cases: Cases, seed: int) -> dict[str, Finding | None]:
     """Every cause by name; None where it cannot be measured."""
-    known = {name: cause for name, cause in CAUSES.items() if measurable(cause, cases)}
-    found = np.stack([cause.found(cases) for cause in known.values()], axis=1)  # (E, C)
-    rates = compare_rates(cases.examples.user, found, cases.miss, seed)
-    findings = {name: Finding(rows & cases.miss, *rate) for name, rows, rate in zip(known, found.T, rates, strict=True)}
+    causes = {name: cause for name, cause in CAUSES.items() if is_measurable(cause, cases)}
+    marks = np.stack([cause.mark(cases) for cause in causes.values()], axis=1)  # (E, C)
+    rates = compare_rates(cases.examples.user, marks, cases.miss, seed)
+    findings = {
+        name: Finding(rows & cases.miss, *rate) for name, rows, rate in zip(causes, marks.T, rates, strict=True)
+    }
     return {name: findings.get(name) for name in CAUSES}
 
 
-def compare_rates(user: np.ndarray, found: np.ndarray, miss: np.ndarray, seed: int) -> list[tuple[Estimate, ...]]:
+def compare_rates(user: np.ndarray, marks: np.ndarray, miss: np.ndarray, seed: int) -> list[tuple[Estimate, ...]]:
     """(misses, hits, lift, excess) of each column of found (E, C), under one bootstrap of users.
 
     misses = sum(found * miss) / sum(miss), hits the same over ~miss; lift = misses / hits, excess = misses - hits.
     """
-    count = found.shape[1]
-    weights = np.repeat(np.stack([miss, ~miss], axis=1).astype(float), count, axis=1)  # (E, 2C)
-    values = np.concatenate([found, found], axis=1).astype(float)
-    drawn = ratio_draws(user, values, weights, seed)  # (B, 2C)
+    num_causes = marks.shape[1]
+    weights = np.repeat(np.stack([miss, ~miss], axis=1).astype(float), num_causes, axis=1)  # (E, 2C)
+    values = np.concatenate([marks, marks], axis=1).astype(float)
+    draws = draw_ratios(user, values, weights, seed)  # (B, 2C)
     with np.errstate(invalid="ignore", divide="ignore"):
         whole = (values * weights).sum(axis=0, keepdims=True) / weights.sum(axis=0)  # (1, 2C)
-        samples = [derived(part[:, :count], part[:, count:]) for part in (whole, drawn)]
+        samples = [derive_rates(ratios[:, :num_causes], ratios[:, num_causes:]) for ratios in (whole, draws)]
     return [
-        tuple(estimate(mean[0, c], draws[:, c]) for mean, draws in zip(*samples, strict=True)) for c in range(count)
+        tuple(estimate_rate(mean[0, c], draws[:, c]) for mean, draws in zip(*samples, strict=True))
+        for c in range(num_causes)
     ]
 
 
-def derived(misses: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, ...]:
+def derive_rates(misses: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, ...]:
     return misses, hits, misses / hits, misses - hits
 
 
-def estimate(mean: float, draws: np.ndarray) -> Estimate:
+def estimate_rate(mean: float, draws: np.ndarray) -> Estimate:
     """Percentile interval over the draws that have a value; the nearest ones, since a lift may be infinite."""
     draws = draws[~np.isnan(draws)]
     if np.isnan(mean) or not len(draws):

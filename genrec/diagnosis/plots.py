@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.artist import Artist  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
-from genrec.diagnosis.badcase_text import by_weight  # noqa: E402
+from genrec.diagnosis.badcase_text import sort_by_weight  # noqa: E402
 from genrec.evaluation.plots import BETTER, OPEN  # noqa: E402
 from genrec.evaluation.predictions import shorten  # noqa: E402
 
@@ -22,37 +25,37 @@ CAUSE, PLAIN, HITS = "#b3261e", "#8a8f96", "#1c1f23"
 
 def plot_failure_patterns(report: dict[str, Any], path: Path) -> None:
     """Share of bad cases with each cause, its interval, and a line where the hits stand."""
-    patterns = [(name, found) for name, found in by_weight(report["failure_patterns"]) if found.get("count")]
+    patterns = [(name, pattern) for name, pattern in sort_by_weight(report["failure_patterns"]) if pattern.get("count")]
     figure, axis = plt.subplots(figsize=(7.4, 2.0 + 0.36 * len(patterns)), layout="constrained", facecolor="white")
     if not patterns:
-        say(axis, "there are no bad cases")
-    for place, (_, found) in enumerate(patterns):
-        draw_pattern(axis, place, found)
+        write_message(axis, "there are no bad cases")
+    for place, (_, pattern) in enumerate(patterns):
+        draw_pattern(axis, place, pattern)
     axis.set_yticks(range(len(patterns)), [name.replace("_", " ") for name, _ in patterns])
     axis.set_ylim(max(len(patterns), 1) - 0.5, -0.5)
     axis.set_xlim(0, 1.22)
     axis.set_xticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
     axis.set_xlabel("share of bad cases (bar, 95% interval); share of hits (black mark)")
     axis.set_title(f"Causes of {report['summary']['bad_cases_count']:,} bad cases of {report['model']}", fontsize=12)
-    keys = [
+    keys: list[Artist] = [
         Patch(color=CAUSE, label="more often among misses"),
         Patch(color=PLAIN, label="not shown, or a description"),
     ]
     keys.append(Line2D([], [], color=HITS, marker="|", markersize=12, markeredgewidth=3, linestyle="", label="hits"))
     figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False)
-    finish(figure, axis, path)
+    save_figure(figure, axis, path)
 
 
-def draw_pattern(axis: plt.Axes, place: int, found: dict[str, Any]) -> None:
-    share = found["share"]
+def draw_pattern(axis: Axes, place: int, pattern: dict[str, Any]) -> None:
+    share = pattern["share"]
     if share["mean"] is None:
         return
-    colour = CAUSE if found["finding"] == "more often among misses" else PLAIN
+    colour = CAUSE if pattern["finding"] == "more often among misses" else PLAIN
     axis.barh(place, share["mean"], height=0.62, color=colour)
     axis.plot([share["low"], share["high"]], [place, place], color="black", linewidth=1)
-    axis.text(1.2, place, f"{found['count']:,}", ha="right", va="center", fontsize=9)
-    if "excess" in found and found["share_among_hits"]["mean"] is not None:
-        hits = found["share_among_hits"]["mean"]
+    axis.text(1.2, place, f"{pattern['count']:,}", ha="right", va="center", fontsize=9)
+    if "excess" in pattern and pattern["share_among_hits"]["mean"] is not None:
+        hits = pattern["share_among_hits"]["mean"]
         axis.plot([hits, hits], [place - 0.42, place + 0.42], color=HITS, linewidth=3, solid_capstyle="butt")
 
 
@@ -66,16 +69,16 @@ def plot_failure_rate(report: dict[str, Any], path: Path) -> None:
         axis.plot(rate["mean"], place, "o", color=HITS, markersize=7)
         axis.text(1.13, place, f"{rate['mean']:.0%}", ha="right", va="center", fontsize=9)
     axis.axvline(overall, color=CAUSE, linewidth=1.5, linestyle="--")
-    axis.set_yticks(range(len(slices)), [f"{plain_text(name)} ({rate['rows']:,})" for name, rate in slices])
+    axis.set_yticks(range(len(slices)), [f"{escape_label(name)} ({rate['rows']:,})" for name, rate in slices])
     axis.set_ylim(max(len(slices), 1) - 0.5, -0.5)
     axis.set_xlim(-0.02, 1.15)
     axis.set_xticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
     axis.set_xlabel(f"truth not in the first {report['top_k']}, 95% interval; dashed: all rows, {overall:.1%}")
     axis.set_title("Failure rate by kind of row (rows)", fontsize=12)
-    finish(figure, axis, path)
+    save_figure(figure, axis, path)
 
 
-def plain_text(name: str) -> str:
+def escape_label(name: str) -> str:
     """A shop's own words: short, and without what matplotlib takes for a formula."""
     return shorten(name, 40).replace("$", r"\$")
 
@@ -84,9 +87,9 @@ def plot_rank_distribution(report: dict[str, Any], path: Path) -> None:
     """Rows by the rank of the truth; those beyond the cut-off are the bad cases."""
     counts = report["rank_distribution"]
     figure, axis = plt.subplots(figsize=(7.4, 4.4), layout="constrained", facecolor="white")
-    colours = [BETTER if hit_group(name, report["top_k"]) else CAUSE for name in counts]
+    colours = [BETTER if is_hit_group(name, report["top_k"]) else CAUSE for name in counts]
     bars = axis.bar(list(counts), list(counts.values()), color=colours, width=0.7)
-    for bar in bars[[hit_group(name, report["top_k"]) for name in counts].count(True) :]:
+    for bar in bars[[is_hit_group(name, report["top_k"]) for name in counts].count(True) :]:
         bar.set(hatch="//", edgecolor="white")
     total = max(report["summary"]["total_samples"], 1)
     axis.bar_label(bars, [f"{count:,}\n{count / total:.0%}" for count in counts.values()], fontsize=9, padding=2)
@@ -100,10 +103,10 @@ def plot_rank_distribution(report: dict[str, Any], path: Path) -> None:
             Patch(facecolor=CAUSE, edgecolor="white", hatch="//", label="bad case"),
         ]
     )
-    finish(figure, axis, path, grid="y")
+    save_figure(figure, axis, path, grid="y")
 
 
-def hit_group(name: str, top_k: int) -> bool:
+def is_hit_group(name: str, top_k: int) -> bool:
     """A group of ranks "6-10" lies inside the cut-off."""
     last = name.rpartition("-")[2]
     return last.isdigit() and int(last) <= top_k
@@ -122,13 +125,13 @@ def plot_sid_quality(report: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def draw_codes(axis: plt.Axes, quality: dict[str, Any]) -> None:
+def draw_codes(axis: Axes, quality: dict[str, Any]) -> None:
     if "not_measured" in quality:
-        return say(axis, f"not measured:\n{quality['not_measured']}")
+        return write_message(axis, f"not measured:\n{quality['not_measured']}")
     used = quality["codes_used"]
-    bars = axis.bar([f"level {n + 1}" for n in range(len(used))], [part / whole for part, whole in used], color=PLAIN)
+    bars = axis.bar([f"level {n + 1}" for n in range(len(used))], [count / whole for count, whole in used], color=PLAIN)
     labels = [
-        f"{part} of {whole}\n{big:.1f}x" for (part, whole), big in zip(used, quality["code_imbalance"], strict=True)
+        f"{count} of {whole}\n{big:.1f}x" for (count, whole), big in zip(used, quality["code_imbalance"], strict=True)
     ]
     axis.bar_label(bars, labels, fontsize=9, padding=2)
     axis.set_ylim(0, 1.3)
@@ -139,9 +142,9 @@ def draw_codes(axis: plt.Axes, quality: dict[str, Any]) -> None:
     axis.set_title(f"collisions: {after:,} now, {before:,} before resolution", fontsize=11)
 
 
-def draw_levels(axis: plt.Axes, levels: dict[str, list[int]] | None) -> None:
+def draw_levels(axis: Axes, levels: dict[str, list[int]] | None) -> None:
     if levels is None:
-        return say(axis, "not measured:\nthis run has no semantic IDs")
+        return write_message(axis, "not measured:\nthis run has no semantic IDs")
     names = [f"level {n + 1}" for n in range(len(levels["list"]) - 1)] + ["same ID"]
     where = np.arange(len(names))
     for side, (key, colour, text) in enumerate([("list", CAUSE, "whole list"), ("best_item", PLAIN, "best item")]):
@@ -154,12 +157,12 @@ def draw_levels(axis: plt.Axes, levels: dict[str, list[int]] | None) -> None:
     axis.legend()
 
 
-def say(axis: plt.Axes, text: str) -> None:
+def write_message(axis: Axes, text: str) -> None:
     axis.set_axis_off()
     axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=11)
 
 
-def finish(figure: plt.Figure, axis: plt.Axes, path: Path, grid: str = "x") -> None:
+def save_figure(figure: Figure, axis: Axes, path: Path, grid: Literal["x", "y"] = "x") -> None:
     axis.grid(axis=grid, color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from genrec.errors import ArtifactError
-from genrec.evaluation.report import Estimate, Report, align, plain, ratio_estimates, sum_by_user
+from genrec.evaluation.report import Estimate, Report, align_columns, estimate_ratios, estimate_to_json, sum_by_user
 
 ROUNDS = 10_000
 HEADLINE = "ndcg@10"
@@ -44,7 +44,7 @@ class Comparison:
     slices: dict[str, list[Difference]]
 
 
-def compare(baseline: Report, optimized: Report, names: tuple[str, str], seed: int) -> Comparison:
+def compare_reports(baseline: Report, optimized: Report, names: tuple[str, str], seed: int) -> Comparison:
     """Every metric over all rows, and two of them a slice; slices are the baseline's."""
     check_same_rows(baseline, optimized, names)
     everything = np.ones(len(baseline.user), dtype=bool)
@@ -52,8 +52,11 @@ def compare(baseline: Report, optimized: Report, names: tuple[str, str], seed: i
     return Comparison(
         *names,
         baseline.rows.fingerprint,
-        differences(baseline, optimized, METRICS, everything, seed),
-        {name: differences(baseline, optimized, SLICE_METRICS, inside, seed) for name, inside in sliced.items()},
+        measure_differences(baseline, optimized, METRICS, everything, seed),
+        {
+            name: measure_differences(baseline, optimized, SLICE_METRICS, inside, seed)
+            for name, inside in sliced.items()
+        },
     )
 
 
@@ -69,7 +72,7 @@ def check_same_rows(baseline: Report, optimized: Report, names: tuple[str, str])
         )
 
 
-def differences(
+def measure_differences(
     baseline: Report, optimized: Report, metrics: tuple[str, ...], inside: np.ndarray, seed: int
 ) -> list[Difference]:
     """One Difference a metric over the rows `inside` (E,) bool."""
@@ -77,7 +80,7 @@ def differences(
     before = np.stack([baseline.scores[name][inside] for name in metrics], axis=1)  # (E, M)
     after = np.stack([optimized.scores[name][inside] for name in metrics], axis=1)
     change = after - before
-    intervals = ratio_estimates(user, change, np.ones_like(change), seed)
+    intervals = estimate_ratios(user, change, np.ones_like(change), seed)
     by_user = sum_by_user(user, change)  # (U, M)
     p_values = randomisation_test(by_user, seed)
     return [
@@ -112,27 +115,27 @@ def randomisation_test(by_user: np.ndarray, seed: int, chunk: int = 500) -> np.n
     return (1 + as_far) / (1 + ROUNDS)
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
+def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "baseline": comparison.baseline,
         "optimized": comparison.optimized,
         "test_set": comparison.fingerprint,
         "rounds": ROUNDS,
-        "verdict": verdict(comparison),
-        "overall": plain_rows(comparison.overall),
-        "slices": {name: plain_rows(found) for name, found in comparison.slices.items()},
+        "verdict": make_verdict(comparison),
+        "overall": differences_to_json(comparison.overall),
+        "slices": {name: differences_to_json(differences) for name, differences in comparison.slices.items()},
     }
 
 
-def plain_rows(found: list[Difference]) -> list[dict[str, Any]]:
-    return [asdict(each) | {"difference": plain(each.difference)} for each in found]
+def differences_to_json(differences: list[Difference]) -> list[dict[str, Any]]:
+    return [asdict(each) | {"difference": estimate_to_json(each.difference)} for each in differences]
 
 
-def verdict(comparison: Comparison) -> str:
+def make_verdict(comparison: Comparison) -> str:
     """One sentence on the headline metric."""
-    found = next(each for each in comparison.overall if each.metric == HEADLINE)
-    change = found.difference
-    numbers = f"{HEADLINE} {change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}], p = {found.p_value:.4f}"
+    headline = next(each for each in comparison.overall if each.metric == HEADLINE)
+    change = headline.difference
+    numbers = f"{HEADLINE} {change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}], p = {headline.p_value:.4f}"
     if change.low > 0:
         return f"optimized is better: {numbers}"
     if change.high < 0:
@@ -140,30 +143,30 @@ def verdict(comparison: Comparison) -> str:
     return f"no difference shown: {numbers}"
 
 
-def show(comparison: Comparison) -> str:
+def describe_comparison(comparison: Comparison) -> str:
     """The verdict, one table over all rows and one by slice."""
-    overall = [["metric", *HEADER]] + [[each.metric, *cells(each)] for each in comparison.overall]
+    overall = [["metric", *HEADER]] + [[each.metric, *make_cells(each)] for each in comparison.overall]
     sliced = [["slice", "metric", "rows", *HEADER]] + [
-        [name, each.metric, f"{each.rows:,}", *cells(each)]
-        for name, found in comparison.slices.items()
-        for each in found
+        [name, each.metric, f"{each.rows:,}", *make_cells(each)]
+        for name, differences in comparison.slices.items()
+        for each in differences
     ]
-    return (
+    head = (
         f"baseline   {comparison.baseline}\noptimized  {comparison.optimized}\n"
-        f"test set   {comparison.fingerprint}, {comparison.overall[0].rows:,} rows; "
-        f"users drawn or swapped whole\n\n{align(overall)}\n\n{align(sliced)}\n\n{verdict(comparison)}\n"
+        f"test set   {comparison.fingerprint}, {comparison.overall[0].rows:,} rows; users drawn or swapped whole"
     )
+    return "\n\n".join([head, align_columns(overall), align_columns(sliced), make_verdict(comparison)]) + "\n"
 
 
 HEADER = ["baseline", "optimized", "difference  [95% interval]", "p", "wins/ties/losses (users)"]
 
 
-def cells(found: Difference) -> list[str]:
-    change = found.difference
+def make_cells(difference: Difference) -> list[str]:
+    change = difference.difference
     return [
-        f"{found.baseline:.4f}",
-        f"{found.optimized:.4f}",
+        f"{difference.baseline:.4f}",
+        f"{difference.optimized:.4f}",
         f"{change.mean:+.4f}  [{change.low:+.4f}, {change.high:+.4f}]",
-        f"{found.p_value:.4f}",
-        f"{found.wins}/{found.ties}/{found.losses}",
+        f"{difference.p_value:.4f}",
+        f"{difference.wins}/{difference.ties}/{difference.losses}",
     ]

@@ -46,8 +46,8 @@ def check_recommendations(recommendations: Recommendations, num_examples: int, k
     ordered = np.sort(item, axis=1)
     if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
         raise ValueError("an item is recommended twice in one list")
-    listed = (item >= 0)[:, 1:]
-    if ((item < 0)[:, :-1] & listed).any() or ((score[:, 1:] > score[:, :-1]) & listed).any():
+    filled = (item >= 0)[:, 1:]
+    if ((item < 0)[:, :-1] & filled).any() or ((score[:, 1:] > score[:, :-1]) & filled).any():
         raise ValueError("a list of recommendations has a gap or an increasing score")
 
 
@@ -57,8 +57,8 @@ def join_recommendations(parts: list[Recommendations]) -> Recommendations:
 
 def ranks(listed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """0-based position of the first match, MISSED where there is none; (E, k), (E,) -> (E,)."""
-    found = listed == wanted[:, None]  # (E, k)
-    return np.where(found.any(axis=1), found.argmax(axis=1), MISSED)
+    matches = listed == wanted[:, None]  # (E, k)
+    return np.where(matches.any(axis=1), matches.argmax(axis=1), MISSED)
 
 
 def item_scores(

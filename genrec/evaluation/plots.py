@@ -8,8 +8,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
 
-from genrec.evaluation.comparison import HEADLINE, Comparison, Difference, verdict  # noqa: E402
+from genrec.evaluation.comparison import HEADLINE, Comparison, Difference, make_verdict  # noqa: E402
 
 BETTER, WORSE, OPEN = "#1b6e3c", "#b3261e", "#5f6368"  # interval above zero, below zero, across it
 
@@ -19,29 +20,29 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
     overall = [(each.metric, each) for each in comparison.overall]
     sliced = [
         (f"{name} ({each.rows:,})", each)
-        for name, found in comparison.slices.items()
-        for each in found
+        for name, differences in comparison.slices.items()
+        for each in differences
         if each.metric == HEADLINE
     ]
     height = 1.6 + 0.36 * max(len(overall), len(sliced), 4)
     figure, axes = plt.subplots(1, 2, figsize=(12, height), layout="constrained", facecolor="white")
-    draw(axes[0], overall, "all rows")
-    draw(axes[1], sliced, f"{HEADLINE} by slice (rows)")
-    figure.suptitle(verdict(comparison), fontsize=12)
+    draw_differences(axes[0], overall, "all rows")
+    draw_differences(axes[1], sliced, f"{HEADLINE} by slice (rows)")
+    figure.suptitle(make_verdict(comparison), fontsize=12)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-def draw(axis: plt.Axes, found: list[tuple[str, Difference]], title: str) -> None:
+def draw_differences(axis: Axes, rows: list[tuple[str, Difference]], title: str) -> None:
     """One line a difference, the first on top."""
-    for place, (_, each) in enumerate(found):
+    for place, (_, each) in enumerate(rows):
         change = each.difference
         colour = BETTER if change.low > 0 else WORSE if change.high < 0 else OPEN
         axis.plot([change.low, change.high], [place, place], color=colour, linewidth=2.5, solid_capstyle="butt")
         axis.plot(change.mean, place, "o", color=colour, markersize=6)
     axis.axvline(0, color="black", linewidth=1)
-    axis.set_yticks(range(len(found)), [name for name, _ in found])
-    axis.set_ylim(len(found) - 0.5, -0.5)
+    axis.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axis.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axis.set_xlabel("optimized - baseline, 95% interval")
     axis.set_title(title, fontsize=11)
     axis.grid(axis="x", color="#dddddd", linewidth=0.6)

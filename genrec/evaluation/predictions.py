@@ -5,14 +5,12 @@ E examples, H history, k cut-off
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import EVAL_RESULTS, RECOMMENDATIONS, load_arrays, save_arrays
+from genrec.artifacts import EVAL_RESULTS, RECOMMENDATIONS, load_arrays, save_arrays, write_json_lines
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Examples, Sequences
 from genrec.evaluation.metrics import Recommendations, ranks
@@ -29,13 +27,11 @@ def write_predictions(
         item=recommendations.item.astype(np.int32),
         score=recommendations.score.astype(np.float32),
     )
-    path, beside = directory / EVAL_RESULTS, directory / (EVAL_RESULTS + ".tmp")
     rank = ranks(recommendations.item, examples.target)
-    with beside.open("w", encoding="utf-8") as file:
-        for row in range(len(examples)):
-            content = describe_row(row, examples, recommendations, int(rank[row]), catalog, sequences)
-            file.write(json.dumps(content, ensure_ascii=False) + "\n")
-    os.replace(beside, path)
+    lines = (
+        describe_row(row, examples, recommendations, int(rank[row]), catalog, sequences) for row in range(len(examples))
+    )
+    write_json_lines(directory / EVAL_RESULTS, lines)
 
 
 def describe_row(
@@ -84,13 +80,13 @@ def show_row(
     earlier = f"  ({len(history) - 5} earlier)" if len(history) > 5 else ""
     place = f"rank {rank + 1}" if rank >= 0 else f"not in the first {recommendations.item.shape[1]}"
     lines = [f"user {sequences.user_id[examples.user[row]]}"]
-    lines += [f"  history      {shorten(catalog.title[item])}" for item in history[-5:]]
+    lines += [f"  history      {shorten(str(catalog.title[item]))}" for item in history[-5:]]
     lines[1:2] = [line + earlier for line in lines[1:2]]
     for item in recommendations.item[row, :5]:
         if item >= 0:
             mark = "*" if item == examples.target[row] else " "
-            lines.append(f"  recommended {mark}{shorten(catalog.title[item])}")
-    lines.append(f"  truth        {shorten(catalog.title[examples.target[row]])}  ({place})")
+            lines.append(f"  recommended {mark}{shorten(str(catalog.title[item]))}")
+    lines.append(f"  truth        {shorten(str(catalog.title[examples.target[row]]))}  ({place})")
     return "\n".join(lines)
 
 

@@ -6,19 +6,19 @@ E examples, U users, M metrics, B resamples, N items
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import PER_EXAMPLE, RESULTS, load_arrays, save_arrays, write_json
+from genrec.artifacts import PER_EXAMPLE, RESULTS, load_arrays, read_json, save_arrays, write_json
 from genrec.config import Analysis
-from genrec.data.catalog import Catalog, telling_category
+from genrec.data.catalog import Catalog, pick_categories
 from genrec.data.sequences import Examples, Sequences
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import CUTOFFS, Recommendations, beyond_accuracy, item_scores, ranks, sid_scores
+from genrec.pipeline import command_of
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -27,7 +27,7 @@ SLICE_METRICS = ("hr@10", "ndcg@10")
 
 
 @dataclass(frozen=True)
-class Rows:
+class ScoredRows:
     """Which held-out rows were scored; two reports can be compared when these are equal."""
 
     fingerprint: str
@@ -43,7 +43,7 @@ class Report:
     """Scores come one an example; everything else is derived from them."""
 
     model: str
-    rows: Rows
+    rows: ScoredRows
     user: np.ndarray  # (E,) int32
     scores: dict[str, np.ndarray]  # {"ndcg@10": (E,) float, "sid_ndcg@10": ... where SIDs collide}
     slices: dict[str, np.ndarray]  # {"tail target": (E,) bool}
@@ -59,7 +59,9 @@ class Estimate:
     high: float
 
 
-def describe_rows(examples: Examples, catalog: Catalog, sequences: Sequences, split: str, rows_of_split: int) -> Rows:
+def describe_rows(
+    examples: Examples, catalog: Catalog, sequences: Sequences, split: str, rows_of_split: int
+) -> ScoredRows:
     """The fingerprint covers the catalogue and each row's user and target by the shop's own ids, in order.
 
     Histories are left out on purpose: a model that looks further back answers the same questions.
@@ -68,29 +70,29 @@ def describe_rows(examples: Examples, catalog: Catalog, sequences: Sequences, sp
     for ids in (catalog.item_id, sequences.user_id[examples.user], catalog.item_id[examples.target]):
         digest.update("\n".join(ids).encode() + b"\0")
     users = len(np.unique(examples.user))
-    return Rows(digest.hexdigest()[:16], split, len(examples), rows_of_split, users, len(catalog))
+    return ScoredRows(digest.hexdigest()[:16], split, len(examples), rows_of_split, users, len(catalog))
 
 
-def estimates(user: np.ndarray, scores: dict[str, np.ndarray], seed: int) -> dict[str, Estimate]:
+def estimate_means(user: np.ndarray, scores: dict[str, np.ndarray], seed: int) -> dict[str, Estimate]:
     """Mean and bootstrap interval of each score, users drawn with replacement together with all their rows."""
     values = np.stack(list(scores.values()), axis=1)  # (E, M)
-    return dict(zip(scores, ratio_estimates(user, values, np.ones_like(values), seed), strict=True))
+    return dict(zip(scores, estimate_ratios(user, values, np.ones_like(values), seed), strict=True))
 
 
-def ratio_estimates(user: np.ndarray, values: np.ndarray, weights: np.ndarray, seed: int) -> list[Estimate]:
+def estimate_ratios(user: np.ndarray, values: np.ndarray, weights: np.ndarray, seed: int) -> list[Estimate]:
     """Each column's sum(values * weights) / sum(weights), with percentile intervals; (E, M), (E, M) -> M estimates."""
-    draws = ratio_draws(user, values, weights, seed)  # (B, M)
+    draws = draw_ratios(user, values, weights, seed)  # (B, M)
     edges = (1 - LEVEL) / 2, (1 + LEVEL) / 2
-    mean = divide((values * weights).sum(axis=0), weights.sum(axis=0))
-    found = []
+    mean = divide_or_nan((values * weights).sum(axis=0), weights.sum(axis=0))
+    results = []
     for column in range(values.shape[1]):
-        drawn = draws[~np.isnan(draws[:, column]), column]
-        low, high = np.quantile(drawn, edges) if len(drawn) else (np.nan, np.nan)
-        found.append(Estimate(float(mean[column]), float(low), float(high)))
-    return found
+        column_draws = draws[~np.isnan(draws[:, column]), column]
+        low, high = np.quantile(column_draws, edges) if len(column_draws) else (np.nan, np.nan)
+        results.append(Estimate(float(mean[column]), float(low), float(high)))
+    return results
 
 
-def ratio_draws(user: np.ndarray, values: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
+def draw_ratios(user: np.ndarray, values: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
     """The same ratio under RESAMPLES draws of users with replacement, (B, M); NaN where a draw has no weight.
 
     Rows are summed by user first, so a draw is one product with the number of times each user was drawn.
@@ -98,7 +100,7 @@ def ratio_draws(user: np.ndarray, values: np.ndarray, weights: np.ndarray, seed:
     top, bottom = sum_by_user(user, values * weights), sum_by_user(user, weights)  # (U, M)
     random = np.random.default_rng(seed)
     return np.concatenate(
-        [divide(times @ top, times @ bottom) for times in drawn_times(random, len(top), RESAMPLES, chunk=100)]
+        [divide_or_nan(times @ top, times @ bottom) for times in count_draws(random, len(top), RESAMPLES, chunk=100)]
     )
 
 
@@ -110,15 +112,15 @@ def sum_by_user(user: np.ndarray, values: np.ndarray) -> np.ndarray:
     return summed
 
 
-def drawn_times(random: np.random.Generator, num_users: int, resamples: int, chunk: int):
+def count_draws(random: np.random.Generator, num_users: int, resamples: int, chunk: int):
     """Blocks of (chunk, U): how often each user was drawn in each resample."""
     for begin in range(0, resamples, chunk):
         size = min(chunk, resamples - begin)
-        drawn = random.integers(max(num_users, 1), size=(size, num_users)) + num_users * np.arange(size)[:, None]
-        yield np.bincount(drawn.reshape(-1), minlength=size * num_users).reshape(size, num_users).astype(float)
+        places = random.integers(max(num_users, 1), size=(size, num_users)) + num_users * np.arange(size)[:, None]
+        yield np.bincount(places.reshape(-1), minlength=size * num_users).reshape(size, num_users).astype(float)
 
 
-def divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+def divide_or_nan(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """top / bottom, NaN where bottom is 0."""
     return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
 
@@ -128,14 +130,14 @@ def make_slices(examples: Examples, catalog: Catalog, train_count: np.ndarray) -
     target, history = examples.target, examples.history
     return {
         "cold target": train_count[target] == 0,
-        "tail target": in_tail(train_count)[target] & (train_count[target] > 0),
+        "tail target": mark_tail(train_count)[target] & (train_count[target] > 0),
         "short history": (history >= 0).sum(axis=1) <= SHORT_HISTORY,
         "repeat purchase": (history == target[:, None]).any(axis=1),
-        **category_slices(target, catalog),
+        **make_category_slices(target, catalog),
     }
 
 
-def in_tail(train_count: np.ndarray, share: float = TAIL_SHARE) -> np.ndarray:
+def mark_tail(train_count: np.ndarray, share: float = TAIL_SHARE) -> np.ndarray:
     """(N,) bool: the rarest items that together hold this share of all training events."""
     order = np.argsort(train_count, kind="stable")
     held = np.cumsum(train_count[order])
@@ -144,9 +146,9 @@ def in_tail(train_count: np.ndarray, share: float = TAIL_SHARE) -> np.ndarray:
     return tail
 
 
-def category_slices(target: np.ndarray, catalog: Catalog, largest: int = 5) -> dict[str, np.ndarray]:
+def make_category_slices(target: np.ndarray, catalog: Catalog, largest: int = 5) -> dict[str, np.ndarray]:
     """The targets' most frequent categories, taken at the coarsest level that tells items apart."""
-    category = telling_category(catalog.categories)[target]  # (E,)
+    category = pick_categories(catalog.categories)[target]  # (E,)
     names, counts = np.unique(category[category != ""], return_counts=True)
     chosen = names[np.argsort(-counts, kind="stable")[:largest]]
     return {f"category: {name}": category == name for name in chosen}
@@ -154,7 +156,7 @@ def category_slices(target: np.ndarray, catalog: Catalog, largest: int = 5) -> d
 
 def make_report(
     model: str,
-    rows: Rows,
+    rows: ScoredRows,
     examples: Examples,
     recommendations: Recommendations,
     slices: dict[str, np.ndarray],
@@ -178,8 +180,8 @@ def beam_loss(examples: Examples, beams: Recommendations, exact: Recommendations
     rank = {name: ranks(lists.item, examples.target) for name, lists in (("beams", beams), ("exact", exact))}
     inside = {name: {k: (where >= 0) & (where < k) for k in CUTOFFS} for name, where in rank.items()}
     lost = {f"@{k}": (inside["exact"][k] & ~inside["beams"][k]).astype(float) for k in CUTOFFS}
-    found = estimates(examples.user, lost, seed)
-    return {"rows": len(examples)} | {k: {"lost": int(lost[k].sum()), **plain(found[k])} for k in lost}
+    shares = estimate_means(examples.user, lost, seed)
+    return {"rows": len(examples)} | {k: {"lost": int(lost[k].sum()), **estimate_to_json(shares[k])} for k in lost}
 
 
 def beam_loss_line(model: str, loss: dict[str, Any]) -> str:
@@ -210,7 +212,9 @@ def read_report(directory: Path) -> Report:
     content, arrays = read_results(directory), load_arrays(directory / PER_EXAMPLE)
     scores = dict(zip(arrays["score_name"].tolist(), arrays["score"].T.astype(float), strict=True))
     slices = dict(zip(arrays["slice_name"].tolist(), arrays["slice"].T, strict=True))
-    return Report(content["model"], Rows(**content["rows"]), arrays["user"], scores, slices, content["beyond_accuracy"])
+    return Report(
+        content["model"], ScoredRows(**content["rows"]), arrays["user"], scores, slices, content["beyond_accuracy"]
+    )
 
 
 def results(report: Report, seed: int) -> dict[str, Any]:
@@ -219,22 +223,27 @@ def results(report: Report, seed: int) -> dict[str, Any]:
         "model": report.model,
         "rows": asdict(report.rows),
         "interval": {"level": LEVEL, "resamples": RESAMPLES, "clusters": "user", "seed": seed},
-        "metrics": {name: plain(estimate) for name, estimate in estimates(report.user, report.scores, seed).items()},
+        "metrics": {
+            name: estimate_to_json(estimate)
+            for name, estimate in estimate_means(report.user, report.scores, seed).items()
+        },
         "beyond_accuracy": {name: round(value, 6) for name, value in report.beyond.items()},
-        "slices": slice_results(report, seed),
+        "slices": summarize_slices(report, seed),
     }
 
 
-def slice_results(report: Report, seed: int) -> dict[str, Any]:
-    found = {}
+def summarize_slices(report: Report, seed: int) -> dict[str, Any]:
+    content = {}
     for name, inside in report.slices.items():
         scores = {metric: report.scores[metric][inside] for metric in SLICE_METRICS}
-        found[name] = {"rows": int(inside.sum()), "share": round(float(inside.mean()), 6)}
-        found[name] |= {m: plain(value) for m, value in estimates(report.user[inside], scores, seed).items()}
-    return found
+        content[name] = {"rows": int(inside.sum()), "share": round(float(inside.mean()), 6)}
+        content[name] |= {
+            m: estimate_to_json(value) for m, value in estimate_means(report.user[inside], scores, seed).items()
+        }
+    return content
 
 
-def plain(estimate: Estimate) -> dict[str, float | None]:
+def estimate_to_json(estimate: Estimate) -> dict[str, float | None]:
     """For JSON, which has no NaN."""
     return {name: None if np.isnan(value) else round(value, 6) for name, value in asdict(estimate).items()}
 
@@ -242,26 +251,23 @@ def plain(estimate: Estimate) -> dict[str, float | None]:
 def read_results(directory: Path) -> dict[str, Any]:
     """The results.json of one model's evaluation directory."""
     path = directory / RESULTS
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}; evaluate.py writes it") from None
-    except json.JSONDecodeError as error:
-        raise ArtifactError(f"{path} is not valid JSON: {error}") from None
+    if not path.exists():
+        raise ArtifactError(f"{path} cannot be read: there is no such file; `{command_of('evaluation')}` writes it")
+    content = read_json(path)
     if missing := {"model", "rows", "metrics", "beyond_accuracy"} - set(content):
         raise ArtifactError(f"{path} is not the results.json of one model: it has no '{sorted(missing)[0]}'")
     return content
 
 
-def table(found: list[dict[str, Any]]) -> str:
+def table(contents: list[dict[str, Any]]) -> str:
     """One row a results.json: HR@5, HR@10, NDCG@10 with interval, MRR; SID-level numbers beside where SIDs collide."""
-    sid_level = any("sid_hr@10" in content["metrics"] for content in found)
+    sid_level = any("sid_hr@10" in content["metrics"] for content in contents)
     columns = ["model", "HR@5", "HR@10", "NDCG@10  [95% interval]", "MRR@50", "rows"]
     columns += ["SID HR@10", "SID NDCG@10"] if sid_level else []
-    return align([columns] + [table_row(content, sid_level) for content in found])
+    return align_columns([columns] + [make_table_row(content, sid_level) for content in contents])
 
 
-def table_row(content: dict[str, Any], sid_level: bool) -> list[str]:
+def make_table_row(content: dict[str, Any], sid_level: bool) -> list[str]:
     metrics, rows = content["metrics"], content["rows"]
 
     def mean(name: str) -> str:
@@ -273,7 +279,7 @@ def table_row(content: dict[str, Any], sid_level: bool) -> list[str]:
     return cells + ([mean("sid_hr@10"), mean("sid_ndcg@10")] if sid_level else [])
 
 
-def align(rows: list[list[str]]) -> str:
+def align_columns(rows: list[list[str]]) -> str:
     """Cells in columns, the first one to the left, numbers to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []

@@ -13,7 +13,6 @@ N old items, M new items, L levels, d width of z
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from genrec.artifacts import (
     read_json,
     save_array,
     sha256,
+    whole_directory,
     write_json,
 )
 from genrec.config import Embeddings, Sids
@@ -46,7 +46,6 @@ from genrec.launch import note
 from genrec.quantizers.collisions import reassign_codes
 from genrec.quantizers.residual import Quantized, encode_residually, sum_codebooks
 from genrec.sids import NONE, SidIndex, load_codebooks, make_index
-from genrec.stage import remove
 from genrec.store import RunStore
 
 STAGE = "sids"
@@ -233,14 +232,10 @@ def write_grown(
     dataset: str, target: Path, index: SidIndex, catalog: Catalog, allowed: np.ndarray, report: dict[str, Any]
 ) -> None:
     """Written beside, then put in the place of the earlier one."""
-    scratch = target.with_name(target.name + ".partial")
-    remove(scratch)
-    scratch.mkdir(parents=True)
-    save_array(scratch / CODES, index.codes)
-    save_array(scratch / ALLOWED, allowed)
-    sids.save_index(index, scratch / SID_INDEX)
-    sids.write_index_json(index, scratch / INDEX_JSON.format(dataset=dataset))
-    write_item_json(catalog, scratch / ITEM_JSON.format(dataset=dataset))
-    write_json(scratch / GROWN, report)
-    remove(target)
-    os.replace(scratch, target)
+    with whole_directory(target) as beside:
+        save_array(beside / CODES, index.codes)
+        save_array(beside / ALLOWED, allowed)
+        sids.save_index(index, beside / SID_INDEX)
+        sids.write_index_json(index, beside / INDEX_JSON.format(dataset=dataset))
+        write_item_json(catalog, beside / ITEM_JSON.format(dataset=dataset))
+        write_json(beside / GROWN, report)

@@ -8,7 +8,6 @@ there are several.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from genrec.artifacts import whole_path
 from genrec.errors import ArtifactError, first_line
 
 MODEL = "model."  # what a model's weights begin with in a training's state
@@ -28,12 +28,11 @@ Tensors = dict[str, Tensor]
 def write_tensors(path: Path, tensors: Tensors, key: str, header: Any) -> None:
     """Copies, since modules may share memory and the format wants each tensor to stand alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
     copies = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
     }
-    save_file(copies, beside, {key: json.dumps(header)})
-    os.replace(beside, path)
+    with whole_path(path) as beside:
+        save_file(copies, beside, {key: json.dumps(header)})
 
 
 def read_tensors(path: Path, key: str) -> tuple[Tensors, Any]:

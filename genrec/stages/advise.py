@@ -1,6 +1,6 @@
 """What to change so that fewer cases are bad: the configuration that follows from an analysis.
 
-Reads   badcase_report.json of analyze_badcase.py
+Reads   badcase_report.json of an analysis
 Writes  the overlay (default ./optimized_config.json), and beside it <name>.evidence.json: why each key is what it is
 
     genrec advise --badcase_report outputs/run/analysis/sft/badcase_report.json --auto_recommend
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator
 
@@ -22,8 +22,11 @@ from genrec.config import Section, comma_list, knob
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error, fail
 from genrec.pipeline import ADVISE, RUN, call_of, command_of
 
+if TYPE_CHECKING:
+    from genrec.advice.plan import Plan
 
-class Advice(Section):
+
+class AdviceOptions(Section):
     """Which advice is taken, and where it is written."""
 
     badcase_report: Path = knob(..., "badcase_report.json, or its directory")
@@ -35,48 +38,49 @@ class Advice(Section):
 
 
 def main(argv: list[str] | None = None) -> None:
-    options = parse(options_program(call_of(*ADVISE), __doc__, Advice), argv).config
+    options = parse(options_program(call_of(*ADVISE), __doc__, AdviceOptions), argv).config
     with exit_on_usage_error():
         if options.auto_recommend and options.strategies:
             raise ConfigError(f"--auto_recommend and --strategies {' '.join(options.strategies)} exclude each other")
     with exit_on_failure(options.output_config):
         try:
-            print(run(options))
+            print(write_advice(options))
         except (KeyboardInterrupt, EOFError):
             fail("nothing chosen, nothing written", code=130)
 
 
-def run(options: Advice) -> str:
+def write_advice(options: AdviceOptions) -> str:
     """Choose, write, and return the text for the screen."""
-    from genrec.advice.plan import evidence_json, make_plan, show
+    from genrec.advice.plan import describe_plan, evidence_to_json, make_plan
 
     report = read_report(options.badcase_report)
-    plan = make_plan(report, chosen(options, report))
+    plan = make_plan(report, choose_strategies(options, report))
     options.output_config.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.output_config, plan.overlay)
     evidence = options.output_config.with_suffix(".evidence.json")
-    write_json(evidence, evidence_json(report, plan))
-    return f"{show(report, plan)}\n\nwritten: {options.output_config} {evidence}\n{way_on(options.output_config, plan)}"
+    write_json(evidence, evidence_to_json(report, plan))
+    written = f"written: {options.output_config} {evidence}\n{describe_way_on(options.output_config, plan)}"
+    return f"{describe_plan(report, plan)}\n\n{written}"
 
 
-def chosen(options: Advice, report: dict[str, Any]) -> list[str]:
-    from genrec.advice.strategies import recommended
+def choose_strategies(options: AdviceOptions, report: dict[str, Any]) -> list[str]:
+    from genrec.advice.strategies import recommend_strategies
 
     if options.strategies:
         return options.strategies
     if options.auto_recommend:
-        return recommended(report)
+        return recommend_strategies(report)
     if not sys.stdin.isatty():
         raise ArtifactError("nothing chosen and no terminal to ask on; pass --auto_recommend or --strategies NAME ...")
-    return ask(report)
+    return ask_for_strategies(report)
 
 
-def ask(report: dict[str, Any]) -> list[str]:
+def ask_for_strategies(report: dict[str, Any]) -> list[str]:
     """The numbered menu, until the answer can be read; an empty one takes what is advised."""
-    from genrec.advice.plan import show_choices
-    from genrec.advice.strategies import STRATEGIES, recommended
+    from genrec.advice.plan import describe_choices
+    from genrec.advice.strategies import STRATEGIES, recommend_strategies
 
-    print(show_choices(report))
+    print(describe_choices(report))
     names = list(STRATEGIES)
     while True:
         words = input("\nnumbers or names, most important first; empty: what is advised: ").replace(",", " ").split()
@@ -84,7 +88,7 @@ def ask(report: dict[str, Any]) -> list[str]:
         if unknown := [word for word in picked if word not in names]:
             print(f"'{unknown[0]}' is neither a number from 1 to {len(names)} nor a strategy")
             continue
-        return picked or recommended(report)
+        return picked or recommend_strategies(report)
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -97,7 +101,7 @@ def read_report(path: Path) -> dict[str, Any]:
     return report
 
 
-def way_on(output: Path, plan: Any) -> str:
+def describe_way_on(output: Path, plan: Plan) -> str:
     if plan.first_stage is None:
         return "Nothing is to be changed; the overlay is empty."
     pipeline = call_of(*RUN)

@@ -9,17 +9,16 @@ Writes  <output_dir>/comparison.json, comparison.txt, comparison.png
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from genrec.artifacts import RESULTS, write_json, write_text
+from genrec.artifacts import RESULTS, read_json, write_json, write_text
 from genrec.commandline import options_program, parse
 from genrec.config import Section, knob
 from genrec.errors import ArtifactError, exit_on_failure
 from genrec.pipeline import COMPARE, call_of
 
 
-class Comparison(Section):
+class ComparisonOptions(Section):
     """Two evaluations of the same rows."""
 
     baseline: Path = knob(..., "a model's results.json, or its directory")
@@ -29,31 +28,31 @@ class Comparison(Section):
 
 
 def main(argv: list[str] | None = None) -> None:
-    options = parse(options_program(call_of(*COMPARE), __doc__, Comparison), argv).config
+    options = parse(options_program(call_of(*COMPARE), __doc__, ComparisonOptions), argv).config
     with exit_on_failure(options.output_dir):
-        print(run(options.baseline, options.optimized, options.output_dir, options.seed))
+        print(write_comparison(options.baseline, options.optimized, options.output_dir, options.seed))
 
 
-def run(baseline: Path, optimized: Path, output_dir: Path, seed: int) -> str:
+def write_comparison(baseline: Path, optimized: Path, output_dir: Path, seed: int) -> str:
     """Compare, write, and return the text for the screen."""
-    from genrec.evaluation.comparison import as_json, compare, show
+    from genrec.evaluation.comparison import compare_reports, comparison_to_json, describe_comparison
     from genrec.evaluation.plots import plot_comparison
     from genrec.evaluation.report import read_report
 
-    directories = model_directory(baseline), model_directory(optimized)
+    directories = find_model_directory(baseline), find_model_directory(optimized)
     reports = [read_report(directory) for directory in directories]
-    comparison = compare(*reports, names=tuple(map(str, directories)), seed=seed)
+    comparison = compare_reports(*reports, names=tuple(map(str, directories)), seed=seed)
     output_dir.mkdir(parents=True, exist_ok=True)
-    write_json(output_dir / "comparison.json", as_json(comparison))
-    write_text(output_dir / "comparison.txt", show(comparison))
+    write_json(output_dir / "comparison.json", comparison_to_json(comparison))
+    write_text(output_dir / "comparison.txt", describe_comparison(comparison))
     plot_comparison(comparison, output_dir / "comparison.png")
-    return f"{show(comparison)}\nwritten: {output_dir}/comparison.json .txt .png"
+    return f"{describe_comparison(comparison)}\nwritten: {output_dir}/comparison.json .txt .png"
 
 
-def model_directory(path: Path) -> Path:
+def find_model_directory(path: Path) -> Path:
     """The directory of one model's results, from the path of either; the one model of a whole evaluation."""
     directory = path.parent if path.name == RESULTS else path
-    models = models_in(directory)
+    models = list_models(directory)
     if len(models) == 1:
         return directory / models[0]
     if models:
@@ -63,9 +62,8 @@ def model_directory(path: Path) -> Path:
     return directory
 
 
-def models_in(directory: Path) -> list[str]:
+def list_models(directory: Path) -> list[str]:
     """The models of a whole evaluation's results.json; none when it is the file of one model, or not there."""
-    try:
-        return list(json.loads((directory / RESULTS).read_text(encoding="utf-8")).get("models", {}))
-    except (OSError, json.JSONDecodeError, AttributeError):
-        return []  # read_report says what is wrong
+    path = directory / RESULTS
+    content = read_json(path) if path.exists() else {}
+    return list(content.get("models", {})) if isinstance(content, dict) else []

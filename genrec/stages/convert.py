@@ -24,7 +24,7 @@ from genrec.store import RunStore
 
 def build(config: Config, partial: Path) -> dict[str, Any]:
     """Data and SIDs -> the layout; returns the rows a split."""
-    from genrec.data.conversion import convert
+    from genrec.data.conversion import write_conversion
 
     store = RunStore.of(config)
     prepared, sids, index = store.prepared(), store.path("sids"), store.index()
@@ -32,22 +32,22 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
         raise ArtifactError(
             f"{sids} has {len(index)} items, the catalogue {len(prepared.catalog)}; run: {command_of('sids')} --clean"
         )
-    written = convert(prepared, index, sids, config.data, partial)
+    written = write_conversion(prepared, index, sids, config.data, partial)
     note("convert", ", ".join(f"{count:,} {name} rows" for name, count in written.items()))
     return {"rows": written}
 
 
-def copy_out(command: Command) -> None:
+def copy_files(command: Command) -> None:
     """The files also under --output_path, whenever it is given."""
-    source, target = artifact_dir(command.config, "convert"), command.config.convert.output_path
+    artifact, target = artifact_dir(command.config, "convert"), command.config.convert.output_path
     if target is None or command.dry_run:
         return
     try:
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns(artifacts.MANIFEST), dirs_exist_ok=True)
+        shutil.copytree(artifact, target, ignore=shutil.ignore_patterns(artifacts.MANIFEST), dirs_exist_ok=True)
     except (OSError, shutil.Error) as error:
         fail(f"cannot write {target}: {error}; choose another --output_path")
     note("convert", f"also wrote {target}")
 
 
 def main(argv: list[str] | None = None) -> None:
-    copy_out(stage.main("convert", __doc__, build, argv=argv))
+    copy_files(stage.main("convert", __doc__, build, argv=argv))

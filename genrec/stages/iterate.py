@@ -20,20 +20,26 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from genrec import artifacts, stage
-from genrec.artifacts import read_manifest, write_json, write_text
+from genrec import artifacts
+from genrec.artifacts import read_json, read_manifest, remove_directories, whole_directory, write_json, write_text
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
 from genrec.launch import note
 from genrec.pipeline import ITERATE, MEASURED, STAGES, affected, artifact_dir, call_of, command_of, needed_for
 
+if TYPE_CHECKING:
+    from genrec.advice.plan import Plan
+    from genrec.advice.rounds import LoopRound
+
+WRITTEN = (artifacts.ROUNDS, *(f"{name}_valid" for name in MEASURED))  # what a loop leaves in the run it begins from
+
 
 @dataclass(frozen=True)
-class Run:
-    """A run and the file that says all of it."""
+class LoopRun:
+    """A run of the loop and the file that says all of it."""
 
     config: Config
     file: Path
@@ -65,16 +71,13 @@ class Run:
 def main(argv: list[str] | None = None) -> None:
     command = parse(stage_program(call_of(*ITERATE), __doc__, "iterate"), argv)
     with exit_on_failure(command.config.run.dir):
-        check(command.config)
+        check_analysed_model(command.config)
         if command.clean and not command.dry_run:
-            stage.remove(*(command.config.run.dir / name for name in WRITTEN))
-        iterate(command)
+            remove_directories(*(command.config.run.dir / name for name in WRITTEN))
+        run_loop(command)
 
 
-WRITTEN = (artifacts.ROUNDS, *(f"{name}_valid" for name in MEASURED))
-
-
-def check(config: Config) -> None:
+def check_analysed_model(config: Config) -> None:
     from genrec.advice.strategies import FAMILY
 
     model = config.analysis.model
@@ -86,97 +89,101 @@ def check(config: Config) -> None:
         )
 
 
-def iterate(command: Command) -> None:
+def run_loop(command: Command) -> None:
     """Round after round, each on the best run so far. A dry run goes as far as what is there allows."""
-    from genrec.advice.rounds import next_plan, rejected
+    from genrec.advice.rounds import list_rejected, make_next_plan
 
     config, dry_run = command.config, command.dry_run
     home = config.run.dir / artifacts.ROUNDS
-    best, rounds = Run(config, home / "base.json"), []
+    best, rounds = LoopRun(config, home / "base.json"), []
     for number in range(1, config.iterate.rounds + 1):
         if dry_run and not read_manifest(best.analysis):
             return note("iterate", f"round {number}: analysis of {best.directory} on valid rows, then what it advises")
-        report = artifacts.read_json(best.analysis / artifacts.BADCASE_REPORT) if dry_run else analysed(best)
-        plan = next_plan(report, rejected(rounds), config.iterate.advice)
+        report = read_json(best.analysis / artifacts.BADCASE_REPORT) if dry_run else analyze_run(best)
+        plan = make_next_plan(report, list_rejected(rounds), config.iterate.advice)
         if plan is None:
             note("iterate", f"round {number}: nothing that was not tried before is advised for {best.directory}")
             break
-        tried = announced(number, best, plan, home)
+        announce_round(number, best, plan)
+        tried = make_round_run(best, plan, home / str(number))
         if not dry_run:
-            carry_out(best, tried, plan)
+            carry_out_plan(best, tried, plan)
         elif not all(read_manifest(path.parent) for path in tried.scores.values()):
             return
-        rounds.append(judged(number, best, tried, plan, report))
+        rounds.append(compare_runs(number, best, tried, plan, report))
         best = tried if rounds[-1].kept else best
-    conclude(rounds, best, home, dry_run)
+    report_rounds(rounds, best, home, dry_run)
 
 
-def analysed(run: Run) -> dict[str, Any]:
+def analyze_run(run: LoopRun) -> dict[str, Any]:
     """Why the run misses on valid rows; it is measured on both splits on the way."""
-    measure(run)
-    call("analysis", run, *valid_flags(run))
-    return artifacts.read_json(run.analysis / artifacts.BADCASE_REPORT)
+    measure_run(run)
+    call_stage("analysis", run, *valid_flags(run))
+    return read_json(run.analysis / artifacts.BADCASE_REPORT)
 
 
-def announced(number: int, best: Run, plan: Any, home: Path) -> Run:
-    """The run a round will make, said before it is made."""
-    from genrec.advice.rounds import round_config
-
+def announce_round(number: int, best: LoopRun, plan: Plan) -> None:
     names = ", ".join(advice.name for advice in plan.advice)
     changes = ", ".join(f"{key} {value}" for key, value in plan.values.items())
-    shared, anew = divided(best, plan)
+    shared, anew = split_stages(best, plan)
     note("iterate", f"round {number}: {names} for {best.directory}: {changes}")
     note("iterate", f"round {number}: {', '.join(shared) or 'nothing'} as before; anew: {', '.join(anew)}, evaluation")
-    directory = home / str(number)
-    return Run(round_config(best.config, plan, directory), directory / artifacts.ROUND_CONFIG)
 
 
-def carry_out(best: Run, tried: Run, plan: Any) -> None:
+def make_round_run(best: LoopRun, plan: Plan, directory: Path) -> LoopRun:
+    """The run that a round will make."""
+    from genrec.advice.rounds import make_round_config
+
+    return LoopRun(make_round_config(best.config, plan, directory), directory / artifacts.ROUND_CONFIG)
+
+
+def carry_out_plan(best: LoopRun, tried: LoopRun, plan: Plan) -> None:
     """All stages of the analysed model: what the plan does not touch comes from the run before, the rest is made."""
-    shared, anew = divided(best, plan)
+    shared, anew = split_stages(best, plan)
     for name in shared:
-        share(artifact_dir(best.config, name), artifact_dir(tried.config, name))
+        share_artifact(artifact_dir(best.config, name), artifact_dir(tried.config, name))
     for name in [*shared, *anew]:
-        call(name, tried)
-    measure(tried)
+        call_stage(name, tried)
+    measure_run(tried)
 
 
-def divided(best: Run, plan: Any) -> tuple[list[str], list[str]]:
+def split_stages(best: LoopRun, plan: Plan) -> tuple[list[str], list[str]]:
     """The stages of the analysed model that the plan leaves as they are, and the others; each in order."""
     stages, changed = needed_for(best.config.analysis.model, best.config), affected(plan.values, best.config)
     return [name for name in stages if name not in changed], [name for name in stages if name in changed]
 
 
-def judged(number: int, best: Run, tried: Run, plan: Any, report: dict[str, Any]) -> Any:
-    from genrec.advice.rounds import judge
+def compare_runs(number: int, best: LoopRun, tried: LoopRun, plan: Plan, report: dict[str, Any]) -> LoopRound:
+    from genrec.advice.rounds import judge_round
     from genrec.evaluation.report import read_report
 
     reports = {split: [read_report(run.scores[split]) for run in (best, tried)] for split in best.scores}
-    return judge(number, plan, report, (best.directory, tried.directory), reports, best.config.run.seed)
+    return judge_round(number, plan, report, (best.directory, tried.directory), reports, best.config.run.seed)
 
 
-def conclude(rounds: list[Any], best: Run, home: Path, dry_run: bool) -> None:
-    from genrec.advice.rounds import as_json, show
+def report_rounds(rounds: list[LoopRound], best: LoopRun, home: Path, dry_run: bool) -> None:
+    from genrec.advice.rounds import describe_rounds, rounds_to_json
 
+    text = describe_rounds(rounds, best.directory)
     if not dry_run:
-        write_json(home / "rounds.json", as_json(rounds, best.directory))
-        write_text(home / "rounds.txt", show(rounds, best.directory))
-    print(f"\n{show(rounds, best.directory)}its configuration: {best.file}")
+        write_json(home / "rounds.json", rounds_to_json(rounds, best.directory))
+        write_text(home / "rounds.txt", text)
+    print(f"\n{text}its configuration: {best.file}")
 
 
-def measure(run: Run) -> None:
-    call("evaluation", run)
-    call("evaluation", run, *valid_flags(run))
+def measure_run(run: LoopRun) -> None:
+    call_stage("evaluation", run)
+    call_stage("evaluation", run, *valid_flags(run))
 
 
-def valid_flags(run: Run) -> list[str]:
-    from genrec.advice.rounds import scored
+def valid_flags(run: LoopRun) -> list[str]:
+    from genrec.advice.rounds import list_scored_models
 
-    return ["--evaluation.split", "valid", "--evaluation.models", json.dumps(scored(run.config))]
+    return ["--evaluation.split", "valid", "--evaluation.models", json.dumps(list_scored_models(run.config))]
 
 
-def call(name: str, run: Run, *flags: str) -> None:
-    """A stage's script, to its end; bars and errors go to the terminal, the rest to a log."""
+def call_stage(name: str, run: LoopRun, *flags: str) -> None:
+    """A stage's command, to its end; bars and errors go to the terminal, the rest to a log."""
     log = run.file.parent / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     write_json(run.file, run.config.model_dump(mode="json"))
@@ -189,18 +196,16 @@ def call(name: str, run: Run, *flags: str) -> None:
         )
 
 
-def share(source: Path, target: Path) -> None:
+def share_artifact(original: Path, target: Path) -> None:
     """A finished artifact in a second run: hard links, or copies where the file system has none. Whole or not there."""
     if target.exists():
         return
-    beside = target.with_name(target.name + ".sharing")
-    stage.remove(beside)
-    shutil.copytree(source, beside, copy_function=link)
-    os.replace(beside, target)
+    with whole_directory(target) as beside:
+        shutil.copytree(original, beside, copy_function=link_file, dirs_exist_ok=True)
 
 
-def link(source: str, target: str) -> None:
+def link_file(original: str, target: str) -> None:
     try:
-        os.link(source, target)
+        os.link(original, target)
     except OSError:
-        shutil.copy2(source, target)
+        shutil.copy2(original, target)

@@ -24,22 +24,24 @@ def build(config: Config, directory: Path) -> dict:
     """One source -> the data artifact."""
     from genrec import artifacts
     from genrec.data.catalog import save_catalog
-    from genrec.data.preparation import summary
+    from genrec.data.preparation import summarize_report
     from genrec.data.sequences import save_sequences, save_splits
     from genrec.data.sources import SOURCES
 
     source = SOURCES[config.data.source]
-    made = source.prepare(config)
-    save_catalog(made.catalog, directory / artifacts.CATALOG)
-    save_sequences(made.sequences, directory / artifacts.SEQUENCES)
-    save_splits(made.splits, directory / artifacts.SPLITS)
-    artifacts.write_json(directory / artifacts.REPORT, made.report)
+    preparation = source.prepare(config.data, config.run.seed)
+    save_catalog(preparation.catalog, directory / artifacts.CATALOG)
+    save_sequences(preparation.sequences, directory / artifacts.SEQUENCES)
+    save_splits(preparation.splits, directory / artifacts.SPLITS)
+    artifacts.write_json(directory / artifacts.REPORT, preparation.report)
     if config.data.source == "minionerec":
         name = artifacts.INDEX_JSON.format(dataset=config.data.dataset)
-        shutil.copyfile(source.raw_files(config)["index"], directory / name)  # for sids.method: imported
-    for line in summary(made.report):
+        shutil.copyfile(
+            source.raw_files(config.data, config.run.seed)["index"], directory / name
+        )  # for sids.method: imported
+    for line in summarize_report(preparation.report):
         note("data", line)
-    return {key: made.report[key] for key in ("users", "items", "events", "rows")}
+    return {key: preparation.report[key] for key in ("users", "items", "events", "rows")}
 
 
 def sources(config: Config) -> dict[str, str]:
@@ -47,24 +49,25 @@ def sources(config: Config) -> dict[str, str]:
     from genrec.artifacts import sample_fingerprint
     from genrec.data.sources import SOURCES
 
-    files = SOURCES[config.data.source].raw_files(config)
+    files = SOURCES[config.data.source].raw_files(config.data, config.run.seed)
     return {role: sample_fingerprint(path) for role, path in files.items()}
 
 
-def export(command: Command) -> None:
+def export_files(command: Command) -> None:
     """The seed's files beside the artifact, whenever --output_path asks for them."""
     config, target = command.config, command.config.data.output_path
     if target is None or command.dry_run:
         return
-    from genrec.data import export as files
+    from genrec.data.export import write_inter_files
 
     directory, dataset = target / config.data.dataset, config.data.dataset
+    published = config.data.compat == "minionerec"
     try:
-        files.export(RunStore.of(config).prepared(), directory, dataset, published=config.data.compat == "minionerec")
+        write_inter_files(RunStore.of(config).prepared(), directory, dataset, published)
     except OSError as error:
         fail(f"cannot write {directory}: {error.strerror}; choose another --output_path")
     note("data", f"also wrote {directory}/{dataset}.*")
 
 
 def main(argv: list[str] | None = None) -> None:
-    export(stage.main("data", __doc__, build, sources, argv))
+    export_files(stage.main("data", __doc__, build, sources, argv))

@@ -4,7 +4,7 @@ import pytest
 
 from genrec.config import Data
 from genrec.data import amazon, texts
-from genrec.data.export import export
+from genrec.data.export import write_inter_files
 from genrec.data.filters import filter_events
 from genrec.data.preparation import prepare_shop
 from genrec.data.prepared import Prepared
@@ -13,11 +13,11 @@ from tests.data.raw import item, real, review, write_lines, write_shop
 
 def prepare(**knobs):
     data = Data(**knobs)
-    return prepare_shop(amazon.read(data, amazon.EDITIONS[data.source]), data)
+    return prepare_shop(amazon.read_shop(data, amazon.EDITIONS[data.source]), data)
 
 
 def exported(made, directory, dataset="x"):
-    export(Prepared(made.catalog, made.sequences, made.splits, 10), directory, dataset, published=True)
+    write_inter_files(Prepared(made.catalog, made.sequences, made.splits, 10), directory, dataset, published=True)
     return directory
 
 
@@ -91,7 +91,7 @@ def test_industrial_texts_equal_the_published_ones(industrial):
 
 def test_our_own_rules_count_all_of_the_dirty_magazines():
     data = Data(dataset="Magazine_Subscriptions", raw_dir=real("amazon18_raw"), user_k=1, item_k=1)
-    shop = amazon.read(data, amazon.EDITIONS["amazon18"])
+    shop = amazon.read_shop(data, amazon.EDITIONS["amazon18"])
     filter_events(shop, data)
     ledger = shop.event_ledger
     assert ledger.dropped == {"of items without a record": 64, "of items without a usable title": 2292}
@@ -162,7 +162,7 @@ def test_every_real_2023_category_is_read_whole():
     folder = real("amazon23_format_sample")
     datasets = [path.name.removesuffix(".jsonl.gz") for path in folder.glob("[!m]*.jsonl.gz")]
     shops = {
-        name: amazon.read(Data(source="amazon23", dataset=name, raw_dir=folder), amazon.EDITIONS["amazon23"])
+        name: amazon.read_shop(Data(source="amazon23", dataset=name, raw_dir=folder), amazon.EDITIONS["amazon23"])
         for name in datasets
     }
     assert len(shops) == 24 and sum(shop.event_ledger.kept for shop in shops.values()) == 3455

@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from genrec.config import Data
-from genrec.data.download import download, fetch
+from genrec.data.download import download_file, fetch_file
 from genrec.errors import ArtifactError
 
 CONTENT = gzip.compress(bytes(range(256)) * 4000, compresslevel=0)
@@ -50,9 +50,9 @@ def host():
 def test_a_broken_download_goes_on_where_it_stopped(host, tmp_path):
     Host.cut = 5000
     with pytest.raises(ArtifactError, match=r"5,000 of .* bytes.*same command again"):
-        download(host, tmp_path / "x.json.gz")
+        download_file(host, tmp_path / "x.json.gz")
     assert not (tmp_path / "x.json.gz").exists()
-    download(host, tmp_path / "x.json.gz")
+    download_file(host, tmp_path / "x.json.gz")
     assert Host.asked == [None, "bytes=5000-"]
     assert (tmp_path / "x.json.gz").read_bytes() == CONTENT
     assert [path.name for path in tmp_path.iterdir()] == ["x.json.gz"]
@@ -61,27 +61,27 @@ def test_a_broken_download_goes_on_where_it_stopped(host, tmp_path):
 def test_a_host_that_cannot_resume_starts_over(host, tmp_path):
     Host.ranges = False
     (tmp_path / "x.json.gz.part").write_bytes(b"half of something else")
-    assert download(host, tmp_path / "x.json.gz").read_bytes() == CONTENT
+    assert download_file(host, tmp_path / "x.json.gz").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("left", [CONTENT, CONTENT + b"another version"])
 def test_a_part_file_that_reaches_the_end_is_checked(host, tmp_path, left):
     (tmp_path / "x.json.gz.part").write_bytes(left)
-    assert download(host, tmp_path / "x.json.gz").read_bytes() == CONTENT
+    assert download_file(host, tmp_path / "x.json.gz").read_bytes() == CONTENT
 
 
 def test_a_template_takes_file_urls(tmp_path):
     (tmp_path / "mirror" / "Toys").mkdir(parents=True)
     (tmp_path / "mirror" / "Toys" / "Toys_5.json.gz").write_bytes(CONTENT)
     data = Data(dataset="Toys", raw_dir=tmp_path / "raw", url=f"file://{tmp_path}/mirror/{{dataset}}/{{file}}")
-    path = fetch("https://nowhere.invalid/{dataset}_5.json.gz", data)
+    path = fetch_file("https://nowhere.invalid/{dataset}_5.json.gz", data)
     assert path == tmp_path / "raw" / "Toys_5.json.gz" and path.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x.gz", "file:///no/such/x.gz", "no url at all"])
 def test_an_unreachable_host_is_one_error_with_the_ways_on(tmp_path, url):
     with pytest.raises(ArtifactError) as caught:
-        download(url, tmp_path / "x.gz", timeout=2)
+        download_file(url, tmp_path / "x.gz", timeout=2)
     for part in (url, "--data.raw_dir", "--data.url"):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -90,11 +90,11 @@ def test_an_unreachable_host_is_one_error_with_the_ways_on(tmp_path, url):
 def test_a_web_page_in_place_of_data_is_refused(tmp_path):
     (tmp_path / "page.html").write_text("<html>we moved</html>")
     with pytest.raises(ArtifactError, match="not a gzip file"):
-        download(f"file://{tmp_path}/page.html", tmp_path / "x.json.gz")
+        download_file(f"file://{tmp_path}/page.html", tmp_path / "x.json.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_a_raw_dir_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(ArtifactError, match="raw files cannot go to .*file.*--data.raw_dir"):
-        download("file:///no/such/x.gz", tmp_path / "file" / "x.gz")
+        download_file("file:///no/such/x.gz", tmp_path / "file" / "x.gz")

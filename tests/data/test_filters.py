@@ -36,7 +36,7 @@ def test_the_core_equals_brute_force(seed, user_k, item_k):
 
 def shop(tmp_path, reviews, items, **knobs):
     data = Data(dataset="shop", raw_dir=write_shop(tmp_path, reviews, items), **{"user_k": 1, "item_k": 1, **knobs})
-    return amazon.read(data, amazon.EDITIONS["amazon18"]), data
+    return amazon.read_shop(data, amazon.EDITIONS["amazon18"]), data
 
 
 def run(tmp_path, reviews, items, **knobs):

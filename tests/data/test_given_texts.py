@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from genrec.data.given_texts import SNAPSHOTS, read_preferences, texts_of, with_descriptions
+from genrec.data.given_texts import SNAPSHOTS, match_texts, read_preferences, with_descriptions
 from genrec.errors import ArtifactError
 from tests.small_shop import small_catalog, small_shop
 
@@ -29,7 +29,7 @@ def test_a_file_of_other_data_is_refused_with_ids_of_both(tmp_path):
 @pytest.mark.parametrize("content", [["a"], {"1": 2}, {"1": {"text": "x"}}])
 def test_a_file_of_another_shape_is_one_line(tmp_path, content):
     with pytest.raises(ArtifactError, match='must hold {"id": "text", ...}'):
-        texts_of(["1"], write(tmp_path / "d.json", content), "items")
+        match_texts(["1"], write(tmp_path / "d.json", content), "items")
 
 
 @pytest.fixture

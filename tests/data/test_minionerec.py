@@ -45,7 +45,7 @@ def test_rows_are_chained_and_found_again(tmp_path):
         "valid": [("A1", "[0, 1, 2]", 3), ("A1", "[4, 4, 8]", 7)],
         "test": [("A2", "[5, 5, 6]", 0)],
     }
-    made = minionerec.read(write_published(tmp_path, rows))
+    made = minionerec.read_publication(write_published(tmp_path, rows))
     for split, part in rows.items():
         assert read_back(made, split) == [(user, json.loads(history), target) for user, history, target in part]
     assert made.sequences.user_id.tolist() == ["A1", "A1#2", "A2"]
@@ -59,8 +59,8 @@ def test_bad_rows_are_counted_and_code_is_never_run(tmp_path):
     bad = [("A1", "[__import__('os')]", 1), ("A1", "[99]", 1), ("", "[0]", 1), ("A1", "[]", 1), ("A1", "[1]", "x")]
     data = write_published(tmp_path, {"train": good + bad, "valid": good, "test": good})
     with pytest.raises(ArtifactError, match="5 of 6 lines"):
-        minionerec.read(data)
-    made = minionerec.read(data.model_copy(update={"max_bad_share": 1.0}))
+        minionerec.read_publication(data)
+    made = minionerec.read_publication(data.model_copy(update={"max_bad_share": 1.0}))
     assert made.report["read"]["train"]["dropped"] == {
         "without a readable history or target": 2,
         "with an item that item.json does not have": 1,
@@ -70,16 +70,16 @@ def test_bad_rows_are_counted_and_code_is_never_run(tmp_path):
 
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(ArtifactError, match="train"):
-        minionerec.read(Data(source="minionerec", dataset="shop", raw_dir=tmp_path))
+        minionerec.read_publication(Data(source="minionerec", dataset="shop", raw_dir=tmp_path))
 
 
 def test_every_published_row_is_found_again_in_order():
     data = Data(source="minionerec", dataset="Industrial_and_Scientific", raw_dir=real("minionerec_industrial"))
-    made = minionerec.read(data)
+    made = minionerec.read_publication(data)
     assert len(made.catalog) == 3686
     assert made.report["rows"] == {"train": 33019, "valid": 4532, "test": 4533}
     assert made.report["rows_in_a_segment_of_their_own"] == {"train": 58, "valid": 0, "test": 0}
-    for split, path in minionerec.locate(data).items():
+    for split, path in minionerec.find_files(data).items():
         if split not in made.splits:
             continue
         with path.open(newline="", encoding="utf-8") as file:
@@ -91,7 +91,7 @@ def test_every_published_row_is_found_again_in_order():
 
 def test_the_complete_industrial_export_is_one_chain_a_user():
     data = Data(source="minionerec", dataset="Industrial_and_Scientific", raw_dir=real("industrial_2013_2018"))
-    made = minionerec.read(data)
+    made = minionerec.read_publication(data)
     assert (len(made.sequences), len(made.catalog), len(made.sequences.item)) == (6300, 3106, 43123)
     assert made.report["rows"] == {"train": 29458, "valid": 3682, "test": 3683}
     assert made.report["rows_in_a_segment_of_their_own"] == {"train": 0, "valid": 0, "test": 0}

@@ -36,7 +36,7 @@ def atomic_100k(directory):
 
 
 def read(raw_dir, dataset="ml-100k", **knobs):
-    return movielens.read(Data(source="movielens", dataset=dataset, raw_dir=raw_dir, **knobs))
+    return movielens.read_shop(Data(source="movielens", dataset=dataset, raw_dir=raw_dir, **knobs))
 
 
 @pytest.mark.parametrize("write", [original_100k, atomic_100k])
@@ -136,7 +136,7 @@ def test_an_archive_at_hand_is_used_before_any_network(small, tmp_path, monkeypa
     def network(*asked):
         raise AssertionError(f"asked for {asked}")
 
-    monkeypatch.setattr(movielens, "fetch", network)
+    monkeypatch.setattr(movielens, "fetch_file", network)
     assert len(read(tmp_path / "raw").events) == 3
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "ml-100k.zip").write_text("half of a zip")

@@ -56,7 +56,7 @@ def test_both_paths_read_the_same(tmp_path):
         return amazon.parse_review(record, EDITION)
 
     fast, _ = ndjson.read_ndjson(path, schema, pl.lit(True), parse, "reviews")
-    slow, _ = ndjson.read_lines(path, schema, parse, "reviews")
+    slow, _ = ndjson.read_line_by_line(path, schema, parse, "reviews")
     assert fast.equals(slow) and len(fast) == len(GOOD)
 
 
@@ -89,7 +89,7 @@ def test_a_truncated_gzip_is_one_clear_error(tmp_path, cut):
     with pytest.raises(ArtifactError, match="damaged or cut short"):
         read(path)
     with pytest.raises(ArtifactError, match="damaged or cut short"):
-        list(ndjson.lines_of(path))
+        list(ndjson.number_lines(path))
 
 
 def test_an_empty_file_has_no_rows(tmp_path):

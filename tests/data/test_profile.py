@@ -6,16 +6,16 @@ from itertools import product
 import numpy as np
 import pytest
 
-from genrec.data.profile import COMPANIONS, commonest, make_profile
+from genrec.data.profile import COMPANIONS, find_commonest, make_profile
 from genrec.errors import ConfigError
 from tests import parse_flags
 from tests.small_shop import small_shop
 
 
 def test_the_commonest_name_is_the_latest_of_equals():
-    assert commonest(np.array(["a", "b", "", "a", "b"], dtype=object)) == "b"
-    assert commonest(np.array(["a", "b", "a", ""], dtype=object)) == "a"
-    assert commonest(np.array(["", ""], dtype=object)) == "" == commonest(np.array([], dtype=object))
+    assert find_commonest(np.array(["a", "b", "", "a", "b"], dtype=object)) == "b"
+    assert find_commonest(np.array(["a", "b", "a", ""], dtype=object)) == "a"
+    assert find_commonest(np.array(["", ""], dtype=object)) == "" == find_commonest(np.array([], dtype=object))
 
 
 def baskets(shop, without: int = -1) -> list[set[int]]:

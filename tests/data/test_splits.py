@@ -2,16 +2,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from genrec.data.events import encode
+from genrec.data.events import encode_events
 from genrec.data.sequences import examples
-from genrec.data.splits import build_sequences, chronological, leave_one_out, split
+from genrec.data.splits import build_sequences, leave_one_out, split_chronologically, split_targets
 from genrec.errors import ArtifactError
 
 
 def sequences_of(rows):
     """(user, item, time) in file order -> sequences, item ids."""
     users, items, times = (pl.Series(column) for column in zip(*rows, strict=True))
-    return build_sequences(encode(users, items, times, pl.Series([5.0] * len(rows))))
+    return build_sequences(encode_events(users, items, times, pl.Series([5.0] * len(rows))))
 
 
 HAND = [("v", "x", 30), ("u", "y", 20), ("v", "y", 10), ("u", "x", 20), ("v", "z", 40), ("u", "w", 5)]
@@ -30,7 +30,7 @@ def test_the_chronological_split_worked_by_hand():
     times = [[0, 9, 3], [1, 7, 7, 2], [4, 6, 8, 5, 10, 11, 12]]
     rows = [(f"u{u}", f"i{t}", t) for u, part in enumerate(times) for t in part]
     sequences, _ = sequences_of(rows)  # 14 events, 11 targets: int(8.8) = 8 train, int(9.9) - 8 = 1 valid, 2 test
-    splits = chronological(sequences)
+    splits = split_chronologically(sequences)
     by_name = {name: sequences.time[part.end].tolist() for name, part in splits.items()}
     assert by_name == {"train": [2, 3, 5, 6, 7, 7, 8, 9], "valid": [10], "test": [11, 12]}
     assert splits["train"].user.tolist() == [1, 0, 2, 2, 1, 1, 2, 0]
@@ -48,14 +48,14 @@ def test_each_target_is_in_one_split_and_never_first(rule):
     rng = np.random.default_rng(0)
     rows = [(f"u{u}", f"i{i}", t) for u, i, t in rng.integers(0, (20, 30, 1000), (400, 3)).tolist()]
     sequences, _ = sequences_of(rows)
-    ends = np.concatenate([part.end for part in split(sequences, rule).values()])
+    ends = np.concatenate([part.end for part in split_targets(sequences, rule).values()])
     assert len(np.unique(ends)) == len(ends)
     assert sorted([*ends.tolist(), *sequences.offset[:-1].tolist()]) == list(range(400))
-    rows = examples(sequences, split(sequences, rule)["train"], 5)
+    rows = examples(sequences, split_targets(sequences, rule)["train"], 5)
     assert (rows.history[:, -1] >= 0).all()
 
 
 def test_too_few_events_for_a_split_is_an_error():
     sequences, _ = sequences_of([("u", "a", 1), ("u", "b", 2), ("v", "a", 3)])
     with pytest.raises(ArtifactError, match="2 users with 3 events are too few"):
-        split(sequences, "chronological")
+        split_targets(sequences, "chronological")

@@ -38,14 +38,14 @@ def test_a_title_is_unusable_only_when_nothing_readable_is_left(raw):
 
 
 def test_commas_in_a_category_do_not_break_the_path():
-    joined = texts.comma_joined(["Industrial &amp; Scientific", "Tapes,Adhesives, Sealants", "", None, "Tapes"])
+    joined = texts.join_categories(["Industrial &amp; Scientific", "Tapes,Adhesives, Sealants", "", None, "Tapes"])
     assert joined == "Industrial & Scientific,Tapes, Adhesives, Sealants,Tapes"
-    assert texts.comma_joined(["Tapes", " Adhesives & Sealants", "Glue"]) == "Tapes, Adhesives & Sealants,Glue"
+    assert texts.join_categories(["Tapes", " Adhesives & Sealants", "Glue"]) == "Tapes, Adhesives & Sealants,Glue"
 
 
 def test_a_description_is_joined_without_markup():
-    assert texts.joined(["<p>One.</p>", "", None, "Two &gt; one."]) == "One. Two > one."
-    assert texts.joined(None) == ""
+    assert texts.join_paragraphs(["<p>One.</p>", "", None, "Two &gt; one."]) == "One. Two > one."
+    assert texts.join_paragraphs(None) == ""
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_a_description_is_joined_without_markup():
     ],
 )
 def test_the_published_title_rule(raw, expected):
-    assert texts.published_title(raw) == expected
+    assert texts.clean_published_title(raw) == expected
 
 
 def test_the_published_description_is_a_printed_list():
-    assert texts.published_text(["a <b>b</b>", "c&amp;d"]) == "['a b', 'c&d']"
-    assert texts.published_text([]) == ""
+    assert texts.clean_published_text(["a <b>b</b>", "c&amp;d"]) == "['a b', 'c&d']"
+    assert texts.clean_published_text([]) == ""

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 
 from genrec.data.sequences import examples, train_counts
-from genrec.data.toy import toy_store, write_raw
+from genrec.data.toy import make_toy_store, write_raw
 
 
 def test_the_same_seed_writes_the_same_bytes(tmp_path):
@@ -14,7 +14,7 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path):
 
 
 def test_the_store_comes_through_the_reader_whole(tmp_path):
-    made = toy_store(tmp_path)
+    made = make_toy_store(tmp_path)
     assert (made.report["users"], made.report["items"]) == (600, 200)
     assert made.report["read"]["events"]["dropped"] == {}
     assert len(set(made.catalog.title)) == 200
@@ -22,7 +22,7 @@ def test_the_store_comes_through_the_reader_whole(tmp_path):
 
 
 def test_structure_beats_popularity(tmp_path):
-    made = toy_store(tmp_path)
+    made = make_toy_store(tmp_path)
     rows = examples(made.sequences, made.splits["test"], 1)
     counts = train_counts(made.sequences, made.splits, len(made.catalog))
     popular = np.isin(rows.target, np.argsort(-counts)[:10]).mean()
@@ -38,5 +38,5 @@ def test_structure_beats_popularity(tmp_path):
 
 
 def test_other_sizes(tmp_path):
-    made = toy_store(tmp_path, num_users=50, num_items=25, seed=1, user_k=2, item_k=2, split="leave_one_out")
+    made = make_toy_store(tmp_path, num_users=50, num_items=25, seed=1, user_k=2, item_k=2, split="leave_one_out")
     assert made.report["users"] == 50 and made.report["items"] <= 25

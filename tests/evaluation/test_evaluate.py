@@ -14,16 +14,17 @@ from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.predictions import read_predictions
 from genrec.evaluation.report import read_report
 from genrec.models import families
-from genrec.models.families import FAMILIES, Family, fingerprints_read, stages_read
+from genrec.models.families import FAMILIES
+from genrec.pipeline import reads
 from genrec.stages import evaluate
-from tests import parse_flags
+from tests import ROOT, parse_flags
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
 BASELINES = ["popular", "popular_recent", "last_item", "item_knn"]
 
 
 def run(config: Config, clean: bool = False) -> None:
-    stage.run("evaluation", Command(config, clean, dry_run=False), evaluate.build, fingerprints_read)
+    stage.run("evaluation", Command(config, clean, dry_run=False), evaluate.build, evaluate.sources)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def ready(tmp_path):
     """A run with the small shop's data, and its config."""
 
     def make(**options) -> Config:
-        config = small_config(tmp_path / "run", evaluate={"models": BASELINES, **options})
+        config = small_config(tmp_path / "run", evaluation={"models": BASELINES, **options})
         write_data(config, small_shop())
         return config
 
@@ -39,7 +40,7 @@ def ready(tmp_path):
 
 
 def test_every_model_of_the_config_has_a_family_and_back():
-    names = Config.model_fields["evaluate"].annotation.model_fields["models"].annotation.__args__[0].__args__
+    names = Config.model_fields["evaluation"].annotation.model_fields["models"].annotation.__args__[0].__args__
     assert {*names, *(f"{name}_exact" for name in names if f"{name}_exact" in FAMILIES)} == set(FAMILIES)
 
 
@@ -100,9 +101,9 @@ def test_a_killed_evaluation_keeps_the_finished_families(ready, monkeypatch):
             loaded.append(name)
             if fails:
                 raise KeyboardInterrupt
-            return original[name].load(*arguments)
+            return original[name](*arguments)
 
-        return Family(count)
+        return count
 
     original = dict(FAMILIES)
     monkeypatch.setitem(families.FAMILIES, "popular", load("popular", False))
@@ -124,14 +125,14 @@ def test_two_runs_make_the_same_bytes(ready):
 
 def test_a_language_model_is_required_by_name_and_replaced_by_base_model(ready, tmp_path):
     config = ready(models=["popular", "sft"])
-    assert stages_read(config) == ("sids", "sft")
-    with pytest.raises(ArtifactError, match="run first: python rq/generate_indices.py"):
+    assert reads("evaluation", config) == ("data", "sids", "sft")
+    with pytest.raises(ArtifactError, match="run first: genrec sids"):
         run(config)
     write_sids(config, small_shop())
-    with pytest.raises(ArtifactError, match="run first: python sft.py"):
+    with pytest.raises(ArtifactError, match="run first: genrec sft"):
         run(config)
     given = ready(models=["popular", "sft"], base_model=str(tmp_path))
-    assert stages_read(given) == ("sids",) and "base_model" in fingerprints_read(given)
+    assert reads("evaluation", given) == ("data", "sids") and "base_model" in evaluate.sources(given)
     with pytest.raises(ConfigError, match="which evaluation.models"):
         ready(models=["popular"], base_model=str(tmp_path))
 
@@ -149,7 +150,7 @@ def test_colliding_sids_give_both_levels_of_score(ready, monkeypatch, capsys):
             score[:, :3] = [2, 1, 1]
             return evaluate.Recommendations(item, score)
 
-    monkeypatch.setitem(families.FAMILIES, "sft", Family(lambda config, data: Always(), FAMILIES["sft"].reads))
+    monkeypatch.setitem(families.FAMILIES, "sft", lambda request: Always())
     run(config)
     report = read_report(config.run.dir / "evaluation" / "sft")
     target = small_shop().examples("test").target
@@ -169,17 +170,17 @@ def test_data_made_with_other_knobs_is_refused(ready):
 
 
 def test_models_may_be_named_with_commas_and_typos_are_told():
-    assert parse_flags(["--models", "popular,item_knn"], "evaluate").config.evaluation.models == [
+    assert parse_flags(["--models", "popular,item_knn"], "evaluation").config.evaluation.models == [
         "popular",
         "item_knn",
     ]
     with pytest.raises(ConfigError, match="popullar"):
-        parse_flags(["--models", "popullar"], "evaluate")
+        parse_flags(["--models", "popullar"], "evaluation")
 
 
 def test_evaluation_of_baselines_needs_no_torch():
-    script = "import sys, genrec.evaluation.report, genrec.evaluation.predictions, genrec.models.families, evaluate; "
+    script = "import sys, genrec.evaluation.report, genrec.evaluation.predictions, genrec.stages.evaluate; "
     done = subprocess.run(
-        [sys.executable, "-c", script + "print('torch' in sys.modules)"], cwd=stage.ROOT, capture_output=True, text=True
+        [sys.executable, "-c", script + "print('torch' in sys.modules)"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout.strip() == "False", done.stderr

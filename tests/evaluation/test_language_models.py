@@ -15,17 +15,16 @@ from genrec import artifacts, stage
 from genrec.commandline import Command
 from genrec.data import prompts
 from genrec.data.catalog import Catalog
-from genrec.data.grown import grown_dir
 from genrec.data.prompts import prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.predictions import read_predictions
-from genrec.models.families import fingerprints_read
-from genrec.models.generative import Card, asked_by_evaluation, check_card, load_card, save_card
+from genrec.models.generative import Card, check_card, load_card, prompts_of_evaluation, prompts_of_rl, save_card
 from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
-from genrec.quantizers.grow import join, write_grown
+from genrec.quantizers.grow import join_catalogs, write_grown
 from genrec.sids import load_index, make_index, save_index
 from genrec.stages import evaluate
+from genrec.store import RunStore
 from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
@@ -40,7 +39,7 @@ def ready(tmp_path_factory):
     )
     write_data(config, shop)
     write_sids(config, shop)
-    sids = stage.stage_dir(config, "sids")
+    sids = RunStore.of(config).path("sids")
     texts = Texts(shop.catalog, load_index(sids / artifacts.SID_INDEX), config.data.source)
     torch.manual_seed(0)
     tokenizer = train_tokenizer(catalog_texts(shop.catalog, [texts.prompt(RECOMMEND, []).text]), 400)
@@ -54,13 +53,13 @@ def ready(tmp_path_factory):
 
     def make(**options):
         chosen = {"models": ["sft"], "base_model": str(home / "model"), "num_beams": 3, "batch_size": 2}
-        return small_config(home / "run", evaluate=chosen | options)
+        return small_config(home / "run", evaluation=chosen | options)
 
     return make
 
 
 def run(config):
-    stage.run("evaluation", Command(config, True, dry_run=False), evaluate.build, fingerprints_read)
+    stage.run("evaluation", Command(config, True, dry_run=False), evaluate.build, evaluate.sources)
     return config.run.dir / "evaluation"
 
 
@@ -103,13 +102,13 @@ def test_two_processes_write_what_one_writes(ready, tmp_path):
 def test_a_changed_prompt_is_refused_where_the_model_is_asked_with_it(ready, monkeypatch):
     config = ready()
     model = config.evaluation.base_model
-    card = load_card(model)
-    check_card(model, card, config)
+    card, store = load_card(model), RunStore.of(config)
+    check_card(model, card, store, prompts_of_rl(card, config.rl))
     with monkeypatch.context() as patch:
         patch.setitem(prompts.INSTRUCTIONS, ("title", "sid"), "Name the {item}.")
-        check_card(model, card, config, asked_by_evaluation(card))
+        check_card(model, card, store, prompts_of_evaluation(card))
         with pytest.raises(ArtifactError, match="was trained with the text of 'title -> sid' [0-9a-f]+, but this run"):
-            check_card(model, card, config)
+            check_card(model, card, store, prompts_of_rl(card, config.rl))
     with monkeypatch.context() as patch:
         patch.setitem(prompts.INSTRUCTIONS, ("sid history", "sid"), "Go on with the {items}.")
         with pytest.raises(ArtifactError, match="the text of 'sid history -> sid'"):
@@ -122,7 +121,7 @@ def test_a_task_or_source_that_is_added_leaves_earlier_models_as_they_are(ready,
     monkeypatch.setitem(prompts.INSTRUCTIONS, added, "Give the brand of the {item} with this title.")
     monkeypatch.setitem(prompts.NOUNS, "books", ("book", "books", "read"))
     assert set(prompt_fingerprint()) - set(card.prompts) == {"title -> brand", "books"}
-    check_card(config.evaluation.base_model, card, config)
+    check_card(config.evaluation.base_model, card, RunStore.of(config), prompts_of_rl(card, config.rl))
     run(config)
 
 
@@ -131,11 +130,11 @@ def test_rl_may_ask_what_the_model_was_never_taught(ready):
     card = load_card(config.evaluation.base_model)
     assert config.rl.tasks["title_to_sid"] > 0
     del card.prompts["title -> sid"]
-    check_card(config.evaluation.base_model, card, config)
+    check_card(config.evaluation.base_model, card, RunStore.of(config), prompts_of_rl(card, config.rl))
 
 
 def test_a_card_of_other_fields_is_one_clear_error(ready, tmp_path):
-    written = json.loads((ready().evaluate.base_model / "genrec.json").read_text())
+    written = json.loads((ready().evaluation.base_model / "genrec.json").read_text())
     for broken in (written | {"prompts": "0123456789abcdef"}, {"sids": "x"}, []):
         artifacts.write_json(tmp_path / "genrec.json", broken)
         with pytest.raises(ArtifactError, match="must: sids, prompts, source, cutoff_len, profile; train it anew"):
@@ -146,17 +145,17 @@ def test_a_card_of_other_fields_is_one_clear_error(ready, tmp_path):
 def grown(ready):
     """Three new items beside the 17 of the shop, and two old ones retired."""
     config = ready()
-    sids = stage.stage_dir(config, "sids")
+    sids = RunStore.of(config).path("sids")
     index, catalog = load_index(sids / artifacts.SID_INDEX), small_shop(num_items=17).catalog
     free = [codes for codes in product(*map(range, index.sizes)) if codes not in set(map(tuple, index.codes.tolist()))]
     codes = np.concatenate([index.codes, free[:3]])
     texts = np.array([f"new item {item}" for item in range(3)], dtype=object)
     allowed = np.ones(len(codes), dtype=bool)
     allowed[[4, 7]] = False
-    whole = join(catalog, Catalog(texts, texts, texts, texts, texts))
-    write_grown(config, grown_dir(config), make_index(codes, index.sizes), whole, allowed, {})
+    whole = join_catalogs(catalog, Catalog(texts, texts, texts, texts, texts))
+    write_grown(config.data.dataset, RunStore.of(config).grown_dir, make_index(codes, index.sizes), whole, allowed, {})
     yield allowed
-    shutil.rmtree(grown_dir(config))
+    shutil.rmtree(RunStore.of(config).grown_dir)
 
 
 @pytest.mark.parametrize("ranking", ["beam", "exact"])
@@ -174,7 +173,7 @@ def test_new_items_are_recommended_and_retired_ones_are_not(ready, grown, rankin
 
 def test_a_grown_catalogue_of_other_sids_is_refused(ready, grown):
     config = ready(index="sids_grown")
-    index = load_index(grown_dir(config) / artifacts.SID_INDEX)
-    save_index(make_index(index.codes[::-1], index.sizes), grown_dir(config) / artifacts.SID_INDEX)
+    index = load_index(RunStore.of(config).grown_dir / artifacts.SID_INDEX)
+    save_index(make_index(index.codes[::-1], index.sizes), RunStore.of(config).grown_dir / artifacts.SID_INDEX)
     with pytest.raises(ArtifactError, match="did not grow from the semantic IDs in use"):
         run(config)

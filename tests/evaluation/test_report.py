@@ -18,7 +18,7 @@ def test_interval_holds_the_truth_in_95_of_100_simulated_experiments():
         user = np.repeat(np.arange(150), random.integers(1, 6, 150))
         taste = random.beta(1, 4, 150)  # rows of one user hang together; the mean over rows is 0.2
         hit = (random.random(len(user)) < taste[user]).astype(float)
-        estimate = report.estimates(user, {"hr@10": hit}, seed=trial)["hr@10"]
+        estimate = report.estimate_means(user, {"hr@10": hit}, seed=trial)["hr@10"]
         inside += estimate.low <= 0.2 <= estimate.high
     assert 0.89 <= inside / trials <= 0.99
 
@@ -26,8 +26,8 @@ def test_interval_holds_the_truth_in_95_of_100_simulated_experiments():
 def test_interval_by_user_is_wider_than_by_row_when_rows_of_a_user_agree():
     user = np.repeat(np.arange(50), 10)
     hit = np.repeat(np.random.default_rng(0).random(50) < 0.3, 10).astype(float)
-    by_user = report.estimates(user, {"x": hit}, 0)["x"]
-    by_row = report.estimates(np.arange(500), {"x": hit}, 0)["x"]
+    by_user = report.estimate_means(user, {"x": hit}, 0)["x"]
+    by_row = report.estimate_means(np.arange(500), {"x": hit}, 0)["x"]
     assert by_user.mean == by_row.mean == pytest.approx(hit.mean())
     assert by_user.high - by_user.low > 2 * (by_row.high - by_row.low)
 
@@ -36,7 +36,7 @@ def test_draws_equal_a_loop_over_resamples(monkeypatch):
     monkeypatch.setattr(report, "RESAMPLES", 7)
     random = np.random.default_rng(3)
     user, value = np.array([4, 4, 9, 2, 9, 9]), random.random((6, 2))
-    draws = report.ratio_draws(user, value, np.ones((6, 2)), seed=5)
+    draws = report.draw_ratios(user, value, np.ones((6, 2)), seed=5)
     names = np.unique(user)
     drawn = np.random.default_rng(5).integers(3, size=(7, 3))
     for resample in range(7):
@@ -45,8 +45,8 @@ def test_draws_equal_a_loop_over_resamples(monkeypatch):
 
 
 def test_no_rows_give_no_number():
-    empty = report.estimates(np.zeros(0, np.int32), {"x": np.zeros(0)}, 0)["x"]
-    assert report.plain(empty) == {"mean": None, "low": None, "high": None}
+    empty = report.estimate_means(np.zeros(0, np.int32), {"x": np.zeros(0)}, 0)["x"]
+    assert report.estimate_to_json(empty) == {"mean": None, "low": None, "high": None}
 
 
 def test_slices_by_hand():
