@@ -176,7 +176,7 @@ def flush_directory(path: Path) -> None:
 
 
 @contextmanager
-def write_whole(path: Path) -> Iterator[Path]:
+def whole_path(path: Path) -> Iterator[Path]:
     """Within: write the path that is given; a rename at the end makes `path` whole, a failure leaves it as it was."""
     beside = path.with_name(path.name + ".tmp")
     yield beside
@@ -184,8 +184,15 @@ def write_whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def write_whole_directory(path: Path) -> Iterator[Path]:
-    """The same of a directory; one that is there already is replaced."""
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """The same, the file open."""
+    with whole_path(path) as beside, beside.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Within: fill the directory that is given; one that is there already is replaced."""
     beside = path.with_name(path.name + ".tmp")
     remove_directories(beside)
     beside.mkdir(parents=True)
@@ -200,7 +207,7 @@ def remove_directories(*paths: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    with write_whole(path) as beside:
+    with whole_path(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
@@ -209,7 +216,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_json_lines(path: Path, records: Iterable[Any]) -> None:
-    with write_whole(path) as beside, beside.open("w", encoding="utf-8") as file:
+    with whole_path(path) as beside, beside.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
@@ -234,20 +241,20 @@ def read_json_lines(path: Path) -> list[Any]:
 def read_json_line(line: str, path: Path, number: int) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: line {number} is not valid JSON ({error})") from None
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """npz with fixed zip dates (numpy's own), whole or not at all."""
     save: Callable[..., None] = np.savez_compressed  # its other keywords are names of arrays here
-    with write_whole(path) as beside, beside.open("wb") as file:
+    with whole_file(path) as file:
         save(file, **arrays)
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
     """npy, whole or not there."""
-    with write_whole(path) as beside, beside.open("wb") as file:
+    with whole_file(path) as file:
         np.save(PlainWriter(file), array)
 
 

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from genrec.artifacts import INDEX_JSON, ITEM_JSON, write_text, write_whole
+from genrec.artifacts import INDEX_JSON, ITEM_JSON, whole_path, write_text
 from genrec.config import Data
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import SPLITS
@@ -56,7 +56,7 @@ def write_conversion(prepared: Prepared, index: SidIndex, sids: Path, data: Data
 def write_rows(path: Path, prepared: Prepared, index: SidIndex, name: str) -> int:
     """One CSV; returns its rows."""
     path.parent.mkdir(exist_ok=True)
-    with write_whole(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    with whole_path(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(make_csv_rows(prepared, index, name))

@@ -12,7 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from genrec.artifacts import write_whole
+from genrec.artifacts import whole_path
 from genrec.config import Data
 from genrec.errors import ArtifactError
 
@@ -121,7 +121,7 @@ def unpack_members(archive: Path, members: dict[str, str], directory: Path) -> N
     try:
         with zipfile.ZipFile(archive) as file:
             for member, name in members.items():
-                with write_whole(directory / name) as beside, file.open(member) as content, beside.open("wb") as target:
+                with whole_path(directory / name) as beside, file.open(member) as content, beside.open("wb") as target:
                     shutil.copyfileobj(content, target)
     except (zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise ArtifactError(f"{archive} is not the archive it should be ({error}); remove it and run again") from None

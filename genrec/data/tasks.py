@@ -107,13 +107,6 @@ def make_texts(data: Prepared, index: SidIndex, source: str, profile: list[str])
     return Texts(data.catalog, index, source, make_profile(data, profile) if profile else None)
 
 
-def task_rows(
-    task: Task, share: float, examples: Examples, catalog: Catalog, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, int]]:
-    """(items given, target item) of a task; a `share` below 1 draws that part of the rows, above 1 repeats them."""
-    return (task_row(task, examples, row) for row in row_numbers(task, share, len(examples), catalog, rng))
-
-
 def row_numbers(task: Task, share: float, count: int, catalog: Catalog, rng: np.random.Generator) -> np.ndarray:
     """The rows of a task: numbers of examples, of which there are `count`, or of items."""
     if task.from_history:

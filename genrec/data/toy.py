@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import write_whole
+from genrec.artifacts import whole_path
 from genrec.config import Data
 from genrec.data import amazon
 from genrec.data.download import make_directory
@@ -148,5 +148,5 @@ def step_along_ring(item: int, steps: int, num_items: int) -> int:
 def write_gzip_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """gzip without date and name, so that equal records are equal bytes; whole or not there."""
     text = "".join(json.dumps(record) + "\n" for record in records)
-    with write_whole(path) as beside:
+    with whole_path(path) as beside:
         beside.write_bytes(gzip.compress(text.encode(), mtime=0))

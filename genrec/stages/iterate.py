@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrec import artifacts
-from genrec.artifacts import read_json, read_manifest, remove_directories, write_json, write_text, write_whole_directory
+from genrec.artifacts import read_json, read_manifest, remove_directories, whole_directory, write_json, write_text
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
@@ -200,7 +200,7 @@ def share_artifact(original: Path, target: Path) -> None:
     """A finished artifact in a second run: hard links, or copies where the file system has none. Whole or not there."""
     if target.exists():
         return
-    with write_whole_directory(target) as beside:
+    with whole_directory(target) as beside:
         shutil.copytree(original, beside, copy_function=link_file, dirs_exist_ok=True)
 
 

@@ -5,15 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from typing import get_args
 
 import pytest
 
 from genrec.artifacts import read_manifest
-from genrec.config import Data
 from genrec.data.catalog import load_catalog
 from genrec.data.sequences import load_sequences, load_splits
-from genrec.data.sources import SOURCES
 from tests import ROOT
 from tests.data.raw import item, real, review, write_shop
 
@@ -146,10 +143,6 @@ def test_the_seed_command_names_its_run_after_the_dataset(flag, year):
     said = run("--user_k", 5, *flag.split(), "--ed_year", 2017, script=script, PYTHON="echo").stdout.split()
     assert said[said.index("--run.dir") + 1] == str(ROOT / "outputs" / f"A_B_amazon{year}")
     assert said[said.index("--source") + 1] == f"amazon{year}" and said[-2:] == ["--ed_year", "2017"]
-
-
-def test_every_source_of_the_config_has_a_reader():
-    assert set(SOURCES) == set(get_args(Data.model_fields["source"].annotation))
 
 
 def test_an_import_brings_its_sids_along(tmp_path):

@@ -8,10 +8,8 @@ import pytest
 
 from genrec import stage
 from genrec.commandline import Command
-from genrec.data.catalog import Catalog
-from genrec.data.item_json import read_item_json, write_item_json
 from genrec.embeddings import item_encoder
-from genrec.embeddings.item_encoder import EncoderSettings, check_vectors, encode_items, item_text, item_texts
+from genrec.embeddings.item_encoder import EncoderSettings, encode_items, item_text
 from genrec.errors import ArtifactError
 from genrec.stages import embed
 from tests import parse_flags
@@ -98,53 +96,6 @@ def test_a_directory_that_is_no_encoder_is_one_line(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ArtifactError, match="no sentence encoder from"):
         item_encoder.load_encoder(EncoderSettings(str(tmp_path)))
-
-
-@pytest.mark.parametrize(
-    ("vectors", "said"),
-    [
-        (np.full((3, 2), np.nan, np.float32), "NaN or infinite numbers in 3 rows, first row 0"),
-        (np.array([[1, 1], [0, 0], [1, 0]], np.float32), "1 rows of zeros, first row 1"),
-        (np.ones((2, 2), np.float32), "2 rows, the catalogue has 3"),
-        (np.ones((3, 2), np.int64), "float matrix"),
-        (np.ones(3, np.float32), "float matrix"),
-        (np.ones((3, 0), np.float32), "width 0"),
-    ],
-)
-def test_vectors_no_quantizer_can_use_are_refused(vectors, said):
-    with pytest.raises(ArtifactError, match=said):
-        check_vectors(vectors, 3, "these vectors")
-
-
-def test_item_json_goes_out_and_comes_back(tmp_path):
-    texts = {name: np.array(["x", 'y "quoted"'], dtype=object) for name in ("title", "text", "brand", "categories")}
-    catalog = Catalog(item_id=np.array(["0", "1"], dtype=object), **texts)
-    write_item_json(catalog, tmp_path / "a.item.json")
-    assert item_texts(read_item_json(tmp_path / "a.item.json")) == item_texts(catalog)
-
-
-def test_descriptions_written_as_lists_are_read_as_text(tmp_path):
-    (tmp_path / "a.item.json").write_text('{"0": {"title": "T", "description": "[\'one\', \'two\']", "brand": null}}')
-    assert item_texts(read_item_json(tmp_path / "a.item.json")) == ["T. one two"]
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ('{"0": ["T"]}', r"item '0' must be an object with a title; found \[\"T\"\]"),
-        ('{"0": {"title": "T"}, "1": "T"}', "item '1' must be an object with a title; found \"T\""),
-        ('{"0": {"title": "T"}, "2": {"title": "T"}}', r"'0'\.\.'1' to their texts; found '2'"),
-        ("[1, 2]", r"must map the items .* found \[1, 2\]"),
-        ("7", "must map the items .* found 7"),
-        ("{}", "must map the items .* found {}"),
-        ("{", "cannot be read"),
-    ],
-)
-def test_an_item_json_of_another_shape_is_one_clear_line(tmp_path, content, said):
-    (tmp_path / "a.item.json").write_text(content)
-    with pytest.raises(ArtifactError, match=said) as failure:
-        read_item_json(tmp_path / "a.item.json")
-    assert "a.item.json" in str(failure.value) and "\n" not in str(failure.value)
 
 
 def asked(root, *flags):

@@ -19,7 +19,6 @@ from genrec.data.prompts import prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.predictions import read_predictions
-from genrec.models.families import fingerprints_outside
 from genrec.models.generative import Card, check_card, load_card, prompts_of_evaluation, prompts_of_rl, save_card
 from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
 from genrec.quantizers.grow import join_catalogs, write_grown
@@ -60,7 +59,7 @@ def ready(tmp_path_factory):
 
 
 def run(config):
-    stage.run("evaluation", Command(config, True, dry_run=False), evaluate.build, fingerprints_outside)
+    stage.run("evaluation", Command(config, True, dry_run=False), evaluate.build, evaluate.sources)
     return config.run.dir / "evaluation"
 
 
@@ -103,13 +102,13 @@ def test_two_processes_write_what_one_writes(ready, tmp_path):
 def test_a_changed_prompt_is_refused_where_the_model_is_asked_with_it(ready, monkeypatch):
     config = ready()
     model = config.evaluation.base_model
-    card = load_card(model)
-    check_card(model, card, RunStore.of(config), prompts_of_rl(card, config.rl))
+    card, store = load_card(model), RunStore.of(config)
+    check_card(model, card, store, prompts_of_rl(card, config.rl))
     with monkeypatch.context() as patch:
         patch.setitem(prompts.INSTRUCTIONS, ("title", "sid"), "Name the {item}.")
-        check_card(model, card, RunStore.of(config), prompts_of_evaluation(card))
+        check_card(model, card, store, prompts_of_evaluation(card))
         with pytest.raises(ArtifactError, match="was trained with the text of 'title -> sid' [0-9a-f]+, but this run"):
-            check_card(model, card, RunStore.of(config), prompts_of_rl(card, config.rl))
+            check_card(model, card, store, prompts_of_rl(card, config.rl))
     with monkeypatch.context() as patch:
         patch.setitem(prompts.INSTRUCTIONS, ("sid history", "sid"), "Go on with the {items}.")
         with pytest.raises(ArtifactError, match="the text of 'sid history -> sid'"):

@@ -15,7 +15,7 @@ from genrec.data.catalog import Catalog
 from genrec.data.given_texts import Preferences, read_training_preferences
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences, Split, examples
-from genrec.data.tasks import RECOMMEND, TASKS, Texts, make_texts, task_rows
+from genrec.data.tasks import RECOMMEND, TASKS, Texts, make_texts
 from genrec.errors import ArtifactError, ConfigError
 from genrec.models.language import (
     add_dropout,
@@ -30,6 +30,7 @@ from genrec.sids import make_index
 from genrec.training.rows import RowBuilder, make_rows, packed_rows, to_dataset
 from genrec.training.supervised import TreeTrainer, micro_batch, training_arguments
 from tests import parse_flags
+from tests.task_rows import task_rows
 
 NUM_ITEMS = 12
 

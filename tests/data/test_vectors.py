@@ -1,0 +1,35 @@
+"""Text vectors are checked before anything is built on them."""
+
+import numpy as np
+import pytest
+
+from genrec.data.vectors import check_vectors, load_vectors
+from genrec.errors import ArtifactError
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (np.full((3, 2), np.nan, np.float32), "NaN or infinite numbers in 3 rows, first row 0"),
+        (np.array([[1, 1], [0, 0], [1, 0]], np.float32), "1 rows of zeros, first row 1"),
+        (np.ones((2, 2), np.float32), "2 rows, the catalogue has 3"),
+        (np.ones((3, 2), np.int64), "float matrix"),
+        (np.ones(3, np.float32), "float matrix"),
+        (np.ones((3, 0), np.float32), "width 0"),
+    ],
+)
+def test_vectors_no_quantizer_can_use_are_refused(vectors, said):
+    with pytest.raises(ArtifactError, match=said):
+        check_vectors(vectors, 3, "these vectors")
+
+
+def test_vectors_of_any_float_are_read_as_float32(tmp_path):
+    np.save(tmp_path / "v.npy", np.ones((3, 2), dtype=np.float64))
+    read = load_vectors(tmp_path / "v.npy", 3, "genrec embed")
+    assert read.dtype == np.float32 and read.shape == (3, 2)
+
+
+def test_a_file_that_is_no_matrix_names_the_command_that_makes_it(tmp_path):
+    (tmp_path / "v.npy").write_bytes(b"torn")
+    with pytest.raises(ArtifactError, match="v.npy cannot be read.*run genrec embed"):
+        load_vectors(tmp_path / "v.npy", 3, "genrec embed")
