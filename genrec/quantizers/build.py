@@ -36,7 +36,7 @@ from genrec.artifacts import (
 from genrec.config import Config, Sids
 from genrec.data.catalog import Catalog
 from genrec.data.item_json import write_item_json
-from genrec.data.sequences import examples, seen_in_training
+from genrec.data.sequences import cut_examples, mark_seen_in_training
 from genrec.embeddings.item_encoder import save_array
 from genrec.errors import ArtifactError
 from genrec.launch import note
@@ -184,10 +184,10 @@ def read_purchases(store: RunStore, knobs: Sids, num_items: int) -> Purchases:
     from genrec.quantizers.fused import item_factors
 
     sequences, splits = store.sequences(), store.splits()
-    seen = seen_in_training(sequences, splits)
+    seen = mark_seen_in_training(sequences, splits)
     wanted = knobs.alpha == "auto" or knobs.alpha > 0
     factors = item_factors(sequences.item, sequences.offset, seen, num_items, knobs.factors) if wanted else None
-    valid = examples(sequences, splits["valid"], max_history=1)
+    valid = cut_examples(sequences, splits["valid"], max_history=1)
     known = valid.history[:, -1] >= 0
     return Purchases(
         pairs=quality.next_pairs(sequences.item, sequences.offset, seen),

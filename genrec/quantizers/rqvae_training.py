@@ -20,7 +20,7 @@ from genrec.quantizers.residual import Quantized, encode
 from genrec.quantizers.rqkmeans import kmeans
 from genrec.quantizers.rqvae import Output, ResidualQuantizer, Shape
 from genrec.runtime.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
-from genrec.sids import collisions
+from genrec.sids import count_collisions
 
 LAST = "last.safetensors"
 HEADER = "json"  # the key of every file's header
@@ -216,7 +216,7 @@ def evaluate(
     ready = bool(model.started.all())  # layer-wise training has no whole model before the last level
     if ready:
         found = quantize(model, rows)
-        rate = collisions(found.codes) / len(rows)
+        rate = count_collisions(found.codes) / len(rows)
         if (rate, loss) < (state.best_collision, state.loss_there):
             state.best_collision, state.loss_there = rate, loss
             save_model(model, directory / BEST["collision"])

@@ -65,11 +65,11 @@ def write_beside(config: Config, root: Path, dry_run: bool) -> None:
 
 def texts_of(config: Config, catalog: Catalog) -> list[str]:
     """(N,) one text an item, with those of --descriptions."""
-    from genrec.data.given_texts import with_descriptions
+    from genrec.data.given_texts import add_descriptions
     from genrec.embeddings.item_encoder import item_texts
 
     if config.embeddings.descriptions:
-        catalog, line = with_descriptions(catalog, config.embeddings.descriptions)
+        catalog, line = add_descriptions(catalog, config.embeddings.descriptions)
         note(STAGE, line)
     return item_texts(catalog)
 

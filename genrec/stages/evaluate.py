@@ -35,13 +35,13 @@ from genrec.evaluation.metrics import (
 )
 from genrec.evaluation.predictions import read_predictions, show_examples, write_predictions
 from genrec.evaluation.report import (
-    beam_loss,
-    beam_loss_line,
+    describe_beam_loss,
     describe_rows,
     make_report,
     make_slices,
+    make_table,
+    measure_beam_loss,
     read_results,
-    table,
     write_report,
 )
 from genrec.launch import rank, world_size
@@ -103,7 +103,9 @@ def beam_losses(config: Config, partial: Path) -> dict[str, Any]:
     for name in config.evaluation.models:
         if f"{name}_exact" in rows_scored(config):
             examples, beams = read_predictions(partial / name)
-            lost[name] = beam_loss(examples, beams, read_predictions(partial / f"{name}_exact")[1], config.run.seed)
+            lost[name] = measure_beam_loss(
+                examples, beams, read_predictions(partial / f"{name}_exact")[1], config.run.seed
+            )
     return lost
 
 
@@ -155,9 +157,9 @@ def summarise(config: Config, data: Prepared, found: list[dict[str, Any]], lost:
     """One table, what beams lost, five users by title, the paths; on the screen and in summary.txt."""
     final, last = artifact_dir(config, "evaluation"), config.evaluation.models[-1]
     shown = show_examples(*read_predictions(partial / last), data.catalog, data.sequences, config.run.seed)
-    losses = "".join(f"{beam_loss_line(name, loss)}\n" for name, loss in lost.items())
+    losses = "".join(f"{describe_beam_loss(name, loss)}\n" for name, loss in lost.items())
     text = (
-        f"{table(found)}\n{losses}\nFive users, recommendations of '{last}':\n\n{shown}\n\n"
+        f"{make_table(found)}\n{losses}\nFive users, recommendations of '{last}':\n\n{shown}\n\n"
         f"All numbers: {final / RESULTS}\nA line a row: {final / last / EVAL_RESULTS}\nThis text: {final / SUMMARY}\n"
     )
     write_text(partial / SUMMARY, text)
