@@ -63,7 +63,7 @@ def large(rows: int) -> None:
 
     vectors = blobs(rows)
     quantized, cpu, wall = timed(
-        lambda: residual.fit(vectors, LEVELS, CODES, partial(balanced_kmeans, iters=30), seed=0)
+        lambda: residual.fit_levels(vectors, LEVELS, CODES, partial(balanced_kmeans, iters=30), seed=0)
     )
     for level in range(LEVELS):
         sizes = np.bincount(quantized.codes[:, level], minlength=CODES)

@@ -81,7 +81,7 @@ class Bench:
 
         from genrec.config import Rl
         from genrec.models.language import load_pretrained
-        from genrec.training.grpo import GroupTrainer, reward_function
+        from genrec.training.grpo import GroupTrainer, make_reward_function
         from genrec.training.rewards import Knowledge
         from genrec.training.rollout import make_answers
 
@@ -96,7 +96,7 @@ class Bench:
         known = Knowledge(self.index.codes, np.random.default_rng(1).integers(0, 100, ITEMS))
         shared = {"args": args, "train_dataset": self.prompts, "processing_class": self.tokenizer}
         if side == "trl":
-            reward = reward_function("diversity", known, GROUP)
+            reward = make_reward_function("diversity", known, GROUP)
             return GRPOTrainer(model, reward_funcs=[reward], rollout_func=self.generate, **shared)
         settings = Rl(num_generations=GROUP, reward_type="diversity", normalization=side)
         answers = make_answers(self.index, self.sids, model.device, GROUP)

@@ -46,12 +46,12 @@ class Bench:
         """The rows of one packing, sid_to_sid alone."""
         import numpy as np
 
-        from genrec.training.rows import training_rows
+        from genrec.training.rows import make_rows
 
         sft = self.config.sft.model_copy(update={"pack": pack, "tasks": {"sid_to_sid": 1.0}})
-        config = self.config.model_copy(update={"sft": sft})
-        alike = np.ones(len(self.data.sequences.item))
-        return list(training_rows(config, self.builder, self.data.sequences, self.train, alike))
+        alike, data = np.ones(len(self.data.sequences.item)), self.data
+        seed = self.config.run.seed
+        return list(make_rows(self.builder, data.sequences, self.train, alike, data.max_history, sft, seed))
 
     def model(self) -> Any:
         import torch
@@ -102,16 +102,14 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 def prepare(options: argparse.Namespace, config: Config) -> Bench:
     import numpy as np
 
-    from genrec.artifacts import SID_INDEX
-    from genrec.data.prepared import load_prepared
     from genrec.data.tasks import RECOMMEND, Texts
     from genrec.models.language import catalog_texts, train_tokenizer
-    from genrec.sids import load_index
-    from genrec.stage import stage_dir
+    from genrec.store import RunStore
     from genrec.training.rows import RowBuilder
 
-    data = load_prepared(config)
-    texts = Texts(data.catalog, load_index(stage_dir(config, "sids") / SID_INDEX), config.data.source)
+    store = RunStore.of(config)
+    data = store.prepared()
+    texts = Texts(data.catalog, store.index(), config.data.source)
     tokenizer = train_tokenizer(catalog_texts(data.catalog, [texts.prompt(RECOMMEND, []).text]), 2000)
     tokenizer.add_tokens(texts.index.tokens())
     train = data.splits["train"]

@@ -34,7 +34,7 @@ COLUMNS = "method | s (CPU s) | collisions before | codes used | perplexity | er
 
 
 def row(config: Config, name: str, change: dict) -> str:
-    from genrec.quantizers.build import build
+    from genrec.stages.sids import build
 
     knobs = config.sids.model_copy(update={"method": name} | change)
     with tempfile.TemporaryDirectory() as scratch:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genrec.artifacts import read_json, remove_directories, whole_file, write_json, write_text
+from genrec.artifacts import read_json, remove_directories, write_json, write_text, write_whole
 from genrec.config import result_knobs
 from genrec.errors import ArtifactError
 from genrec.guard import differences, refusal
@@ -33,8 +33,8 @@ from genrec.launch import note
 from genrec.lock import only_writer
 from genrec.quantizers import quality
 from genrec.quantizers.residual import Quantized
-from genrec.quantizers.rqvae import ResidualQuantizer, Shape
-from genrec.quantizers.rqvae_training import HEADER, Training, fit, load_model, quantize
+from genrec.quantizers.rqvae import ResidualQuantizer, RqvaeShape
+from genrec.quantizers.rqvae_training import HEADER, RqvaeSettings, load_quantizer, quantize, train_quantizer
 from genrec.runtime.device import pick_device
 from genrec.runtime.tensor_file import read_state, write_tensors
 from genrec.sids import make_index
@@ -67,7 +67,7 @@ def make_ids(source: CompetitionSource, options: RqvaeOptions) -> None:
         return
     check_size(len(names), options)
     partial = begin(directory, identity)
-    quantized, model = fit(vectors, shape_of(source, options), training_of(options), partial)
+    quantized, model = train_quantizer(vectors, shape_of(source, options), training_of(options), partial)
     save(model, source.mm_emb_id, directory)
     write_codes(dict(zip(names, quantized.codes.tolist(), strict=True)), directory)
     measures = measure(quantized, options)
@@ -89,7 +89,7 @@ def add(options: RqvaeOptions) -> None:
             f"{' '.join(header['mm_emb_id'])}; pass those"
         )
     with only_writer(directory):
-        model = load_model(directory / MODEL).to(pick_device(options.device, "--device"))
+        model = load_quantizer(directory / MODEL).to(pick_device(options.device, "--device"))
         place_others(source_of(options), model, directory)
 
 
@@ -150,8 +150,8 @@ def check_size(num_items: int, options: RqvaeOptions) -> None:
         note("rqvae", f"WARNING: only {num_items} items have vectors; codebooks want at least {FEW}")
 
 
-def shape_of(source: CompetitionSource, options: RqvaeOptions) -> Shape:
-    return Shape(
+def shape_of(source: CompetitionSource, options: RqvaeOptions) -> RqvaeShape:
+    return RqvaeShape(
         widths=tuple(files.embedding_source(source.data_dir, mm_id)[1] for mm_id in source.mm_emb_id),
         latent=LATENT,
         hidden=HIDDEN,
@@ -161,9 +161,9 @@ def shape_of(source: CompetitionSource, options: RqvaeOptions) -> Shape:
     )
 
 
-def training_of(options: RqvaeOptions) -> Training:
-    return Training(
-        epochs=options.num_epochs,
+def training_of(options: RqvaeOptions) -> RqvaeSettings:
+    return RqvaeSettings(
+        num_epochs=options.num_epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         beta=options.beta,
@@ -184,7 +184,7 @@ def training_of(options: RqvaeOptions) -> Training:
 def save(model: ResidualQuantizer, mm_emb_id: Iterable[str], output_dir: Path) -> None:
     header = {"shape": asdict(model.shape), "mm_emb_id": list(mm_emb_id)}
     write_tensors(output_dir / MODEL, model.state_dict(), HEADER, header)
-    with whole_file(output_dir / EXPORT) as file:
+    with write_whole(output_dir / EXPORT) as beside, beside.open("wb") as file:
         torch.save({name: value.cpu() for name, value in model.state_dict().items()}, file)
 
 
@@ -224,9 +224,9 @@ def measure(quantized: Quantized, options: RqvaeOptions) -> dict[str, Any]:
     index = make_index(quantized.codes, sizes, allow_collisions=True)
     return {
         "items": len(index),
-        "levels": [quality.usage(index.codes[:, level], size) for level, size in enumerate(sizes)],
-        "collisions": quality.collision_counts(index.codes),
-        "reconstruction": quality.reconstruction(quantized, quantized.codes),
+        "levels": [quality.measure_usage(index.codes[:, level], size) for level, size in enumerate(sizes)],
+        "collisions": quality.count_collisions(index.codes),
+        "reconstruction": quality.measure_reconstruction(quantized, quantized.codes),
     }
 
 

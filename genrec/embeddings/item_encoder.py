@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genrec.artifacts import save_array, sha256
-from genrec.config import Config
+from genrec.config import Embeddings
 from genrec.data.catalog import Catalog
 from genrec.data.vectors import check_vectors
 from genrec.errors import ArtifactError, first_line
@@ -50,10 +50,9 @@ class EncoderSettings:
     devices: tuple[str, ...] = ("cpu",)
 
 
-def settings_of(config: Config) -> EncoderSettings:
+def encoder_settings(knobs: Embeddings, device: str) -> EncoderSettings:
     from genrec.runtime.device import pick_devices
 
-    knobs = config.embeddings
     return EncoderSettings(
         checkpoint=knobs.plm_checkpoint,
         batch_size=knobs.batch_size,
@@ -61,14 +60,14 @@ def settings_of(config: Config) -> EncoderSettings:
         dtype=knobs.dtype,
         normalize=knobs.normalize,
         shard_size=knobs.shard_size,
-        devices=pick_devices(config.run.device, knobs.num_processes),
+        devices=pick_devices(device, knobs.num_processes),
     )
 
 
 def item_text(title: str, brand: str, categories: str, description: str) -> str:
     """The one text that stands for an item: "title. Brand: b. Categories: c. description", without its empty parts."""
-    parts = [title, f"Brand: {brand}" if brand else "", f"Categories: {categories}" if categories else "", description]
-    return ". ".join(part.strip().rstrip(".") for part in parts if part.strip())
+    fields = [title, f"Brand: {brand}" if brand else "", f"Categories: {categories}" if categories else "", description]
+    return ". ".join(field.strip().rstrip(".") for field in fields if field.strip())
 
 
 def item_texts(catalog: Catalog) -> list[str]:
@@ -84,7 +83,7 @@ def item_texts(catalog: Catalog) -> list[str]:
 def encode_items(texts: list[str], settings: EncoderSettings, work_dir: Path) -> np.ndarray:
     """(N,) texts -> (N, D) float32; finished shards are kept under work_dir until `forget_shards`."""
     order = np.argsort([-len(text) for text in texts], kind="stable")  # longest first: memory runs out at once or never
-    spans = shard_spans(len(texts), settings.shard_size)
+    spans = split_spans(len(texts), settings.shard_size)
     shards = work_dir / SHARDS
     shards.mkdir(parents=True, exist_ok=True)
     missing = [span for span in spans if not shard_path(shards, span).exists()]
@@ -104,10 +103,10 @@ def encode_shards(
 
     stride = settings.batch_size * (1 if len(settings.devices) == 1 else 16 * len(settings.devices))  # texts a call
     todo = sum(end - start for start, end in missing)
-    with opened(settings) as encode, tqdm(total=todo, unit="text", desc="text2emb", disable=None) as bar:
+    with open_encoder(settings) as encode, tqdm(total=todo, unit="text", desc="text2emb", disable=None) as bar:
         for start, end in missing:
             rows = []
-            for first, last in shard_spans(end - start, stride):
+            for first, last in split_spans(end - start, stride):
                 rows.append(encode([texts[i] for i in order[start + first : start + last]]))
                 bar.update(last - first)
             save_array(shard_path(shards, (start, end)), np.concatenate(rows))
@@ -117,7 +116,7 @@ def forget_shards(work_dir: Path) -> None:
     shutil.rmtree(work_dir / SHARDS, ignore_errors=True)
 
 
-def shard_spans(count: int, size: int) -> list[tuple[int, int]]:
+def split_spans(count: int, size: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, count)) for start in range(0, count, size)]
 
 
@@ -127,20 +126,20 @@ def shard_path(shards: Path, span: tuple[int, int]) -> Path:
 
 
 @contextmanager
-def opened(settings: EncoderSettings) -> Iterator[Callable[[list[str]], np.ndarray]]:
+def open_encoder(settings: EncoderSettings) -> Iterator[Callable[[list[str]], np.ndarray]]:
     """The encoder as a function (n,) texts -> (n, D) float32, on one device or with one process a device."""
     model = load_encoder(settings)
     pool = model.start_multi_process_pool(list(settings.devices)) if len(settings.devices) > 1 else None
 
     def encode(texts: list[str]) -> np.ndarray:
-        found = model.encode(
+        vectors = model.encode(
             texts,
             batch_size=settings.batch_size,
             normalize_embeddings=settings.normalize,
             show_progress_bar=False,
             pool=pool,
         )
-        return np.asarray(found, dtype=np.float32)
+        return np.asarray(vectors, dtype=np.float32)
 
     try:
         yield encode

@@ -27,7 +27,7 @@ from genrec.stage import installed
 EMBEDDING, HEAD = "embed_tokens", "lm_head"  # their names in Qwen2, Qwen3 and Llama
 
 
-def attach(model: PreTrainedModel, sids: SidVocabulary, settings: Sft) -> PreTrainedModel | PeftModel:
+def attach_adapters(model: PreTrainedModel, sids: SidVocabulary, settings: Sft) -> PreTrainedModel | PeftModel:
     """The model as `sft` trains it: whole, with LoRA matrices and SID rows, or SID rows alone (`freeze_LLM`)."""
     rows = sids.token.tolist()
     tables = [EMBEDDING] if model.config.tie_word_embeddings else [EMBEDDING, HEAD]
@@ -50,7 +50,7 @@ def lora_config(settings: Lora, rows: dict[str, list[int]] | None = None) -> Lor
     )
 
 
-def quantization(settings: QLora, device: torch.device) -> dict[str, Any]:
+def quantization_arguments(settings: QLora, device: torch.device) -> dict[str, Any]:
     """Arguments of `from_pretrained` that load weights in 4 bits where asked; the sums are made in bfloat16 on GPU."""
     if settings.quantize == "none":
         return {}
@@ -68,20 +68,20 @@ def quantization(settings: QLora, device: torch.device) -> dict[str, Any]:
     return {"quantization_config": bits, "device_map": {"": device}}
 
 
-def moved(adapted: PeftModel, base: PreTrainedModel) -> PeftModel:
+def move_adapters(adapted: PeftModel, base: PreTrainedModel) -> PeftModel:
     """The adapters and SID rows of one copy of a model on another: from 4-bit weights to whole ones."""
     other = get_peft_model(base, adapted.peft_config["default"])
     set_peft_model_state_dict(other, get_peft_model_state_dict(adapted))
     return other
 
 
-def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+def merge_adapters(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """A plain model again, adapters folded into its weights."""
     return model.merge_and_unload() if isinstance(model, PeftModel) else model
 
 
 @contextmanager
-def whole(model: nn.Module) -> Iterator[None]:
+def gather_weights(model: nn.Module) -> Iterator[None]:
     """Within: every process holds all weights, also where ZeRO-3 has dealt them out."""
     if not is_deepspeed_zero3_enabled():
         yield

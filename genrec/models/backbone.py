@@ -30,7 +30,7 @@ class BackboneShape:
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_heads or (self.rotary and self.hidden_size // self.num_heads % 2):
             kind = "an even multiple" if self.rotary else "a multiple"
-            raise ValueError(f"hidden_size {self.hidden_size} is not {kind} of heads {self.num_heads}")
+            raise ValueError(f"hidden_size {self.hidden_size} is not {kind} of num_heads {self.num_heads}")
 
 
 class Block(nn.Module):

@@ -64,17 +64,17 @@ def beam_search(
     cache, last, seen, length = read_prompts(model, prompts)
     nothing = torch.zeros_like(length)[:, None]  # (B, 1)
     root = Beams(node=nothing, score=nothing.float(), token=nothing, parent=nothing)
-    beams = advance(model, trie, sids, root, last[:, None], 0, num_beams, normalization, only)
+    beams = advance_beams(model, trie, sids, root, last[:, None], 0, num_beams, normalization, only)
     family = None  # (B, K, appended) which appended tokens are ancestors
     path = None  # (B, K, depth) tokens of each beam
     for depth in range(1, trie.num_levels):
         if trees:
-            family = with_self(family, beams.parent)
-            hidden = append(model, cache, beams.token, seen, family, length + depth - 1)
+            family = extend_ancestors(family, beams.parent)
+            hidden = append_tokens(model, cache, beams.token, seen, family, length + depth - 1)
         else:
-            path = grown(path, beams)
-            hidden = reread(model, prompts, path)
-        beams = advance(model, trie, sids, beams, hidden, depth, num_beams, normalization, only)
+            path = extend_paths(path, beams)
+            hidden = reread_paths(model, prompts, path)
+        beams = advance_beams(model, trie, sids, beams, hidden, depth, num_beams, normalization, only)
     return beams.node, beams.score
 
 
@@ -92,7 +92,7 @@ def read_prompts(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[Dyna
     return cache, last, torch.arange(width, device=ids.device)[None] < length[:, None], length
 
 
-def with_self(family: Tensor | None, parent: Tensor) -> Tensor:
+def extend_ancestors(family: Tensor | None, parent: Tensor) -> Tensor:
     """Ancestors among appended tokens of the beams' parents -> of the beams, themselves included: (B, K, more)."""
     count, beams = parent.shape
     self_ = torch.eye(beams, dtype=torch.bool, device=parent.device).expand(count, beams, beams)
@@ -102,7 +102,7 @@ def with_self(family: Tensor | None, parent: Tensor) -> Tensor:
     return torch.cat([inherited, self_], dim=-1)
 
 
-def append(
+def append_tokens(
     model: PreTrainedModel, cache: DynamicCache, token: Tensor, seen: Tensor, family: Tensor, position: Tensor
 ) -> Tensor:
     """Read K more tokens a row, (B, K) -> hidden (B, K, d); they join the cache for their own children."""
@@ -117,7 +117,7 @@ def append(
     ).last_hidden_state
 
 
-def grown(path: Tensor | None, beams: Beams) -> Tensor:
+def extend_paths(path: Tensor | None, beams: Beams) -> Tensor:
     """(B, k, depth) tokens of the beams one level up -> (B, K, depth + 1) of these."""
     token = beams.token[..., None]
     if path is None:
@@ -125,13 +125,13 @@ def grown(path: Tensor | None, beams: Beams) -> Tensor:
     return torch.cat([path.gather(1, beams.parent[..., None].expand(-1, -1, path.shape[-1])), token], dim=-1)
 
 
-def reread(model: PreTrainedModel, prompts: list[list[int]], path: Tensor) -> Tensor:
+def reread_paths(model: PreTrainedModel, prompts: list[list[int]], path: Tensor) -> Tensor:
     """Hidden states (B, K, d) of the beams' last tokens, prompts and all read anew."""
     rows = [prompt + beam for prompt, beams in zip(prompts, path.tolist(), strict=True) for beam in beams]
     return read_prompts(model, rows)[1].view(*path.shape[:2], -1)
 
 
-def advance(
+def advance_beams(
     model: PreTrainedModel,
     trie: Trie,
     sids: SidVocabulary,
@@ -143,7 +143,7 @@ def advance(
     only: Filter | None,
 ) -> Beams:
     """Beams at a depth and the hidden states of their last tokens (B, k, d) -> the best beams one level on (B, K)."""
-    child, code, score = scored_children(model, trie, sids, beams.node, hidden, depth, normalization, only)
+    child, code, score = score_children(model, trie, sids, beams.node, hidden, depth, normalization, only)
     total = (beams.score[..., None] + score).clamp(min=NEVER).flatten(1)  # (B, k * W)
     best, where = total.topk(min(num_beams, total.shape[1]), dim=-1)
     node, code = child.flatten(1).gather(1, where), code.flatten(1).gather(1, where)
@@ -151,7 +151,7 @@ def advance(
     return Beams(node, best, token, where // child.shape[-1])
 
 
-def scored_children(
+def score_children(
     model: PreTrainedModel,
     trie: Trie,
     sids: SidVocabulary,
@@ -180,10 +180,10 @@ def child_scores(
     else:
         weight = head.weight[tokens]  # only the active level's rows
         level = (hidden @ weight.T).float()  # (B, k, K_level)
-    return of_children(level, code, real, normalization)
+    return take_children(level, code, real, normalization)
 
 
-def of_children(level: Tensor, code: Tensor, real: Tensor, normalization: str) -> Tensor:
+def take_children(level: Tensor, code: Tensor, real: Tensor, normalization: str) -> Tensor:
     """Scores of a level's codes (B, k, K_level) -> log-probabilities of the children that have them, (B, k, W)."""
     score = level.gather(-1, code.clamp(min=0)).masked_fill(code < 0, 0.0)
     if normalization == "trie":

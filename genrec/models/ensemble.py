@@ -30,14 +30,14 @@ class Ensemble:
     weight: float
 
     def recommend(self, examples: Examples, k: int) -> Recommendations:
-        return mixed(self.first.recommend(examples, k), self.second.recommend(examples, k), self.weight)
+        return mix_lists(self.first.recommend(examples, k), self.second.recommend(examples, k), self.weight)
 
 
-def mixed(first: Recommendations, second: Recommendations, weight: float) -> Recommendations:
+def mix_lists(first: Recommendations, second: Recommendations, weight: float) -> Recommendations:
     """The k most probable items of both lists together, ties by item number; scores are probabilities."""
     k = first.item.shape[1]
     item = np.concatenate([first.item, second.item], axis=1)  # (E, 2k), an item of both lists twice
-    share = np.concatenate([weight * probabilities(first), (1 - weight) * probabilities(second)], axis=1)
+    share = np.concatenate([weight * list_probabilities(first), (1 - weight) * list_probabilities(second)], axis=1)
     same = (item[:, :, None] == item[:, None, :]) & (item >= 0)[:, :, None]  # (E, 2k, 2k)
     total = np.where(same, share[:, None, :], 0).sum(axis=-1)
     repeated = np.triu(np.ones(same.shape[1:], dtype=bool), 1)[None] & same  # a later place of the same item
@@ -48,7 +48,7 @@ def mixed(first: Recommendations, second: Recommendations, weight: float) -> Rec
     return Recommendations(chosen.astype(np.int32), score)
 
 
-def probabilities(listed: Recommendations) -> np.ndarray:
+def list_probabilities(listed: Recommendations) -> np.ndarray:
     """(E, k) softmax over each list; 0 past its end."""
     score = np.where(listed.item >= 0, listed.score.astype(np.float64), -np.inf)
     power = np.exp(score - np.maximum(score.max(axis=1, keepdims=True), np.finfo(np.float64).min))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from genrec.models.beam import NEVER, SidVocabulary, read_prompts, scored_children
+from genrec.models.beam import NEVER, SidVocabulary, read_prompts, score_children
 from genrec.models.trie import Filter, Trie
 
 
@@ -50,7 +50,7 @@ def exact_search(
     cache, last, seen, length = read_prompts(model, prompts)
     scores = last.new_full((len(prompts), len(trie.code[-1])), NEVER, dtype=torch.float32)  # (B, leaves)
     root = torch.zeros(len(prompts), 1, dtype=torch.long, device=last.device)
-    _, _, first = scored_children(model, trie, sids, root, last[:, None], 0, normalization, only)
+    _, _, first = score_children(model, trie, sids, root, last[:, None], 0, normalization, only)
     first = first[:, 0]  # (B, W)
     if trie.num_levels == 1:
         _, real = trie.children(0, root[0, 0])
@@ -62,7 +62,7 @@ def exact_search(
         for depth in range(1, trie.num_levels):
             nodes = torch.arange(chunk.start[depth - 1], chunk.stop[depth - 1], device=last.device)
             here = nodes.expand(len(prompts), -1)  # (B, nodes)
-            _, _, grown = scored_children(model, trie, sids, here, hidden[depth - 1], depth, normalization, only)
+            _, _, grown = score_children(model, trie, sids, here, hidden[depth - 1], depth, normalization, only)
             _, real = trie.children(depth, nodes)  # (nodes, W)
             reached = (reached[..., None] + grown)[:, real]  # (B, nodes of the next depth), in their order
         scores[:, chunk.start[-1] : chunk.stop[-1]] = reached
@@ -88,17 +88,17 @@ def tokens_within(memory: int, model: PreTrainedModel, trie: Trie, prompts: list
 
 def chunks(trie: Trie, size: int) -> list[Chunk]:
     """Runs of depth-1 subtrees with at most `size` tokens to read (a larger one stands alone); none of one level."""
-    found: list[Chunk] = []
+    joined: list[Chunk] = []
     if trie.num_levels == 1:
-        return found
+        return joined
     for node in range(len(trie.code[0])):
         one = subtree(trie, node, node + 1)
-        grown = Chunk(found[-1].start, one.stop) if found else one
-        if found and grown.tokens <= size:
-            found[-1] = grown
+        grown = Chunk(joined[-1].start, one.stop) if joined else one
+        if joined and grown.tokens <= size:
+            joined[-1] = grown
         else:
-            found.append(one)
-    return found
+            joined.append(one)
+    return joined
 
 
 def subtree(trie: Trie, start: int, stop: int) -> Chunk:

@@ -6,11 +6,12 @@ What each reads from the run stands in genrec/pipeline.py, FAMILY_READS.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from genrec import artifacts
-from genrec.config import Config
+from genrec.config import Evaluation
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import Recommendations
@@ -23,56 +24,68 @@ class Recommender(Protocol):
     def recommend(self, examples: Examples, k: int) -> Recommendations: ...
 
 
-Load = Callable[[Config, Prepared], Recommender]
+@dataclass(frozen=True)
+class Request:
+    """What a family may ask for when it is made ready."""
+
+    store: RunStore
+    data: Prepared
+    settings: Evaluation
+    device: str  # run.device
 
 
-def load_popular(config: Config, data: Prepared) -> Recommender:
+Load = Callable[[Request], Recommender]
+
+
+def load_popular(request: Request) -> Recommender:
     from genrec.models.popular import fit_popular
 
-    return fit_popular(data.train_count)
+    return fit_popular(request.data.train_count)
 
 
-def load_popular_recent(config: Config, data: Prepared) -> Recommender:
+def load_popular_recent(request: Request) -> Recommender:
     from genrec.models.popular import fit_popular_recent
 
-    return fit_popular_recent(data.sequences, data.seen, len(data.catalog), config.evaluation.recent_share)
+    data = request.data
+    return fit_popular_recent(data.sequences, data.seen, len(data.catalog), request.settings.recent_share)
 
 
-def load_last_item(config: Config, data: Prepared) -> Recommender:
+def load_last_item(request: Request) -> Recommender:
     from genrec.models.popular import fit_last_item
 
-    return fit_last_item(data.sequences, data.seen, data.train_count)
+    return fit_last_item(request.data.sequences, request.data.seen, request.data.train_count)
 
 
-def load_item_knn(config: Config, data: Prepared) -> Recommender:
+def load_item_knn(request: Request) -> Recommender:
     from genrec.models.knn import fit_knn
 
-    return fit_knn(data.sequences, data.seen, data.train_count)
+    return fit_knn(request.data.sequences, request.data.seen, request.data.train_count)
 
 
 def sequential_loader(name: str) -> Load:
-    def load(config: Config, data: Prepared) -> Recommender:
+    def load(request: Request) -> Recommender:
         from genrec.models.sasrec import load_sasrec
 
-        return load_sasrec(RunStore.of(config).sequential_model(name), config.run.device)
+        return load_sasrec(request.store.sequential_model(name), request.device)
 
     return load
 
 
 def generative_loader(stage: str, exact: bool = False) -> Load:
-    def load(config: Config, data: Prepared) -> Recommender:
+    def load(request: Request) -> Recommender:
         from genrec.models.generative import load_generative
 
-        return load_generative(model_directory(config, stage), config, data, exact)
+        directory = model_directory(request.store, request.settings, stage)
+        return load_generative(directory, request.store, request.data, request.settings, request.device, exact)
 
     return load
 
 
-def load_ensemble(config: Config, data: Prepared) -> Recommender:
+def load_ensemble(request: Request) -> Recommender:
     from genrec.models.ensemble import Ensemble
 
-    language, other = (FAMILIES[name](config, data) for name in ("sft", config.evaluation.ensemble_with))
-    return Ensemble(language, other, config.evaluation.ensemble_weight)
+    language, other = (FAMILIES[name](request) for name in ("sft", request.settings.ensemble_with))
+    return Ensemble(language, other, request.settings.ensemble_weight)
 
 
 FAMILIES: dict[str, Load] = {
@@ -91,24 +104,24 @@ FAMILIES: dict[str, Load] = {
 }
 
 
-def rows_scored(config: Config) -> list[str]:
+def rows_scored(settings: Evaluation) -> list[str]:
     """`evaluation.models`, and with `ranking: exact` the exact ranking of each language model right after it."""
-    exact = config.evaluation.ranking == "exact"
-    twins = [(name, f"{name}_exact") if exact else (name,) for name in config.evaluation.models]
+    exact = settings.ranking == "exact"
+    twins = [(name, f"{name}_exact") if exact else (name,) for name in settings.models]
     return [name for pair in twins for name in pair if name in FAMILIES]
 
 
-def model_directory(config: Config, stage: str) -> Path:
+def model_directory(store: RunStore, settings: Evaluation, stage: str) -> Path:
     """Where a language model lies: `evaluation.base_model` stands in for the run's own sft."""
-    given = config.evaluation.base_model
-    return given if stage == "sft" and given else RunStore.of(config).path(stage)
+    given = settings.base_model
+    return given if stage == "sft" and given else store.path(stage)
 
 
-def fingerprints_outside(config: Config) -> dict[str, str]:
+def fingerprints_outside(store: RunStore, settings: Evaluation) -> dict[str, str]:
     """What the chosen models are made of beside the run's stages, as far as it exists."""
-    grown, found = RunStore.of(config).grown_dir, {}
-    if config.evaluation.index == "sids_grown" and grown.exists():
-        found["sids_grown"] = artifacts.directory_fingerprint(grown)
-    if config.evaluation.base_model:
-        found["base_model"] = artifacts.directory_fingerprint(config.evaluation.base_model)
-    return found
+    fingerprints = {}
+    if settings.index == "sids_grown" and store.grown_dir.exists():
+        fingerprints["sids_grown"] = artifacts.directory_fingerprint(store.grown_dir)
+    if settings.base_model:
+        fingerprints["base_model"] = artifacts.directory_fingerprint(settings.base_model)
+    return fingerprints

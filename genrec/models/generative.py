@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec import artifacts
-from genrec.config import Config
+from genrec.config import Evaluation, Rl
 from genrec.data.lists import pad_lists
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder, prompt_fingerprint
@@ -71,8 +71,8 @@ class GenerativeModel:
 
     def prompts(self, examples: Examples) -> list[list[int]]:
         """Token ids of each prompt."""
-        asked = zip(examples.history, examples.user.tolist(), strict=True)
-        texts = (self.texts.prompt(RECOMMEND, history, user) for history, user in asked)
+        rows = zip(examples.history, examples.user.tolist(), strict=True)
+        texts = (self.texts.prompt(RECOMMEND, history, user) for history, user in rows)
         return [self.encoder.prompt(prompt, self.cutoff_len) for prompt in texts]
 
     def recommend(
@@ -82,7 +82,7 @@ class GenerativeModel:
         prompts = self.prompts(examples)
         item = np.full((len(prompts), k), -1, dtype=np.int32)
         score = np.full((len(prompts), k), -np.inf, dtype=np.float32)
-        order = longest_first(prompts)
+        order = order_longest_first(prompts)
         self.model.eval()
         for start in range(0, len(order), decoding.batch_size):
             rows = order[start : start + decoding.batch_size]
@@ -100,7 +100,7 @@ class GenerativeModel:
         only = make_filter(
             self.trie,
             None if allowed is None else torch.from_numpy(allowed).to(device),
-            torch.from_numpy(once_each(history)).to(device) if decoding.filter_seen else None,
+            torch.from_numpy(drop_repeats(history)).to(device) if decoding.filter_seen else None,
         )
         if decoding.exact and not self.trees:
             raise ArtifactError(
@@ -135,19 +135,19 @@ class GenerativeModel:
         return pad_lists(items[order], scores[order], k)
 
 
-def longest_first(prompts: list[list[int]]) -> np.ndarray:
+def order_longest_first(prompts: list[list[int]]) -> np.ndarray:
     """(E,) the order in which prompts are batched: what memory the run needs shows at once."""
     return np.argsort([-len(prompt) for prompt in prompts], kind="stable")
 
 
-def once_each(history: np.ndarray) -> np.ndarray:
+def drop_repeats(history: np.ndarray) -> np.ndarray:
     """(B, H) histories with every repeat of an item replaced by -1."""
     ordered = np.sort(history.astype(np.int64), axis=1)
     ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = -1
     return ordered
 
 
-class Recommender:
+class GenerativeRecommender:
     """A GenerativeModel with the settings of one evaluation, behind the face all families share."""
 
     def __init__(self, model: GenerativeModel, decoding: Decoding, allowed: np.ndarray | None = None):
@@ -170,25 +170,25 @@ def load_card(directory: Path) -> Card:
         raise ArtifactError(
             f"{directory} is not a model of this project: it has no {artifacts.CARD}; make one with sft.py"
         )
-    found = artifacts.read_json(path)
-    if not isinstance(found, dict) or set(found) != {*Card.__annotations__} or not isinstance(found["prompts"], dict):
+    card = artifacts.read_json(path)
+    if not isinstance(card, dict) or set(card) != {*Card.__annotations__} or not isinstance(card["prompts"], dict):
         names = ", ".join(Card.__annotations__)
         raise ArtifactError(
             f"{path} does not hold what a model card must: {names}; train it anew (python sft.py --clean)"
         )
-    return Card(**found)
+    return Card(**card)
 
 
-def check_card(directory: Path, card: Card, config: Config, asked: Collection[str] | None = None) -> None:
+def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection[str]) -> None:
     """A model meets the run it is used in: same SIDs, data source and texts of prompts, or an error with both values.
 
-    `asked` names the texts of prompts in use; where it is not given, those of RL.
+    `prompts` names the texts in use, as prompt_fingerprint() does.
     """
-    sids = RunStore.of(config).manifest("sids")
-    pairs = {"sids": (card.sids, sids.fingerprint), "data.source": (card.source, config.data.source)}
-    here = prompt_fingerprint()
-    for text in asked_by_rl(card, config) if asked is None else asked:
-        pairs[f"the text of '{text}'"] = (card.prompts.get(text), here.get(text))
+    source = store.data_settings()["data.source"]
+    pairs = {"sids": (card.sids, store.manifest("sids").fingerprint), "data.source": (card.source, source)}
+    current = prompt_fingerprint()
+    for name in prompts:
+        pairs[f"the text of '{name}'"] = (card.prompts.get(name), current.get(name))
     for name, (trained, now) in pairs.items():
         if trained != now:
             raise ArtifactError(
@@ -197,31 +197,32 @@ def check_card(directory: Path, card: Card, config: Config, asked: Collection[st
             )
 
 
-def asked_by_evaluation(card: Card) -> list[str]:
-    """Names of prompt_fingerprint()."""
+def prompts_of_evaluation(card: Card) -> list[str]:
+    """Names of the texts that evaluation asks with."""
     return [card.source, *card.profile, RECOMMEND.form]
 
 
-def asked_by_rl(card: Card, config: Config) -> list[str]:
+def prompts_of_rl(card: Card, settings: Rl) -> list[str]:
     """Those of its tasks, and of evaluation; a task that is newer than the model was not taught, so it may be asked."""
-    tasks = [TASKS[name].form for name, share in config.rl.tasks.items() if share]
-    return [*asked_by_evaluation(card), *(form for form in tasks if form in card.prompts)]
+    tasks = [TASKS[name].form for name, share in settings.tasks.items() if share]
+    return [*prompts_of_evaluation(card), *(form for form in tasks if form in card.prompts)]
 
 
-def load_generative(model_dir: Path, config: Config, data: Prepared, exact: bool = False) -> Recommender:
+def load_generative(
+    model_dir: Path, store: RunStore, data: Prepared, settings: Evaluation, device_name: str, exact: bool = False
+) -> GenerativeRecommender:
     """A model directory -> something that recommends under the settings of `evaluate`."""
     card = load_card(model_dir)
-    check_card(model_dir, card, config, asked_by_evaluation(card))
-    device = pick_device(config.run.device)
+    check_card(model_dir, card, store, prompts_of_evaluation(card))
+    device = pick_device(device_name)
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     model, tokenizer = load_pretrained(str(model_dir), dtype)
     index, allowed = load_index(model_dir / artifacts.SID_INDEX), None
-    if config.evaluation.index == "sids_grown":
-        grown = RunStore.of(config).grown(index)
+    if settings.index == "sids_grown":
+        grown = store.grown(index)
         index, allowed = grown.index, grown.allowed
     texts = make_texts(data, index, card.source, card.profile)
     generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
-    settings = config.evaluation
     knobs = ("num_beams", "batch_size", "normalization", "exact_memory", "filter_seen")
     decoding = Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})
-    return Recommender(generative, decoding, allowed)
+    return GenerativeRecommender(generative, decoding, allowed)

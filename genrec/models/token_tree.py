@@ -47,7 +47,7 @@ class TokenTree:
     targets: int = 1  # answers of one or more labels
 
 
-def grow(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
+def grow_tree(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
     """Trunk and branches -> tree. A branch may hang from any point of the trunk; branches do not see one another.
 
     The last token of an answer is only predicted, never read, so it is not in the row.
@@ -81,19 +81,19 @@ def grow(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
     return TokenTree(ids, position, end, predictor, labels, weight, len(branches))
 
 
-def chain(pieces: Sequence[Sequence[int]], asked: Sequence[int], weights: Sequence[float]) -> TokenTree:
-    """A row without branches: the pieces `asked` (from 1 on) are themselves the answers to what stands before."""
+def make_chain(pieces: Sequence[Sequence[int]], answered: Sequence[int], weights: Sequence[float]) -> TokenTree:
+    """A row without branches: the pieces `answered` (from 1 on) are themselves the answers to what stands before."""
     stops = np.cumsum([len(piece) for piece in pieces])
-    answers = [place for piece in asked for place in range(stops[piece - 1], stops[piece])]
+    answers = [place for piece in answered for place in range(stops[piece - 1], stops[piece])]
     ids = [token for piece in pieces for token in piece]
     labels = [ids[place] for place in answers]
-    weight = [float(weight) for piece, weight in zip(asked, weights, strict=True) for _ in pieces[piece]]
+    weight = [float(weight) for piece, weight in zip(answered, weights, strict=True) for _ in pieces[piece]]
     del ids[answers[-1] :]  # the last answer token is only predicted
     predictor = [place - 1 for place in answers]
-    return TokenTree(ids, list(range(len(ids))), [len(ids)] * len(ids), predictor, labels, weight, len(asked))
+    return TokenTree(ids, list(range(len(ids))), [len(ids)] * len(ids), predictor, labels, weight, len(answered))
 
 
-def join(trees: Sequence[TokenTree], width: int) -> list[TokenTree]:
+def join_trees(trees: Sequence[TokenTree], width: int) -> list[TokenTree]:
     """Rows that begin alike, the prompt's head say, as branches of one trunk while that has at most `width` tokens.
 
     The same answers are asked with the same tokens before them, so losses are equal, and what is shared is read once.
@@ -104,7 +104,7 @@ def join(trees: Sequence[TokenTree], width: int) -> list[TokenTree]:
             rows[-1].append(tree)
         else:
             rows.append([tree])
-    return [branched(row, shared_length(row)) for row in rows]
+    return [branch_trees(row, shared_length(row)) for row in rows]
 
 
 def shared_length(trees: Sequence[TokenTree]) -> int:
@@ -119,22 +119,22 @@ def joined_length(trees: Sequence[TokenTree]) -> int:
     return shared + sum(len(tree.ids) - shared for tree in trees) if shared else sys.maxsize
 
 
-def branched(trees: Sequence[TokenTree], shared: int) -> TokenTree:
+def branch_trees(trees: Sequence[TokenTree], shared: int) -> TokenTree:
     """One tree of several whose first `shared` tokens are the same."""
     ids, position = trees[0].ids[:shared], trees[0].position[:shared]
     end, predictor, labels, weight = [], [], [], []
     for tree in trees:
-        moved = len(ids) - shared
+        shift = len(ids) - shared
         ids, position = ids + tree.ids[shared:], position + tree.position[shared:]
-        end += [stop + moved for stop in tree.end[shared:]]
-        predictor += [place if place < shared else place + moved for place in tree.predictor]
+        end += [stop + shift for stop in tree.end[shared:]]
+        predictor += [place if place < shared else place + shift for place in tree.predictor]
         labels += tree.labels
         weight += tree.weight
     targets = sum(tree.targets for tree in trees)
     return TokenTree(ids, position, [len(ids)] * shared + end, predictor, labels, weight, targets)
 
 
-def visible(end: Tensor) -> Tensor:
+def visible_mask(end: Tensor) -> Tensor:
     """(B, S) subtree ends -> (B, 1, S, S) bool, row i may look at column j."""
     place = torch.arange(end.shape[1], device=end.device)
     earlier = place[None, :] <= place[:, None]  # (S, S) j <= i
@@ -142,7 +142,7 @@ def visible(end: Tensor) -> Tensor:
     return (earlier & inside)[:, None]
 
 
-def collate(trees: Sequence[dict[str, list]]) -> dict[str, Tensor]:
+def collate_trees(trees: Sequence[dict[str, list]]) -> dict[str, Tensor]:
     """Trees as dicts of lists -> padded tensors; a padding token sees itself alone and nobody sees it.
 
     The first column of what belongs to answers is empty: transformers.Trainer counts the answers of a step from the
@@ -202,7 +202,9 @@ def answer_logits(
     `head_owner` is the bare model when `model` is wrapped for several processes.
     """
     row, column = (batch["labels"] != IGNORE).nonzero(as_tuple=True)
-    tree = {"position_ids": batch["position_ids"], "attention_mask": visible(batch["end"])} if "end" in batch else {}
+    tree = (
+        {"position_ids": batch["position_ids"], "attention_mask": visible_mask(batch["end"])} if "end" in batch else {}
+    )
     owner = head_owner or model
     with head_at(owner, row, batch["predictor"][row, column]), sparse_lookups(owner):
         logits = model(input_ids=batch["input_ids"], use_cache=False, **tree).logits
@@ -230,5 +232,5 @@ def takes_trees(model: nn.Module) -> bool:
 
 def logits_of(model: nn.Module, trunk: list[int], branches: list[Branch]) -> Tensor:
     """Logits (A, V) at the answers of one tree."""
-    batch = collate([vars(grow(trunk, branches))])
+    batch = collate_trees([vars(grow_tree(trunk, branches))])
     return answer_logits(model, {name: value.to(model.device) for name, value in batch.items()})[0].float()

@@ -30,10 +30,10 @@ class Trie:
         return len(self.code)
 
     def to(self, device: torch.device) -> Trie:
-        def moved(arrays: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        def move(arrays: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return tuple(array.to(device) for array in arrays)
 
-        return Trie(moved(self.code), moved(self.first), moved(self.under), self.item.to(device), self.width)
+        return Trie(move(self.code), move(self.first), move(self.under), self.item.to(device), self.width)
 
     def children(self, depth: int, node: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes (...) of a depth -> their children (..., W) at depth + 1 and which of these places are real."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from genrec.quantizers.rqkmeans import kmeans
+from genrec.quantizers.rqkmeans import cluster_kmeans
 
 CHUNK = 16384  # rows of an (n, K) temporary
 SAMPLE = 256  # centroids are learned on at most this many items a code; codes are given to all
@@ -65,10 +65,10 @@ class Clusters:
         return items[np.argpartition(added, units - 1)[:units]]
 
     def codes(self) -> np.ndarray:
-        found = np.empty(len(self.cost), dtype=np.int64)
+        assigned = np.empty(len(self.cost), dtype=np.int64)
         for code, items in enumerate(self.members):
-            found[items] = code
-        return found
+            assigned[items] = code
+        return assigned
 
 
 def balanced_kmeans(
@@ -76,11 +76,11 @@ def balanced_kmeans(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n, D) -> centroids (K, D) float32, codes (n,) int32; every code holds floor(n/K) or ceil(n/K) items."""
     rows = torch.as_tensor(vectors)
-    sample = draw(vectors, SAMPLE * num_codes, seed)
-    centroids, codes = learn(sample, num_codes, seed, iters, device)
+    sample = draw_sample(vectors, SAMPLE * num_codes, seed)
+    centroids, codes = learn_clusters(sample, num_codes, seed, iters, device)
     if len(sample) < len(vectors):
-        codes = assign(cost_matrix(rows.to(device), centroids))
-        centroids = means(rows.to(device), codes, num_codes)
+        codes = assign_balanced(cost_matrix(rows.to(device), centroids))
+        centroids = average_clusters(rows.to(device), codes, num_codes)
     return centroids.cpu().numpy(), codes.cpu().to(torch.int32).numpy()
 
 
@@ -99,7 +99,7 @@ def library_kmeans(
     )
     codes = torch.from_numpy(model.fit(vectors).labels_).long()
     # Its centres may be those of another round than its codes.
-    centroids = means(torch.as_tensor(vectors), codes, num_codes)
+    centroids = average_clusters(torch.as_tensor(vectors), codes, num_codes)
     return centroids.numpy(), codes.to(torch.int32).numpy()
 
 
@@ -107,20 +107,22 @@ def library_kmeans(
 BACKENDS = {"balanced": balanced_kmeans, "k_means_constrained": library_kmeans}
 
 
-def draw(vectors: np.ndarray, most: int, seed: int) -> np.ndarray:
+def draw_sample(vectors: np.ndarray, most: int, seed: int) -> np.ndarray:
     if len(vectors) <= most:
         return vectors
     return vectors[np.sort(np.random.default_rng(seed).choice(len(vectors), most, replace=False))]
 
 
-def learn(vectors: np.ndarray, num_codes: int, seed: int, iters: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def learn_clusters(
+    vectors: np.ndarray, num_codes: int, seed: int, iters: int, device: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Centroids (K, D) and codes (n,) after Lloyd's rounds that start from plain k-means."""
-    start, _ = kmeans(vectors, num_codes, seed, iters=min(iters, 10))
+    start, _ = cluster_kmeans(vectors, num_codes, seed, iters=min(iters, 10))
     rows, centroids = torch.as_tensor(vectors, device=device), torch.from_numpy(start).to(device)
     before = torch.full((len(vectors),), -1, device=device)
     for _ in range(iters):
-        codes = assign(cost_matrix(rows, centroids))
-        centroids = means(rows, codes, num_codes)
+        codes = assign_balanced(cost_matrix(rows, centroids))
+        centroids = average_clusters(rows, codes, num_codes)
         if float((codes != before).float().mean()) < SETTLED:
             break
         before = codes
@@ -132,15 +134,15 @@ def cost_matrix(rows: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     return torch.addmm((centroids**2).sum(dim=1), rows, centroids.T, alpha=-2)
 
 
-def means(rows: torch.Tensor, codes: torch.Tensor, num_codes: int) -> torch.Tensor:
+def average_clusters(rows: torch.Tensor, codes: torch.Tensor, num_codes: int) -> torch.Tensor:
     """(n, D), (n,) -> (K, D) mean of each code's rows."""
     sums = torch.zeros(num_codes, rows.shape[1], device=rows.device).index_add_(0, codes, rows)
     return sums / torch.bincount(codes, minlength=num_codes).clamp(min=1)[:, None]
 
 
-def assign(cost: torch.Tensor) -> torch.Tensor:
+def assign_balanced(cost: torch.Tensor) -> torch.Tensor:
     """(n, K) costs -> codes (n,) with floor(n/K) or ceil(n/K) items each, at the least total cost for those sizes."""
-    return fill(cost, find_prices(cost))
+    return fill_codes(cost, find_prices(cost))
 
 
 def find_prices(cost: torch.Tensor) -> torch.Tensor:
@@ -150,58 +152,58 @@ def find_prices(cost: torch.Tensor) -> torch.Tensor:
     """
     sample = cost[:: max(1, len(cost) // (COARSE * cost.shape[1]))].contiguous()
     prices, fine = torch.zeros(cost.shape[1], device=cost.device), FINE * mean_gap(sample)
-    eps = max(spread(sample), fine)
+    eps = max(cost_spread(sample), fine)
     while eps > fine:
-        prices = settle(sample, prices, eps)
+        prices = settle_prices(sample, prices, eps)
         eps = max(eps / COOLING, fine)
-    return settle(cost, prices, fine)
+    return settle_prices(cost, prices, fine)
 
 
-def settle(cost: torch.Tensor, prices: torch.Tensor, eps: float) -> torch.Tensor:
+def settle_prices(cost: torch.Tensor, prices: torch.Tensor, eps: float) -> torch.Tensor:
     """Newton steps on the softened dual until fewer than EVEN of the items are misplaced.
 
-    gradient asked - n/K, Hessian (P^T P - diag(asked)) / eps, P (n, K) the softened choices; a step that does not
-    halve the misplaced is replaced by Sinkhorn's, p += eps log(asked / (n/K)), which never adds to them.
+    gradient demand - n/K, Hessian (P^T P - diag(demand)) / eps, P (n, K) the softened choices; a step that does not
+    halve the misplaced is replaced by Sinkhorn's, p += eps log(demand / (n/K)), which never adds to them.
     """
     even = len(cost) / len(prices)
-    asked, pairs = choices(cost, prices, eps)
+    demand, pairs = sum_choices(cost, prices, eps)
     for _ in range(STEPS):
-        off = misplaced(asked)
+        off = misplaced_share(demand)
         if off < EVEN:
             break
-        hessian = (torch.diag(asked) - pairs) / eps
+        hessian = (torch.diag(demand) - pairs) / eps
         damping = 1e-3 * even / eps * torch.eye(len(prices), device=cost.device)
-        move = torch.linalg.solve(hessian + damping, asked - even)
+        move = torch.linalg.solve(hessian + damping, demand - even)
         tried = prices + move - move.mean()
-        found = choices(cost, tried, eps)
-        if misplaced(found[0]) > off / 2:
-            tried = prices + eps * torch.log(asked.clamp(min=1e-6 * even) / even)
-            found = choices(cost, tried, eps)
-        prices, (asked, pairs) = tried, found
+        outcome = sum_choices(cost, tried, eps)
+        if misplaced_share(outcome[0]) > off / 2:
+            tried = prices + eps * torch.log(demand.clamp(min=1e-6 * even) / even)
+            outcome = sum_choices(cost, tried, eps)
+        prices, (demand, pairs) = tried, outcome
     return prices
 
 
-def misplaced(asked: torch.Tensor) -> float:
+def misplaced_share(demand: torch.Tensor) -> float:
     """Share of items that would have to go elsewhere for all codes to be equally asked for."""
-    return float((asked / asked.sum() - 1 / len(asked)).abs().sum()) / 2
+    return float((demand / demand.sum() - 1 / len(demand)).abs().sum()) / 2
 
 
-def choices(cost: torch.Tensor, prices: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+def sum_choices(cost: torch.Tensor, prices: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Softened choices P (n, K) summed over items: how often each code is asked for (K,), and P^T P (K, K)."""
-    asked, pairs = torch.zeros_like(prices), torch.zeros(len(prices), len(prices), device=cost.device)
+    demand, pairs = torch.zeros_like(prices), torch.zeros(len(prices), len(prices), device=cost.device)
     for block in cost.split(CHUNK):
         chosen = torch.threshold_(torch.softmax((block + prices) / -eps, dim=1), NEGLIGIBLE, 0.0)
-        asked += chosen.sum(dim=0)
+        demand += chosen.sum(dim=0)
         pairs.addmm_(chosen.T, chosen)
-    return asked, pairs
+    return demand, pairs
 
 
-def spread(cost: torch.Tensor) -> float:
+def cost_spread(cost: torch.Tensor) -> float:
     """Mean over items of the deviation of their costs: the scale of distances between far codes."""
     return float(cost.std(dim=1, correction=0).mean())
 
 
-def cheapest(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+def cheapest_codes(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
     return torch.cat([(block + prices).argmin(dim=1) for block in cost.split(CHUNK)])
 
 
@@ -213,13 +215,13 @@ def mean_gap(cost: torch.Tensor) -> float:
     return max(float((best[:, 1] - best[:, 0]).mean()), 1e-6)
 
 
-def fill(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+def fill_codes(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
     """(n, K), (K,) -> (n,): everyone's cheapest priced code, then the surplus leaves by cheapest chains of moves."""
-    wanted = cheapest(cost, prices).cpu().numpy()
-    clusters, potential = Clusters(cost.cpu().numpy(), wanted), prices.cpu().double().numpy()
-    counts = np.bincount(wanted, minlength=len(potential))
-    room = capacities(counts) - counts  # (K,) below 0: surplus
-    batch = max(1, len(wanted) // len(room) // BATCH)
+    choice = cheapest_codes(cost, prices).cpu().numpy()
+    clusters, potential = Clusters(cost.cpu().numpy(), choice), prices.cpu().double().numpy()
+    counts = np.bincount(choice, minlength=len(potential))
+    room = split_evenly(counts) - counts  # (K,) below 0: surplus
+    batch = max(1, len(choice) // len(room) // BATCH)
     while (room < 0).any():
         path, distance = cheapest_chain(clusters.step, potential, room)
         potential -= np.minimum(distance, distance[path[-1]])
@@ -230,7 +232,7 @@ def fill(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(clusters.codes()).to(cost.device)
 
 
-def capacities(counts: np.ndarray) -> np.ndarray:
+def split_evenly(counts: np.ndarray) -> np.ndarray:
     """(K,) floor(n/K), and one more for the n mod K codes most asked for."""
     n, num_codes = int(counts.sum()), len(counts)
     capacity = np.full(num_codes, n // num_codes)

@@ -16,18 +16,18 @@ from genrec.quantizers.residual import Quantized, child_costs
 from genrec.sids import NONE, SidIndex, make_index
 
 
-def resolve(quantized: Quantized, how: str) -> SidIndex:
+def resolve_collisions(quantized: Quantized, how: str) -> SidIndex:
     """Codes of a method -> the index that is written."""
     sizes = tuple(len(codebook) for codebook in quantized.codebooks)
     if how == "keep":
         return make_index(quantized.codes, sizes, allow_collisions=True)
-    if how == "extra_level" and colliding(quantized.codes).any():
-        codes = extra_level(quantized.codes)
+    if how == "extra_level" and find_colliding(quantized.codes).any():
+        codes = add_extra_level(quantized.codes)
         return make_index(codes, (*sizes, int(codes[:, -1].max()) + 1))
-    return make_index(reassign(quantized), sizes)
+    return make_index(reassign_codes(quantized), sizes)
 
 
-def extra_level(codes: np.ndarray) -> np.ndarray:
+def add_extra_level(codes: np.ndarray) -> np.ndarray:
     """(N, L) -> (N, L+1): items that share a row are numbered 0, 1, ... in item order; alone ones get NONE."""
     _, group, size = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     rank = np.empty(len(codes), dtype=np.int64)
@@ -37,7 +37,7 @@ def extra_level(codes: np.ndarray) -> np.ndarray:
     return np.column_stack([codes, np.where(size[group] > 1, rank, NONE)])
 
 
-def reassign(quantized: Quantized, taken: np.ndarray | None = None) -> np.ndarray:
+def reassign_codes(quantized: Quantized, taken: np.ndarray | None = None) -> np.ndarray:
     """(N, L) distinct codes near the ones given, and none of the SIDs already `taken` (M, L) by other items.
 
     Under each prefix the colliding items are matched with its free leaves at the least total squared distance
@@ -48,19 +48,19 @@ def reassign(quantized: Quantized, taken: np.ndarray | None = None) -> np.ndarra
     codes = np.concatenate([taken, quantized.codes.astype(np.int64)])  # (M + N, L), the first M are not touched
     latent = np.concatenate([np.zeros((len(taken), quantized.latent.shape[1]), np.float32), quantized.latent])
     check_room(len(codes), quantized.codebooks)
-    placed = ~colliding(codes)  # (M + N,) rows that keep their code
+    placed = ~find_colliding(codes)  # (M + N,) rows that keep their code
     placed[: len(taken)] = True
     space = Space(latent, quantized.codebooks, codes, placed)
     while len(waiting := np.flatnonzero(~placed)):
-        for items, leaves in by_prefix(codes, waiting, placed):
+        for items, leaves in group_by_prefix(codes, waiting, placed):
             match_leaves(space, items, leaves)
-        move_on(space, np.flatnonzero(~placed))
+        move_to_next_prefix(space, np.flatnonzero(~placed))
     return codes[len(taken) :]
 
 
 @dataclass(frozen=True)
 class Space:
-    """What `reassign` works on; codes and placed change in place."""
+    """What `reassign_codes` works on; codes and placed change in place."""
 
     latent: np.ndarray  # (N, D)
     codebooks: tuple[np.ndarray, ...]
@@ -77,13 +77,15 @@ def check_room(num_items: int, books: tuple[np.ndarray, ...]) -> None:
         )
 
 
-def colliding(codes: np.ndarray) -> np.ndarray:
+def find_colliding(codes: np.ndarray) -> np.ndarray:
     """(N,) bool: the row stands more than once."""
     _, group, size = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     return size[group] > 1
 
 
-def by_prefix(codes: np.ndarray, waiting: np.ndarray, placed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def group_by_prefix(
+    codes: np.ndarray, waiting: np.ndarray, placed: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(waiting items, leaves taken by placed items) of every prefix under which items wait."""
     _, prefix = np.unique(codes[:, :-1], axis=0, return_inverse=True)
     order = np.lexsort((np.arange(len(codes)), prefix))
@@ -106,14 +108,14 @@ def match_leaves(space: Space, items: np.ndarray, taken: np.ndarray) -> None:
     space.placed[items[rows]] = True
 
 
-def move_on(space: Space, waiting: np.ndarray) -> None:
+def move_to_next_prefix(space: Space, waiting: np.ndarray) -> None:
     """Send each waiting item to the nearest prefix with room; in place.
 
     It keeps as many of its codes as it can: the deepest level whose subtree has room takes the nearest child with
     room, and so on downwards.
     """
     books, depth = space.codebooks, len(space.codebooks) - 1
-    full = full_children(space.codes[space.placed], tuple(len(book) for book in books))
+    full = find_full_children(space.codes[space.placed], tuple(len(book) for book in books))
     for item in waiting:
         row = space.codes[item]
         level = max(at for at in range(depth) if len(full.get(tuple(row[:at]), ())) < len(books[at]))
@@ -124,12 +126,12 @@ def move_on(space: Space, waiting: np.ndarray) -> None:
             level += 1
 
 
-def full_children(codes: np.ndarray, sizes: tuple[int, ...]) -> dict[tuple[int, ...], list[int]]:
+def find_full_children(codes: np.ndarray, sizes: tuple[int, ...]) -> dict[tuple[int, ...], list[int]]:
     """{prefix: its children (not leaves) under which every SID is taken}, by the placed rows (n, L)."""
     full: dict[tuple[int, ...], list[int]] = {}
     codes = np.unique(codes, axis=0)  # kept collisions of old items take one SID together
     for level in range(1, len(sizes)):
-        found, counts = np.unique(codes[:, :level], axis=0, return_counts=True)
-        for *prefix, code in found[counts == math.prod(sizes[level:])].tolist():
+        prefixes, counts = np.unique(codes[:, :level], axis=0, return_counts=True)
+        for *prefix, code in prefixes[counts == math.prod(sizes[level:])].tolist():
             full.setdefault(tuple(prefix), []).append(code)
     return full

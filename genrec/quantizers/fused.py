@@ -19,34 +19,38 @@ from scipy.sparse.linalg import svds
 WINDOW = 5
 SHIFT = 1.0
 GRID = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7)  # what alpha: auto tries
-ASKED = 2000  # valid examples it looks at
+SAMPLE = 2000  # valid examples it looks at
 HITS_AT = 10
 
 
-def fuse(text: np.ndarray, factors: np.ndarray, alpha: float) -> np.ndarray:
+def fuse_vectors(text: np.ndarray, factors: np.ndarray, alpha: float) -> np.ndarray:
     """(N, D), (N, F) -> (N, D + F) float32."""
-    return np.concatenate([np.sqrt(1 - alpha) * unit(text), np.sqrt(alpha) * factors], axis=1).astype(np.float32)
+    return np.concatenate([np.sqrt(1 - alpha) * scale_to_unit(text), np.sqrt(alpha) * factors], axis=1).astype(
+        np.float32
+    )
 
 
-def unit(rows: np.ndarray) -> np.ndarray:
+def scale_to_unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def item_factors(item: np.ndarray, offset: np.ndarray, seen: np.ndarray, num_items: int, width: int) -> np.ndarray:
+def compute_item_factors(
+    item: np.ndarray, offset: np.ndarray, seen: np.ndarray, num_items: int, width: int
+) -> np.ndarray:
     """Events (T,) that training may see -> (N, F) of length 1, or 0 for items without a neighbour."""
-    ppmi = shifted_ppmi(co_occurrence(item, offset, seen, num_items))
-    width_found = min(width, num_items - 1)
-    if not ppmi.nnz or width_found < 1:
+    ppmi = shifted_ppmi(count_co_occurrence(item, offset, seen, num_items))
+    rank = min(width, num_items - 1)
+    if not ppmi.nnz or rank < 1:
         return np.zeros((num_items, width), dtype=np.float32)
     start = np.random.default_rng(0).normal(size=num_items)  # svds otherwise starts anywhere
-    left, values, _ = svds(ppmi, k=width_found, v0=start)
+    left, values, _ = svds(ppmi, k=rank, v0=start)
     factors = np.zeros((num_items, width), dtype=np.float32)
-    factors[:, :width_found] = left[:, ::-1] * np.sqrt(values[::-1])
+    factors[:, :rank] = left[:, ::-1] * np.sqrt(values[::-1])
     factors[np.asarray(ppmi.sum(axis=1)).ravel() == 0] = 0
-    return unit(factors).astype(np.float32)
+    return scale_to_unit(factors).astype(np.float32)
 
 
-def co_occurrence(item: np.ndarray, offset: np.ndarray, seen: np.ndarray, num_items: int) -> sparse.csr_matrix:
+def count_co_occurrence(item: np.ndarray, offset: np.ndarray, seen: np.ndarray, num_items: int) -> sparse.csr_matrix:
     """(N, N) symmetric counts of different items within WINDOW events of one user."""
     owner = np.repeat(np.arange(len(offset) - 1), np.diff(offset))[seen]
     items = item[seen]
@@ -71,18 +75,20 @@ def choose_alpha(
     text: np.ndarray, factors: np.ndarray, last: np.ndarray, target: np.ndarray, seed: int
 ) -> tuple[float, dict[str, float]]:
     """The alpha of GRID at which items near the last one (P,) most often hold the valid target (P,), and all rates."""
-    asked = np.sort(np.random.default_rng(seed).permutation(len(last))[:ASKED])
-    rates = {alpha: hit_rate(fuse(text, factors, alpha), last[asked], target[asked]) for alpha in GRID}
+    sampled = np.sort(np.random.default_rng(seed).permutation(len(last))[:SAMPLE])
+    rates = {
+        alpha: measure_hit_rate(fuse_vectors(text, factors, alpha), last[sampled], target[sampled]) for alpha in GRID
+    }
     return max(GRID, key=lambda alpha: rates[alpha]), {str(alpha): round(rate, 5) for alpha, rate in rates.items()}
 
 
-def hit_rate(vectors: np.ndarray, last: np.ndarray, target: np.ndarray) -> float:
+def measure_hit_rate(vectors: np.ndarray, last: np.ndarray, target: np.ndarray) -> float:
     """Share of pairs whose target is among the HITS_AT items most like the last one, itself aside."""
     hits = 0
     for start in range(0, len(last), 256):
-        query, wanted = last[start : start + 256], target[start : start + 256]
+        query, targets = last[start : start + 256], target[start : start + 256]
         likeness = vectors[query] @ vectors.T  # (n, N)
         likeness[np.arange(len(query)), query] = -np.inf
-        own = likeness[np.arange(len(query)), wanted]
+        own = likeness[np.arange(len(query)), targets]
         hits += int(((likeness > own[:, None]).sum(axis=1) < HITS_AT)[np.isfinite(own)].sum())
     return hits / max(1, len(last))

@@ -2,7 +2,7 @@
 
 A model trained on the old SIDs can therefore decode the new ones without training: their tokens are all known to it.
 
-`grow_run` works on a run: sids/ (or sids_grown/ of an earlier call) and the texts of new items -> sids_grown/ with
+`grow_index` works on a run: sids/ (or sids_grown/ of an earlier call) and the texts of new items -> sids_grown/ with
 
     <dataset>.index.json  <dataset>.item.json  codes.npy  sid_index.npz     old items first, then the new ones
     allowed.npy (N + M,) bool, False for retired items: what models.trie.make_filter takes as `allowed`
@@ -37,14 +37,14 @@ from genrec.artifacts import (
     whole_directory,
     write_json,
 )
-from genrec.config import Config
+from genrec.config import Embeddings, Sids
 from genrec.data.catalog import Catalog
 from genrec.data.item_json import read_item_json, write_item_json
 from genrec.data.vectors import check_vectors
 from genrec.errors import ArtifactError
 from genrec.launch import note
-from genrec.quantizers.collisions import reassign
-from genrec.quantizers.residual import Quantized, decode, encode
+from genrec.quantizers.collisions import reassign_codes
+from genrec.quantizers.residual import Quantized, encode_residually, sum_codebooks
 from genrec.sids import NONE, SidIndex, load_codebooks, make_index
 from genrec.store import RunStore
 
@@ -61,10 +61,10 @@ class Grown:
     poor: np.ndarray  # (M,) bool
 
 
-def grow(index: SidIndex, new: Quantized, old_error: np.ndarray) -> Grown:
+def place_items(index: SidIndex, new: Quantized, old_error: np.ndarray) -> Grown:
     """`new` holds the codes (M, L) that the frozen codebooks give; `old_error` (N,) is what old items live with."""
     depth = len(new.codebooks)
-    codes = reassign(new, taken=index.codes[:, :depth].astype(np.int64))  # (M, L)
+    codes = reassign_codes(new, taken=index.codes[:, :depth].astype(np.int64))  # (M, L)
     rows = np.full((len(codes), index.num_levels), NONE, dtype=np.int64)
     rows[:, :depth] = codes
     whole = np.concatenate([index.codes, rows.astype(index.codes.dtype)])
@@ -77,54 +77,56 @@ def grow(index: SidIndex, new: Quantized, old_error: np.ndarray) -> Grown:
 
 def row_error(quantized: Quantized, codes: np.ndarray) -> np.ndarray:
     """|x - x^|^2 of each row: (n, L) -> (n,)."""
-    found = quantized.reconstruct(decode(codes, quantized.codebooks))
-    return ((quantized.inputs - found) ** 2).sum(axis=1)
+    rebuilt = quantized.reconstruct(sum_codebooks(codes, quantized.codebooks))
+    return ((quantized.inputs - rebuilt) ** 2).sum(axis=1)
 
 
-def grow_run(config: Config) -> Path:
+def grow_index(store: RunStore, knobs: Sids, embeddings: Embeddings, device: str) -> Path:
     """New items of sids.add, retired ones of sids.retire -> <run>/sids_grown, in place of an earlier one."""
-    store = RunStore.of(config)
     frozen, manifest, target = store.path(STAGE), store.manifest(STAGE), store.grown_dir
     base = target if target.exists() else frozen
-    done = read_report(target)
-    added = read_added(config, done)
-    index, catalog, allowed = read_base(config, base)
+    report = read_report(target)
+    added = read_added(knobs.add, report)
+    index, catalog, allowed = read_base(store.dataset, base)
     if added is not None:
-        grown = grow(index, place(config, manifest, frozen, added), old_errors(config, manifest, frozen))
-        done["added_files"].append(sha256(config.sids.add))
-        done["items"] += describe(grown, added, len(index))
-        index, catalog = grown.index, join(catalog, added)
+        vectors = encode_texts(added, frozen.with_name("sids_grown.partial"), embeddings, device)
+        check_vectors(vectors, len(added), f"the vectors of {knobs.add}")
+        placed = quantize_by_artifact(manifest, frozen, vectors, np.zeros((len(vectors), 0), np.float32))
+        grown = place_items(index, placed, measure_old_errors(store, manifest))
+        report["added_files"].append(sha256(knobs.add))
+        report["items"] += describe_items(grown, added, len(index))
+        index, catalog = grown.index, join_catalogs(catalog, added)
         allowed = np.concatenate([allowed, np.ones(len(added), dtype=bool)])
-    done["retired"] = retire(allowed, config.sids.retire)
-    write_grown(config, target, index, catalog, allowed, done)
-    poor = sum(item["poor"] for item in done["items"])
-    note(STAGE, f"{len(done['items'])} items added ({poor} poorly placed), {len(done['retired'])} retired -> {target}")
+    report["retired"] = retire_items(allowed, knobs.retire)
+    write_grown(store.dataset, target, index, catalog, allowed, report)
+    items, retired = report["items"], report["retired"]
+    poor = sum(item["poor"] for item in items)
+    note(STAGE, f"{len(items)} items added ({poor} poorly placed), {len(retired)} retired -> {target}")
     return target
 
 
-def plan(config: Config) -> None:
-    """Says what `grow_run` would do, with its own refusals, and writes nothing."""
-    store = RunStore.of(config)
+def print_plan(store: RunStore, knobs: Sids) -> None:
+    """Say what `grow_index` would do, with its own refusals; nothing is written."""
     store.manifest(STAGE)
     frozen, target = store.path(STAGE), store.grown_dir
     base = target if target.exists() else frozen
-    added = read_added(config, read_report(target))
+    added = read_added(knobs.add, read_report(target))
     count = len(added) if added is not None else 0
-    _, catalog, allowed = read_base(config, base)
-    retired = retire(np.concatenate([allowed, np.ones(count, dtype=bool)]), config.sids.retire)
+    _, catalog, allowed = read_base(store.dataset, base)
+    retired = retire_items(np.concatenate([allowed, np.ones(count, dtype=bool)]), knobs.retire)
     note(
         STAGE, f"to run: {count} items added to the {len(catalog)} of {base}, {len(retired)} retired in all -> {target}"
     )
 
 
-def read_added(config: Config, done: dict[str, Any]) -> Catalog | None:
+def read_added(path: Path | None, report: dict[str, Any]) -> Catalog | None:
     """The items of sids.add, None where there is no such file or it was added before."""
-    if config.sids.add is None:
+    if path is None:
         return None
-    added = read_item_json(config.sids.add)
-    if sha256(config.sids.add) not in done["added_files"]:
+    added = read_item_json(path)
+    if sha256(path) not in report["added_files"]:
         return added
-    note(STAGE, f"{config.sids.add} was added before; only retirements are applied")
+    note(STAGE, f"{path} was added before; only retirements are applied")
     return None
 
 
@@ -134,28 +136,27 @@ def read_report(target: Path) -> dict[str, Any]:
     return read_json(target / GROWN)
 
 
-def read_base(config: Config, base: Path) -> tuple[SidIndex, Catalog, np.ndarray]:
+def read_base(dataset: str, base: Path) -> tuple[SidIndex, Catalog, np.ndarray]:
+    """Index, catalogue and (N,) allowed of sids/ or an earlier sids_grown/."""
     index = sids.load_index(base / SID_INDEX)
-    catalog = read_item_json(base / ITEM_JSON.format(dataset=config.data.dataset))
+    catalog = read_item_json(base / ITEM_JSON.format(dataset=dataset))
     kept = base / ALLOWED
     allowed = np.load(kept, allow_pickle=False) if kept.exists() else np.ones(len(index), dtype=bool)
     return index, catalog, allowed
 
 
-def place(config: Config, manifest: Manifest, frozen: Path, added: Catalog) -> Quantized:
-    """New texts -> codes by the run's own encoder and quantizer, none of which learns anything."""
-    from genrec.embeddings.item_encoder import encode_items, forget_shards, item_texts, settings_of
+def encode_texts(added: Catalog, scratch: Path, embeddings: Embeddings, device: str) -> np.ndarray:
+    """New texts -> (M, D) by the run's own encoder."""
+    from genrec.embeddings.item_encoder import encode_items, encoder_settings, forget_shards, item_texts
 
-    scratch = frozen.with_name("sids_grown.partial")
-    vectors = encode_items(item_texts(added), settings_of(config), scratch)
+    vectors = encode_items(item_texts(added), encoder_settings(embeddings, device), scratch)
     forget_shards(scratch)
-    check_vectors(vectors, len(added), f"the vectors of {config.sids.add}")
-    return by_frozen(manifest, frozen, vectors, np.zeros((len(vectors), 0), np.float32))
+    return vectors
 
 
-def by_frozen(manifest: Manifest, frozen: Path, text: np.ndarray, factors: np.ndarray) -> Quantized:
-    """Text vectors (n, D), collaborative ones where known -> Quantized, by what the artifact holds."""
-    from genrec.quantizers.fused import fuse
+def quantize_by_artifact(manifest: Manifest, frozen: Path, text: np.ndarray, factors: np.ndarray) -> Quantized:
+    """Text vectors (n, D) and collaborative ones -> Quantized by what the artifact holds, none of which learns."""
+    from genrec.quantizers.fused import fuse_vectors
 
     if not (frozen / CODEBOOKS).exists():
         raise ArtifactError(
@@ -165,37 +166,38 @@ def by_frozen(manifest: Manifest, frozen: Path, text: np.ndarray, factors: np.nd
     inputs = text
     if (frozen / FACTORS).exists():
         width = np.load(frozen / FACTORS, mmap_mode="r").shape[1]
-        known = factors if factors.shape[1] else np.zeros((len(text), width), np.float32)
-        inputs = fuse(text, known, manifest.statistics["alpha"])
+        collaborative = factors if factors.shape[1] else np.zeros((len(text), width), np.float32)
+        inputs = fuse_vectors(text, collaborative, manifest.statistics["alpha"])
     if (frozen / QUANTIZER).exists():
-        return learned(manifest, frozen, inputs)
+        return quantize_by_model(manifest, frozen, inputs)
     codebooks = load_codebooks(frozen / CODEBOOKS)
     if inputs.shape[1] != codebooks[0].shape[1]:
         raise ArtifactError(
             f"the new vectors are {inputs.shape[1]} wide, the codebooks in {frozen} {codebooks[0].shape[1]}; "
             "use the --embeddings.plm_checkpoint of the run"
         )
-    return Quantized(inputs, encode(inputs, codebooks), codebooks, inputs)
+    return Quantized(inputs, encode_residually(inputs, codebooks), codebooks, inputs)
 
 
-def learned(manifest: Manifest, frozen: Path, inputs: np.ndarray) -> Quantized:
+def quantize_by_model(manifest: Manifest, frozen: Path, inputs: np.ndarray) -> Quantized:
     import torch
 
-    from genrec.quantizers.rqvae_training import BEST, load_model, quantize
+    from genrec.quantizers.rqvae_training import best_path, load_quantizer, quantize
 
-    model = load_model(frozen / QUANTIZER / BEST[manifest.config["sids.best_by"]])
+    model = load_quantizer(best_path(frozen / QUANTIZER, manifest.config["sids.best_by"]))
     return quantize(model, torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)))
 
 
-def old_errors(config: Config, manifest: Manifest, frozen: Path) -> np.ndarray:
+def measure_old_errors(store: RunStore, manifest: Manifest) -> np.ndarray:
     """(N,) |x - x^|^2 of the run's own items with the SIDs they have."""
+    frozen = store.path(STAGE)
     index = sids.load_index(frozen / SID_INDEX)
     factors = np.load(frozen / FACTORS) if (frozen / FACTORS).exists() else np.zeros((len(index), 0), np.float32)
-    quantized = by_frozen(manifest, frozen, RunStore.of(config).vectors(len(index)), factors)
+    quantized = quantize_by_artifact(manifest, frozen, store.vectors(len(index)), factors)
     return row_error(quantized, index.codes[:, : len(quantized.codebooks)].astype(np.int64))
 
 
-def describe(grown: Grown, added: Catalog, first: int) -> list[dict[str, Any]]:
+def describe_items(grown: Grown, added: Catalog, first: int) -> list[dict[str, Any]]:
     return [
         {
             "item": first + row,
@@ -209,13 +211,13 @@ def describe(grown: Grown, added: Catalog, first: int) -> list[dict[str, Any]]:
     ]
 
 
-def join(catalog: Catalog, added: Catalog) -> Catalog:
+def join_catalogs(catalog: Catalog, added: Catalog) -> Catalog:
     names = ("title", "text", "brand", "categories")
     columns = {name: np.concatenate([getattr(catalog, name), getattr(added, name)]) for name in names}
     return Catalog(item_id=np.arange(len(catalog) + len(added)).astype(str).astype(object), **columns)
 
 
-def retire(allowed: np.ndarray, items: list[int]) -> list[int]:
+def retire_items(allowed: np.ndarray, items: list[int]) -> list[int]:
     """Marks items in place; all that are retired by now."""
     wrong = [item for item in items if not 0 <= item < len(allowed)]
     if wrong:
@@ -227,13 +229,13 @@ def retire(allowed: np.ndarray, items: list[int]) -> list[int]:
 
 
 def write_grown(
-    config: Config, target: Path, index: SidIndex, catalog: Catalog, allowed: np.ndarray, report: dict[str, Any]
+    dataset: str, target: Path, index: SidIndex, catalog: Catalog, allowed: np.ndarray, report: dict[str, Any]
 ) -> None:
     """Written beside, then put in the place of the earlier one."""
     with whole_directory(target) as beside:
         save_array(beside / CODES, index.codes)
         save_array(beside / ALLOWED, allowed)
         sids.save_index(index, beside / SID_INDEX)
-        sids.write_index_json(index, beside / INDEX_JSON.format(dataset=config.data.dataset))
-        write_item_json(catalog, beside / ITEM_JSON.format(dataset=config.data.dataset))
+        sids.write_index_json(index, beside / INDEX_JSON.format(dataset=dataset))
+        write_item_json(catalog, beside / ITEM_JSON.format(dataset=dataset))
         write_json(beside / GROWN, report)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from genrec.data.catalog import Catalog
-from genrec.quantizers.residual import Quantized, decode
+from genrec.quantizers.residual import Quantized, sum_codebooks
 from genrec.sids import NONE, SidIndex
 
 NEIGHBOURS = 10
@@ -21,25 +21,25 @@ SAMPLE = 2000  # items whose neighbours are looked up
 LOW_USAGE = 0.5  # below this share of a level's codes the index is warned about
 
 
-def measure(
+def measure_quality(
     index: SidIndex, before: np.ndarray, catalog: Catalog, vectors: np.ndarray, pairs: np.ndarray, seed: int
 ) -> dict[str, Any]:
     """The numbers that need no codebooks: `before` (N, L) as the method gave them, `pairs` (P, 2) next purchases."""
     codes = index.codes[:, : before.shape[1]]  # without the extra level, which says nothing of the item
     return {
         "items": len(index),
-        "collisions": {"before": collision_counts(before), "after": collision_counts(index.codes)},
-        "levels": [usage(index.codes[:, level], size) for level, size in enumerate(index.sizes)],
+        "collisions": {"before": count_collisions(before), "after": count_collisions(index.codes)},
+        "levels": [measure_usage(index.codes[:, level], size) for level, size in enumerate(index.sizes)],
         "purity": {
-            "category": purity(codes, first_varied(catalog.categories), seed),
-            "brand": purity(codes, catalog.brand.astype(str), seed),
+            "category": measure_purity(codes, take_first_varied(catalog.categories), seed),
+            "brand": measure_purity(codes, catalog.brand.astype(str), seed),
         },
-        "neighbours": shared_prefix(codes, neighbour_pairs(vectors, seed)),
-        "coherence": shared_prefix(codes, pairs),
+        "neighbours": measure_shared_prefixes(codes, find_neighbour_pairs(vectors, seed)),
+        "coherence": measure_shared_prefixes(codes, pairs),
     }
 
 
-def collision_counts(codes: np.ndarray) -> dict[str, Any]:
+def count_collisions(codes: np.ndarray) -> dict[str, Any]:
     """Items beyond the first of each SID, their share, items that share an SID at all, and the largest group."""
     _, size = np.unique(codes, axis=0, return_counts=True)
     extra = len(codes) - len(size)
@@ -51,7 +51,7 @@ def collision_counts(codes: np.ndarray) -> dict[str, Any]:
     }
 
 
-def usage(codes: np.ndarray, size: int) -> dict[str, Any]:
+def measure_usage(codes: np.ndarray, size: int) -> dict[str, Any]:
     """One level: codes in use, perplexity exp(-sum p log p), and the largest code against an even share."""
     counts = np.bincount(codes[codes != NONE], minlength=size)
     share = counts[counts > 0] / max(1, counts.sum())
@@ -65,28 +65,28 @@ def usage(codes: np.ndarray, size: int) -> dict[str, Any]:
     }
 
 
-def reconstruction(quantized: Quantized, codes: np.ndarray) -> dict[str, Any]:
+def measure_reconstruction(quantized: Quantized, codes: np.ndarray) -> dict[str, Any]:
     """Error |x - x^|^2 over |x - mean x|^2 after each level, and the share that the level explains."""
     inputs = quantized.inputs
     total = float(((inputs - inputs.mean(axis=0)) ** 2).sum()) or 1.0
     errors = []
     for level in range(1, codes.shape[1] + 1):
-        found = quantized.reconstruct(decode(codes[:, :level], quantized.codebooks))
-        errors.append(float(((inputs - found) ** 2).sum()) / total)
+        rebuilt = quantized.reconstruct(sum_codebooks(codes[:, :level], quantized.codebooks))
+        errors.append(float(((inputs - rebuilt) ** 2).sum()) / total)
     explained = -np.diff([1.0, *errors])
     return {"error": [round(e, 5) for e in errors], "explained": [round(float(e), 5) for e in explained]}
 
 
-def prefix_groups(codes: np.ndarray, length: int) -> np.ndarray:
+def group_by_prefix(codes: np.ndarray, length: int) -> np.ndarray:
     """(N, L) -> (N,) number of each item's group of equal first `length` codes."""
     return np.unique(codes[:, :length], axis=0, return_inverse=True)[1]
 
 
-def shared_prefix(codes: np.ndarray, pairs: np.ndarray) -> list[dict[str, float]]:
+def measure_shared_prefixes(codes: np.ndarray, pairs: np.ndarray) -> list[dict[str, float]]:
     """For 1..L codes: share of pairs (P, 2) of items that agree in them; chance pairs lefts with rights at random."""
     rows = []
     for length in range(1, codes.shape[1] + 1):
-        left, right = prefix_groups(codes, length)[pairs].T
+        left, right = group_by_prefix(codes, length)[pairs].T
         both = max(left.max(initial=0), right.max(initial=0)) + 1
         chance = np.bincount(left, minlength=both) @ np.bincount(right, minlength=both) / max(1, len(pairs)) ** 2
         share = float((left == right).mean()) if len(pairs) else 0.0
@@ -94,16 +94,16 @@ def shared_prefix(codes: np.ndarray, pairs: np.ndarray) -> list[dict[str, float]
     return rows
 
 
-def purity(codes: np.ndarray, labels: np.ndarray, seed: int) -> list[dict[str, float]]:
+def measure_purity(codes: np.ndarray, labels: np.ndarray, seed: int) -> list[dict[str, float]]:
     """For 1..L codes: share of labelled items with their group's most frequent label; chance shuffles the labels."""
-    known = np.flatnonzero(labels != "")
-    if not len(known):
+    labelled = np.flatnonzero(labels != "")
+    if not len(labelled):
         return []
-    numbers = np.unique(labels[known], return_inverse=True)[1]
+    numbers = np.unique(labels[labelled], return_inverse=True)[1]
     shuffled = np.random.default_rng(seed).permutation(numbers)
     rows = []
     for length in range(1, codes.shape[1] + 1):
-        group = prefix_groups(codes[known], length)
+        group = group_by_prefix(codes[labelled], length)
         share, chance = majority_share(group, numbers), majority_share(group, shuffled)
         rows.append({"codes": length, "share": round(share, 5), "chance": round(chance, 5)})
     return rows
@@ -116,44 +116,44 @@ def majority_share(group: np.ndarray, labels: np.ndarray) -> float:
     return float(best.sum() / len(group))
 
 
-def first_varied(categories: np.ndarray) -> np.ndarray:
+def take_first_varied(categories: np.ndarray) -> np.ndarray:
     """(N,) "a,b,c" -> (N,) the coarsest part in which items differ (a shop puts its own name first), or ''."""
-    paths = [[part.strip() for part in str(text).split(",")] for text in categories]
+    paths = [[name.strip() for name in str(text).split(",")] for text in categories]
     roots = {path[0] for path in paths if path[0]}
-    at = 0 if len(roots) > 1 and not one_root(paths) else 1
+    at = 0 if len(roots) > 1 and not have_one_root(paths) else 1
     return np.array([path[at] if len(path) > at else "" for path in paths])
 
 
-def one_root(paths: list[list[str]]) -> bool:
+def have_one_root(paths: list[list[str]]) -> bool:
     """Nine of ten known paths begin with the same part."""
     _, counts = np.unique([path[0] for path in paths if path[0]], return_counts=True)
     return bool(counts.max() > 0.9 * counts.sum())
 
 
-def neighbour_pairs(vectors: np.ndarray, seed: int) -> np.ndarray:
+def find_neighbour_pairs(vectors: np.ndarray, seed: int) -> np.ndarray:
     """(P, 2): a sample of items, each with its NEIGHBOURS nearest others by cosine."""
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    asked = np.sort(np.random.default_rng(seed).permutation(len(unit))[:SAMPLE])
+    sampled = np.sort(np.random.default_rng(seed).permutation(len(unit))[:SAMPLE])
     count = min(NEIGHBOURS, len(unit) - 1)
     rows = []
-    for start in range(0, len(asked), 256):
-        block = asked[start : start + 256]
+    for start in range(0, len(sampled), 256):
+        block = sampled[start : start + 256]
         likeness = unit[block] @ unit.T  # (n, N)
         likeness[np.arange(len(block)), block] = -np.inf
         rows.append(np.argpartition(-likeness, count - 1, axis=1)[:, :count] if count else np.zeros((len(block), 0)))
-    return np.stack([np.repeat(asked, count), np.concatenate(rows).ravel()], axis=1).astype(np.int64)
+    return np.stack([np.repeat(sampled, count), np.concatenate(rows).ravel()], axis=1).astype(np.int64)
 
 
-def next_pairs(item: np.ndarray, offset: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def find_next_pairs(item: np.ndarray, offset: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """(P, 2) consecutive different items of one user, both events allowed by `seen` (T,)."""
     owner = np.repeat(np.arange(len(offset) - 1), np.diff(offset))
     follows = (owner[1:] == owner[:-1]) & seen[1:] & seen[:-1] & (item[1:] != item[:-1])
     return np.stack([item[:-1][follows], item[1:][follows]], axis=1).astype(np.int64)
 
 
-def warnings(quality: dict[str, Any]) -> list[str]:
+def list_warnings(quality: dict[str, Any]) -> list[str]:
     """What a user must hear at once."""
-    found = [
+    lines = [
         f"level {level + 1} uses only {row['used']} of {row['codes']} codes "
         f"({row['used'] / row['codes']:.0%}); fewer codes or another method would spend them better"
         for level, row in enumerate(quality["levels"])
@@ -161,14 +161,14 @@ def warnings(quality: dict[str, Any]) -> list[str]:
     ]
     after = quality["collisions"]["after"]
     if after["items"]:
-        found.append(
+        lines.append(
             f"{after['sharing']} items share a semantic ID with another; no model can tell those apart. "
             "--sids.collisions reassign makes all distinct"
         )
-    return found
+    return lines
 
 
-def plot(quality: dict[str, Any], index: SidIndex, path: Path) -> None:
+def plot_quality(quality: dict[str, Any], index: SidIndex, path: Path) -> None:
     """quality.png: code sizes by level, error by level, and the three prefix shares against chance."""
     import matplotlib
 

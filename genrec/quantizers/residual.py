@@ -37,21 +37,21 @@ Cluster = Callable[[np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
 # (vectors (N, D), K, seed) -> centroids (K, D) float32, codes (N,) int32
 
 
-def fit(vectors: np.ndarray, num_levels: int, codebook_size: int, cluster: Cluster, seed: int) -> Quantized:
+def fit_levels(vectors: np.ndarray, num_levels: int, codebook_size: int, cluster: Cluster, seed: int) -> Quantized:
     """Level by level: cluster the residuals, keep the centroids exactly as they are, subtract them."""
-    check_size(len(vectors), codebook_size)
+    check_codebook_size(len(vectors), codebook_size)
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     residual = vectors.copy()
     codes, codebooks = [], []
     for level in range(num_levels):
-        centroids, found = cluster(residual, codebook_size, seed + level)
-        residual -= centroids[found]
-        codes.append(found.astype(np.int32))
+        centroids, nearest = cluster(residual, codebook_size, seed + level)
+        residual -= centroids[nearest]
+        codes.append(nearest.astype(np.int32))
         codebooks.append(centroids)
     return Quantized(vectors, np.stack(codes, axis=1), tuple(codebooks), vectors)
 
 
-def check_size(num_items: int, codebook_size: int) -> None:
+def check_codebook_size(num_items: int, codebook_size: int) -> None:
     if codebook_size > num_items:
         raise ArtifactError(
             f"sids.codebook_size {codebook_size} is more than the {num_items} items; a level cannot use so many codes. "
@@ -59,29 +59,29 @@ def check_size(num_items: int, codebook_size: int) -> None:
         )
 
 
-def distances(vectors: np.ndarray, codebook: np.ndarray) -> np.ndarray:
+def squared_distances(vectors: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     """Squared distances (n, D), (K, D) -> (n, K), by |a|^2 - 2ab + |b|^2."""
     squares = (vectors**2).sum(axis=1, keepdims=True) + (codebook**2).sum(axis=1)  # (n, K)
     return np.maximum(squares - 2 * vectors @ codebook.T, 0)
 
 
-def nearest(vectors: np.ndarray, codebook: np.ndarray) -> np.ndarray:
+def find_nearest_codes(vectors: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     """(N, D), (K, D) -> (N,) the nearest code of each; ties to the lower code."""
     blocks = [vectors[start : start + CHUNK] for start in range(0, len(vectors), CHUNK)]
-    found = [distances(block, codebook).argmin(axis=1) for block in blocks]
-    return np.concatenate(found).astype(np.int32) if found else np.zeros(0, np.int32)
+    nearest = [squared_distances(block, codebook).argmin(axis=1) for block in blocks]
+    return np.concatenate(nearest).astype(np.int32) if nearest else np.zeros(0, np.int32)
 
 
-def encode(latent: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> np.ndarray:
+def encode_residually(latent: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> np.ndarray:
     """(N, D) -> (N, L) codes by the recursion above."""
     residual, codes = latent.astype(np.float32, copy=True), []
     for codebook in codebooks:
-        codes.append(nearest(residual, codebook))
+        codes.append(find_nearest_codes(residual, codebook))
         residual -= codebook[codes[-1]]
     return np.stack(codes, axis=1)
 
 
-def decode(codes: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> np.ndarray:
+def sum_codebooks(codes: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> np.ndarray:
     """(N, l) codes of the first l levels -> (N, D) their sum; l may be 0."""
     total = np.zeros((len(codes), codebooks[0].shape[1]), dtype=np.float32)
     for level in range(codes.shape[1]):
@@ -91,4 +91,4 @@ def decode(codes: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> np.ndarray:
 
 def child_costs(latent: np.ndarray, prefix: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> np.ndarray:
     """Squared distance of each z to each child of its own prefix: (n, D), (n, l) -> (n, K_l)."""
-    return distances(latent - decode(prefix, codebooks), codebooks[prefix.shape[1]])
+    return squared_distances(latent - sum_codebooks(prefix, codebooks), codebooks[prefix.shape[1]])

@@ -16,11 +16,11 @@ from genrec.quantizers import residual
 from genrec.quantizers.residual import Quantized
 
 
-def fit(vectors: np.ndarray, num_levels: int, codebook_size: int, iters: int, seed: int) -> Quantized:
-    return residual.fit(vectors, num_levels, codebook_size, partial(kmeans, iters=iters), seed)
+def fit_rqkmeans(vectors: np.ndarray, num_levels: int, codebook_size: int, iters: int, seed: int) -> Quantized:
+    return residual.fit_levels(vectors, num_levels, codebook_size, partial(cluster_kmeans, iters=iters), seed)
 
 
-def kmeans(vectors: np.ndarray, num_codes: int, seed: int, iters: int) -> tuple[np.ndarray, np.ndarray]:
+def cluster_kmeans(vectors: np.ndarray, num_codes: int, seed: int, iters: int) -> tuple[np.ndarray, np.ndarray]:
     """Lloyd's k-means: (N, D) -> centroids (K, D), codes (N,). Above 256 K rows faiss learns on a sample of 256 K."""
     import faiss
 
@@ -30,4 +30,4 @@ def kmeans(vectors: np.ndarray, num_codes: int, seed: int, iters: int) -> tuple[
     )
     clustering.train(vectors)
     centroids = np.ascontiguousarray(clustering.centroids, dtype=np.float32)
-    return centroids, residual.nearest(vectors, centroids)
+    return centroids, residual.find_nearest_codes(vectors, centroids)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
-class Shape:
+class RqvaeShape:
     """What is needed to rebuild a module around saved weights."""
 
     widths: tuple[int, ...]  # of the inputs; several (an item's text, picture, ...) are projected, then joined
@@ -32,7 +32,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Output:
+class RqvaeOutput:
     """One pass over a batch."""
 
     reconstruction: torch.Tensor  # (B, D)
@@ -44,25 +44,29 @@ class Output:
 class ResidualQuantizer(nn.Module):
     """Encoder, codebooks, decoder."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: RqvaeShape) -> None:
         super().__init__()
         self.shape = shape
         joined, width = sum(shape.widths), shape.latent
-        self.encoder = skip(joined, shape.hidden) if shape.residual else narrowing(shape.widths, shape.hidden, width)
-        self.decoder = skip(joined, shape.hidden) if shape.residual else mlp((width, *shape.hidden[::-1], joined))
+        self.encoder = (
+            make_skip(joined, shape.hidden) if shape.residual else make_encoder(shape.widths, shape.hidden, width)
+        )
+        self.decoder = (
+            make_skip(joined, shape.hidden) if shape.residual else make_mlp((width, *shape.hidden[::-1], joined))
+        )
         self.codebooks = nn.Parameter(torch.zeros(shape.num_levels, shape.codebook_size, width))  # (L, K, d)
         self.register_buffer("started", torch.zeros(shape.num_levels, dtype=torch.bool))  # levels that have codebooks
         self.register_buffer("scale", torch.ones(joined))  # (D,) divides the input, so that rates suit any vectors
         self.register_buffer("ema_count", torch.ones(shape.num_levels, shape.codebook_size))
         self.register_buffer("ema_sum", torch.zeros(shape.num_levels, shape.codebook_size, width))
 
-    def forward(self, x: torch.Tensor, levels: int, beta: float, ema: bool, sinkhorn_eps: float) -> Output:
+    def forward(self, x: torch.Tensor, levels: int, beta: float, ema: bool, sinkhorn_eps: float) -> RqvaeOutput:
         """(B, D) scaled input through the first `levels` levels, straight-through."""
         z = self.encoder(x)  # (B, d)
         residual, total, loss = z, torch.zeros_like(z), z.new_zeros(())
         codes, residuals = [], []
         for level in range(levels):
-            code = choose(residual.detach(), self.codebooks[level].detach(), sinkhorn_eps)  # (B,)
+            code = choose_codes(residual.detach(), self.codebooks[level].detach(), sinkhorn_eps)  # (B,)
             entry = self.codebooks[level][code]  # (B, d)
             loss = loss + beta * F.mse_loss(residual, entry.detach())
             loss = loss if ema else loss + F.mse_loss(entry, residual.detach())
@@ -70,7 +74,7 @@ class ResidualQuantizer(nn.Module):
             residuals.append(residual.detach())
             total, residual = total + entry.detach(), residual - entry.detach()
         through = z + (total - z).detach()
-        return Output(self.decoder(through), torch.stack(codes, dim=1), residuals, loss / levels)
+        return RqvaeOutput(self.decoder(through), torch.stack(codes, dim=1), residuals, loss / levels)
 
     @torch.no_grad()
     def latent(self, x: torch.Tensor, chunk: int = 8192) -> torch.Tensor:
@@ -106,21 +110,21 @@ class Projected(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         parts = x.split(self.widths, dim=1)
-        return torch.cat([project(part) for project, part in zip(self.projections, parts, strict=True)], dim=1)
+        return torch.cat([project(block) for project, block in zip(self.projections, parts, strict=True)], dim=1)
 
 
-def skip(width: int, hidden: tuple[int, ...]) -> Skip:
-    return Skip(mlp((width, *hidden, width)))
+def make_skip(width: int, hidden: tuple[int, ...]) -> Skip:
+    return Skip(make_mlp((width, *hidden, width)))
 
 
-def narrowing(widths: tuple[int, ...], hidden: tuple[int, ...], latent: int) -> nn.Module:
+def make_encoder(widths: tuple[int, ...], hidden: tuple[int, ...], latent: int) -> nn.Module:
     if len(widths) == 1:
-        return mlp((widths[0], *hidden, latent))
+        return make_mlp((widths[0], *hidden, latent))
     first = hidden[0] if hidden else latent
-    return nn.Sequential(Projected(widths, first), nn.ReLU(), mlp((first * len(widths), *hidden, latent)))
+    return nn.Sequential(Projected(widths, first), nn.ReLU(), make_mlp((first * len(widths), *hidden, latent)))
 
 
-def mlp(widths: tuple[int, ...]) -> nn.Sequential:
+def make_mlp(widths: tuple[int, ...]) -> nn.Sequential:
     """Linear layers with ReLU between them, none after the last (a latent must be free to be negative)."""
     layers: list[nn.Module] = []
     for before, after in zip(widths, widths[1:], strict=False):
@@ -133,13 +137,13 @@ def squared_distances(rows: torch.Tensor, codebook: torch.Tensor) -> torch.Tenso
     return torch.addmm((codebook**2).sum(dim=1), rows, codebook.T, alpha=-2)
 
 
-def choose(rows: torch.Tensor, codebook: torch.Tensor, sinkhorn_eps: float) -> torch.Tensor:
+def choose_codes(rows: torch.Tensor, codebook: torch.Tensor, sinkhorn_eps: float) -> torch.Tensor:
     """(B, d), (K, d) -> (B,) the nearest code, or with sinkhorn_eps > 0 the likeliest of an even transport plan."""
     distance = squared_distances(rows, codebook) + (rows**2).sum(dim=1, keepdim=True)
-    return sinkhorn(distance, sinkhorn_eps).argmax(dim=1) if sinkhorn_eps > 0 else distance.argmin(dim=1)
+    return balance_by_sinkhorn(distance, sinkhorn_eps).argmax(dim=1) if sinkhorn_eps > 0 else distance.argmin(dim=1)
 
 
-def sinkhorn(distance: torch.Tensor, eps: float, iters: int = 50) -> torch.Tensor:
+def balance_by_sinkhorn(distance: torch.Tensor, eps: float, iters: int = 50) -> torch.Tensor:
     """(B, K) distances -> log plan whose rows and columns carry equal mass; distances are first centred to [-1, 1]."""
     middle, half = (distance.max() + distance.min()) / 2, (distance.max() - distance.min()) / 2
     log_plan = -(distance - middle) / half.clamp(min=1e-12) / eps

@@ -8,7 +8,7 @@ N items, D width of the input, d width of z, L levels, K codes a level
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,23 +16,23 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from genrec.quantizers.residual import Quantized, encode
-from genrec.quantizers.rqkmeans import kmeans
-from genrec.quantizers.rqvae import Output, ResidualQuantizer, Shape
-from genrec.runtime.tensor_file import load_moments, moments, part, prefixed, read_state, write_tensors
+from genrec.quantizers.residual import Quantized, encode_residually
+from genrec.quantizers.rqkmeans import cluster_kmeans
+from genrec.quantizers.rqvae import ResidualQuantizer, RqvaeOutput, RqvaeShape
+from genrec.runtime.epochs import CHECKPOINT, LearnerState, Metrics, fit
+from genrec.runtime.tensor_file import pack_state, read_state, unpack_state, write_tensors
 from genrec.sids import count_collisions
 
-LAST = "last.safetensors"
-HEADER = "json"  # the key of every file's header
+HEADER = "json"  # the key of a model file's header
 SETTLED = 1e-3  # a loss better by less than this share is no better
-BEST = {"collision": "best_collision.safetensors", "loss": "best_loss.safetensors"}
+BEST = {"collision": "best_collision", "loss": "best_loss"}  # file stems
 
 
 @dataclass(frozen=True)
-class Training:
-    """Fields are the knobs of the section `sids`; epochs is its num_epochs."""
+class RqvaeSettings:
+    """Fields are the knobs of the section `sids`."""
 
-    epochs: int
+    num_epochs: int
     batch_size: int
     learning_rate: float
     beta: float
@@ -49,106 +49,138 @@ class Training:
     device: str = "cpu"
 
 
-@dataclass
-class State:
-    """Where training is; with the weights and the optimizer, all that `last` holds."""
-
-    epoch: int = 0
-    best_loss: float = float("inf")
-    best_collision: float = float("inf")
-    loss_there: float = float("inf")  # of the model with that collision rate
-    stale: int = 0  # evaluations since the loss was last better
-
-
-def fit(
-    x: np.ndarray, shape: Shape, training: Training, directory: Path, codebooks: tuple[np.ndarray, ...] | None = None
+def train_quantizer(
+    vectors: np.ndarray,
+    shape: RqvaeShape,
+    settings: RqvaeSettings,
+    directory: Path,
+    codebooks: tuple[np.ndarray, ...] | None = None,
 ) -> tuple[Quantized, ResidualQuantizer]:
-    """(N, D) float32 -> codes by the best model; `directory` holds its checkpoints and those of a killed run."""
-    directory.mkdir(parents=True, exist_ok=True)
-    rows = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(training.device)
-    model, optimizer, state = begin(rows, shape, training, codebooks)
-    if (directory / LAST).exists():
-        state = load_training(model, optimizer, directory / LAST)
-    elif codebooks is not None:
-        evaluate(model, optimizer, rows, training, state, float("inf"), directory)  # the given codebooks may stay best
-    for epoch in epochs(state, training):
-        loss = train_epoch(model, optimizer, rows, training, epoch)
-        state.epoch = epoch + 1
-        if state.epoch % training.eval_step == 0 or state.epoch == training.epochs:
-            evaluate(model, optimizer, rows, training, state, loss, directory)
-    best = load_model(directory / BEST[training.best_by]).to(training.device)
+    """(N, D) float32 -> codes by the best model; `directory` holds its checkpoints and those of a killed run.
+
+    Given codebooks are judged before the first epoch too, so they may stay the best.
+    """
+    rows = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(settings.device)
+    learner = RqvaeLearner(make_quantizer(rows, shape, settings, codebooks), rows, settings)
+    fit(
+        learner,
+        learner.measure_collisions,
+        settings.num_epochs,
+        settings.early_stop,
+        directory,
+        name="quantizer",
+        bests={BEST["loss"]: has_lower_loss, BEST["collision"]: has_fewer_collisions},
+        every=settings.eval_step,
+        judge_start=codebooks is not None,
+        keep=lambda path, _: save_quantizer(learner.model, path),
+    )
+    best = load_quantizer(best_path(directory, settings.best_by)).to(settings.device)
     return quantize(best, rows), best
 
 
-def epochs(state: State, training: Training) -> Iterator[int]:
-    """The epochs still to run, with a progress bar; ends early when the loss has settled."""
-    from tqdm import tqdm
-
-    bar = tqdm(range(state.epoch, training.epochs), initial=state.epoch, total=training.epochs, desc="quantizer")
-    for epoch in bar:
-        if training.early_stop and state.stale >= training.early_stop:
-            bar.close()
-            return
-        bar.set_postfix(loss=f"{state.best_loss:.4f}", collisions=f"{state.best_collision:.2%}", refresh=False)
-        yield epoch
+def best_path(directory: Path, best_by: str) -> Path:
+    return directory / f"{BEST[best_by]}.safetensors"
 
 
-def begin(
-    rows: torch.Tensor, shape: Shape, training: Training, codebooks: tuple[np.ndarray, ...] | None
-) -> tuple[ResidualQuantizer, torch.optim.Optimizer, State]:
+def forget_checkpoint(directory: Path) -> None:
+    (directory / CHECKPOINT).unlink(missing_ok=True)
+
+
+class RqvaeLearner:
+    """A quantizer, its optimizer and its rows (N, D), as the epoch loop takes them."""
+
+    def __init__(self, model: ResidualQuantizer, rows: torch.Tensor, settings: RqvaeSettings):
+        self.model, self.rows, self.settings = model, rows, settings
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
+
+    def train_epoch(self, epoch: int, save: Callable[[], None]) -> Metrics:
+        return {"loss": train_epoch(self.model, self.optimizer, self.rows, self.settings, epoch)}
+
+    def measure_collisions(self) -> Metrics | None:
+        """The share of rows beyond the first of each SID; None while layer-wise training has levels to begin."""
+        if not bool(self.model.started.all()):
+            return None
+        return {"collision": count_collisions(quantize(self.model, self.rows).codes) / len(self.rows)}
+
+    def state(self) -> LearnerState:
+        return LearnerState(pack_state({"model": self.model}, {"optimizer": self.optimizer}), {})
+
+    def load_state(self, state: LearnerState) -> None:
+        unpack_state(state.tensors, {"model": self.model}, {"optimizer": self.optimizer})
+
+
+def has_lower_loss(entry: Metrics, best: Metrics | None) -> bool:
+    """By more than SETTLED; given codebooks, before their first epoch, have no loss and are never best by it."""
+    return "loss" in entry and (best is None or entry["loss"] < best["loss"] * (1 - SETTLED))
+
+
+def has_fewer_collisions(entry: Metrics, best: Metrics | None) -> bool:
+    """Of equal collisions the lower loss."""
+    return best is None or rank_by_collisions(entry) < rank_by_collisions(best)
+
+
+def rank_by_collisions(entry: Metrics) -> tuple[float, float]:
+    return entry["collision"], entry.get("loss", float("inf"))
+
+
+def make_quantizer(
+    rows: torch.Tensor, shape: RqvaeShape, settings: RqvaeSettings, codebooks: tuple[np.ndarray, ...] | None
+) -> ResidualQuantizer:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(training.seed)
+        torch.manual_seed(settings.seed)
         model = ResidualQuantizer(shape)
-    model.scale.copy_(input_scale(rows.cpu(), shape.widths))
+    model.scale.copy_(measure_input_scale(rows.cpu(), shape.widths))
     if codebooks is not None:
         scaled = torch.stack([torch.from_numpy(book) for book in codebooks]) / model.scale
         start_level(model, slice(None), scaled)
-    model.to(training.device)
-    return model, torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=0.0), State()
+    return model.to(settings.device)
 
 
-def input_scale(rows: torch.Tensor, widths: tuple[int, ...]) -> torch.Tensor:
+def measure_input_scale(rows: torch.Tensor, widths: tuple[int, ...]) -> torch.Tensor:
     """(N, D) -> (D,) the deviation of each input as a whole: one number an input, so shapes are not bent."""
-    deviations = [float((part - part.mean(dim=0)).pow(2).mean().sqrt()) for part in rows.split(list(widths), dim=1)]
+    deviations = [float((block - block.mean(dim=0)).pow(2).mean().sqrt()) for block in rows.split(list(widths), dim=1)]
     return torch.cat([torch.full((width,), d if d > 0 else 1.0) for width, d in zip(widths, deviations, strict=True)])
 
 
 def train_epoch(
-    model: ResidualQuantizer, optimizer: torch.optim.Optimizer, rows: torch.Tensor, training: Training, epoch: int
+    model: ResidualQuantizer, optimizer: torch.optim.Optimizer, rows: torch.Tensor, settings: RqvaeSettings, epoch: int
 ) -> float:
     """One pass over the items in an order drawn from (seed, epoch); the mean loss."""
-    generator = torch.Generator().manual_seed(training.seed * 1_000_003 + epoch)
-    levels = active_levels(model.shape.num_levels, training, epoch)
-    start_levels(model, rows, levels, training.seed)
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+    levels = active_levels(model.shape.num_levels, settings, epoch)
+    start_levels(model, rows, levels, settings.seed)
     used = torch.zeros(levels, model.shape.codebook_size, device=rows.device)
     total = 0.0
-    for batch in torch.randperm(len(rows), generator=generator).split(training.batch_size):
+    for batch in torch.randperm(len(rows), generator=generator).split(settings.batch_size):
         x = rows[batch.to(rows.device)] / model.scale
-        output = model(x, levels, training.beta, training.ema, training.sinkhorn_eps)
+        output = model(x, levels, settings.beta, settings.ema, settings.sinkhorn_eps)
         loss = reconstruction_loss(output.reconstruction, x, model.shape.widths)
-        loss = loss + training.quantization_weight * output.commitment
+        loss = loss + settings.quantization_weight * output.commitment
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        count_use(model, output, used, training)
+        counts = count_codes(output.codes, used.shape[1]).to(used.dtype)
+        used += counts
+        if settings.ema:
+            move_codebooks(model, output, counts, settings.ema_decay)
         total += float(loss.detach()) * len(batch)
-    if training.restart_dead:
-        restart_dead(model, rows, used, generator)
+    if settings.restart_dead:
+        restart_dead_codes(model, rows, used, generator)
     return total / len(rows)
 
 
-def active_levels(num_levels: int, training: Training, epoch: int) -> int:
+def active_levels(num_levels: int, settings: RqvaeSettings, epoch: int) -> int:
     """All levels, or layer-wise one more in each equal share of the epochs."""
-    if not training.layerwise:
+    if not settings.layerwise:
         return num_levels
-    return min(num_levels, 1 + epoch * num_levels // training.epochs)
+    return min(num_levels, 1 + epoch * num_levels // settings.num_epochs)
 
 
 def reconstruction_loss(reconstruction: torch.Tensor, x: torch.Tensor, widths: tuple[int, ...]) -> torch.Tensor:
     """Mean over inputs of each one's mean squared error: a wide input does not drown a narrow one."""
     pairs = zip(reconstruction.split(list(widths), dim=1), x.split(list(widths), dim=1), strict=True)
-    return torch.stack([F.mse_loss(found, wanted) for found, wanted in pairs]).mean()
+    return torch.stack([F.mse_loss(rebuilt, given) for rebuilt, given in pairs]).mean()
 
 
 @torch.no_grad()
@@ -159,10 +191,10 @@ def start_levels(model: ResidualQuantizer, rows: torch.Tensor, levels: int, seed
     residual = model.latent(rows).cpu().numpy()
     for level in range(levels):
         if not model.started[level]:
-            centroids, _ = kmeans(residual, model.shape.codebook_size, seed + level, iters=25)
+            centroids, _ = cluster_kmeans(residual, model.shape.codebook_size, seed + level, iters=25)
             start_level(model, level, torch.from_numpy(centroids).to(rows.device))
         book = model.codebooks[level].detach().cpu().numpy()
-        residual = residual - book[encode(residual, (book,))[:, 0]]
+        residual = residual - book[encode_residually(residual, (book,))[:, 0]]
 
 
 @torch.no_grad()
@@ -173,22 +205,25 @@ def start_level(model: ResidualQuantizer, level: int | slice, codebook: torch.Te
     model.started[level] = True
 
 
+def count_codes(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
+    """(B, L) codes -> (L, K) how often each was used."""
+    return torch.stack([torch.bincount(level, minlength=codebook_size) for level in codes.T])
+
+
 @torch.no_grad()
-def count_use(model: ResidualQuantizer, output: Output, used: torch.Tensor, training: Training) -> None:
-    """Which codes a batch used; with EMA also move the codebooks: C <- sum of their residuals / count, decayed."""
+def move_codebooks(model: ResidualQuantizer, output: RqvaeOutput, counts: torch.Tensor, ema_decay: float) -> None:
+    """C <- sum of the residuals that chose each code / their count, both decayed; counts (L, K)."""
     for level, residual in enumerate(output.residuals):
-        codes = output.codes[:, level]
-        counts = torch.bincount(codes, minlength=used.shape[1]).to(residual.dtype)
-        used[level] += counts
-        if training.ema:
-            sums = torch.zeros_like(model.ema_sum[level]).index_add_(0, codes, residual)
-            model.ema_count[level].lerp_(counts, 1 - training.ema_decay)
-            model.ema_sum[level].lerp_(sums, 1 - training.ema_decay)
-            model.codebooks[level] = model.ema_sum[level] / model.ema_count[level].clamp(min=1e-5)[:, None]
+        sums = torch.zeros_like(model.ema_sum[level]).index_add_(0, output.codes[:, level], residual)
+        model.ema_count[level].lerp_(counts[level], 1 - ema_decay)
+        model.ema_sum[level].lerp_(sums, 1 - ema_decay)
+        model.codebooks[level] = model.ema_sum[level] / model.ema_count[level].clamp(min=1e-5)[:, None]
 
 
 @torch.no_grad()
-def restart_dead(model: ResidualQuantizer, rows: torch.Tensor, used: torch.Tensor, generator: torch.Generator) -> None:
+def restart_dead_codes(
+    model: ResidualQuantizer, rows: torch.Tensor, used: torch.Tensor, generator: torch.Generator
+) -> None:
     """Codes that an epoch did not use move onto residuals of random items."""
     if bool((used > 0).all()):
         return
@@ -199,33 +234,8 @@ def restart_dead(model: ResidualQuantizer, rows: torch.Tensor, used: torch.Tenso
         book = model.codebooks[level]
         book[dead] = residual[picked]
         model.ema_sum[level, dead], model.ema_count[level, dead] = residual[picked], 1.0
-        nearest = encode(residual.cpu().numpy(), (book.detach().cpu().numpy(),))[:, 0]
+        nearest = encode_residually(residual.cpu().numpy(), (book.detach().cpu().numpy(),))[:, 0]
         residual = residual - book[torch.from_numpy(nearest).long().to(rows.device)]
-
-
-def evaluate(
-    model: ResidualQuantizer,
-    optimizer: torch.optim.Optimizer,
-    rows: torch.Tensor,
-    training: Training,
-    state: State,
-    loss: float,
-    directory: Path,
-) -> None:
-    """Collisions over all items; keeps the best models, then `last`, from which a killed run goes on."""
-    ready = bool(model.started.all())  # layer-wise training has no whole model before the last level
-    if ready:
-        found = quantize(model, rows)
-        rate = count_collisions(found.codes) / len(rows)
-        if (rate, loss) < (state.best_collision, state.loss_there):
-            state.best_collision, state.loss_there = rate, loss
-            save_model(model, directory / BEST["collision"])
-        better = loss < state.best_loss * (1 - SETTLED)
-        state.stale = 0 if better else state.stale + 1
-        if better:
-            state.best_loss = loss
-            save_model(model, directory / BEST["loss"])
-    save_training(model, optimizer, state, directory / LAST)
 
 
 def quantize(model: ResidualQuantizer, rows: torch.Tensor) -> Quantized:
@@ -236,28 +246,16 @@ def quantize(model: ResidualQuantizer, rows: torch.Tensor) -> Quantized:
     def reconstruct(approximate: np.ndarray) -> np.ndarray:
         return model.reconstruct(torch.from_numpy(approximate).to(rows.device)).cpu().numpy()
 
-    return Quantized(latent, encode(latent, books), books, rows.cpu().numpy(), reconstruct)
+    return Quantized(latent, encode_residually(latent, books), books, rows.cpu().numpy(), reconstruct)
 
 
-def save_model(model: ResidualQuantizer, path: Path) -> None:
+def save_quantizer(model: ResidualQuantizer, path: Path) -> None:
     write_tensors(path, model.state_dict(), HEADER, {"shape": asdict(model.shape)})
 
 
-def load_model(path: Path) -> ResidualQuantizer:
+def load_quantizer(path: Path) -> ResidualQuantizer:
     tensors, header = read_state(path, HEADER)
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in header["shape"].items()}
-    model = ResidualQuantizer(Shape(**fields))
+    model = ResidualQuantizer(RqvaeShape(**fields))
     model.load_state_dict(tensors)
     return model
-
-
-def save_training(model: ResidualQuantizer, optimizer: torch.optim.Optimizer, state: State, path: Path) -> None:
-    tensors = prefixed("model.", model.state_dict()) | moments("optimizer.", optimizer)
-    write_tensors(path, tensors, HEADER, {"state": asdict(state)})
-
-
-def load_training(model: ResidualQuantizer, optimizer: torch.optim.Optimizer, path: Path) -> State:
-    tensors, header = read_state(path, HEADER)
-    model.load_state_dict(part("model.", tensors))
-    load_moments("optimizer.", tensors, optimizer)
-    return State(**header["state"])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrec.config import Config
+from genrec.config import Run
 from genrec.errors import ArtifactError
 from genrec.stage import installed
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 Record = Callable[[dict[str, float], int], None]  # ({"loss/train": ...}, step) -> None
 
 
-def callbacks(config: Config, stage: str) -> list[TrainerCallback]:
+def tracker_callbacks(run: Run, stage: str) -> list[TrainerCallback]:
     """What the Trainer calls to record a stage under <run>/logs."""
-    tracker = config.run.tracker
+    tracker = run.tracker
     if tracker == "none":
         return []
     check_installed(tracker)
-    logs = config.run.dir / "logs" / tracker
+    logs = run.dir / "logs" / tracker
     if tracker == "tensorboard":
         from transformers.integrations import TensorBoardCallback
 
@@ -33,9 +33,7 @@ def callbacks(config: Config, stage: str) -> list[TrainerCallback]:
 
     logs.mkdir(parents=True, exist_ok=True)
     return [
-        SwanLabCallback(
-            project="genrec", experiment_name=f"{config.run.dir.name}-{stage}", mode="offline", logdir=str(logs)
-        )
+        SwanLabCallback(project="genrec", experiment_name=f"{run.dir.name}-{stage}", mode="offline", logdir=str(logs))
     ]
 
 

@@ -6,8 +6,8 @@
     <directory>/checkpoint.safetensors the learner's state and the progress, after every validation
     <directory>/<stem>.safetensors     what is kept of the best epoch
 
-A state within an epoch is written by calling `save`; its learner then goes on in the middle, by its own counters. A loss,
-weight or metric that is no finite number ends the training before anything of it is kept.
+A state within an epoch is written by calling `save`; its learner then goes on in the middle, by its own counters. A
+loss, weight or metric that is no finite number ends the training before anything of it is kept.
 """
 
 from __future__ import annotations

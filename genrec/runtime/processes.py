@@ -10,11 +10,11 @@ import torch.distributed
 
 from genrec.launch import rank, world_size
 
-Part = TypeVar("Part")
+Piece = TypeVar("Piece")
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Within: the processes of this launch can talk, over CPU memory."""
     torch.distributed.init_process_group("gloo")
     try:
@@ -23,19 +23,19 @@ def together() -> Iterator[None]:
         torch.distributed.destroy_process_group()
 
 
-def gather(parts: list[Part]) -> list[Part]:
+def gather_first(pieces: list[Piece]) -> list[Piece]:
     """What each process made of the pieces that were dealt out in turn: all, in order, on rank 0; [] elsewhere."""
-    found: list[list[Part]] | None = [[] for _ in range(world_size())] if rank() == 0 else None
-    torch.distributed.gather_object(parts, found)
-    return in_order(found) if found else []
+    shares: list[list[Piece]] | None = [[] for _ in range(world_size())] if rank() == 0 else None
+    torch.distributed.gather_object(pieces, shares)
+    return interleave(shares) if shares else []
 
 
-def gather_everywhere(parts: list[Part]) -> list[Part]:
-    """As `gather`, on every process."""
-    found: list[list[Part]] = [[] for _ in range(world_size())]
-    torch.distributed.all_gather_object(found, parts)
-    return in_order(found)
+def gather_all(pieces: list[Piece]) -> list[Piece]:
+    """As `gather_first`, on every process."""
+    shares: list[list[Piece]] = [[] for _ in range(world_size())]
+    torch.distributed.all_gather_object(shares, pieces)
+    return interleave(shares)
 
 
-def in_order(found: list[list[Part]]) -> list[Part]:
-    return [found[piece % len(found)][piece // len(found)] for piece in range(sum(map(len, found)))]
+def interleave(shares: list[list[Piece]]) -> list[Piece]:
+    return [shares[piece % len(shares)][piece // len(shares)] for piece in range(sum(map(len, shares)))]

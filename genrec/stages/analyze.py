@@ -15,13 +15,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrec import artifacts, stage
+from genrec import stage
 from genrec.artifacts import (
     BADCASE_PAGE,
     BADCASE_REPORT,
     EVAL_RESULTS,
     SUMMARY_REPORT,
-    TRAINING,
     VISUALIZATIONS,
     read_manifest,
     write_json,
@@ -30,6 +29,7 @@ from genrec.artifacts import (
 )
 from genrec.config import Config
 from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of
+from genrec.runtime.training_record import is_trained, read_record
 from genrec.store import RunStore
 
 if TYPE_CHECKING:
@@ -91,12 +91,8 @@ def read_training(config: Config, model: str) -> dict[str, Any] | None:
     if not stages or Path(config.analysis.model).is_dir() or config.evaluation.base_model:
         return None
     directory = artifact_dir(config, stages[-1])
-    path = (directory / model if stages[-1] == "sequential" else directory) / TRAINING
-    if not path.exists():
-        return None
-    told = artifacts.read_json(path)
-    best, end = (told["best_step"], told["steps"]) if "steps" in told else (told["best_epoch"] + 1, told["epoch"])
-    return {"best_at": round(best / max(end, 1), 4)}
+    trained = directory / model if stages[-1] == "sequential" else directory
+    return {"best_at": round(read_record(trained).best_share, 4)} if is_trained(trained) else None
 
 
 def sources(config: Config) -> dict[str, str]:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrec import stage
-from genrec.artifacts import EMBEDDINGS, ITEM_JSON, sha256
+from genrec.artifacts import EMBEDDINGS, ITEM_JSON, save_array, sha256
 from genrec.commandline import Command, parse, stage_program
-from genrec.config import Config
+from genrec.config import Config, Embeddings
 from genrec.errors import exit_on_failure
 from genrec.launch import note
 from genrec.pipeline import command_of
@@ -33,13 +33,13 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     """The stage: texts of the catalogue -> <dataset>.emb.npy in `partial`."""
     from genrec.embeddings.item_encoder import forget_shards
 
-    texts = texts_of(config, RunStore.of(config).catalog())
+    texts = make_item_texts(config.embeddings, RunStore.of(config).catalog())
     statistics = write_vectors(config, texts, partial, partial)
     forget_shards(partial)
     return statistics
 
 
-def without_run(command: Command, root: Path) -> None:
+def run_beside(command: Command, root: Path) -> None:
     """What --root asks for; like a stage, every expected failure ends in one line and exit 1."""
     with exit_on_failure(root):
         write_beside(command.config, root, command.dry_run)
@@ -50,39 +50,40 @@ def write_beside(config: Config, root: Path, dry_run: bool) -> None:
     from genrec.data.item_json import read_item_json
     from genrec.embeddings.item_encoder import forget_shards
 
-    texts = texts_of(config, read_item_json(root / ITEM_JSON.format(dataset=config.data.dataset)))
+    texts = make_item_texts(config.embeddings, read_item_json(root / ITEM_JSON.format(dataset=config.data.dataset)))
     target = root / EMBEDDINGS.format(dataset=config.data.dataset)
     if dry_run:
         again = ", in place of the one there" if target.exists() else ""
         note(STAGE, f"to run: {len(texts):,} items by {config.embeddings.plm_checkpoint} -> {target}{again}")
         return
-    work = root / f".{config.data.dataset}.{work_name(config, texts)}"  # other texts or settings: other shards
+    # Other texts or settings have other shards.
+    work = root / f".{config.data.dataset}.{work_name(config.embeddings, texts)}"
     write_vectors(config, texts, root, work)
     forget_shards(work)
     work.rmdir()
     note(STAGE, f"done -> {target}")
 
 
-def texts_of(config: Config, catalog: Catalog) -> list[str]:
+def make_item_texts(knobs: Embeddings, catalog: Catalog) -> list[str]:
     """(N,) one text an item, with those of --descriptions."""
     from genrec.data.given_texts import add_descriptions
     from genrec.embeddings.item_encoder import item_texts
 
-    if config.embeddings.descriptions:
-        catalog, line = add_descriptions(catalog, config.embeddings.descriptions)
+    if knobs.descriptions:
+        catalog, line = add_descriptions(catalog, knobs.descriptions)
         note(STAGE, line)
     return item_texts(catalog)
 
 
-def work_name(config: Config, texts: list[str]) -> str:
-    knobs = config.embeddings.model_dump_json(include={"plm_checkpoint", "max_length", "dtype", "normalize"})
-    return hashlib.sha256("\n".join([knobs, *texts]).encode()).hexdigest()[:12]
+def work_name(knobs: Embeddings, texts: list[str]) -> str:
+    values = knobs.model_dump_json(include={"plm_checkpoint", "max_length", "dtype", "normalize"})
+    return hashlib.sha256("\n".join([values, *texts]).encode()).hexdigest()[:12]
 
 
 def write_vectors(config: Config, texts: list[str], directory: Path, work_dir: Path) -> dict[str, Any]:
-    from genrec.embeddings.item_encoder import encode_items, save_array, settings_of
+    from genrec.embeddings.item_encoder import encode_items, encoder_settings
 
-    vectors = encode_items(texts, settings_of(config), work_dir)  # (N, D)
+    vectors = encode_items(texts, encoder_settings(config.embeddings, config.run.device), work_dir)  # (N, D)
     save_array(directory / EMBEDDINGS.format(dataset=config.data.dataset), vectors)
     note(STAGE, f"{len(vectors):,} items, width {vectors.shape[1]}, by {config.embeddings.plm_checkpoint}")
     return {"items": len(vectors), "width": vectors.shape[1], "characters": sum(map(len, texts))}
@@ -92,8 +93,8 @@ def sources(config: Config) -> dict[str, str]:
     from genrec.embeddings.item_encoder import checkpoint_fingerprint
 
     path = config.embeddings.descriptions
-    given = {"descriptions": sha256(path)[:16]} if path and path.is_file() else {}
-    return checkpoint_fingerprint(config.embeddings.plm_checkpoint) | given
+    descriptions = {"descriptions": sha256(path)[:16]} if path and path.is_file() else {}
+    return checkpoint_fingerprint(config.embeddings.plm_checkpoint) | descriptions
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -103,4 +104,4 @@ def main(argv: list[str] | None = None) -> None:
         with exit_on_failure(command.config.run.dir):
             stage.run(STAGE, command, build, sources)
     else:
-        without_run(command, root)
+        run_beside(command, root)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from genrec import stage
 from genrec.artifacts import EVAL_RESULTS, RESULTS, SUMMARY, write_json, write_text
-from genrec.config import Config
+from genrec.config import Config, Evaluation
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import (
@@ -48,6 +48,7 @@ from genrec.launch import rank, world_size
 from genrec.models.families import (
     FAMILIES,
     Recommender,
+    Request,
     fingerprints_outside,
     rows_scored,
 )
@@ -60,56 +61,55 @@ BATCHES = 8  # between two moves of the progress bar
 def build(config: Config, partial: Path) -> dict[str, Any]:
     if world_size() == 1:
         return score(config, partial)
-    from genrec.runtime.processes import together
+    from genrec.runtime.processes import process_group
 
-    with together():
+    with process_group():
         return score(config, partial)
 
 
 def score(config: Config, partial: Path) -> dict[str, Any]:
     """Each family in turn; one that a killed run had finished is not scored again."""
-    store, options = RunStore.of(config), config.evaluation
+    store, settings = RunStore.of(config), config.evaluation
     data = store.prepared()
-    shop = store.with_new_items(data) if options.index == "sids_grown" else data  # what can be recommended
-    examples = chosen_examples(data, options.split, options.limit, config.run.seed)
-    rows = describe_rows(examples, shop.catalog, data.sequences, options.split, len(data.splits[options.split]))
+    shop = store.with_new_items(data) if settings.index == "sids_grown" else data  # what can be recommended
+    examples = choose_examples(data, settings.split, settings.limit, config.run.seed)
+    rows = describe_rows(examples, shop.catalog, data.sequences, settings.split, len(data.splits[settings.split]))
     slices = make_slices(examples, shop.catalog, shop.train_count)
-    seconds = {}
-    for name in rows_scored(config):
+    request, item_sid = Request(store, data, settings, config.run.device), item_to_sid(config)
+    names, seconds = rows_scored(settings), {}
+    for name in names:
         if not (partial / name / RESULTS).exists():
             begin = time.perf_counter()
-            recommender = FAMILIES[name](config, data)
-            recommendations = recommend(name, recommender, examples, len(shop.catalog), BATCHES * options.batch_size)
+            recommender = FAMILIES[name](request)
+            recommendations = recommend(name, recommender, examples, len(shop.catalog), BATCHES * settings.batch_size)
             if rank() > 0:
                 continue
-            report = make_report(name, rows, examples, recommendations, slices, shop.train_count, item_to_sid(config))
+            report = make_report(name, rows, examples, recommendations, slices, shop.train_count, item_sid)
             (partial / name).mkdir(exist_ok=True)
             write_predictions(partial / name, examples, recommendations, shop.catalog, shop.sequences)
             write_report(report, partial / name, config.run.seed)
             seconds[name] = round(time.perf_counter() - begin, 2)
     if rank() > 0:
         return {}
-    found = [read_results(partial / name) for name in rows_scored(config)]
-    lost = beam_losses(config, partial)
-    write_json(partial / RESULTS, {"models": {content["model"]: content for content in found}, "beam_loss": lost})
-    summarise(config, shop, found, lost, partial)
-    ndcg = {content["model"]: content["metrics"]["ndcg@10"]["mean"] for content in found}
+    contents = [read_results(partial / name) for name in names]
+    losses = measure_beam_losses(settings, config.run.seed, partial)
+    write_json(partial / RESULTS, {"models": {content["model"]: content for content in contents}, "beam_loss": losses})
+    write_summary(config, shop, contents, losses, partial)
+    ndcg = {content["model"]: content["metrics"]["ndcg@10"]["mean"] for content in contents}
     return {"rows": len(examples), "ndcg@10": ndcg, "seconds": seconds}
 
 
-def beam_losses(config: Config, partial: Path) -> dict[str, Any]:
+def measure_beam_losses(settings: Evaluation, seed: int, partial: Path) -> dict[str, Any]:
     """{model: what its beams lost} of every model that was also ranked exactly."""
-    lost = {}
-    for name in config.evaluation.models:
-        if f"{name}_exact" in rows_scored(config):
+    losses = {}
+    for name in settings.models:
+        if f"{name}_exact" in rows_scored(settings):
             examples, beams = read_predictions(partial / name)
-            lost[name] = measure_beam_loss(
-                examples, beams, read_predictions(partial / f"{name}_exact")[1], config.run.seed
-            )
-    return lost
+            losses[name] = measure_beam_loss(examples, beams, read_predictions(partial / f"{name}_exact")[1], seed)
+    return losses
 
 
-def chosen_examples(data: Prepared, split: str, limit: int, seed: int) -> Examples:
+def choose_examples(data: Prepared, split: str, limit: int, seed: int) -> Examples:
     """The rows of a split, or `limit` of them drawn by seed and kept in order."""
     examples = data.examples(split)
     if not limit or limit >= len(examples):
@@ -118,28 +118,28 @@ def chosen_examples(data: Prepared, split: str, limit: int, seed: int) -> Exampl
 
 
 def recommend(
-    name: str, recommender: Recommender, examples: Examples, num_items: int, rows_a_part: int
+    name: str, recommender: Recommender, examples: Examples, num_items: int, rows_a_block: int
 ) -> Recommendations | None:
     """The family's lists for all examples, checked, under a progress bar; of several processes rank 0 has them.
 
-    Processes share out whole parts, so that every batch, and with it every score, is what one process makes of it.
+    Processes share out whole blocks, so that every batch, and with it every score, is what one process makes of it.
     """
-    parts, k = [], max(CUTOFFS)
-    bounds = [*range(0, len(examples), rows_a_part), len(examples)]
+    blocks, k = [], max(CUTOFFS)
+    bounds = [*range(0, len(examples), rows_a_block), len(examples)]
     spans = list(pairwise(bounds))[rank() :: world_size()]
-    with tqdm(total=sum(b - a for a, b in spans), desc=f"evaluation: {name}", unit="row", disable=quiet()) as bar:
+    with tqdm(total=sum(b - a for a, b in spans), desc=f"evaluation: {name}", unit="row", disable=is_quiet()) as bar:
         for begin, end in spans:
-            parts.append(recommender.recommend(examples.take(np.arange(begin, end)), k))
-            check_recommendations(parts[-1], end - begin, k, num_items)
+            blocks.append(recommender.recommend(examples.take(np.arange(begin, end)), k))
+            check_recommendations(blocks[-1], end - begin, k, num_items)
             bar.update(end - begin)
     if world_size() > 1:
-        from genrec.runtime.processes import gather
+        from genrec.runtime.processes import gather_first
 
-        parts = gather(parts)
-    return join_recommendations(parts) if parts else None
+        blocks = gather_first(blocks)
+    return join_recommendations(blocks) if blocks else None
 
 
-def quiet() -> bool | None:
+def is_quiet() -> bool | None:
     """No bar beside rank 0's, and none where there is no terminal."""
     return True if rank() > 0 else None
 
@@ -153,18 +153,24 @@ def item_to_sid(config: Config) -> np.ndarray | None:
     return sid_groups(store.grown(index).index.codes if config.evaluation.index == "sids_grown" else index.codes)
 
 
-def summarise(config: Config, data: Prepared, found: list[dict[str, Any]], lost: dict[str, Any], partial: Path) -> None:
+def write_summary(
+    config: Config, data: Prepared, contents: list[dict[str, Any]], beam_losses: dict[str, Any], partial: Path
+) -> None:
     """One table, what beams lost, five users by title, the paths; on the screen and in summary.txt."""
     final, last = artifact_dir(config, "evaluation"), config.evaluation.models[-1]
-    shown = show_examples(*read_predictions(partial / last), data.catalog, data.sequences, config.run.seed)
-    losses = "".join(f"{describe_beam_loss(name, loss)}\n" for name, loss in lost.items())
+    five_users = show_examples(*read_predictions(partial / last), data.catalog, data.sequences, config.run.seed)
+    losses = "".join(f"{describe_beam_loss(name, loss)}\n" for name, loss in beam_losses.items())
     text = (
-        f"{make_table(found)}\n{losses}\nFive users, recommendations of '{last}':\n\n{shown}\n\n"
+        f"{make_table(contents)}\n{losses}\nFive users, recommendations of '{last}':\n\n{five_users}\n\n"
         f"All numbers: {final / RESULTS}\nA line a row: {final / last / EVAL_RESULTS}\nThis text: {final / SUMMARY}\n"
     )
     write_text(partial / SUMMARY, text)
     print("\n" + text)
 
 
+def sources(config: Config) -> dict[str, str]:
+    return fingerprints_outside(RunStore.of(config), config.evaluation)
+
+
 def main(argv: list[str] | None = None) -> None:
-    stage.main("evaluation", __doc__, build, fingerprints_outside, argv)
+    stage.main("evaluation", __doc__, build, sources, argv)

@@ -12,9 +12,10 @@ model itself where no step was better; training.json says which. A killed run go
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genrec import artifacts, stage
 from genrec.commandline import parse, stage_program
@@ -24,102 +25,136 @@ from genrec.launch import note, rank
 from genrec.pipeline import command_of
 from genrec.store import RunStore
 
-LOOK = 64  # groups that are looked at before training begins
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from genrec.data.prepared import Prepared
+    from genrec.data.tasks import Texts
+    from genrec.models.generative import Card
+    from genrec.runtime.training_record import TrainingRecord
+    from genrec.training.rewards import Groups
+    from genrec.training.rollout import Answers
+
+SAMPLED_GROUPS = 64  # groups that the rewards are tried on before training begins
 
 
 @dataclass(frozen=True)
 class Material:
-    """What RL starts from; types are those of genrec.models and genrec.data, imported when needed."""
+    """What RL starts from."""
 
-    data: Any  # Prepared
-    card: Any  # Card
-    texts: Any  # Texts
-    model: Any
-    tokenizer: Any
-    answers: Any  # Answers
-    prompts: Any  # datasets.Dataset
+    data: Prepared
+    card: Card
+    texts: Texts
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    answers: Answers
+    prompts: Dataset
 
 
 def build(config: Config, directory: Path) -> dict[str, Any]:
     """SFT model, data and SIDs -> model directory; returns what the manifest tells of the training."""
-    from genrec.training.checkpoints import leave_checkpoints, newest_checkpoint
-
-    if (directory / artifacts.TRAINING).exists():  # killed after the last weight was written
-        return leave_checkpoints(directory) if rank() == 0 else {}
     from transformers import set_seed
 
     from genrec.models.generative import save_card
-    from genrec.runtime.curves import callbacks
-    from genrec.training.grpo import train
-    from genrec.training.health import check_alive
-    from genrec.training.knowledge import load_knowledge
+    from genrec.runtime.training_record import is_trained, read_record, write_record
+    from genrec.training.checkpoints import remove_checkpoints
 
-    set_seed(config.run.seed)
-    made = gather(config)
-    known = load_knowledge(RunStore.of(config), made.data, made.texts.index, config.rl.reward_type, config.run.device)
-    note("rl", f"{len(made.prompts):,} prompts in groups of {config.rl.num_generations} from {model_dir(config)}")
-    if not newest_checkpoint(directory):
-        groups = groups_of(config, made, LOOK)
-        dead = check_alive(groups, known, config.rl.reward_type)
-        note("rl", f"{dead:.1%} of {len(groups.item)} groups of the SFT model are without advantage")
-    args = (made.model, made.tokenizer, made.prompts, made.answers, known, decoder(config, made))
-    model, statistics = train(config, directory, *args, callbacks(config, "rl"))
+    if not is_trained(directory):  # else killed after the last weight was written
+        set_seed(config.run.seed)
+        material = gather_material(config)
+        model, record = train(config, directory, material)
+        if rank() > 0:
+            return record.summary()
+        model.save_pretrained(directory)
+        material.tokenizer.save_pretrained(directory)
+        save_card(directory, material.card, material.texts.index)
+        write_record(record, directory)
     if rank() > 0:
-        return statistics
-    model.save_pretrained(directory)
-    made.tokenizer.save_pretrained(directory)
-    save_card(directory, made.card, made.texts.index)
-    artifacts.write_json(directory / artifacts.TRAINING, statistics)
-    return leave_checkpoints(directory)
+        return {}
+    remove_checkpoints(directory)
+    return read_record(directory).summary()
 
 
-def gather(config: Config) -> Material:
+def gather_material(config: Config) -> Material:
     from genrec.data.tasks import make_texts
-    from genrec.models.generative import check_card, load_card
+    from genrec.models.generative import check_card, load_card, prompts_of_rl
     from genrec.models.language import sid_vocabulary
     from genrec.runtime.device import pick_device
     from genrec.sids import load_index
-    from genrec.training.rl_start import load_policy, prompt_rows
+    from genrec.training.rl_start import load_policy, make_prompts
     from genrec.training.rollout import make_answers
 
-    data, card = RunStore.of(config).prepared(), load_card(model_dir(config))
-    check_card(model_dir(config), card, config)
-    texts = make_texts(data, load_index(model_dir(config) / artifacts.SID_INDEX), card.source, card.profile)
+    store, directory = RunStore.of(config), model_dir(config)
+    data, card = store.prepared(), load_card(directory)
+    check_card(directory, card, store, prompts_of_rl(card, config.rl))
+    texts = make_texts(data, load_index(directory / artifacts.SID_INDEX), card.source, card.profile)
     device = pick_device(config.run.device)
-    model, tokenizer = load_policy(model_dir(config), device)
+    model, tokenizer = load_policy(directory, device)
     answers = make_answers(texts.index, sid_vocabulary(tokenizer, texts.index), device, config.rl.num_generations)
-    prompts = prompt_rows(config, data, texts, tokenizer, card.cutoff_len - texts.index.num_levels)
+    limit = card.cutoff_len - texts.index.num_levels
+    prompts = make_prompts(data, texts, tokenizer, limit, config.rl, config.run.seed)
     return Material(data, card, texts, model, tokenizer, answers, prompts)
 
 
-def decoder(config: Config, made: Material) -> Any:
+def train(config: Config, directory: Path, material: Material) -> tuple[PreTrainedModel, TrainingRecord]:
+    """The model that is best on valid, the SFT model included, and how that came about."""
+    from genrec.runtime.curves import tracker_callbacks
+    from genrec.training.checkpoints import find_newest_checkpoint
+    from genrec.training.grpo import train_rl
+    from genrec.training.health import check_alive
+    from genrec.training.knowledge import load_knowledge
+
+    settings, run, index = config.rl, config.run, material.texts.index
+    knowledge = load_knowledge(RunStore.of(config), material.data, index, settings.reward_type, run.device)
+    note("rl", f"{len(material.prompts):,} prompts in groups of {settings.num_generations} from {model_dir(config)}")
+    if not find_newest_checkpoint(directory):
+        groups = sample(config, material, SAMPLED_GROUPS)
+        dead = check_alive(groups, knowledge, settings.reward_type)
+        note("rl", f"{dead:.1%} of {len(groups.item)} groups of the SFT model are without advantage")
+    return train_rl(
+        settings,
+        run,
+        directory,
+        material.model,
+        material.tokenizer,
+        material.prompts,
+        material.answers,
+        knowledge,
+        make_decoder(config, material),
+        tracker_callbacks(run, "rl"),
+    )
+
+
+def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, float]]:
     """() -> {metric: value} of the model as it then is, decoded as `evaluate` does."""
     from genrec.models.generative import GenerativeModel
     from genrec.training.validation import ValidDecoder
 
-    generative = GenerativeModel(made.model, made.tokenizer, made.texts, made.card.cutoff_len)
-    sample = (made.data.examples("valid"), config.rl.valid_size, config.run.seed)
+    generative = GenerativeModel(material.model, material.tokenizer, material.texts, material.card.cutoff_len)
+    sample = (material.data.examples("valid"), config.rl.valid_size, config.run.seed)
     return ValidDecoder(generative, *sample, config.evaluation.normalization)
 
 
-def groups_of(config: Config, made: Material, count: int) -> Any:
+def sample(config: Config, material: Material, count: int) -> Groups:
     """Groups of the SFT model for `count` prompts drawn by seed."""
     from genrec.training.rl_start import sample_groups
 
-    return sample_groups(made.model, made.answers, made.prompts, config.rl, count, config.run.seed)
+    return sample_groups(material.model, material.answers, material.prompts, config.rl, count, config.run.seed)
 
 
-def look(config: Config) -> None:
+def print_replay(config: Config) -> None:
     """--replay: print what each reward would make of the SFT model's groups; nothing is written."""
-    from genrec.training.health import replay
-    from genrec.training.knowledge import available, load_knowledge
+    from genrec.training.health import format_replay
+    from genrec.training.knowledge import find_available, load_knowledge
 
+    store = RunStore.of(config)
     for name in ("data", "sids"):
-        stage.require(config, name)
-    made, store = gather(config), RunStore.of(config)
-    wanted = available(store) | config.rl.reward_type.keys()
-    known = load_knowledge(store, made.data, made.texts.index, wanted, config.run.device)
-    print(replay(groups_of(config, made, config.rl.replay), known, config.rl.reward_type))
+        store.manifest(name)
+    material = gather_material(config)
+    rewards = find_available(store) | config.rl.reward_type.keys()
+    knowledge = load_knowledge(store, material.data, material.texts.index, rewards, config.run.device)
+    print(format_replay(sample(config, material, config.rl.replay), knowledge, config.rl.reward_type))
 
 
 def model_dir(config: Config) -> Path:
@@ -128,11 +163,11 @@ def model_dir(config: Config) -> Path:
 
 def sources(config: Config) -> dict[str, str]:
     """A model directory in place of the run's sft."""
-    given = config.rl.model_path
-    return {"model_path": artifacts.directory_fingerprint(given)} if given else {}
+    directory = config.rl.model_path
+    return {"model_path": artifacts.directory_fingerprint(directory)} if directory else {}
 
 
 def main(argv: list[str] | None = None) -> None:
     command = parse(stage_program(command_of("rl"), __doc__, "rl"), argv)
     with exit_on_failure(command.config.run.dir):
-        look(command.config) if command.config.rl.replay else stage.run("rl", command, build, sources)
+        print_replay(command.config) if command.config.rl.replay else stage.run("rl", command, build, sources)

@@ -21,17 +21,22 @@ from genrec.store import RunStore
 
 def build(config: Config, partial: Path) -> dict[str, Any]:
     """Each model in turn; a killed run goes on from its last epoch, and skips the models that were finished."""
-    from genrec.training.sequential import TRAINING, read_training, train_sasrec
+    from genrec.runtime.training_record import is_trained, read_record
+    from genrec.training.sequential import TEXT, forget_states, train_sasrec
 
-    data = RunStore.of(config).prepared()
-    for name in config.sequential.models:
+    store, settings = RunStore.of(config), config.sequential
+    data = store.prepared()
+    for name in settings.models:
         (partial / name).mkdir(exist_ok=True)
-        if not (partial / name / TRAINING).exists():
-            train_sasrec(name, config, data, partial / name)
-    trained = {name: read_training(partial / name) for name in config.sequential.models}
-    for name, progress in trained.items():
-        note("sequential", f"{name}: NDCG@10 {progress.best_ndcg:.4f} on valid after epoch {progress.best_epoch + 1}")
-    return {name: {"epochs": p.epoch, "valid_ndcg@10": p.best_ndcg} for name, p in trained.items()}
+        if is_trained(partial / name):
+            forget_states(partial / name)
+            continue
+        vectors = store.vectors(len(data.catalog)) if name == TEXT else None
+        train_sasrec(name, data, settings, config.run.seed, config.run.device, partial / name, vectors)
+    records = {name: read_record(partial / name) for name in settings.models}
+    for name, record in records.items():
+        note("sequential", f"{name}: NDCG@10 {record.score:.4f} on valid after epoch {record.best}")
+    return {name: record.summary() for name, record in records.items()}
 
 
 def main(argv: list[str] | None = None) -> None:

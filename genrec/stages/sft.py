@@ -9,122 +9,156 @@ tokens, sid_index.npz). A killed run goes on from its newest checkpoint when the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genrec import artifacts, stage
-from genrec.config import Config
+from genrec.config import Config, Sft
 from genrec.launch import note, rank
 from genrec.store import RunStore
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from genrec.data.prepared import Prepared
+    from genrec.data.tasks import Texts
+    from genrec.models.beam import SidVocabulary
+    from genrec.runtime.training_record import TrainingRecord
 
 
 @dataclass(frozen=True)
 class Material:
-    """What SFT starts from; types are those of genrec.models and genrec.data, imported when needed."""
+    """What SFT starts from."""
 
-    data: Any  # Prepared
-    texts: Any  # Texts
-    model: Any
-    tokenizer: Any
-    sids: Any  # SidVocabulary
+    data: Prepared
+    texts: Texts
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    sids: SidVocabulary
 
 
 def build(config: Config, directory: Path) -> dict[str, Any]:
     """Data and SIDs -> model directory; returns what the manifest tells of the training."""
     from transformers import set_seed
 
-    from genrec.runtime.curves import callbacks
-    from genrec.training.checkpoints import leave_checkpoints
-    from genrec.training.sft_start import legal_tokens, task_dataset
-    from genrec.training.supervised import train
+    from genrec.runtime.training_record import is_trained, read_record, write_record
+    from genrec.training.checkpoints import remove_checkpoints
 
-    if (directory / artifacts.TRAINING).exists():  # killed after the last weight was written
-        return leave_checkpoints(directory) if rank() == 0 else {}
-    set_seed(config.run.seed)
-    made = gather(config)
-    config = readable(config, made.model)
-    rows = task_dataset(config, made.data, made.texts, made.tokenizer)
-    answers = told(rows, made.model)
-    legal = legal_tokens(config, made.texts, made.model, made.sids)
-    args = (made.model, made.tokenizer, rows, decoder(config, made), callbacks(config, "sft"), legal)
-    statistics = train(config, directory, *args) | {"rows": len(rows), "answer_tokens": answers}
-    write_weights(config, directory, made)
+    if not is_trained(directory):  # else killed after the last weight was written
+        set_seed(config.run.seed)
+        material = gather_material(config)
+        record = train(config, directory, material)
+        write_weights(config, directory, material)
+        if rank() > 0:
+            return record.summary()
+        write_rest(config, directory, material)
+        write_record(record, directory)
     if rank() > 0:
-        return statistics
-    write_rest(config, directory, made)
-    artifacts.write_json(directory / artifacts.TRAINING, statistics)
-    return leave_checkpoints(directory)
+        return {}
+    remove_checkpoints(directory)
+    return read_record(directory).summary()
 
 
-def gather(config: Config) -> Material:
-    from genrec.models.adapters import attach
+def gather_material(config: Config) -> Material:
+    from genrec.models.adapters import attach_adapters
     from genrec.models.language import sid_vocabulary
-    from genrec.training.sft_start import make_model, training_texts
+    from genrec.training.sft_start import make_model, make_training_texts
 
-    data = RunStore.of(config).prepared()
-    texts = training_texts(config, data)
-    model, tokenizer = make_model(config, texts)
+    store, settings = RunStore.of(config), config.sft
+    data = store.prepared()
+    texts = make_training_texts(store, data, config.data.source, settings)
+    model, tokenizer = make_model(store, texts, settings, config.run.device)
     sids = sid_vocabulary(tokenizer, texts.index)
-    return Material(data, texts, attach(model, sids, config.sft), tokenizer, sids)
+    return Material(data, texts, attach_adapters(model, sids, settings), tokenizer, sids)
 
 
-def readable(config: Config, model: Any) -> Config:
-    """The configuration, with plain rows where the model cannot read trees."""
+def train(config: Config, directory: Path, material: Material) -> TrainingRecord:
+    """Train the model of `material` in place."""
+    from genrec.runtime.curves import tracker_callbacks
+    from genrec.training.sft_start import find_legal_tokens, make_task_dataset
+    from genrec.training.supervised import train_sft
+
+    model, texts, tokenizer = material.model, material.texts, material.tokenizer
+    settings = choose_packing(config.sft, model)
+    rows = make_task_dataset(material.data, texts, tokenizer, settings, config.run.seed)
+    print_size(rows, model)
+    record = train_sft(
+        settings,
+        config.run,
+        directory,
+        model,
+        tokenizer,
+        rows,
+        make_decoder(config, material),
+        tracker_callbacks(config.run, "sft"),
+        find_legal_tokens(texts, model, material.sids, settings),
+    )
+    return replace(record, statistics={"rows": len(rows), "answer_tokens": count_answer_tokens(rows)})
+
+
+def choose_packing(settings: Sft, model: PreTrainedModel | PeftModel) -> Sft:
+    """The settings, with plain rows where the model cannot read trees."""
     from genrec.models.token_tree import takes_trees
 
     if takes_trees(model):
-        return config
+        return settings
     kind = model.config.model_type
     note("sft", f"a model of type {kind} does not take a 4-D attention mask: each row and beam is read alone")
-    return config.model_copy(update={"sft": config.sft.model_copy(update={"pack": "none"})})
+    return settings.model_copy(update={"pack": "none"})
 
 
-def told(rows: Any, model: Any) -> int:
-    """One line on what is trained and on what; returns the number of answer tokens."""
-    answers = sum(len(labels) for labels in rows["labels"])
+def print_size(rows: Dataset, model: PreTrainedModel | PeftModel) -> None:
+    """One line on what is trained and on what."""
     total = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     note(
         "sft",
         f"{sum(rows['targets']):,} targets in {len(rows):,} rows; {sum(rows['length']):,} tokens to read, "
-        f"{answers:,} to learn; "
+        f"{count_answer_tokens(rows):,} to learn; "
         f"{trained / 1e6:.1f} M of {total / 1e6:.1f} M parameters are trained",
     )
-    return answers
 
 
-def decoder(config: Config, made: Material) -> Any:
+def count_answer_tokens(rows: Dataset) -> int:
+    return sum(len(labels) for labels in rows["labels"])
+
+
+def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, float]]:
     """() -> {metric: value} of the model as it then is, decoded by the normalization that it is taught by."""
     from genrec.models.generative import GenerativeModel
     from genrec.training.validation import ValidDecoder
 
-    generative = GenerativeModel(made.model, made.tokenizer, made.texts, config.sft.cutoff_len)
-    sample = (made.data.examples("valid"), config.sft.valid_size, config.run.seed)
+    generative = GenerativeModel(material.model, material.tokenizer, material.texts, config.sft.cutoff_len)
+    sample = (material.data.examples("valid"), config.sft.valid_size, config.run.seed)
     return ValidDecoder(generative, *sample, config.sft.normalization)
 
 
-def write_weights(config: Config, directory: Path, made: Material) -> None:
+def write_weights(config: Config, directory: Path, material: Material) -> None:
     """The weights as one plain model, adapters folded in; every process takes part where the weights are dealt out."""
-    from genrec.models.adapters import merged, whole
-    from genrec.training.sft_start import unquantized
+    from genrec.models.adapters import gather_weights, merge_adapters
+    from genrec.training.sft_start import restore_precision
 
-    quantized = config.sft.lora.quantize != "none" and rank() == 0
-    model = unquantized(config, made.texts, made.model) if quantized else made.model
-    with whole(model):
+    model = material.model
+    if config.sft.lora.quantize != "none" and rank() == 0:
+        model = restore_precision(model, RunStore.of(config), material.texts, config.sft)
+    with gather_weights(model):
         if rank() == 0:
-            merged(model).save_pretrained(directory)
+            merge_adapters(model).save_pretrained(directory)
 
 
-def write_rest(config: Config, directory: Path, made: Material) -> None:
+def write_rest(config: Config, directory: Path, material: Material) -> None:
     """Tokenizer, card and SIDs."""
     from genrec.data.prompts import prompt_fingerprint
     from genrec.models.generative import Card, save_card
 
-    made.tokenizer.save_pretrained(directory)
-    sids = stage.require(config, "sids")
+    material.tokenizer.save_pretrained(directory)
+    sids = RunStore.of(config).manifest("sids")
     card = Card(sids.fingerprint, prompt_fingerprint(), config.data.source, config.sft.cutoff_len, config.sft.profile)
-    save_card(directory, card, made.texts.index)
+    save_card(directory, card, material.texts.index)
 
 
 def sources(config: Config) -> dict[str, str]:
@@ -133,17 +167,18 @@ def sources(config: Config) -> dict[str, str]:
 
     path = config.sft.preferences
     files = {"preferences": path, "snapshots": path.with_name(SNAPSHOTS)} if path else {}
-    return base_model(config) | {name: artifacts.sha256(file) for name, file in files.items() if file.is_file()}
+    texts = {name: artifacts.sha256(file) for name, file in files.items() if file.is_file()}
+    return fingerprint_base_model(config.sft) | texts
 
 
-def base_model(config: Config) -> dict[str, str]:
+def fingerprint_base_model(settings: Sft) -> dict[str, str]:
     from genrec.models.gguf import gguf_file
 
-    if config.sft.train_from_scratch:
+    if settings.train_from_scratch:
         return {}
-    if file := gguf_file(config.sft.base_model):
+    if file := gguf_file(settings.base_model):
         return {"base_model": artifacts.sha256(file)}
-    base = Path(config.sft.base_model)
+    base = Path(settings.base_model)
     return {"base_model": artifacts.directory_fingerprint(base)} if base.is_dir() else {}
 
 

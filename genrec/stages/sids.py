@@ -1,7 +1,8 @@
 """Item vectors -> semantic IDs by sids.method, distinct unless collisions are kept.
 
 reads   data/, embeddings/<dataset>.emb.npy
-writes  sids/<dataset>.index.json <dataset>.item.json codes.npy codebooks.npz sid_index.npz quality.json quality.png
+writes  sids/<dataset>.index.json <dataset>.item.json codes.npy codebooks.npz sid_index.npz quality.json quality.png;
+        of the learned methods quantizer/best_{collision,loss}.safetensors, of rqkmeans_plus constrained.npz
 
     genrec sids --config quickstart --method rqkmeans
     genrec sids --config quickstart --add new.item.json --retire "[12, 40]"   # -> sids_grown/
@@ -11,13 +12,43 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from genrec import stage
+from genrec import sids, stage
+from genrec.artifacts import (
+    CODEBOOKS,
+    CODES,
+    CONSTRAINED,
+    FACTORS,
+    INDEX_JSON,
+    ITEM_JSON,
+    QUALITY,
+    QUALITY_PLOT,
+    SID_INDEX,
+    load_arrays,
+    read_manifest,
+    save_array,
+    save_arrays,
+    write_json,
+)
 from genrec.commandline import parse, stage_program
 from genrec.config import Config
 from genrec.errors import exit_on_failure
-from genrec.pipeline import command_of
+from genrec.launch import note
+from genrec.lock import only_writer
+from genrec.pipeline import STAGES, artifact_dir, command_of
+from genrec.store import RunStore
+
+if TYPE_CHECKING:
+    from genrec.data.catalog import Catalog
+    from genrec.quantizers.build import Mixture
+    from genrec.quantizers.purchases import Purchases
+    from genrec.sids import SidIndex
+
+STAGE = "sids"
+
+# What the codebooks of rqkmeans_constrained depend on, beside the inputs and run.seed.
+CONSTRAINED_KNOBS = ("num_levels", "codebook_size", "kmeans_iters", "kmeans_backend", "alpha", "factors")
 
 
 def main(argv: list[str] | None = None, method: str | None = None) -> None:
@@ -25,32 +56,110 @@ def main(argv: list[str] | None = None, method: str | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if method is not None:
         argv = ["--method", method, *argv]
-    command = parse(stage_program(command_of("sids"), __doc__, "sids"), argv)
-    with exit_on_failure(command.config.run.dir):
-        if command.config.sids.add is not None or command.config.sids.retire:
-            grow(command.config, command.dry_run)
+    command = parse(stage_program(command_of(STAGE), __doc__, STAGE), argv)
+    config = command.config
+    with exit_on_failure(config.run.dir):
+        if config.sids.add is not None or config.sids.retire:
+            grow(config, command.dry_run)
             return
         if method == "rqkmeans_plus" and not (command.dry_run or command.clean):
-            take_over(command.config)
-        stage.run("sids", command, build)
-
-
-def grow(config: Config, dry_run: bool) -> None:
-    from genrec.quantizers.grow import grow_run, plan
-
-    if dry_run:
-        plan(config)
-    else:
-        grow_run(config)
-
-
-def take_over(config: Config) -> None:
-    from genrec.quantizers.build import take_over_constrained
-
-    take_over_constrained(config)
+            take_over_constrained(config)
+        stage.run(STAGE, command, build)
 
 
 def build(config: Config, partial: Path) -> dict[str, Any]:
-    from genrec.quantizers.build import build
+    """The whole stage; `partial` also keeps what a killed run had learned."""
+    from genrec.quantizers.build import build_index, take_published
+    from genrec.quantizers.purchases import collect_purchases
+    from genrec.quantizers.quality import measure_quality
 
-    return build(config, partial)
+    store, knobs, seed = RunStore.of(config), config.sids, config.run.seed
+    catalog = store.catalog()
+    text = store.vectors(len(catalog))
+    purchases = collect_purchases(store.sequences(), store.splits(), knobs, len(catalog))
+    mixture = mix(text, purchases, config, partial)
+    if knobs.method == "imported":
+        built = take_published(store.published_index(), len(catalog), store.path("data"))
+    else:
+        built = build_index(mixture.vectors, knobs, seed, config.run.device, partial)
+        sids.save_codebooks(built.codebooks, partial / CODEBOOKS)
+    quality = measure_quality(built.index, built.codes, catalog, text, purchases.pairs, seed)
+    quality |= {"reconstruction": built.reconstruction} if built.reconstruction else {}
+    quality |= mixture.describe()
+    write_index(built.index, catalog, quality, config.data.dataset, partial)
+    report(knobs.method, quality)
+    return {"items": len(built.index), "collisions": quality["collisions"], "levels": quality["levels"]} | (
+        mixture.describe()
+    )
+
+
+def mix(text: Any, purchases: Purchases, config: Config, partial: Path) -> Mixture:
+    """What is quantized; collaborative vectors are kept for items that come later."""
+    from genrec.quantizers.build import mix_vectors
+
+    mixture = mix_vectors(text, purchases, config.sids, config.run.seed)
+    if mixture.alpha is not None:
+        rates = f", by their hit rates {mixture.hit_rates}" if mixture.hit_rates else ""
+        note(STAGE, f"alpha {mixture.alpha}: text and collaborative vectors mixed{rates}")
+        save_array(partial / FACTORS, purchases.factors)
+    return mixture
+
+
+def write_index(index: SidIndex, catalog: Catalog, quality: dict[str, Any], dataset: str, directory: Path) -> None:
+    from genrec.data.item_json import write_item_json
+    from genrec.quantizers.quality import plot_quality
+
+    save_array(directory / CODES, index.codes)
+    sids.save_index(index, directory / SID_INDEX)
+    sids.write_index_json(index, directory / INDEX_JSON.format(dataset=dataset))
+    write_item_json(catalog, directory / ITEM_JSON.format(dataset=dataset))
+    write_json(directory / QUALITY, quality)
+    plot_quality(quality, index, directory / QUALITY_PLOT)
+
+
+def report(method: str, quality: dict[str, Any]) -> None:
+    from genrec.quantizers.quality import list_warnings
+
+    before, after = quality["collisions"]["before"], quality["collisions"]["after"]
+    used = " ".join(f"{row['used']}/{row['codes']}" for row in quality["levels"])
+    error = f", error {quality['reconstruction']['error'][-1]:.3f}" if "reconstruction" in quality else ""
+    note(
+        STAGE,
+        f"{quality['items']:,} items by {method}, codes used {used}{error}, "
+        f"collisions {before['items']:,} ({before['share']:.1%}) before, {after['items']:,} after",
+    )
+    for warning in list_warnings(quality):
+        note(STAGE, f"WARNING: {warning}")
+
+
+def take_over_constrained(config: Config) -> None:
+    """A finished `sids` by rqkmeans_constrained becomes the beginning of rqkmeans_plus: its codebooks are kept.
+
+    Only while no later stage was built on it; otherwise the stage refuses and names the ways on.
+    """
+    store, job = RunStore.of(config), stage.Job(STAGE, config, build)
+    if not store.has(STAGE):
+        return
+    manifest, wanted = store.manifest(STAGE), job.identity
+    same = all(manifest.config.get(f"sids.{k}") == wanted["config"][f"sids.{k}"] for k in CONSTRAINED_KNOBS)
+    same = same and manifest.config["run.seed"] == config.run.seed and manifest.inputs == wanted["inputs"]
+    later = [other for name in STAGES if name != STAGE and (other := read_manifest(artifact_dir(config, name)))]
+    used = any(other.inputs.get(STAGE) == manifest.fingerprint for other in later)
+    if not same or used or manifest.config.get("sids.method") != "rqkmeans_constrained":
+        return
+    with only_writer(job.final):
+        stage.begin(job, wanted, clean=False)
+        save_arrays(job.partial / CONSTRAINED, **load_arrays(job.final / CODEBOOKS))
+        stage.remove(job.final)
+    note(STAGE, f"goes on from the codebooks of rqkmeans_constrained that {job.final} held")
+
+
+def grow(config: Config, dry_run: bool) -> None:
+    """--add and --retire: sids/ and the texts of new items -> sids_grown/."""
+    from genrec.quantizers.grow import grow_index, print_plan
+
+    store = RunStore.of(config)
+    if dry_run:
+        print_plan(store, config.sids)
+    else:
+        grow_index(store, config.sids, config.embeddings, config.run.device)

@@ -30,7 +30,7 @@ def answer_loss(logits: Tensor, labels: Tensor, legal: Tensor | None, smoothing:
     return -((1 - smoothing) * taken + smoothing * spread)
 
 
-def divergence(first: Tensor, second: Tensor, legal: Tensor | None = None) -> Tensor:
+def symmetric_divergence(first: Tensor, second: Tensor, legal: Tensor | None = None) -> Tensor:
     """(KL(p | q) + KL(q | p)) / 2 of the policies p, q of two logits, (A, V) -> (A,); R-Drop, arXiv 2106.14448."""
     p, q = log_policy(first, legal), log_policy(second, legal)
     return ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2

@@ -10,7 +10,7 @@ import torch
 import yaml
 from transformers import TrainingArguments
 
-from genrec.config import Config, Rl, Sft
+from genrec.config import Rl, Run, Sft
 from genrec.errors import ArtifactError, first_line
 from genrec.launch import world_size
 from genrec.runtime.device import pick_device
@@ -18,18 +18,18 @@ from genrec.stage import installed
 from genrec.training.validation import VALID_METRIC
 
 
-def common_arguments(config: Config, directory: Path, settings: Sft | Rl) -> dict[str, Any]:
-    """How any model is trained here; `settings` is the section of `config` that is in force."""
-    device = pick_device(config.run.device)
+def common_arguments(settings: Sft | Rl, run: Run, directory: Path) -> dict[str, Any]:
+    """How any language model is trained here."""
+    device = pick_device(run.device)
     cuda = device.type == "cuda"
     if world_size() == 1 and device.index:
         raise ArtifactError(
-            f"run.device is {config.run.device}, but the Trainer takes the first GPU it sees; choose with "
+            f"run.device is {run.device}, but the Trainer takes the first GPU it sees; choose with "
             f"CUDA_VISIBLE_DEVICES={device.index} and leave run.device auto"
         )
     return {
         "output_dir": str(directory),
-        "seed": config.run.seed,
+        "seed": run.seed,
         "restore_callback_states_from_checkpoint": True,  # the patience of early stopping survives a kill
         "disable_tqdm": not sys.stderr.isatty(),
         "use_cpu": not cuda,
@@ -46,10 +46,10 @@ def common_arguments(config: Config, directory: Path, settings: Sft | Rl) -> dic
     }
 
 
-def one_gpu(made: TrainingArguments) -> None:
+def limit_to_one_gpu(arguments: TrainingArguments) -> None:
     """One process drives one GPU; several GPUs are several processes (torchrun)."""
-    if made.device.type == "cuda":
-        made._n_gpu = 1
+    if arguments.device.type == "cuda":
+        arguments._n_gpu = 1
 
 
 def framework_arguments(section: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def framework_arguments(section: str, given: dict[str, Any]) -> dict[str, Any]:
         raise ArtifactError(f"{section}.deepspeed {given['deepspeed']} cannot be read: {first_line(error)}") from None
 
 
-def rows_a_pass(batch: int, micro: int) -> tuple[int, bool]:
+def split_step(batch: int, micro: int) -> tuple[int, bool]:
     """Rows a forward pass of one process, at most `micro`, and whether such passes fill a step of `batch` rows."""
     local, rest = divmod(batch, world_size())
     micro = min(micro, local)

@@ -16,7 +16,6 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,24 +26,25 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
-from genrec.config import Config, Rl
+from genrec.config import Rl, Run
 from genrec.launch import note
-from genrec.models.adapters import lora_config, merged
+from genrec.models.adapters import lora_config, merge_adapters
 from genrec.models.language import load_pretrained
 from genrec.models.policy import answer_scores
-from genrec.training.checkpoints import newest_checkpoint
+from genrec.runtime.training_record import TrainingRecord
+from genrec.training.checkpoints import find_newest_checkpoint
 from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.health import Floor, KlLimit
-from genrec.training.resuming import OrderedEpochs, Patience, seed_of
-from genrec.training.rewards import Groups, Knowledge, scored
+from genrec.training.resuming import OrderedEpochs, Patience, derive_seed
+from genrec.training.rewards import Groups, Knowledge, score_groups
 from genrec.training.rollout import Answers, roll_out
-from genrec.training.screen import RlScreen, show
-from genrec.training.validation import VALID_METRIC, DecodingEvaluation
+from genrec.training.screen import RlScreen, replace_screen
+from genrec.training.validation import VALID_METRIC, DecodingEvaluation, validation_curve
 
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy
 
 
-def reward_function(name: str, known: Knowledge, group: int) -> Callable[..., list[float]]:
+def make_reward_function(name: str, knowledge: Knowledge, group: int) -> Callable[..., list[float]]:
     """A reward as TRL calls it: columns of B * G values in, as many numbers out."""
 
     def reward(prompts, completions, completion_ids, item, rank, target, history, **_) -> list[float]:
@@ -54,7 +54,7 @@ def reward_function(name: str, known: Knowledge, group: int) -> Callable[..., li
             np.array(target)[::group],
             np.array(history)[::group],
         )
-        return scored(name, groups, known).ravel().tolist()
+        return score_groups(name, groups, knowledge).ravel().tolist()
 
     reward.__name__ = name
     return reward
@@ -69,13 +69,13 @@ class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
         args: GRPOConfig,
         settings: Rl,
         answers: Answers,
-        known: Knowledge,
+        knowledge: Knowledge,
         decode: Callable[[], dict[str, float]],
         **kwargs,
     ):
         self.settings, self.answers, self.decode = settings, answers, decode
         self.seconds = {"rollout": 0.0, "reference": 0.0, "update": 0.0}
-        rewards = [reward_function(name, known, settings.num_generations) for name in settings.reward_type]
+        rewards = [make_reward_function(name, knowledge, settings.num_generations) for name in settings.reward_type]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")  # the seam is pinned and tested
             rollout = {"rollout_func": lambda prompts, trainer: trainer.roll(prompts)}
@@ -84,8 +84,8 @@ class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Tensor]:
         """Rows of a generation batch, G times each -> tensors (B, G, ...) that the loss needs."""
         self.rows = inputs[:: self.num_generations]
-        batch = fold(super()._generate_and_score_completions(inputs), self.num_generations)
-        return self.without_dead(batch) if self.settings.mask_all_zero else batch
+        batch = fold_groups(super()._generate_and_score_completions(inputs), self.num_generations)
+        return self.hide_dead_groups(batch) if self.settings.mask_all_zero else batch
 
     def roll(self, prompts: list[list[int]]) -> dict[str, list]:
         """TRL's rollout_func: every prompt comes G times, in the order of `self.rows`, and goes with its G answers."""
@@ -109,18 +109,18 @@ class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
 
     def generator(self) -> torch.Generator:
         """Noise that follows from seed, step and process alone: a resumed run draws what the killed one would have."""
-        seed = seed_of(self.args.seed, self.state.global_step, self.accelerator.process_index)
+        seed = derive_seed(self.args.seed, self.state.global_step, self.accelerator.process_index)
         return torch.Generator(device=self.accelerator.device).manual_seed(seed)
 
     def count_hits(self, hit: np.ndarray) -> None:
         """Share of groups that hold their target, in all and by task."""
-        found = hit.any(axis=1)
+        held = hit.any(axis=1)
         for name in {row["task"] for row in self.rows}:
             of_task = np.array([row["task"] == name for row in self.rows])
-            self._log_metric(f"hit_in_group/{name}", float(found[of_task].mean()))
-        self._log_metric("hit_in_group", float(found.mean()))
+            self._log_metric(f"hit_in_group/{name}", float(held[of_task].mean()))
+        self._log_metric("hit_in_group", float(held.mean()))
 
-    def without_dead(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def hide_dead_groups(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Groups without any advantage hidden from the loss by their completion mask.
 
         Equal rewards leave equal advantages, which need not be 0: their mean is rounded.
@@ -131,7 +131,7 @@ class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
         return batch
 
     def _compute_loss(self, model, inputs: dict[str, Tensor]) -> Tensor:
-        return super()._compute_loss(model, unfold(inputs))
+        return super()._compute_loss(model, unfold_groups(inputs))
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **_
@@ -142,23 +142,23 @@ class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
         prompt, answer = input_ids[::G, :-logits_to_keep], input_ids[:, -logits_to_keep:].view(rows, G, -1)
         real = attention_mask[::G, :-logits_to_keep].bool()
         owner = self.accelerator.unwrap_model(model)
-        parts = []
+        blocks = []
         for start in range(0, rows, chunk):
-            part = slice(start, start + chunk)
+            block = slice(start, start + chunk)
             with self.accelerator.autocast():
-                parts.append(
+                blocks.append(
                     answer_scores(
                         model,
                         owner,
                         self.answers.trie,
                         self.answers.sids,
-                        prompt[part],
-                        real[part],
-                        answer[part],
+                        prompt[block],
+                        real[block],
+                        answer[block],
                         self.settings.normalization,
                     )
                 )
-        logp, entropy, mass = (torch.cat(part).flatten(0, 1) for part in zip(*parts, strict=True))
+        logp, entropy, mass = (torch.cat(values).flatten(0, 1) for values in zip(*blocks, strict=True))
         if compute_entropy and self.settings.normalization == "vocab":
             self._metrics["train"]["legal_mass"].append(self.accelerator.gather(mass.mean()).mean().item())
         if not torch.is_grad_enabled():
@@ -192,29 +192,30 @@ class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
             load_model(self.accelerator.unwrap_model(self.ref_model), Path(checkpoint) / REFERENCE)
 
 
-def fold(batch: dict[str, Tensor], group: int) -> dict[str, Tensor]:
+def fold_groups(batch: dict[str, Tensor], group: int) -> dict[str, Tensor]:
     """(B * G, ...) -> (B, G, ...); single numbers stay."""
     return {key: value.view(-1, group, *value.shape[1:]) if value.ndim else value for key, value in batch.items()}
 
 
-def unfold(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def unfold_groups(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.flatten(0, 1) if value.ndim else value for key, value in batch.items()}
 
 
-def train(
-    config: Config,
+def train_rl(
+    settings: Rl,
+    run: Run,
     directory: Path,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Dataset,
     answers: Answers,
-    known: Knowledge,
+    knowledge: Knowledge,
     decode: Callable[[], dict[str, float]],
     callbacks: list,
-) -> tuple[PreTrainedModel, dict[str, Any]]:
+) -> tuple[PreTrainedModel, TrainingRecord]:
     """The model that is best on valid, the one given included, and how that came about."""
-    settings, start = config.rl, Path(model.name_or_path)
-    arguments = grpo_arguments(config, directory, answers.index.num_levels, len(prompts))
+    start = model.name_or_path
+    arguments = grpo_arguments(settings, run, directory, answers.index.num_levels, len(prompts))
     before = decode()[VALID_METRIC]  # several processes can talk since the arguments were made
     limit, floor = KlLimit(settings.kl_limit), Floor(before)
     patience = settings.test_during_training and settings.early_stop
@@ -223,7 +224,7 @@ def train(
         arguments,
         settings,
         answers,
-        known,
+        knowledge,
         decode,
         train_dataset=prompts,
         eval_dataset=prompts.select(range(1)),
@@ -231,25 +232,21 @@ def train(
         peft_config=lora_config(settings.lora) if settings.lora.r else None,
         callbacks=[floor, limit, *([Patience(patience)] if patience else []), *callbacks],
     )
-    show(trainer, RlScreen())
-    trainer.train(resume_from_checkpoint=newest_checkpoint(directory))
+    replace_screen(trainer, RlScreen())
+    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory))
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
-    best_step, best = best_of(trainer, before)
-    told = {
-        "steps": trainer.state.global_step,
-        "best_step": best_step,  # 0: the SFT model
-        f"valid_{VALID_METRIC}": best,
-        f"sft_valid_{VALID_METRIC}": before,
-        "stopped": limit.reason,
-    }
+    best_step, best = find_best(trainer, before)
+    statistics = {f"sft_valid_{VALID_METRIC}": before, "stopped": limit.reason}
+    curve = validation_curve(trainer.state)
+    record = TrainingRecord("steps", trainer.state.global_step, best_step, VALID_METRIC, best, curve, statistics)
     if best_step:
         note("rl", f"best on valid is step {best_step}: NDCG@10 {best:.4f}, SFT {before:.4f}")
-        return merged(trainer.accelerator.unwrap_model(trainer.model)), told
+        return merge_adapters(trainer.accelerator.unwrap_model(trainer.model)), record
     note("rl", f"RL did not help on valid (NDCG@10 {before:.4f} before it); the SFT model is written")
-    return load_pretrained(str(start), torch.float32)[0], told
+    return load_pretrained(start, torch.float32)[0], record
 
 
-def best_of(trainer: GroupTrainer, before: float) -> tuple[int, float]:
+def find_best(trainer: GroupTrainer, before: float) -> tuple[int, float]:
     """Step and valid score of the model that the trainer now holds, or step 0 where the start was as good."""
     if trainer.settings.test_during_training:
         kept = trainer.state.best_model_checkpoint

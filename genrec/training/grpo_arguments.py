@@ -7,17 +7,16 @@ from pathlib import Path
 from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import GRPOConfig
 
-from genrec.config import Config, Rl
+from genrec.config import Rl, Run
 from genrec.errors import ArtifactError
 from genrec.launch import world_size
-from genrec.training.arguments import common_arguments, framework_arguments, one_gpu, rows_a_pass
+from genrec.training.arguments import common_arguments, framework_arguments, limit_to_one_gpu, split_step
 
 
-def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts: int) -> GRPOConfig:
+def grpo_arguments(settings: Rl, run: Run, directory: Path, num_levels: int, num_prompts: int) -> GRPOConfig:
     """The section `rl` as GRPOConfig; `rl.trainer` has the last word."""
-    settings = config.rl
     micro = micro_batch(settings)
-    arguments = common_arguments(config, directory, settings) | {
+    knobs = common_arguments(settings, run, directory) | {
         "ddp_find_unused_parameters": False,
         "num_train_epochs": settings.num_epochs,
         "per_device_train_batch_size": micro,
@@ -32,20 +31,20 @@ def grpo_arguments(config: Config, directory: Path, num_levels: int, num_prompts
         "reward_weights": list(settings.reward_type.values()),
     }
     if settings.test_during_training:
-        arguments |= {"eval_strategy": "steps", "load_best_model_at_end": True}
-    made = GRPOConfig(**(arguments | framework_arguments("rl.trainer", settings.trainer)))
+        knobs |= {"eval_strategy": "steps", "load_best_model_at_end": True}
+    arguments = GRPOConfig(**(knobs | framework_arguments("rl.trainer", settings.trainer)))
     if is_deepspeed_zero3_enabled():
         raise ArtifactError(
             "rl does not run under ZeRO-3, which deals the weights out; use config/accelerate/zero2.yaml or ddp.yaml"
         )
-    one_gpu(made)
-    plan_steps(made, settings, num_prompts)
-    return made
+    limit_to_one_gpu(arguments)
+    plan_steps(arguments, settings, num_prompts)
+    return arguments
 
 
 def micro_batch(settings: Rl) -> int:
     """Completions a forward pass of one process, so that passes of whole groups fill the step."""
-    micro, fills = rows_a_pass(settings.batch_size, settings.micro_batch_size)
+    micro, fills = split_step(settings.batch_size, settings.micro_batch_size)
     if not fills or micro % settings.num_generations:
         raise ArtifactError(
             f"rl.batch_size {settings.batch_size} over {world_size()} processes is not a multiple of "

@@ -9,38 +9,38 @@ from transformers import TrainerCallback
 
 from genrec.config import SEQUENTIAL_REWARDS
 from genrec.errors import ArtifactError
-from genrec.training.rewards import REWARDS, Groups, Knowledge, flat, scored
+from genrec.training.rewards import REWARDS, Groups, Knowledge, is_flat, score_groups
 
 
-def replay(groups: Groups, known: Knowledge, chosen: dict[str, float]) -> str:
+def format_replay(groups: Groups, knowledge: Knowledge, chosen: dict[str, float]) -> str:
     """A table of what each reward that can be computed would do with these groups, the chosen sum last."""
-    rows = {name: scored(name, groups, known) for name in REWARDS if computable(name, known)}
+    rows = {name: score_groups(name, groups, knowledge) for name in REWARDS if is_computable(name, knowledge)}
     rows["chosen"] = sum(weight * rows[name] for name, weight in chosen.items())
-    found = groups.hit.any(axis=1).mean()
-    lines = [f"{len(groups.item)} groups of {groups.item.shape[1]}; {found:.1%} of them hold their target"]
+    hit = groups.hit.any(axis=1).mean()
+    lines = [f"{len(groups.item)} groups of {groups.item.shape[1]}; {hit:.1%} of them hold their target"]
     lines += [f"{'reward':<14}{'dead groups':>12}{'mean':>9}{'spread in a group':>19}"]
     for name, value in rows.items():
         spread = value.std(axis=1).mean()
-        lines.append(f"{name:<14}{flat(value).mean():>12.1%}{value.mean():>9.4f}{spread:>19.4f}")
+        lines.append(f"{name:<14}{is_flat(value).mean():>12.1%}{value.mean():>9.4f}{spread:>19.4f}")
     return "\n".join(lines)
 
 
-def computable(name: str, known: Knowledge) -> bool:
+def is_computable(name: str, knowledge: Knowledge) -> bool:
     if name in SEQUENTIAL_REWARDS:
-        return name in known.sequential
-    return name != "semantic" or known.vectors is not None
+        return name in knowledge.sequential
+    return name != "semantic" or knowledge.vectors is not None
 
 
-def check_alive(groups: Groups, known: Knowledge, chosen: dict[str, float]) -> float:
+def check_alive(groups: Groups, knowledge: Knowledge, chosen: dict[str, float]) -> float:
     """Share of groups that the chosen sum leaves dead; an error where a reward is constant over all of them."""
-    values = {name: scored(name, groups, known) for name in chosen}
+    values = {name: score_groups(name, groups, knowledge) for name in chosen}
     for name, value in values.items():
-        if flat(value).all():
+        if is_flat(value).all():
             raise ArtifactError(
                 f"reward '{name}' is constant in each of {len(value)} groups, so nothing can be learned from it. "
                 "Ways on: rl.reward_type prefix, which tells misses apart; more rl.num_generations; a better SFT model"
             )
-    return float(flat(sum(weight * values[name] for name, weight in chosen.items())).mean())
+    return float(is_flat(sum(weight * values[name] for name, weight in chosen.items())).mean())
 
 
 class Floor(TrainerCallback):

@@ -16,29 +16,29 @@ from genrec.training.rewards import Knowledge, Scores
 
 def load_knowledge(store: RunStore, data: Prepared, index: SidIndex, rewards: Iterable[str], device: str) -> Knowledge:
     """Whatever these rewards need; an error names the stage to run first."""
-    wanted = set(rewards)
-    for stage in sorted({stage for name in wanted for stage in REWARD_READS.get(name, ())}):
+    names = set(rewards)
+    for stage in sorted({stage for name in names for stage in REWARD_READS.get(name, ())}):
         store.manifest(stage)
     return Knowledge(
         index.codes,
         data.train_count,
-        unit_vectors(store.vectors(len(index))) if "semantic" in wanted else None,
-        {name: sequential_scores(store, name, device) for name in SEQUENTIAL_REWARDS if name in wanted},
+        scale_to_unit(store.vectors(len(index))) if "semantic" in names else None,
+        {name: load_scores(store, name, device) for name in SEQUENTIAL_REWARDS if name in names},
     )
 
 
-def available(store: RunStore) -> set[str]:
+def find_available(store: RunStore) -> set[str]:
     """Rewards whose stage this run has, the models they ask included."""
     ready = {name for name, stages in REWARD_READS.items() if all(map(store.has, stages))}
     return {name for name in ready if name not in SEQUENTIAL_REWARDS or store.sequential_model(name).is_dir()}
 
 
-def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+def scale_to_unit(vectors: np.ndarray) -> np.ndarray:
     """(N, D) vectors, each scaled to length 1; a row of zeros stays one."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def sequential_scores(store: RunStore, name: str, device: str) -> Scores:
+def load_scores(store: RunStore, name: str, device: str) -> Scores:
     """Scores by one of the run's sequential models."""
     from genrec.models.sasrec import load_sasrec
 

@@ -8,7 +8,7 @@ from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 
-def seed_of(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """A seed that follows from these numbers alone."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
@@ -25,7 +25,7 @@ class EpochOrder(TrainerCallback):
 
     def on_epoch_begin(self, args, state, control, **kwargs) -> None:
         epoch = int((state.epoch or 0.0) + 1e-6)  # a share of steps, as the Trainer counts it
-        self.generator.manual_seed(seed_of(self.seed, epoch))
+        self.generator.manual_seed(derive_seed(self.seed, epoch))
 
     def rule(self, sampler: Sampler | None) -> Sampler | None:
         """The sampler, drawing from this order; one that draws nothing, or is seeded by accelerate, stays as it is."""

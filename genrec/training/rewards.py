@@ -50,54 +50,54 @@ PREFIX_CREDIT = 0.5  # what a miss with all but its exact item right would get; 
 FLAT = 1e-6  # a group whose rewards spread less than this has no advantage
 
 
-def rule(groups: Groups, known: Knowledge) -> np.ndarray:
+def rule(groups: Groups, knowledge: Knowledge) -> np.ndarray:
     """1 for the target, else 0."""
     return groups.hit.astype(np.float64)
 
 
-def ranking_only(groups: Groups, known: Knowledge) -> np.ndarray:
+def ranking_only(groups: Groups, knowledge: Knowledge) -> np.ndarray:
     """In a group with the target, a miss at rank r costs 1/log2(r + 2) as a share of the whole group's sum; else 0.
 
     So the misses the model believed in most are pushed down most.
     """
     discount = 1 / np.log2(groups.rank + 2)
     cost = discount / discount.sum(axis=1, keepdims=True)
-    found = groups.hit.any(axis=1, keepdims=True)
-    return np.where(found & ~groups.hit, -cost, 0.0)
+    held = groups.hit.any(axis=1, keepdims=True)
+    return np.where(held & ~groups.hit, -cost, 0.0)
 
 
-def ranking(groups: Groups, known: Knowledge) -> np.ndarray:
+def ranking(groups: Groups, knowledge: Knowledge) -> np.ndarray:
     """rule + ranking_only."""
-    return rule(groups, known) + ranking_only(groups, known)
+    return rule(groups, knowledge) + ranking_only(groups, knowledge)
 
 
-def prefix(groups: Groups, known: Knowledge) -> np.ndarray:
+def prefix(groups: Groups, knowledge: Knowledge) -> np.ndarray:
     """1 for the target, PREFIX_CREDIT m / L for a miss that shares its first m of L codes: misses differ too."""
-    same = known.codes[groups.item] == known.codes[groups.target][:, None]  # (B, G, L)
+    same = knowledge.codes[groups.item] == knowledge.codes[groups.target][:, None]  # (B, G, L)
     shared = np.cumprod(same, axis=-1).sum(axis=-1)
-    return np.where(groups.hit, 1.0, PREFIX_CREDIT * shared / known.codes.shape[1])
+    return np.where(groups.hit, 1.0, PREFIX_CREDIT * shared / knowledge.codes.shape[1])
 
 
-def semantic(groups: Groups, known: Knowledge) -> np.ndarray:
+def semantic(groups: Groups, knowledge: Knowledge) -> np.ndarray:
     """Cosine of the answer's text embedding with the target's."""
-    return np.einsum("bgd,bd->bg", known.vectors[groups.item], known.vectors[groups.target]).astype(np.float64)
+    return np.einsum("bgd,bd->bg", knowledge.vectors[groups.item], knowledge.vectors[groups.target]).astype(np.float64)
 
 
-def sequential(groups: Groups, known: Knowledge, name: str) -> np.ndarray:
+def sequential(groups: Groups, knowledge: Knowledge, name: str) -> np.ndarray:
     """Score of a sequential model of the run after the same history, standardised in the group; 0 without a history.
 
     Under a KL term of weight beta the best policy is the SFT model's times exp(reward / beta), so with beta near 1 the
     language model learns what both know; far below it, to repeat the sequential model's first choice.
     """
-    score = known.sequential[name](groups.history, groups.item).astype(np.float64)
+    score = knowledge.sequential[name](groups.history, groups.item).astype(np.float64)
     spread = score.std(axis=1, keepdims=True)
     standard = (score - score.mean(axis=1, keepdims=True)) / np.where(spread > FLAT, spread, 1.0)
     return np.where((groups.history >= 0).any(axis=1, keepdims=True), standard, 0.0)
 
 
-def diversity(groups: Groups, known: Knowledge) -> np.ndarray:
+def diversity(groups: Groups, knowledge: Knowledge) -> np.ndarray:
     """A popular miss costs log(1 + n) / log(1 + n_max), n its training events; the target costs nothing."""
-    popular = np.log1p(known.train_count) / max(np.log1p(known.train_count.max()), FLAT)
+    popular = np.log1p(knowledge.train_count) / max(np.log1p(knowledge.train_count.max()), FLAT)
     return np.where(groups.hit, 0.0, -popular[groups.item])
 
 
@@ -112,9 +112,9 @@ REWARDS: dict[str, Reward] = {
 }
 
 
-def scored(name: str, groups: Groups, known: Knowledge) -> np.ndarray:
+def score_groups(name: str, groups: Groups, knowledge: Knowledge) -> np.ndarray:
     """(B, G) of one reward, or an error that names it."""
-    value = np.asarray(REWARDS[name](groups, known), dtype=np.float64)
+    value = np.asarray(REWARDS[name](groups, knowledge), dtype=np.float64)
     if value.shape != groups.item.shape:
         raise ArtifactError(f"reward '{name}' gave shape {value.shape} for groups of shape {groups.item.shape}")
     if not np.isfinite(value).all():
@@ -124,6 +124,6 @@ def scored(name: str, groups: Groups, known: Knowledge) -> np.ndarray:
     return value
 
 
-def flat(reward: np.ndarray) -> np.ndarray:
+def is_flat(reward: np.ndarray) -> np.ndarray:
     """(B, G) -> (B,) bool: groups whose rewards are all equal, so that nothing can be learned from them."""
     return np.ptp(reward, axis=1) < FLAT

@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genrec.config import Config, Rl
+from genrec.config import Rl
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder
 from genrec.data.tasks import TASKS, Texts, draw_row_numbers, take_row
@@ -25,19 +25,19 @@ from genrec.training.rollout import Answers, roll_out
 PROMPTS_AT_ONCE = 16
 
 
-def prompt_rows(
-    config: Config, data: Prepared, texts: Texts, tokenizer: PreTrainedTokenizerBase, limit: int
+def make_prompts(
+    data: Prepared, texts: Texts, tokenizer: PreTrainedTokenizerBase, limit: int, settings: Rl, seed: int
 ) -> Dataset:
     """A row a prompt: token ids of at most `limit`, the target item, the history (H, -1 = none), the task's name."""
-    rng = np.random.default_rng(config.run.seed)
+    rng = np.random.default_rng(seed)
     cut = data.examples("train")
     rows = [
         (name, *take_row(TASKS[name], cut, row), int(cut.user[row]) if TASKS[name].from_history else -1)
-        for name, share in config.rl.tasks.items()
+        for name, share in settings.tasks.items()
         for row in draw_row_numbers(TASKS[name], share, len(cut), data.catalog, rng)
     ]
-    if config.rl.sample_train and config.rl.sample_size < len(rows):
-        rows = [rows[row] for row in np.sort(rng.choice(len(rows), config.rl.sample_size, replace=False))]
+    if settings.sample_train and settings.sample_size < len(rows):
+        rows = [rows[row] for row in np.sort(rng.choice(len(rows), settings.sample_size, replace=False))]
     if outside := [target for _, _, target, _ in rows if not 0 <= target < len(texts.index)]:
         raise ArtifactError(f"target {outside[0]} is outside the catalogue of {len(texts.index)} items")
     encoder, none = Encoder(tokenizer), [-1] * data.max_history
@@ -73,8 +73,8 @@ def sample_groups(
     target, generator = np.array(rows["target"]), torch.Generator(device=model.device).manual_seed(seed)
     item = np.concatenate(
         [
-            roll_out(model.eval(), answers, part["prompt"], np.array(part["target"]), settings, generator)
-            for part in rows.iter(batch_size=PROMPTS_AT_ONCE)
+            roll_out(model.eval(), answers, batch["prompt"], np.array(batch["target"]), settings, generator)
+            for batch in rows.iter(batch_size=PROMPTS_AT_ONCE)
         ]
     )
     rank = np.tile(np.arange(settings.num_generations), (len(rows), 1))

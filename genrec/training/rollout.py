@@ -15,7 +15,15 @@ from transformers import PreTrainedModel
 
 from genrec.config import Rl
 from genrec.errors import ArtifactError
-from genrec.models.beam import NEVER, SidVocabulary, append, beam_search, read_prompts, scored_children, with_self
+from genrec.models.beam import (
+    NEVER,
+    SidVocabulary,
+    append_tokens,
+    beam_search,
+    extend_ancestors,
+    read_prompts,
+    score_children,
+)
 from genrec.models.trie import Trie, build_trie
 from genrec.sids import NONE, SidIndex
 
@@ -75,21 +83,21 @@ def roll_out(
     group = settings.num_generations
     count = min(int(group * MORE), len(answers.first_item)) if settings.dynamic_sampling else group
     if settings.beam_search:
-        found = beam_search(model, answers.trie, answers.sids, prompts, count, settings.normalization)
+        answer = beam_search(model, answers.trie, answers.sids, prompts, count, settings.normalization)
     else:
-        found = sample_search(model, answers.trie, answers.sids, prompts, count, settings.temperature, generator)
-    leaf, score = (part.cpu().numpy() for part in found)
-    wanted = answers.leaf[target]
-    leaf = reduce_group(leaf, score, wanted, group)
+        answer = sample_search(model, answers.trie, answers.sids, prompts, count, settings.temperature, generator)
+    leaf, score = (values.cpu().numpy() for values in answer)
+    target_leaf = answers.leaf[target]
+    leaf = reduce_group(leaf, score, target_leaf, group)
     if settings.add_gt:
-        absent = ~(leaf == wanted[:, None]).any(axis=1)
-        leaf[absent, -1] = wanted[absent]
-    return np.where(leaf == wanted[:, None], target[:, None], answers.first_item[leaf])
+        absent = ~(leaf == target_leaf[:, None]).any(axis=1)
+        leaf[absent, -1] = target_leaf[absent]
+    return np.where(leaf == target_leaf[:, None], target[:, None], answers.first_item[leaf])
 
 
-def reduce_group(leaf: np.ndarray, score: np.ndarray, wanted: np.ndarray, group: int) -> np.ndarray:
-    """Candidates (B, C) in the order found -> G of them, likeliest first; a wanted one is kept wherever it stood."""
-    row, late = np.nonzero(leaf[:, group:] == wanted[:, None])
+def reduce_group(leaf: np.ndarray, score: np.ndarray, target_leaf: np.ndarray, group: int) -> np.ndarray:
+    """Candidates (B, C) in the order found -> G of them, likeliest first; the target is kept wherever it stood."""
+    row, late = np.nonzero(leaf[:, group:] == target_leaf[:, None])
     place = np.tile(np.arange(group), (len(leaf), 1))
     place[row, -1] = group + late
     leaf, score = np.take_along_axis(leaf, place, axis=1), np.take_along_axis(score, place, axis=1)
@@ -116,28 +124,30 @@ def sample_search(
     logp = phi = noisy = node.float()  # (B, 1)
     hidden, family = last[:, None], None
     for depth in range(trie.num_levels):
-        child, code, score = scored_children(model, trie, sids, node, hidden, depth, "trie", None)  # (B, k, W)
+        child, code, score = score_children(model, trie, sids, node, hidden, depth, "trie", None)  # (B, k, W)
         tempered = (score / temperature).log_softmax(-1).masked_fill(score <= NEVER / 2, NEVER)
         grown = (phi[..., None] + tempered).clamp(min=NEVER)
-        drawn = below(noisy, grown + gumbel(grown, generator)).masked_fill(grown <= NEVER / 2, NEVER).flatten(1)
+        drawn = (
+            shift_below(noisy, grown + draw_gumbel(grown, generator)).masked_fill(grown <= NEVER / 2, NEVER).flatten(1)
+        )
         noisy, where = drawn.topk(min(count, drawn.shape[1]), dim=-1)
         logp, phi, node, code = (
-            part.flatten(1).gather(1, where) for part in ((logp[..., None] + score), grown, child, code)
+            values.flatten(1).gather(1, where) for values in ((logp[..., None] + score), grown, child, code)
         )
         if depth + 1 < trie.num_levels:
-            family = with_self(family, where // child.shape[-1])
+            family = extend_ancestors(family, where // child.shape[-1])
             token = sids.level(depth)[code.clamp(min=0)]
-            hidden = append(model, cache, token, seen, family, length + depth)
+            hidden = append_tokens(model, cache, token, seen, family, length + depth)
     return node, logp.clamp(min=NEVER)
 
 
-def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
+def draw_gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
     """Standard Gumbel noise of a tensor's shape."""
     uniform = torch.rand(like.shape, generator=generator, device=like.device).clamp(min=torch.finfo(like.dtype).tiny)
     return -torch.log(-torch.log(uniform))
 
 
-def below(parent: Tensor, child: Tensor) -> Tensor:
+def shift_below(parent: Tensor, child: Tensor) -> Tensor:
     """Gumbel values of children (..., W), shifted so that their largest is their parent's (...)."""
     behind = child - child.amax(-1, keepdim=True)  # <= 0
     gap = torch.where(behind > -0.693, torch.log(-torch.expm1(behind)), torch.log1p(-behind.exp()))

@@ -14,12 +14,12 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from genrec.config import Config
+from genrec.config import Sft
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples, Sequences, Split, cut_examples
 from genrec.data.tasks import TASKS, Task, Texts, draw_copies, draw_row_numbers, repeat_rows, take_row
 from genrec.errors import ArtifactError
-from genrec.models.token_tree import Branch, TokenTree, chain, collate, grow, join
+from genrec.models.token_tree import Branch, TokenTree, collate_trees, grow_tree, join_trees, make_chain
 
 TREE = tuple(field.name for field in fields(TokenTree))
 
@@ -44,53 +44,56 @@ class RowBuilder:
         """One prompt, one answer."""
         answer = self.answer(task, target)
         prompt = self.encoder.prompt(self.texts.prompt(task, items, user, text), self.cutoff_len - len(answer))
-        return grow(prompt, [Branch(len(prompt), [], answer, float(weight))])
+        return grow_tree(prompt, [Branch(len(prompt), [], answer, float(weight))])
 
-    def user(self, task: Task, items: np.ndarray, asked: np.ndarray, weights: np.ndarray, user: int) -> TokenTree:
+    def user(self, task: Task, items: np.ndarray, places: np.ndarray, weights: np.ndarray, user: int) -> TokenTree:
         """One trunk of items that holds for each asked place p >= 1 the prompt of items[:p] and the answer items[p]."""
-        prompt = self.texts.prompt(task, items[: asked[-1] + 1])
-        pieces = [self.encoder.piece(prompt.head), *(self.encoder.piece(part) for part in prompt.parts)]
+        prompt = self.texts.prompt(task, items[: places[-1] + 1])
+        pieces = [self.encoder.piece(prompt.head), *(self.encoder.piece(text) for text in prompt.parts)]
         if not prompt.tail:
-            return chain(pieces, asked + 1, weights)
+            return make_chain(pieces, places + 1, weights)
         length = np.cumsum([len(piece) for piece in pieces])  # length[p]: head and p items
         branches = [
             Branch(
                 int(length[place]), self.tail(task, items[:place], user), self.answer(task, int(items[place])), weight
             )
-            for place, weight in zip(asked, weights.tolist(), strict=True)
+            for place, weight in zip(places, weights.tolist(), strict=True)
         ]
-        return grow([token for piece in pieces for token in piece], branches)
+        return grow_tree([token for piece in pieces for token in piece], branches)
 
     def tail(self, task: Task, items: np.ndarray, user: int) -> list[int]:
         return self.encoder.piece(self.texts.tail(task, items, user))
 
-    def room(self, task: Task, items: np.ndarray, user: int) -> int:
-        """Items whose SIDs fit beside head, tail and answer of a prompt about `items`."""
-        head = self.encoder.piece(self.texts.prompt(task, items[:0]).head)
-        fixed = len(head) + len(self.tail(task, items, user))
+    def room(self, task: Task, history: np.ndarray, user: int) -> int:
+        """Items whose SIDs fit beside head, tail and answer of a prompt about `history`."""
+        head = self.encoder.piece(self.texts.prompt(task, history[:0]).head)
+        fixed = len(head) + len(self.tail(task, history, user))
         levels = self.texts.index.num_levels
-        if (found := (self.cutoff_len - fixed - levels) // levels) < 1:
+        if (items := (self.cutoff_len - fixed - levels) // levels) < 1:
             raise ArtifactError(
                 f"sft.cutoff_len {self.cutoff_len} leaves no room for one item beside the {fixed} tokens of a prompt "
                 f"and the {levels} of an answer; it needs {fixed + 2 * levels}"
             )
-        return found
+        return items
 
 
-def training_rows(
-    config: Config, builder: RowBuilder, sequences: Sequences, train: Split, weight: np.ndarray
+def make_rows(
+    builder: RowBuilder,
+    sequences: Sequences,
+    train: Split,
+    weight: np.ndarray,
+    max_history: int,
+    settings: Sft,
+    seed: int,
 ) -> Iterator[TokenTree]:
     """All rows of all tasks with a positive share; weight (T,) is that of each event as a target."""
-    rng = np.random.default_rng(config.run.seed)
-    settings = config.sft
-    cut = cut_examples(sequences, train, config.data.max_history)
+    rng = np.random.default_rng(seed)
+    cut = cut_examples(sequences, train, max_history)
     for name, share in settings.tasks.items():
         task = TASKS[name]
         if name == "sid_to_sid" and settings.pack != "none":
             for copy in repeat_rows(len(train), share, rng):
-                yield from packed_rows(
-                    builder, task, sequences, train.take(copy), weight, config.data.max_history, settings.pack
-                )
+                yield from packed_rows(builder, task, sequences, train.take(copy), weight, max_history, settings.pack)
         elif task.of_preference:
             yield from preference_rows(builder, task, share, cut, train, weight, rng)
         else:
@@ -110,8 +113,8 @@ def preference_rows(
 ) -> Iterator[TokenTree]:
     """Targets after a text about their user, the newest one that knows nothing of them; others have no row."""
     text = builder.texts.preferences.newest(train)
-    known = np.flatnonzero(text >= 0)
-    for row in known[draw_copies(len(known), share, rng)]:
+    with_text = np.flatnonzero(text >= 0)
+    for row in with_text[draw_copies(len(with_text), share, rng)]:
         items = cut.history[row] if "history" in task.given else np.zeros(0, np.int64)
         target = text[row] if task.wanted == "preference" else cut.target[row]
         yield builder.row(task, items, int(target), weight[train.end[row]], int(train.user[row]), int(text[row]))
@@ -173,4 +176,4 @@ class Collator:
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         trees = [TokenTree(**{name: row[name] for name in TREE}) for row in rows]
-        return collate([vars(tree) for tree in join(trees, self.width)])
+        return collate_trees([vars(tree) for tree in join_trees(trees, self.width)])

@@ -16,7 +16,7 @@ class Screen(ProgressCallback):
 
     stage = ""
 
-    def told(self, state: TrainerState, logs: dict[str, float]) -> str:
+    def format_logs(self, state: TrainerState, logs: dict[str, float]) -> str:
         """What there is to say of a log; '' says nothing."""
         raise NotImplementedError
 
@@ -33,7 +33,7 @@ class Screen(ProgressCallback):
             super().on_train_end(args, state, control, **kwargs)
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        text = validated(logs) or self.told(state, logs)
+        text = format_validation(logs) or self.format_logs(state, logs)
         if not text:
             return
         line = f"step {state.global_step}/{state.max_steps}: {text}"
@@ -57,7 +57,7 @@ class SftScreen(Screen):
         self.began, self.steps_before, self.epochs_before = time.monotonic(), state.global_step, state.epoch or 0.0
         super().on_train_begin(args, state, control, **kwargs)
 
-    def told(self, state: TrainerState, logs: dict[str, float]) -> str:
+    def format_logs(self, state: TrainerState, logs: dict[str, float]) -> str:
         if "loss" not in logs:
             return ""
         seconds = time.monotonic() - self.began
@@ -65,7 +65,7 @@ class SftScreen(Screen):
         left = seconds * (state.max_steps - state.global_step) / (state.global_step - self.steps_before)
         return (
             f"loss {logs['loss']:.3f}, gradient {logs['grad_norm']:.2f}, rate {logs['learning_rate']:.1e}, "
-            f"{pace:,.0f} targets/s, {duration(left)} left"
+            f"{pace:,.0f} targets/s, {format_duration(left)} left"
         )
 
 
@@ -83,26 +83,26 @@ class RlScreen(Screen):
     }
     NAMES = {"hit_in_group": "hit", "frac_reward_zero_std": "dead"}
 
-    def told(self, state: TrainerState, logs: dict[str, float]) -> str:
+    def format_logs(self, state: TrainerState, logs: dict[str, float]) -> str:
         if "reward" not in logs:
             return ""
-        told = [f"{self.NAMES.get(key, key)} {logs[key]:{form}}" for key, form in self.COLUMNS.items() if key in logs]
-        took = [f"{key.split('/')[1]} {value:.2f} s" for key, value in logs.items() if key.startswith("seconds/")]
-        return ", ".join(told + took)
+        health = [f"{self.NAMES.get(key, key)} {logs[key]:{form}}" for key, form in self.COLUMNS.items() if key in logs]
+        phases = [f"{key.split('/')[1]} {value:.2f} s" for key, value in logs.items() if key.startswith("seconds/")]
+        return ", ".join(health + phases)
 
 
-def validated(logs: dict[str, float]) -> str:
-    found = {name: logs[f"eval_{name}"] for name in (VALID_METRIC, "hr@10") if f"eval_{name}" in logs}
-    return "valid " * bool(found) + ", ".join(f"{name.upper()} {value:.4f}" for name, value in found.items())
+def format_validation(logs: dict[str, float]) -> str:
+    scores = {name: logs[f"eval_{name}"] for name in (VALID_METRIC, "hr@10") if f"eval_{name}" in logs}
+    return "valid " * bool(scores) + ", ".join(f"{name.upper()} {value:.4f}" for name, value in scores.items())
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def show(trainer: Trainer, screen: Screen) -> None:
+def replace_screen(trainer: Trainer, screen: Screen) -> None:
     """Let `screen` take the place of what the Trainer prints with."""
     for chatty in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(chatty)

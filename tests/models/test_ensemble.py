@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genrec.evaluation.metrics import Recommendations, check_recommendations
-from genrec.models.ensemble import Ensemble, mixed
+from genrec.models.ensemble import Ensemble, mix_lists
 
 
 def listed(items, probabilities):
@@ -16,23 +16,23 @@ FIRST, SECOND = listed([4, 1, 2], [0.6, 0.3, 0.1]), listed([1, 3, 4], [0.5, 0.3,
 
 def test_by_hand():
     """4: .25 x .6 + .75 x .2; 1: .25 x .3 + .75 x .5; 3: .75 x .3; 2: .25 x .1."""
-    found = mixed(FIRST, SECOND, 0.25)
+    found = mix_lists(FIRST, SECOND, 0.25)
     assert found.item.tolist() == [[1, 4, 3]]
     assert found.score[0].tolist() == pytest.approx([0.45, 0.3, 0.225], rel=1e-5)
 
 
 @pytest.mark.parametrize(("weight", "same"), [(1.0, FIRST), (0.0, SECOND)])
 def test_all_weight_on_one_is_that_one(weight, same):
-    assert mixed(FIRST, SECOND, weight).item.tolist()[0] == same.item.tolist()[0]
+    assert mix_lists(FIRST, SECOND, weight).item.tolist()[0] == same.item.tolist()[0]
 
 
 def test_short_lists_and_ties_by_item_number():
     short = Recommendations(np.array([[5, -1, -1]], np.int32), np.array([[-3.0, -np.inf, -np.inf]], np.float32))
     empty = Recommendations(np.full((1, 3), -1, np.int32), np.full((1, 3), -np.inf, np.float32))
     other = Recommendations(np.array([[2, -1, -1]], np.int32), short.score)
-    assert mixed(short, other, 0.5).item.tolist() == [[2, 5, -1]]
+    assert mix_lists(short, other, 0.5).item.tolist() == [[2, 5, -1]]
     for pair in ((short, empty), (empty, short)):
-        found = mixed(*pair, 0.5)
+        found = mix_lists(*pair, 0.5)
         assert found.item.tolist() == [[5, -1, -1]] and found.score[0, 0] == 0.5
         check_recommendations(found, 1, 3, 10)
 

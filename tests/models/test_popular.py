@@ -4,7 +4,7 @@ import pytest
 from genrec.data.sequences import Examples, Sequences, Split, mark_seen_in_training
 from genrec.evaluation.metrics import check_recommendations
 from genrec.models.knn import DECAY, fit_knn
-from genrec.models.popular import fit_last_item, fit_popular, fit_popular_recent, top_k
+from genrec.models.popular import fit_last_item, fit_popular, fit_popular_recent, take_top_k
 from tests.small_shop import small_shop
 
 # user 0: 0 1 2 | 3     user 1: 0 1 1 | 2     user 2: 4 0 1 | 1     the event after the bar is held out
@@ -65,7 +65,7 @@ def test_an_item_bought_twice_by_a_user_recommends_itself():
 
 
 def test_top_k_pads_when_the_catalogue_is_smaller():
-    listed = top_k(np.array([[1.0, 3.0, 2.0]]), 5)
+    listed = take_top_k(np.array([[1.0, 3.0, 2.0]]), 5)
     assert listed.item.tolist() == [[1, 2, 0, -1, -1]]
     check_recommendations(listed, 1, 5, 3)
 

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from genrec.config import Sids
 from genrec.quantizers import balanced
-from genrec.quantizers.balanced import BACKENDS, assign, balanced_kmeans, cost_matrix
+from genrec.quantizers.balanced import BACKENDS, assign_balanced, balanced_kmeans, cost_matrix
 
 
 def blobs(rows, width=16, centres=8, seed=0):
@@ -26,7 +26,7 @@ def total(cost, codes):
 def test_assignment_is_the_cheapest_with_its_sizes(rows, num_codes, seed):
     vectors = torch.from_numpy(blobs(rows, seed=seed))
     cost = cost_matrix(vectors, vectors[:num_codes])
-    codes = assign(cost)
+    codes = assign_balanced(cost)
     sizes = torch.bincount(codes, minlength=num_codes)
     assert int(sizes.min()) == rows // num_codes and int(sizes.max()) == -(-rows // num_codes)
     places = np.repeat(np.arange(num_codes), sizes.numpy())  # one column a place: the Hungarian method as oracle

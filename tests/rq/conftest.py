@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +12,8 @@ from genrec import stage
 from genrec.artifacts import CATALOG, SEQUENCES, SPLITS
 from genrec.data.catalog import Catalog, save_catalog
 from genrec.data.sequences import Sequences, Split, save_sequences, save_splits
-from tests import parse_flags
+from tests import ROOT, parse_flags
 
-ROOT = Path(__file__).resolve().parents[2]
 NUM_ITEMS, WIDTH, GROUPS = 90, 16, 6
 SMALL = [
     "--config",
@@ -33,9 +31,9 @@ def shop_vectors():
     """(N, D): GROUPS kinds of items, and the first three items alike to the last bit."""
     rng = np.random.default_rng(0)
     kinds = rng.normal(size=(GROUPS, WIDTH))[np.arange(NUM_ITEMS) % GROUPS]
-    found = (kinds + 0.3 * rng.normal(size=(NUM_ITEMS, WIDTH))).astype(np.float32)
-    found[1] = found[2] = found[0]
-    return found
+    vectors = (kinds + 0.3 * rng.normal(size=(NUM_ITEMS, WIDTH))).astype(np.float32)
+    vectors[1] = vectors[2] = vectors[0]
+    return vectors
 
 
 def write_data(config, partial):
@@ -68,7 +66,7 @@ class Run:
         self.flags = [*SMALL, "--run.dir", str(directory)]
 
     def sids(self, *flags):
-        from genrec.quantizers.build import build
+        from genrec.stages.sids import build
 
         stage.run("sids", parse_flags([*self.flags, *flags], "sids"), build)
         return self.dir / "sids"

@@ -146,7 +146,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_index(run, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         run.sids("--method", "rqvae", "--eval_step", "2", "--clean")
     monkeypatch.setattr(rqvae_training, "train_epoch", train)
-    assert (run.dir / "sids.partial/quantizer/last.safetensors").exists()
+    assert (run.dir / "sids.partial/quantizer/checkpoint.safetensors").exists()
     assert (run.sids("--method", "rqvae", "--eval_step", "2") / "codes.npy").read_bytes() == whole
 
 

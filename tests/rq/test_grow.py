@@ -12,8 +12,9 @@ from genrec.embeddings import item_encoder
 from genrec.errors import ArtifactError
 from genrec.models.trie import build_trie, make_filter
 from genrec.quantizers import grow as quantizers_grow
-from genrec.quantizers.grow import grow_run
-from genrec.stages.sids import command
+from genrec.quantizers.grow import grow_index
+from genrec.stages.sids import main
+from genrec.store import RunStore
 from tests import parse_flags
 from tests.rq.conftest import NUM_ITEMS, WIDTH, shop_vectors
 
@@ -30,7 +31,8 @@ def new_items(tmp_path, monkeypatch):
 
 
 def grow(run, *flags):
-    return grow_run(parse_flags([*run.flags, *flags], "sids").config)
+    config = parse_flags([*run.flags, *flags], "sids").config
+    return grow_index(RunStore.of(config), config.sids, config.embeddings, config.run.device)
 
 
 @pytest.mark.parametrize("method", ["rqkmeans", "rqvae", "rqkmeans_plus"])
@@ -117,6 +119,6 @@ def test_a_full_disk_is_one_line(run, new_items, monkeypatch, capsys):
     monkeypatch.setattr(quantizers_grow, "write_grown", full)
     monkeypatch.setattr("sys.argv", ["generate_indices.py", *run.flags, "--add", str(new_items)])
     with pytest.raises(SystemExit, match="1"):
-        command("")
+        main()
     said = capsys.readouterr().err.strip()
     assert said.startswith(f"error: cannot write under {run.dir}: No space left") and "\n" not in said

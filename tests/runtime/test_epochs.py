@@ -239,9 +239,7 @@ def test_a_weight_that_is_no_number_is_named_before_it_is_scored_or_kept(tmp_pat
     with torch.no_grad():
         learner.model.weight[0, 1] = math.nan
     loop = epochs.Loop(learner, pytest.fail, tmp_path, "tiny", BESTS, None, None, epochs.Alone())
-    with pytest.raises(
-        ArtifactError, match="tiny: 1 of 6 values of 'model.weight' are no finite"
-    ):
+    with pytest.raises(ArtifactError, match="tiny: 1 of 6 values of 'model.weight' are no finite"):
         loop.judge({})
     with pytest.raises(ArtifactError, match=r"model\.weight"):
         loop.save()

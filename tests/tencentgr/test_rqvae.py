@@ -11,7 +11,7 @@ import torch
 
 from genrec.errors import ArtifactError
 from genrec.quantizers import rqvae_training
-from genrec.quantizers.rqvae_training import load_model, quantize
+from genrec.quantizers.rqvae_training import load_quantizer, quantize
 from tencentgr import files, rqvae, safe_pickle
 from tencentgr.dataset import load_data
 from tencentgr.entries import locate_source
@@ -58,7 +58,7 @@ def test_ids_follow_the_topics(world, trained):
 
 def test_the_model_gives_the_ids_that_were_written_each_time(sample, trained):
     names, vectors = rqvae.vectors_of_items(rqvae.source_of(quick(sample, trained)))
-    model = load_model(trained / rqvae.MODEL)
+    model = load_quantizer(trained / rqvae.MODEL)
     codes = codes_of(trained)
     for _ in range(2):
         actual = quantize(model, torch.from_numpy(vectors)).codes
@@ -66,14 +66,14 @@ def test_the_model_gives_the_ids_that_were_written_each_time(sample, trained):
 
 
 def test_each_embedding_is_projected_from_its_own_width(trained):
-    model = load_model(trained / rqvae.MODEL)
+    model = load_quantizer(trained / rqvae.MODEL)
     assert model.shape.widths == (8, 12)
     assert [layer.in_features for layer in model.encoder[0].projections] == [8, 12]
 
 
 def test_the_export_is_the_bare_state_dict(trained):
     weights = torch.load(trained / rqvae.EXPORT, weights_only=True)
-    wanted = load_model(trained / rqvae.MODEL).state_dict()
+    wanted = load_quantizer(trained / rqvae.MODEL).state_dict()
     assert set(weights) == set(wanted) and all(torch.equal(weights[name], wanted[name]) for name in wanted)
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from genrec.models.beam import SidVocabulary
 from genrec.models.trie import build_trie
 from genrec.sids import make_index
-from genrec.training.answer_loss import answer_loss, divergence, make_legal
+from genrec.training.answer_loss import answer_loss, make_legal, symmetric_divergence
 
 CODES = np.array([[0, 0], [0, 2], [1, 1]])  # three items, levels of 2 and 3 codes
 SIDS = SidVocabulary(torch.tensor([4, 5, 6, 7, 8]), (0, 2), (2, 3))  # after four text tokens
@@ -57,5 +57,5 @@ def test_divergence_is_the_symmetric_kl_of_the_legal_tokens():
     for a, b, mask in zip(first, second, legal, strict=True):
         p, q = (torch.distributions.Categorical(logits=row[mask]) for row in (a, b))
         rows.append((kl(p, q) + kl(q, p)) / 2)
-    torch.testing.assert_close(divergence(first, second, legal), torch.stack(rows))
-    assert not divergence(first, first, legal).any()
+    torch.testing.assert_close(symmetric_divergence(first, second, legal), torch.stack(rows))
+    assert not symmetric_divergence(first, first, legal).any()

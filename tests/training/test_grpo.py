@@ -17,10 +17,10 @@ from genrec.models.generative import GenerativeModel
 from genrec.models.language import load_pretrained, make_scratch, sid_vocabulary, teach_sids, train_tokenizer
 from genrec.sids import make_index
 from genrec.training import rewards
-from genrec.training.grpo import GroupTrainer, fold, train, unfold
+from genrec.training.grpo import GroupTrainer, fold_groups, train_rl, unfold_groups
 from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.rewards import Knowledge
-from genrec.training.rl_start import load_policy, prompt_rows
+from genrec.training.rl_start import load_policy, make_prompts
 from genrec.training.rollout import make_answers
 from tests.small_shop import small_shop
 from tests.training.killed import KilledAfter
@@ -28,7 +28,7 @@ from tests.training.killed import KilledAfter
 GROUP, PROMPTS = 4, 16
 BASE = {
     "num_generations": GROUP,
-    "train_batch_size": 16,
+    "batch_size": 16,
     "micro_batch_size": 16,
     "sample_train": True,
     "sample_size": PROMPTS,
@@ -36,7 +36,7 @@ BASE = {
     "eval_step": 0.5,
     "beta": 0.01,
     "reward_type": "prefix",
-    "num_train_epochs": 1,
+    "num_epochs": 1,
     "warmup_ratio": 0,
 }
 
@@ -66,23 +66,29 @@ def configured(directory, **rl):
 def parts(shop, config):
     model, tokenizer = load_policy(shop.model, torch.device("cpu"))
     answers = make_answers(shop.texts.index, sid_vocabulary(tokenizer, shop.texts.index), model.device, GROUP)
-    known = Knowledge(shop.texts.index.codes, shop.data.train_count)
-    return model, tokenizer, prompt_rows(config, shop.data, shop.texts, tokenizer, 200), answers, known
+    knowledge = Knowledge(shop.texts.index.codes, shop.data.train_count)
+    return model, tokenizer, prompts_of(config, shop.data, shop.texts, tokenizer), answers, knowledge
+
+
+def prompts_of(config, data, texts, tokenizer):
+    return make_prompts(data, texts, tokenizer, 200, config.rl, config.run.seed)
 
 
 def run(shop, directory, config, decode=None, callbacks=()):
     torch.manual_seed(0)
-    model, tokenizer, prompts, answers, known = parts(shop, config)
+    model, tokenizer, prompts, answers, knowledge = parts(shop, config)
     decode = decode or (lambda: {"ndcg@10": 0.0})
-    return train(config, directory, model, tokenizer, prompts, answers, known, decode, list(callbacks))
+    return train_rl(
+        config.rl, config.run, directory, model, tokenizer, prompts, answers, knowledge, decode, list(callbacks)
+    )
 
 
 def trainer_of(shop, directory, config):
     torch.manual_seed(0)
-    model, tokenizer, prompts, answers, known = parts(shop, config)
-    arguments = grpo_arguments(config, directory, 2, len(prompts))
+    model, tokenizer, prompts, answers, knowledge = parts(shop, config)
+    arguments = grpo_arguments(config.rl, config.run, directory, 2, len(prompts))
     rest = {"train_dataset": prompts, "eval_dataset": prompts, "processing_class": tokenizer}
-    return GroupTrainer(model, arguments, config.rl, answers, known, lambda: {"ndcg@10": 0.0}, **rest)
+    return GroupTrainer(model, arguments, config.rl, answers, knowledge, lambda: {"ndcg@10": 0.0}, **rest)
 
 
 def rising():
@@ -120,7 +126,7 @@ def test_the_seams_of_trl_are_where_we_look_for_them():
 def test_vocab_log_probabilities_are_those_of_trl(shop, tmp_path):
     trainer = trainer_of(shop, tmp_path, configured(tmp_path, normalization="vocab"))
     trainer.model.train()
-    batch = unfold(trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader()))))
+    batch = unfold_groups(trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader()))))
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
     assert (batch["prompt_mask"].sum(1).unique().numel()) > 1  # prompts of several lengths
@@ -133,7 +139,7 @@ def test_vocab_log_probabilities_are_those_of_trl(shop, tmp_path):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(GroupTrainer, "_get_per_token_logps_and_entropies", owner._get_per_token_logps_and_entropies)
             trainer.current_gradient_accumulation_steps = 1
-            loss[name] = trainer._compute_loss(trainer.model, fold(batch, GROUP))
+            loss[name] = trainer._compute_loss(trainer.model, fold_groups(batch, GROUP))
         loss[name].backward()
         gradient[name] = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
     assert (gradient["ours"] - gradient["theirs"]).norm() <= 1e-4 * gradient["theirs"].norm()
@@ -173,19 +179,19 @@ def test_micro_batches_change_nothing(shop, tmp_path, normalization):
         {"sync_ref_model": True, "trainer": {"ref_model_sync_steps": 1}, "micro_batch_size": 8},
         {"beam_search": False, "dynamic_sampling": True, "trainer": {"num_iterations": 2}},
         {"lora": {"r": 4}},
-        {"num_train_epochs": 3},
+        {"num_epochs": 3},
     ],
     ids=["beams", "reference follows", "sampling", "lora", "epochs"],
 )
 def test_a_killed_run_ends_in_the_same_bits(shop, tmp_path, changes):
     config = configured(tmp_path, **changes)
-    model, told = run(shop, tmp_path / "a", config, ever_better)
-    unbroken, steps = weights(model), told["steps"]
+    model, record = run(shop, tmp_path / "a", config, ever_better)
+    unbroken, steps = weights(model), record.length
     with pytest.raises(KeyboardInterrupt):
         run(shop, tmp_path / "b", config, ever_better, [KilledAfter(steps // 2)])
     assert list((tmp_path / "b").glob(f"checkpoint-{steps // 2}"))
-    again, told = run(shop, tmp_path / "b", config, ever_better)
-    assert told["best_step"] == steps and differ(unbroken, weights(again)) == 0
+    again, record = run(shop, tmp_path / "b", config, ever_better)
+    assert record.best == steps and differ(unbroken, weights(again)) == 0
     assert differ(unbroken, weights(load_pretrained(str(shop.model), torch.float32)[0])) > 0
 
 
@@ -193,13 +199,13 @@ def test_a_killed_run_ends_in_the_same_bits(shop, tmp_path, changes):
 def test_the_best_on_valid_is_kept_the_start_included(shop, tmp_path, during, capsys):
     start = weights(load_pretrained(str(shop.model), torch.float32)[0])
     config = configured(tmp_path, test_during_training=during)
-    model, told = run(shop, tmp_path / "down", config, falling())
-    assert told["best_step"] == 0 and differ(start, weights(model)) == 0
-    assert told["valid_ndcg@10"] == told["sft_valid_ndcg@10"] == 0.99
+    model, record = run(shop, tmp_path / "down", config, falling())
+    assert record.best == 0 and differ(start, weights(model)) == 0
+    assert record.score == record.statistics["sft_valid_ndcg@10"] == 0.99
     assert "RL did not help on valid" in capsys.readouterr().out
-    model, told = run(shop, tmp_path / "up", config, rising())
-    assert told["best_step"] == told["steps"] == 4 and differ(start, weights(model)) > 0
-    assert told["sft_valid_ndcg@10"] == 0.01 < told["valid_ndcg@10"]
+    model, record = run(shop, tmp_path / "up", config, rising())
+    assert record.best == record.length == 4 and differ(start, weights(model)) > 0
+    assert record.statistics["sft_valid_ndcg@10"] == 0.01 < record.score
 
 
 def test_validations_happen_at_eval_step_or_not_at_all(shop, tmp_path):
@@ -213,14 +219,14 @@ def test_validations_happen_at_eval_step_or_not_at_all(shop, tmp_path):
 
 
 def test_early_stop_counts_validations_that_do_not_beat_the_start(shop, tmp_path):
-    _, told = run(shop, tmp_path, configured(tmp_path, early_stop=1, eval_step=0.25), falling())
-    assert told["steps"] == 1
+    _, record = run(shop, tmp_path, configured(tmp_path, early_stop=1, eval_step=0.25), falling())
+    assert record.length == 1
 
 
 def test_a_policy_that_leaves_the_reference_is_stopped(shop, tmp_path):
     config = configured(tmp_path, learning_rate=0.1, kl_limit=0.01, eval_step=1, trainer={"logging_steps": 1})
-    _, told = run(shop, tmp_path, config, rising())
-    assert told["steps"] < 4 and "passed rl.kl_limit 0.01" in told["stopped"] and told["best_step"] == 0
+    _, record = run(shop, tmp_path, config, rising())
+    assert record.length < 4 and "passed rl.kl_limit 0.01" in record.statistics["stopped"] and record.best == 0
 
 
 def test_dead_groups_leave_the_loss_where_asked(shop, tmp_path, monkeypatch):
@@ -234,7 +240,7 @@ def test_dead_groups_leave_the_loss_where_asked(shop, tmp_path, monkeypatch):
         assert batch["num_items_in_batch"].item() == sum(alive) * GROUP * 2
 
 
-def only_the_first_group(groups, known):
+def only_the_first_group(groups, knowledge):
     value = np.full(groups.item.shape, 0.7)  # no number whose mean is exact
     value[0, 0] = 1
     return value
@@ -242,7 +248,8 @@ def only_the_first_group(groups, known):
 
 def test_loss_flags_reach_trl(tmp_path):
     def made(**rl):
-        return grpo_arguments(configured(tmp_path, **rl), tmp_path, 2, PROMPTS)
+        config = configured(tmp_path, **rl)
+        return grpo_arguments(config.rl, config.run, tmp_path, 2, PROMPTS)
 
     assert (made().loss_type, made().importance_sampling_level) == ("grpo", "token")
     assert made(dapo=True).loss_type == "dapo"
@@ -264,15 +271,15 @@ def test_loss_flags_reach_trl(tmp_path):
     ids=str,
 )
 def test_every_loss_and_arithmetic_trains(shop, tmp_path, changes):
-    model, told = run(shop, tmp_path, configured(tmp_path, **changes), rising())
-    assert told["best_step"] == 4
+    model, record = run(shop, tmp_path, configured(tmp_path, **changes), rising())
+    assert record.best == 4
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
 def test_lora_learns_against_the_model_without_its_adapters(shop, tmp_path):
     trainer = trainer_of(shop, tmp_path, configured(tmp_path))
     assert trainer.ref_model is not None
-    model, told = run(shop, tmp_path / "lora", configured(tmp_path, lora={"r": 4}, learning_rate=1e-2), rising())
+    model, record = run(shop, tmp_path / "lora", configured(tmp_path, lora={"r": 4}, learning_rate=1e-2), rising())
     start = weights(load_pretrained(str(shop.model), torch.float32)[0])
     assert set(weights(model)) == set(start) and differ(start, weights(model)) > 1e-4
     assert differ({"e": start["model.embed_tokens.weight"]}, {"e": model.get_input_embeddings().weight}) == 0
@@ -281,7 +288,7 @@ def test_lora_learns_against_the_model_without_its_adapters(shop, tmp_path):
 @pytest.mark.parametrize(
     ("rl", "message"),
     [
-        ({"train_batch_size": 30}, "rl.batch_size 30 is not a multiple of rl.num_generations 4"),
+        ({"batch_size": 30}, "rl.batch_size 30 is not a multiple of rl.num_generations 4"),
         ({"reward_type": "rankin"}, "unknown reward 'rankin'; did you mean 'ranking'"),
         ({"temperature": 0.5}, "rl.temperature 0.5 and rl.beam_search True exclude each other"),
         ({"sync_ref_model": True, "beta": 0}, "rl.sync_ref_model True and rl.beta 0 exclude each other"),
@@ -313,13 +320,13 @@ def test_a_target_outside_the_catalogue_is_named(shop, tmp_path):
     fewer = Texts(shop.texts.catalog, make_index(shop.texts.index.codes[:10], (4, 5)), "toy")
     tokenizer = load_pretrained(str(shop.model), torch.float32)[1]
     with pytest.raises(ArtifactError, match=r"target 1\d is outside the catalogue of 10 items"):
-        prompt_rows(configured(tmp_path, sample_train=False), shop.data, fewer, tokenizer, 200)
+        prompts_of(configured(tmp_path, sample_train=False), shop.data, fewer, tokenizer)
 
 
-def test_prompt_rows_carry_target_and_history_of_each_task(shop, tmp_path):
+def test_prompts_carry_target_and_history_of_each_task(shop, tmp_path):
     tokenizer = load_pretrained(str(shop.model), torch.float32)[1]
     config = configured(tmp_path, sample_train=False, tasks={"sid_to_sid": 1, "title_to_sid": 1})
-    rows = prompt_rows(config, shop.data, shop.texts, tokenizer, 200)
+    rows = prompts_of(config, shop.data, shop.texts, tokenizer)
     count = len(shop.data.splits["train"])
     assert len(rows) == count + 20 and rows[count]["task"] == "title_to_sid"
     assert rows[count + 3]["target"] == 3 and set(rows[count + 3]["history"]) == {-1}
@@ -332,7 +339,7 @@ def test_with_a_profile_rl_asks_what_evaluation_asks(shop, tmp_path):
     model, tokenizer = load_pretrained(str(shop.model), torch.float32)
     texts = make_texts(shop.data, shop.texts.index, "toy", ["taste", "companions"])
     config = configured(tmp_path, sample_train=False, tasks={"sid_to_sid": 1})
-    rows = prompt_rows(config, shop.data, texts, tokenizer, 200)
+    rows = prompts_of(config, shop.data, texts, tokenizer)
     asked = GenerativeModel(model, tokenizer, texts, 200).prompts(shop.data.examples("train"))
     assert rows["prompt"] == asked and "Others bought with these" in tokenizer.decode(asked[7])
 
@@ -347,4 +354,5 @@ def test_a_model_that_cannot_read_trees_is_named(monkeypatch, tmp_path):
 def test_zero_3_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("genrec.training.grpo_arguments.is_deepspeed_zero3_enabled", lambda: True)
     with pytest.raises(ArtifactError, match="rl does not run under ZeRO-3"):
-        grpo_arguments(validate({"run": {"device": "cpu"}}), tmp_path, 3, 1000)
+        config = validate({"run": {"device": "cpu"}})
+        grpo_arguments(config.rl, config.run, tmp_path, 3, 1000)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genrec.errors import ArtifactError
-from genrec.training.health import check_alive, replay
+from genrec.training.health import check_alive, format_replay
 from genrec.training.rewards import Groups, Knowledge
 
 KNOWN = Knowledge(codes=np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), train_count=np.array([1, 1, 1, 1]))
@@ -17,7 +17,9 @@ def groups(target):
 
 
 def test_replay_tells_the_share_of_dead_groups_by_reward():
-    table = {line.split()[0]: line.split()[1:] for line in replay(groups([1, 0]), KNOWN, {"rule": 2.0}).splitlines()}
+    table = {
+        line.split()[0]: line.split()[1:] for line in format_replay(groups([1, 0]), KNOWN, {"rule": 2.0}).splitlines()
+    }
     assert table["2"][:4] == ["groups", "of", "2;", "50.0%"]  # one of two holds its target
     assert table["rule"][0] == table["chosen"][0] == "50.0%"
     assert table["chosen"][1] == f"{2 / 4:.4f}" and table["rule"][2] == f"{0.5 / 2:.4f}"

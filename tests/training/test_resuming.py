@@ -9,7 +9,7 @@ from transformers import TrainerControl, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from genrec.data.tasks import RECOMMEND
-from genrec.models.token_tree import collate
+from genrec.models.token_tree import collate_trees
 from genrec.training.resuming import EpochOrder, Patience
 from genrec.training.rows import RowBuilder, to_dataset
 from genrec.training.supervised import TreeTrainer
@@ -31,7 +31,7 @@ def seen(model, rows, directory, resume=None, killed_at=None) -> list[list[tuple
 
     def recording(rows):
         batches.append([tuple(row["labels"]) for row in rows])
-        return collate(rows)
+        return collate_trees(rows)
 
     torch.manual_seed(torch.randint(1000, ()).item())  # whatever was drawn before
     arguments = TrainingArguments(

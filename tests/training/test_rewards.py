@@ -6,7 +6,7 @@ import pytest
 from genrec.config import RewardName
 from genrec.errors import ArtifactError
 from genrec.training import rewards
-from genrec.training.rewards import REWARDS, Groups, Knowledge, flat, scored
+from genrec.training.rewards import REWARDS, Groups, Knowledge, is_flat, score_groups
 
 CODES = np.array([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 0]])
 VECTORS = np.array([[1, 0], [0.6, 0.8], [0, 1], [-1, 0], [0.8, -0.6], [0, -1]])
@@ -31,7 +31,7 @@ WHOLE = 2.13093
 
 
 def close(name, expected):
-    np.testing.assert_allclose(scored(name, GROUPS, KNOWN), expected, atol=1e-5)
+    np.testing.assert_allclose(score_groups(name, GROUPS, KNOWN), expected, atol=1e-5)
 
 
 def test_rule():
@@ -48,18 +48,18 @@ def test_ranking():
 
 def test_ranks_may_stand_in_any_order():
     turned = Groups(GROUPS.item[:, ::-1], GROUPS.rank[:, ::-1], GROUPS.target, GROUPS.history)
-    np.testing.assert_allclose(scored("ranking", turned, KNOWN)[:, ::-1], scored("ranking", GROUPS, KNOWN))
+    np.testing.assert_allclose(score_groups("ranking", turned, KNOWN)[:, ::-1], score_groups("ranking", GROUPS, KNOWN))
 
 
 def test_prefix_is_bounded_below_the_exact_item():
     close("prefix", [[0.25, 1, 0], [0.25, 0, 0]])
     twin = Knowledge(codes=np.zeros((6, 2), dtype=int), train_count=KNOWN.train_count)  # equal SIDs, other items
-    assert scored("prefix", GROUPS, twin)[1].max() == rewards.PREFIX_CREDIT < 1
+    assert score_groups("prefix", GROUPS, twin)[1].max() == rewards.PREFIX_CREDIT < 1
 
 
 def test_prefix_counts_only_leading_levels():
     same_last = Groups(np.array([[3, 5]]), np.array([[0, 1]]), np.array([0]), np.array([[-1]]))
-    np.testing.assert_array_equal(scored("prefix", same_last, KNOWN), [[0, 0]])
+    np.testing.assert_array_equal(score_groups("prefix", same_last, KNOWN), [[0, 0]])
 
 
 def test_semantic():
@@ -78,8 +78,8 @@ def test_diversity():
 
 
 def test_dead_groups():
-    assert flat(scored("ranking", GROUPS, KNOWN)).tolist() == [False, True]
-    assert flat(scored("prefix", GROUPS, KNOWN)).tolist() == [False, False]
+    assert is_flat(score_groups("ranking", GROUPS, KNOWN)).tolist() == [False, True]
+    assert is_flat(score_groups("prefix", GROUPS, KNOWN)).tolist() == [False, False]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_dead_groups():
 def test_a_faulty_reward_is_named(monkeypatch, fault, message):
     monkeypatch.setitem(REWARDS, "rule", fault)
     with pytest.raises(ArtifactError, match=message):
-        scored("rule", GROUPS, KNOWN)
+        score_groups("rule", GROUPS, KNOWN)
 
 
 def test_config_names_every_reward():

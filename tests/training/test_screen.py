@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from genrec.training import screen
-from genrec.training.screen import RlScreen, SftScreen, duration
+from genrec.training.screen import RlScreen, SftScreen, format_duration
 
 
 def state(**values):
@@ -73,4 +73,4 @@ def test_a_terminal_has_a_bar_and_the_lines_above_it(clock, capsys):
 
 
 def test_durations():
-    assert [duration(seconds) for seconds in (5, 119, 130, 8000)] == ["5 s", "119 s", "2 min", "2.2 h"]
+    assert [format_duration(seconds) for seconds in (5, 119, 130, 8000)] == ["5 s", "119 s", "2 min", "2.2 h"]

@@ -15,13 +15,23 @@ from genrec.data.weights import target_weights
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import item_scores
 from genrec.models.sasrec import SasRec, SasRecShape, load_sasrec
+from genrec.runtime.training_record import read_record
 from genrec.sids import SidIndex
 from genrec.stages import sequential
+from genrec.store import RunStore
 from genrec.training import sequential as training
-from genrec.training.knowledge import available, load_knowledge
+from genrec.training.knowledge import find_available, load_knowledge
 from tests.small_shop import small_config, small_shop, write_data
 
-FAST = {"hidden": 16, "blocks": 1, "heads": 2, "dropout": 0.1, "epochs": 25, "batch_size": 16, "learning_rate": 1e-2}
+FAST = {
+    "hidden_size": 16,
+    "num_layers": 1,
+    "num_heads": 2,
+    "dropout": 0.1,
+    "num_epochs": 25,
+    "batch_size": 16,
+    "learning_rate": 1e-2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +45,7 @@ def config_of(run_dir, **options) -> Config:
 
 def train(config: Config, clean: bool = False) -> str:
     """Run the stage; its fingerprint."""
-    stage.run("sequential", Command(config, clean, dry_run=False), sequential.build, sequential.sources)
+    stage.run("sequential", Command(config, clean, dry_run=False), sequential.build)
     return stage.read_manifest(config.run.dir / "sequential").fingerprint
 
 
@@ -50,11 +60,11 @@ def test_losses_equal_a_loop_over_positions():
     for state, target in zip(states, targets, strict=True):
         log_softmax = torch.log_softmax(model.item.weight @ state + model.bias, dim=0)
         expected -= 0.8 * log_softmax[target] + 0.2 * log_softmax.mean()
-    found = training.full_softmax(model, lambda: states, targets, options)
+    found = training.softmax_loss(model, lambda: states, targets, options)
     assert found.shape == (6,) and found.mean().item() == pytest.approx(expected.item() / 6, rel=1e-5)
 
     torch.manual_seed(7)
-    found = training.bce(model, lambda: states, targets, options)
+    found = training.bce_loss(model, lambda: states, targets, options)
     torch.manual_seed(7)
     negatives = (targets + torch.randint(1, 12, (6,))) % 12
     assert (negatives != targets).all()
@@ -74,13 +84,13 @@ def test_rdrop_is_the_mean_loss_of_two_passes_and_their_symmetric_divergence():
     kl = torch.distributions.kl_divergence
     expected = -(p.log_prob(targets) + q.log_prob(targets)) / 2 + 0.7 * (kl(p, q) + kl(q, p)) / 2
     read = iter(passes).__next__
-    found = training.full_softmax(model, read, targets, config_of("x", rdrop=0.7).sequential)
+    found = training.softmax_loss(model, read, targets, config_of("x", rdrop=0.7).sequential)
     torch.testing.assert_close(found, expected)
 
 
 def test_windows_hold_every_training_event_once_as_a_target_and_no_other():
     shop = small_shop()
-    windows = training.window_events(shop.sequences, shop.seen, max_length=3)
+    windows = training.cut_windows(shop.sequences, shop.seen, max_length=3)
     pairs = [(a, b) for row in windows.tolist() for a, b in pairwise(row) if b >= 0]
     pairs = shop.sequences.item[np.array(pairs)].tolist()
     wanted = []
@@ -94,7 +104,7 @@ def test_windows_hold_every_training_event_once_as_a_target_and_no_other():
 
 @pytest.mark.parametrize(("name", "epochs"), [("sasrec", 20), ("sasrec_bce", 50)])
 def test_it_learns_the_ring_that_users_walk(tmp_path, name, epochs):
-    config, shop = config_of(tmp_path, models=[name], epochs=epochs), small_shop(num_users=150)
+    config, shop = config_of(tmp_path, models=[name], num_epochs=epochs), small_shop(num_users=150)
     write_data(config, shop)
     train(config)
     rows = shop.examples("test")
@@ -103,7 +113,7 @@ def test_it_learns_the_ring_that_users_walk(tmp_path, name, epochs):
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
-    config = config_of(tmp_path, epochs=3)
+    config = config_of(tmp_path, num_epochs=3)
     write_data(config, small_shop())
     first = train(config)
     assert train(config, clean=True) == first
@@ -112,7 +122,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
-    config = config_of(tmp_path, epochs=6, models=["sasrec", "sasrec_bce"])
+    config = config_of(tmp_path, num_epochs=6, models=["sasrec", "sasrec_bce"])
     write_data(config, small_shop())
     whole = train(config)
     epochs, original = [], training.train_epoch
@@ -121,7 +131,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
         epochs.append(arguments[-1])
         if len(epochs) == 9:  # the third epoch of the second model
             raise KeyboardInterrupt
-        original(*arguments)
+        return original(*arguments)
 
     artifacts.remove_directories(tmp_path / "sequential")
     monkeypatch.setattr(training, "train_epoch", dies_in_the_third)
@@ -132,52 +142,57 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_early_stop_keeps_the_best_epoch(tmp_path, monkeypatch):
-    config = config_of(tmp_path, epochs=20, early_stop=3)
+    config = config_of(tmp_path, num_epochs=20, early_stop=3)
     write_data(config, small_shop())
     scores = iter([0.1, 0.3, 0.2, 0.2, 0.2, 0.9])
-    monkeypatch.setattr(training, "valid_ndcg", lambda *_: next(scores))
+    monkeypatch.setattr(training, "score_valid", lambda *_: next(scores))
     train(config)
-    progress = training.read_training(tmp_path / "sequential" / "sasrec")
-    assert (progress.best_epoch, progress.epoch, progress.best_ndcg) == (1, 5, 0.3)
+    directory = tmp_path / "sequential" / "sasrec"
+    record = read_record(directory)
+    assert (record.unit, record.best, record.length, record.metric, record.score) == ("epochs", 2, 5, "ndcg@10", 0.3)
+    assert [entry["ndcg@10"] for entry in record.curve] == [0.1, 0.3, 0.2, 0.2, 0.2]
+    assert {path.name for path in directory.iterdir()} == {"model.safetensors", "config.json", "training.json"}
 
 
 def test_held_out_events_are_in_no_window():
     shop = small_shop()
     other = replace(shop.sequences, item=np.where(shop.seen, shop.sequences.item, 19 - shop.sequences.item))
     options = config_of("x").sequential
-    windows = [training.training_windows(replace(shop, sequences=each), options) for each in (shop.sequences, other)]
+    windows = [training.make_windows(replace(shop, sequences=each), options) for each in (shop.sequences, other)]
     assert (other.item != shop.sequences.item).any() and (windows[0].item == windows[1].item).all()
 
 
 def test_weights_stand_beside_the_targets_they_belong_to_and_weigh_their_loss(tmp_path, monkeypatch):
     shop, options = small_shop(), config_of(tmp_path, balance=0.7, half_life=0.3).sequential
-    windows, weight = training.training_windows(shop, options), target_weights(shop, 0.7, 0.3)
-    events = training.window_events(shop.sequences, shop.seen, shop.max_history)
+    windows, weight = training.make_windows(shop, options), target_weights(shop, 0.7, 0.3)
+    events = training.cut_windows(shop.sequences, shop.seen, shop.max_history)
     real = events >= 0
     assert np.allclose(windows.weight[real], weight[events[real]]) and np.ptp(weight) > 0.5
-    for batch in training.batches(windows, 16, np.random.default_rng(0)):
+    for batch in training.draw_batches(windows, 16, np.random.default_rng(0)):
         assert batch.item.shape == batch.weight.shape and (batch.item[:, -1] >= 0).any()
 
     torch.manual_seed(0)
-    model = training.new_model("sasrec", config_of(tmp_path), shop)
-    told = []
-    monkeypatch.setattr(torch.Tensor, "backward", lambda loss: told.append(loss.item()))
+    model = training.make_model("sasrec", shop, config_of(tmp_path).sequential)
+    losses = []
+    monkeypatch.setattr(torch.Tensor, "backward", lambda loss: losses.append(loss.item()))
     one = training.Windows(windows.item[:1], windows.weight[:1])
     loss_of = lambda model, states, targets, options: targets.float()  # noqa: E731
     training.train_epoch(model, torch.optim.SGD(model.parameters(), 0.0), one, loss_of, options, 0, 0)
     targets = windows.item[0, 1:][windows.item[0, 1:] >= 0]
-    assert told == pytest.approx([np.mean(targets * weight[events[0, 1 : len(targets) + 1]])], rel=1e-5)
+    assert losses == pytest.approx([np.mean(targets * weight[events[0, 1 : len(targets) + 1]])], rel=1e-5)
 
 
 @pytest.mark.parametrize("knob", ["balance", "half_life"])
 def test_a_weighted_training_ends_elsewhere(tmp_path, knob):
     write_data(config_of(tmp_path / "one"), small_shop())
     write_data(config_of(tmp_path / "two"), small_shop())
-    assert train(config_of(tmp_path / "one", epochs=1)) != train(config_of(tmp_path / "two", epochs=1, **{knob: 0.5}))
+    assert train(config_of(tmp_path / "one", num_epochs=1)) != train(
+        config_of(tmp_path / "two", num_epochs=1, **{knob: 0.5})
+    )
 
 
 def test_the_rate_falls_from_its_peak_to_nothing():
-    assert [training.decay(done) for done in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    assert [training.rate_share(done) for done in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
 
 
 def write_vectors(config: Config, seed: int = 0) -> None:
@@ -191,10 +206,10 @@ def write_vectors(config: Config, seed: int = 0) -> None:
 
 
 def test_text_vectors_are_read_from_the_run_and_asked_for_when_missing(tmp_path):
-    config = config_of(tmp_path, epochs=20, models=["sasrec", "sasrec_text"])
+    config = config_of(tmp_path, num_epochs=20, models=["sasrec", "sasrec_text"])
     shop = small_shop(num_users=150)
     write_data(config, shop)
-    with pytest.raises(ArtifactError, match="embeddings is not there yet; run first: python rq/text2emb"):
+    with pytest.raises(ArtifactError, match="embeddings is not there yet; run first: genrec embed"):
         train(config)
     write_vectors(config)
     train(config)
@@ -213,11 +228,11 @@ def test_items_begin_as_alike_as_their_texts_are():
     vectors = np.random.default_rng(0).normal(size=(20, 8)) + 3
     centred = vectors - vectors.mean(axis=0)
     for width in (8, 12):  # all components, and fewer than there is room for
-        start = training.text_start(vectors, width)
+        start = training.make_text_start(vectors, width)
         assert start.shape == (20, 8) and start.std() == pytest.approx(training.TEXT_START, rel=1e-3)
         ratio = (start @ start.T) / (centred @ centred.T)
         assert ratio == pytest.approx(np.full_like(ratio, ratio[0, 0]), rel=1e-3)
-    leading = training.text_start(vectors, 3)
+    leading = training.make_text_start(vectors, 3)
     assert np.abs(leading.T @ leading)[~np.eye(3, dtype=bool)].max() < 1e-6  # uncorrelated
     assert (np.diff(leading.var(axis=0)) < 0).all()  # the strongest first
 
@@ -233,19 +248,21 @@ def test_the_model_begun_from_text_is_the_plain_one_but_for_its_item_vectors(tmp
 
 def begin_with(name: str, config: Config, shop) -> SasRec:
     torch.manual_seed(0)
-    return training.new_model(name, config, shop)
+    vectors = RunStore.of(config).vectors(len(shop.catalog)) if name == training.TEXT else None
+    return training.make_model(name, shop, config.sequential, vectors)
 
 
 def each_reward_asks_the_model_of_its_name(config: Config, shop) -> None:
-    assert {"sasrec", "sasrec_text"} <= available(config)
+    store = RunStore.of(config)
+    assert {"sasrec", "sasrec_text"} <= find_available(store)
     index = SidIndex(np.arange(20)[:, None], (20,))
-    known = load_knowledge(config, shop, index, ["sasrec_text", "sasrec"])
+    known = load_knowledge(store, shop, index, ["sasrec_text", "sasrec"], "cpu")
     history, item = np.array([[-1, 3, 4]]), np.array([[0, 5, 7]])
     for name, scores in known.sequential.items():
         expected = load_sasrec(config.run.dir / "sequential" / name, "cpu").score_items(history, item)
         np.testing.assert_array_equal(scores(history, item), expected)
     assert known.sequential.keys() == {"sasrec", "sasrec_text"}
     artifacts.remove_directories(config.run.dir / "sequential" / "sasrec")
-    assert "sasrec" not in available(config) and "sasrec_text" in available(config)
+    assert "sasrec" not in find_available(store) and "sasrec_text" in find_available(store)
     with pytest.raises(ArtifactError, match="lacks sasrec/config.json, which its manifest lists"):
-        load_knowledge(config, shop, index, ["sasrec"])
+        load_knowledge(store, shop, index, ["sasrec"], "cpu")

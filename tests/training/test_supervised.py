@@ -20,14 +20,14 @@ from genrec.errors import ArtifactError, ConfigError
 from genrec.models.language import (
     add_dropout,
     make_scratch,
-    rows_from_codebooks,
+    set_rows_from_codebooks,
     sid_vocabulary,
     teach_sids,
     train_tokenizer,
 )
-from genrec.models.token_tree import answer_logits, collate
+from genrec.models.token_tree import answer_logits, collate_trees
 from genrec.sids import make_index
-from genrec.training.rows import RowBuilder, packed_rows, to_dataset, training_rows
+from genrec.training.rows import RowBuilder, make_rows, packed_rows, to_dataset
 from genrec.training.supervised import TreeTrainer, micro_batch, training_arguments
 from tests import parse_flags
 from tests.task_rows import task_rows
@@ -73,6 +73,10 @@ def sequences():
     )
     end = np.setdiff1d(np.arange(21), [*offset[:-1], 12])
     return sequences, Split(np.searchsorted(offset, end, side="right").astype(np.int32) - 1, end)
+
+
+def rows_of(config, builder, sequences, train, weight):
+    return make_rows(builder, sequences, train, weight, config.data.max_history, config.sft, config.run.seed)
 
 
 def alike(sequences):
@@ -131,7 +135,7 @@ def test_packed_loss_and_gradients_equal_plain_rows(texts, tokenizer, model, seq
 
     def loss_and_gradient(trees):
         model.zero_grad()
-        logits, labels = answer_logits(model, collate([vars(tree) for tree in trees]))
+        logits, labels = answer_logits(model, collate_trees([vars(tree) for tree in trees]))
         loss = torch.nn.functional.cross_entropy(logits, labels)
         loss.backward()
         return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters()])
@@ -147,7 +151,7 @@ def test_a_step_learns_from_the_mean_over_its_answers(texts, tokenizer, model, s
     events, train = sequences
     trees = list(packed_rows(RowBuilder(tokenizer, texts, 512), RECOMMEND, events, train, alike(events), 50, "exact"))
     with torch.no_grad():
-        logits, labels = answer_logits(model, collate([vars(tree) for tree in trees]))
+        logits, labels = answer_logits(model, collate_trees([vars(tree) for tree in trees]))
     expected = torch.nn.functional.cross_entropy(logits, labels).item()
     arguments = TrainingArguments(
         str(tmp_path), max_steps=1, learning_rate=0.0, per_device_train_batch_size=3 // accumulation,
@@ -156,7 +160,7 @@ def test_a_step_learns_from_the_mean_over_its_answers(texts, tokenizer, model, s
     )  # fmt: skip
     assert len(trees) == 3
     rows = to_dataset(iter(trees))
-    trainer = TreeTrainer(model=model, args=arguments, train_dataset=rows, data_collator=collate, decode=dict)
+    trainer = TreeTrainer(model=model, args=arguments, train_dataset=rows, data_collator=collate_trees, decode=dict)
     trainer.train()
     model.eval()
     assert abs(trainer.state.log_history[0]["loss"] - expected) < 1e-3 * expected
@@ -189,7 +193,7 @@ def test_a_text_about_a_user_stands_before_later_targets_alone(texts, tokenizer,
     with pytest.raises(ConfigError, match="preference_to_sid reads sft.preferences, which is empty"):
         parse_flags(["--sft.tasks", "{preference_to_sid: 1}"])
     config = parse_flags(["--sft.tasks", "{preference_to_sid: 1}", "--sft.preferences", "p.json"]).config
-    rows = list(training_rows(config, builder, events, train, alike(events)))
+    rows = list(rows_of(config, builder, events, train, alike(events)))
     expected = [
         (f"Input:\n{text}\n### Response:\n", texts.index.text(int(events.item[end])))
         for first, last, text in ((4, 7, says[0]), (10, 17, says[1]), (17, 21, says[2]))
@@ -200,7 +204,7 @@ def test_a_text_about_a_user_stands_before_later_targets_alone(texts, tokenizer,
         assert asked in tokenizer.decode(row.ids)
         assert tokenizer.decode(row.labels) == answer
     config.sft.tasks["preference_to_sid"] = 2.0
-    assert len(list(training_rows(config, builder, events, train, alike(events)))) == 2 * len(expected)
+    assert len(list(rows_of(config, builder, events, train, alike(events)))) == 2 * len(expected)
 
 
 def test_shares_draw_and_repeat_rows(texts, sequences):
@@ -245,7 +249,7 @@ def test_every_packing_asks_for_the_same_share(texts, tokenizer, sequences, shar
     counts = {}
     for pack in ("none", "exact", "windows"):
         config = parse_flags(["--sft.pack", pack, "--sft.tasks", f"{{sid_to_sid: {share}}}"]).config
-        counts[pack] = sum(len(tree.labels) for tree in training_rows(config, builder, events, train, alike(events)))
+        counts[pack] = sum(len(tree.labels) for tree in rows_of(config, builder, events, train, alike(events)))
     assert set(counts.values()) == {3 * round(len(train) * share)}
 
 
@@ -261,7 +265,7 @@ def test_every_answer_carries_the_weight_of_its_event(texts, tokenizer, sequence
     config = parse_flags(["--sft.pack", pack, "--sft.tasks", "{sid_to_sid: 1, title_to_sid: 1}"]).config
     config.data.max_history = 4
     found = []
-    for tree in training_rows(config, builder, events, train, weight):
+    for tree in rows_of(config, builder, events, train, weight):
         answers = [tokenizer.decode(tree.labels[at : at + 3]) for at in range(0, len(tree.labels), 3)]
         found += list(zip(answers, tree.weight[::3], strict=True))
         assert len(tree.weight) == len(tree.labels)
@@ -279,7 +283,9 @@ def test_a_weight_of_two_is_the_row_twice(texts, tokenizer, model, sequences):
         trainer = TreeTrainer.__new__(TreeTrainer)
         trainer.args, trainer.accelerator = SimpleNamespace(label_smoothing_factor=0.0), OneProcess()
         trainer.legal, trainer.rdrop = None, 0.0
-        return trainer.compute_loss(model, collate([vars(tree) for tree in trees]), num_items_in_batch=count).item()
+        return trainer.compute_loss(
+            model, collate_trees([vars(tree) for tree in trees]), num_items_in_batch=count
+        ).item()
 
     twice = loss([builder.row(RECOMMEND, *row) for row in [*rows, rows[1]]], 15)
     weighted = loss([builder.row(RECOMMEND, *row, 1.0 + (n == 1)) for n, row in enumerate(rows)], 15)
@@ -302,10 +308,10 @@ def test_rdrop_wants_passes_that_differ(texts, tokenizer, model, sequences, drop
     trainer.legal, trainer.rdrop, trainer.state = None, 1.0, SimpleNamespace(global_step=0)
     try:
         if dropout:
-            assert trainer.compute_loss(model, collate([vars(row)])).item() > 0
+            assert trainer.compute_loss(model, collate_trees([vars(row)])).item() > 0
         else:
             with pytest.raises(ArtifactError, match=r"sft\.rdrop 1\.0 .* the model has none"):
-                trainer.compute_loss(model, collate([vars(row)]))
+                trainer.compute_loss(model, collate_trees([vars(row)]))
     finally:
         hook.remove()
 
@@ -351,7 +357,7 @@ def test_packed_rows_with_a_profile_ask_what_plain_rows_and_evaluation_ask(
     cut = cut_examples(events, train, cap)
     config = parse_flags(["--sft.pack", "none", "--sft.tasks", "{sid_to_sid: 1}"]).config
     config.data.max_history = cap
-    plain = list(training_rows(config, builder, events, train, alike(events)))
+    plain = list(rows_of(config, builder, events, train, alike(events)))
     packed = list(packed_rows(builder, RECOMMEND, events, train, alike(events), cap, "exact"))
     assert asked(packed, len(train)) == asked(plain, len(train))
     assert len(packed) < len(plain)
@@ -378,7 +384,7 @@ def test_sid_rows_begin_as_their_codebooks_do(texts, tokenizer, model):
     model, rng = copy.deepcopy(model), np.random.default_rng(0)
     books = [rng.normal(size=(size, 8)).astype(np.float32) for size in texts.index.sizes]  # narrower than the model
     before, sids = model.get_input_embeddings().weight.detach().clone(), sid_vocabulary(tokenizer, texts.index)
-    rows_from_codebooks(model, sids, books)
+    set_rows_from_codebooks(model, sids, books)
     table = model.get_input_embeddings().weight.detach()
     centred = [torch.from_numpy(book - book.mean(0) * (level == 0)) for level, book in enumerate(books)]
     for one, other in itertools.combinations(range(len(books)), 2):  # angles are those of the codebooks
@@ -430,7 +436,7 @@ def test_a_history_and_a_text_ask_for_the_sid_and_a_history_for_the_text(texts, 
     told = Preferences(np.array([1, 1], np.int32), np.array([4, 6]), np.array(["likes brass", "likes valves"]))
     flags = ["--sft.tasks", "{sid_and_preference_to_sid: 1, sid_to_preference: 1}", "--sft.preferences", "x.json"]
     builder = RowBuilder(tokenizer, replace(texts, preferences=told), 512)
-    rows = list(training_rows(parse_flags(flags).config, builder, events, train, alike(events)))
+    rows = list(rows_of(parse_flags(flags).config, builder, events, train, alike(events)))
     asked = train.end[(train.user == 1) & (train.end >= 4)].tolist()
     assert len(rows) == 2 * len(asked) == 6
     for row, end in zip(rows[:3], asked, strict=True):
@@ -455,8 +461,9 @@ def test_passes_that_cannot_fill_a_step_are_refused(monkeypatch):
 
 def test_the_plan_knows_how_many_steps_were_asked_for(tmp_path):
     flags = ["--sft.trainer.max_steps", "100", "--sft.warmup_ratio", "0.1", "--sft.eval_step", "0.25"]
-    made = training_arguments(parse_flags([*flags, "--run.device", "cpu"]).config, tmp_path, 100_000)
-    assert (made.warmup_steps, made.eval_steps) == (10, 25)
+    config = parse_flags([*flags, "--run.device", "cpu"]).config
+    arguments = training_arguments(config.sft, config.run, tmp_path, 100_000)
+    assert (arguments.warmup_steps, arguments.eval_steps) == (10, 25)
 
 
 def test_a_row_without_room_for_an_item_is_refused(texts, tokenizer, sequences):

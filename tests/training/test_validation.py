@@ -12,7 +12,7 @@ from genrec.data.tasks import RECOMMEND, Texts
 from genrec.evaluation.metrics import item_scores
 from genrec.models.generative import Decoding, GenerativeModel
 from genrec.models.language import make_scratch, teach_sids, train_tokenizer
-from genrec.runtime.processes import together
+from genrec.runtime.processes import process_group
 from genrec.sids import make_index
 from genrec.training.validation import VALID_BEAMS, ValidDecoder
 from tests.small_shop import small_shop
@@ -44,7 +44,7 @@ def counted(decode):
 def of_two(number, port):
     """What process `number` of two says; both must be asked at once."""
     os.environ |= {"RANK": str(number), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with together():
+    with process_group():
         return counted(decoder())
 
 

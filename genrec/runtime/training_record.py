@@ -1,0 +1,48 @@
+"""How a training went: one record for every model that is trained, whatever trained it, in its directory.
+
+Written when the weights are there: a directory that has it holds a finished model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from genrec.artifacts import TRAINING, read_json, write_json
+from genrec.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    unit: Literal["epochs", "steps"]  # what `length`, `best` and the curve are counted in
+    length: int  # so many were trained
+    best: int  # after so many it was best, which is what was kept; 0: the state that training began from
+    metric: str  # what it was best by, on valid
+    score: float | None  # the metric's value then; None where nothing was validated
+    curve: list[dict[str, Any]]  # one entry a validation: <unit without s>, losses, metrics
+    statistics: dict[str, Any] = field(default_factory=dict)  # what else the stage has to say
+
+    @property
+    def best_share(self) -> float:
+        """Where in the training the best state was: 0 at its beginning, 1 at its end."""
+        return self.best / max(self.length, 1)
+
+    def summary(self) -> dict[str, Any]:
+        """What the manifest of a stage says of it."""
+        return {self.unit: self.length, "best": self.best, f"valid_{self.metric}": self.score} | self.statistics
+
+
+def is_trained(directory: Path) -> bool:
+    return (directory / TRAINING).exists()
+
+
+def write_record(record: TrainingRecord, directory: Path) -> None:
+    write_json(directory / TRAINING, asdict(record))
+
+
+def read_record(directory: Path) -> TrainingRecord:
+    try:
+        return TrainingRecord(**read_json(directory / TRAINING))
+    except TypeError as error:
+        raise ArtifactError(f"{directory / TRAINING} is no record of a training of this program: {error}") from None
