@@ -260,7 +260,7 @@ def recbole(asked: argparse.Namespace) -> None:
     mine.mkdir(parents=True, exist_ok=True)
     theirs.mkdir(exist_ok=True)
     if not (mine / "seconds.json").exists():
-        arguments = ("sasrec", data, config.sequential, asked.seed, config.run.device, mine)
+        arguments = ("sasrec", data, settings, asked.seed, "auto", mine)
         write_json(mine / "seconds.json", timed(lambda: train_sasrec(*arguments)).cpu)
     spent, epochs = read_json(mine / "seconds.json"), read_record(mine).length
     ours = item_scores(load_sasrec(mine, "cpu").recommend(test, 50), test.target)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from genrec.artifacts import TRAINING, read_json, remove_directories, write_json
 from genrec.config import result_knobs
-from genrec.evaluation.report import results, table
+from genrec.evaluation.report import make_table, summarize_report
 from genrec.guard import differences
 from genrec.launch import note
 from genrec.lock import only_writer
@@ -143,9 +143,11 @@ def finish(learner: TencentGRLearner, progress: Progress) -> None:
     directory = options.log_dir / "evaluation"
     write_evaluation(report, directory, options.seed)
     write_record(record_of(progress), options.models)
-    content = results(report, options.seed)
+    content = summarize_report(report, options.seed)
     auc, score = (content["metrics"][name]["mean"] for name in ("auc", "score"))
-    print(f"\n{table([content])}\nAUC {auc:.4f}, competition score (.31 HR@10 + .69 NDCG@10) {score:.4f}", flush=True)
+    print(
+        f"\n{make_table([content])}\nAUC {auc:.4f}, competition score (.31 HR@10 + .69 NDCG@10) {score:.4f}", flush=True
+    )
     if split == "valid":
         note("train", "the same users chose the best epoch; these data have no test split of their own")
     best = f"best of epoch {progress.best[BEST]['epoch']}: {options.models / BEST}.pt"
