@@ -8,6 +8,8 @@ there are several.
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch.optim import Optimizer
 
 from genrec.artifacts import whole_path
 from genrec.errors import ArtifactError, first_line
+from genrec.runtime.finite import describe_not_finite
 
 MODEL = "model."  # what a model's weights begin with in a training's state
 
@@ -52,6 +55,52 @@ def read_state(path: Path, key: str) -> tuple[Tensors, Any]:
     if header is None:
         raise ArtifactError(f"{path} is no checkpoint of this trainer: its header has no '{key}'")
     return tensors, header
+
+
+def check_readable(path: Path) -> None:
+    """Raise ArtifactError where the file is missing, or its length is not what its header says."""
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
+
+
+def checksum(tensors: Tensors) -> str:
+    """CRC-32 over the values of all tensors, in the order of their names."""
+    value = 0
+    for name in sorted(tensors):
+        whole = tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        value = zlib.crc32(whole.numpy(), zlib.crc32(name.encode(), value))
+    return f"{value:08x}"
+
+
+def load_weights(module: nn.Module, tensors: Tensors, source: Path) -> None:
+    """Fill a module with what was read from `source`: every tensor it has, of its shape, finite, and no other."""
+    own = module.state_dict()
+    for fault, names in {"lacks": own.keys() - tensors.keys(), "has one too many:": tensors.keys() - own.keys()}.items():
+        if names:
+            raise ArtifactError(
+                f"{source} {fault} the tensor '{min(names)}'{and_others(len(names))}; it is no whole model of this "
+                f"shape. Put the file back, or train it anew with --clean"
+            )
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise ArtifactError(
+                f"{source}: the tensor '{name}' is {tuple(tensor.shape)}, the model's {tuple(own[name].shape)}; "
+                "put the file back, or train it anew with --clean"
+            )
+    check_model_finite(tensors.items(), source)
+    module.load_state_dict(tensors)
+
+
+def check_model_finite(tensors: Iterable[tuple[str, Tensor]], source: Path | str) -> None:
+    if fault := describe_not_finite(tensors):
+        raise ArtifactError(f"{source}: {fault}; nothing can be made of such a model. Use another, or train it anew")
+
+
+def and_others(count: int) -> str:
+    return f" and {count - 1} more" if count > 1 else ""
 
 
 def pack_state(modules: dict[str, nn.Module], optimizers: dict[str, Optimizer]) -> Tensors:

@@ -100,7 +100,7 @@ def gather_material(config: Config) -> Material:
 def train(config: Config, directory: Path, material: Material) -> tuple[PreTrainedModel, TrainingRecord]:
     """The model that is best on valid, the SFT model included, and how that came about."""
     from genrec.runtime.curves import tracker_callbacks
-    from genrec.training.checkpoints import find_newest_checkpoint
+    from genrec.training.checkpoints import list_checkpoints
     from genrec.training.grpo import train_rl
     from genrec.training.health import check_alive
     from genrec.training.knowledge import load_knowledge
@@ -108,7 +108,7 @@ def train(config: Config, directory: Path, material: Material) -> tuple[PreTrain
     settings, run, index = config.rl, config.run, material.texts.index
     knowledge = load_knowledge(RunStore.of(config), material.data, index, settings.reward_type, run.device)
     note("rl", f"{len(material.prompts):,} prompts in groups of {settings.num_generations} from {model_dir(config)}")
-    if not find_newest_checkpoint(directory):
+    if not list_checkpoints(directory):
         groups = sample(config, material, SAMPLED_GROUPS)
         dead = check_alive(groups, knowledge, settings.reward_type)
         note("rl", f"{dead:.1%} of {len(groups.item)} groups of the SFT model are without advantage")
