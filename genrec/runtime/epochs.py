@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from tqdm import tqdm
 
 from genrec.artifacts import flush_path

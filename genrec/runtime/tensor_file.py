@@ -77,21 +77,22 @@ def checksum(tensors: Tensors) -> str:
 
 def load_weights(module: nn.Module, tensors: Tensors, source: Path) -> None:
     """Fill a module with what was read from `source`: every tensor it has, of its shape, finite, and no other."""
-    own = module.state_dict()
-    for fault, names in {"lacks": own.keys() - tensors.keys(), "has one too many:": tensors.keys() - own.keys()}.items():
-        if names:
-            raise ArtifactError(
-                f"{source} {fault} the tensor '{min(names)}'{and_others(len(names))}; it is no whole model of this "
-                f"shape. Put the file back, or train it anew with --clean"
-            )
-    for name, tensor in tensors.items():
-        if tensor.shape != own[name].shape:
-            raise ArtifactError(
-                f"{source}: the tensor '{name}' is {tuple(tensor.shape)}, the model's {tuple(own[name].shape)}; "
-                "put the file back, or train it anew with --clean"
-            )
+    if fault := describe_difference(module.state_dict(), tensors):
+        raise ArtifactError(f"{source} {fault}; put the file back, or make it anew with --clean")
     check_model_finite(tensors.items(), source)
     module.load_state_dict(tensors)
+
+
+def describe_difference(own: Tensors, stored: Tensors) -> str:
+    """Why the tensors of a file are not those of a model, one clause; '' where they are."""
+    if missing := own.keys() - stored.keys():
+        return f"lacks the tensor '{min(missing)}'{and_others(len(missing))}"
+    if more := stored.keys() - own.keys():
+        return f"has the tensor '{min(more)}'{and_others(len(more))}, which the model has not"
+    for name, tensor in stored.items():
+        if tensor.shape != own[name].shape:
+            return f"has the tensor '{name}' as {tuple(tensor.shape)}, the model as {tuple(own[name].shape)}"
+    return ""
 
 
 def check_model_finite(tensors: Iterable[tuple[str, Tensor]], source: Path | str) -> None:

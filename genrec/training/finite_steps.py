@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genrec.runtime.finite import diverged
+from genrec.runtime.finite import describe_not_finite, diverged
 
 
 class FiniteSteps:
@@ -38,3 +38,9 @@ def name_culprit(model: nn.Module) -> str:
     gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
     faulty = [name for name, gradient in gradients.items() if not bool(torch.isfinite(gradient).all())]
     return f" by that of '{faulty[0]}'" if 0 < len(faulty) < len(gradients) else ""
+
+
+def check_trained(model: nn.Module, stage: str) -> None:
+    """The weights that are about to be published."""
+    if fault := describe_not_finite(model.state_dict().items()):
+        raise diverged(stage, fault, "when training ended")
