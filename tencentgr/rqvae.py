@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genrec.artifacts import read_json, remove_directories, whole_file, write_json, write_text
+from genrec.artifacts import read_json, remove_directories, write_json, write_text, write_whole
 from genrec.config import result_knobs
 from genrec.errors import ArtifactError
 from genrec.guard import differences, refusal
@@ -184,7 +184,7 @@ def training_of(options: RqvaeOptions) -> RqvaeSettings:
 def save(model: ResidualQuantizer, mm_emb_id: Iterable[str], output_dir: Path) -> None:
     header = {"shape": asdict(model.shape), "mm_emb_id": list(mm_emb_id)}
     write_tensors(output_dir / MODEL, model.state_dict(), HEADER, header)
-    with whole_file(output_dir / EXPORT) as file:
+    with write_whole(output_dir / EXPORT) as beside, beside.open("wb") as file:
         torch.save({name: value.cpu() for name, value in model.state_dict().items()}, file)
 
 

@@ -113,7 +113,7 @@ class SasRecRecommender:
         batches = [
             self.recommend_batch(examples.history[begin : begin + BATCH], k) for begin in range(0, len(examples), BATCH)
         ]
-        item, score = (np.concatenate(column) for column in zip(*batches, strict=True))
+        item, score = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
         return Recommendations(item, score)
 
     @torch.no_grad()
