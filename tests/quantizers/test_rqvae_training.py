@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from genrec.errors import ArtifactError
 from genrec.quantizers import rqkmeans, rqvae_training
 from genrec.quantizers.residual import sum_codebooks
 from genrec.quantizers.rqvae import RqvaeShape
-from genrec.quantizers.rqvae_training import RqvaeSettings, best_path, load_quantizer, train_quantizer
+from genrec.quantizers.rqvae_training import (
+    RqvaeSettings,
+    best_path,
+    has_fewer_collisions,
+    has_lower_loss,
+    load_quantizer,
+    train_quantizer,
+)
 from genrec.runtime.epochs import CHECKPOINT, HEADER
 from genrec.runtime.tensor_file import read_state
 
@@ -101,6 +109,22 @@ def test_a_run_killed_between_epochs_ends_with_the_same_bytes(vectors, tmp_path,
     assert (resumed.codes == whole.codes).all()
     for name in (CHECKPOINT, "best_collision.safetensors", "best_loss.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_rate_that_diverges_ends_in_one_line_with_the_epoch(vectors, tmp_path):
+    with pytest.raises(ArtifactError, match=r"quantizer: .* after epoch \d; nothing of it was published"):
+        train_quantizer(vectors, SHAPE, replace(SETTINGS, learning_rate=1e30, ema=False), tmp_path)
+    assert not best_path(tmp_path, "loss").exists()
+
+
+def test_the_best_are_judged_as_the_rules_say():
+    assert has_lower_loss({"loss": 1.0, "collision": 0.5}, None)
+    assert has_lower_loss({"loss": 0.9, "collision": 0.5}, {"loss": 1.0, "collision": 0.1})
+    assert not has_lower_loss({"loss": 0.9995, "collision": 0.0}, {"loss": 1.0, "collision": 0.1})  # has settled
+    assert not has_lower_loss({"collision": 0.0}, None)  # given codebooks, before their first epoch
+    assert has_fewer_collisions({"collision": 0.1, "loss": 2.0}, {"collision": 0.1})
+    assert has_fewer_collisions({"collision": 0.1, "loss": 1.0}, {"collision": 0.1, "loss": 2.0})
+    assert not has_fewer_collisions({"collision": 0.1}, {"collision": 0.1, "loss": 2.0})
 
 
 def test_a_saved_model_is_the_model(vectors, tmp_path):
