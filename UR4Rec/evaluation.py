@@ -18,7 +18,7 @@ from torch import Tensor
 
 from genrec.data.catalog import Catalog
 from genrec.data.lists import pad_lists
-from genrec.data.sequences import train_counts
+from genrec.data.sequences import count_train_events
 from genrec.data.splits import leave_one_out
 from genrec.evaluation.metrics import CUTOFFS, Recommendations, join_recommendations, scores_at
 from genrec.evaluation.predictions import write_predictions
@@ -52,7 +52,7 @@ def evaluate_full(
     recommendations = join_recommendations(lists)
     examples, catalog = dataset.examples(), as_catalog(item_metadata)
     rows = describe_rows(examples, catalog, dataset.sequences, dataset.split, len(dataset))
-    counts = train_counts(dataset.sequences, leave_one_out(dataset.sequences), len(catalog))
+    counts = count_train_events(dataset.sequences, leave_one_out(dataset.sequences), len(catalog))
     title = name if exclude_seen else f"{name} (seen items kept)"
     slices = make_slices(examples, catalog, counts)
     return FullRanking(make_report(title, rows, examples, recommendations, slices, counts), recommendations)

@@ -61,7 +61,7 @@ def parse_token(text: str) -> tuple[int, int]:
     return string.ascii_lowercase.index(match[1]), int(match[2])
 
 
-def collisions(codes: np.ndarray) -> int:
+def count_collisions(codes: np.ndarray) -> int:
     """Items beyond the first of each SID: N minus the number of distinct rows."""
     return len(codes) - len(np.unique(codes, axis=0))
 
@@ -76,7 +76,7 @@ def make_index(codes: np.ndarray, sizes: tuple[int, ...], allow_collisions: bool
         raise ArtifactError(f"codes reach from {codes.min()} to {codes.max()}, but the levels have {sizes} codes")
     if ((codes[:, :-1] == NONE) & (codes[:, 1:] != NONE)).any() or (codes[:, 0] == NONE).any():
         raise ArtifactError("a semantic ID has a gap: a level without a code before a level with one")
-    if not allow_collisions and (count := collisions(codes)):
+    if not allow_collisions and (count := count_collisions(codes)):
         raise ArtifactError(
             f"{count} of {len(codes)} semantic IDs repeat; sids.collisions 'reassign' makes them distinct"
         )

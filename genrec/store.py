@@ -88,7 +88,7 @@ class RunStore:
 
     def vectors(self, num_items: int) -> np.ndarray:
         """(N, D) float32 text vectors, checked against the catalogue's size."""
-        return load_vectors(self.file("embeddings", artifacts.EMBEDDINGS), num_items, command_of("embeddings"))
+        return load_vectors(self.file("embeddings", artifacts.EMBEDDINGS), num_items)
 
     def index(self) -> SidIndex:
         return load_index(self.path("sids") / artifacts.SID_INDEX)

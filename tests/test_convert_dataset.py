@@ -11,7 +11,7 @@ from genrec.config import Config
 from genrec.data import minionerec
 from genrec.data.conversion import COLUMNS
 from genrec.data.prepared import Prepared
-from genrec.data.sequences import SPLITS, examples
+from genrec.data.sequences import SPLITS, cut_examples
 from genrec.errors import ArtifactError
 from genrec.sids import read_index_json
 from genrec.stages import convert as convert_dataset
@@ -61,7 +61,10 @@ def test_our_importer_finds_the_same_rows_again(config, shop):
     data = config.data.model_copy(update={"source": "minionerec", "raw_dir": config.run.dir / "convert"})
     again = minionerec.read_publication(data)
     for split in SPLITS:
-        before, after = shop.examples(split), examples(again.sequences, again.splits[split], config.data.max_history)
+        before, after = (
+            shop.examples(split),
+            cut_examples(again.sequences, again.splits[split], config.data.max_history),
+        )
         assert (before.history == after.history).all() and (before.target == after.target).all()
 
 

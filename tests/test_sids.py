@@ -7,7 +7,7 @@ from genrec.artifacts import write_json
 from genrec.errors import ArtifactError
 from genrec.sids import (
     NONE,
-    collisions,
+    count_collisions,
     load_codebooks,
     load_index,
     make_index,
@@ -50,7 +50,7 @@ def test_an_index_that_could_not_be_decoded_is_refused(codes, message):
 
 
 def test_items_beyond_the_first_of_a_sid_are_collisions():
-    assert collisions(np.array([[0, 0], [0, 0], [0, 0], [1, 0]])) == 2 and collisions(CODES) == 0
+    assert count_collisions(np.array([[0, 0], [0, 0], [0, 0], [1, 0]])) == 2 and count_collisions(CODES) == 0
 
 
 def test_an_index_comes_back_from_npz_and_from_minionerecs_json(tmp_path):

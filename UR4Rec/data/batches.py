@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from genrec.data.sequences import SPLITS, Examples, Sequences, examples
+from genrec.data.sequences import SPLITS, Examples, Sequences, cut_examples
 from genrec.data.splits import leave_one_out
 from genrec.errors import ArtifactError
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
@@ -95,7 +95,7 @@ class MultimodalDataset(Dataset):
     def examples(self, rows: np.ndarray | None = None) -> Examples:
         """Rows, all by default, with item numbers 0..N-1, an id less one, as the main pipeline has them."""
         chosen = self.rows if rows is None else self.rows.take(rows)
-        return examples(self.sequences, chosen, self.settings.max_seq_len)
+        return cut_examples(self.sequences, chosen, self.settings.max_seq_len)
 
     def draw_negatives(self, rows: np.ndarray, user: np.ndarray) -> np.ndarray:
         """(B,) -> (B, n) ids; drawn again where seen."""

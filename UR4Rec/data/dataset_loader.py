@@ -23,7 +23,7 @@ from genrec.data import movielens
 from genrec.data.ledger import Ledger
 from genrec.data.movielens import Layout
 from genrec.data.ndjson import check_bad_share
-from genrec.data.texts import clean, clean_title
+from genrec.data.texts import clean_text, clean_title
 from genrec.errors import ArtifactError, exit_on_failure
 from genrec.launch import note
 from genrec.places import PACKAGE, from_home
@@ -34,7 +34,7 @@ from UR4Rec.options import CollectionOptions, read_options
 HOME = PACKAGE.parent / "UR4Rec" / "data" / "Multimodal_Datasets"
 PLACES = {"ml-100k": HOME / "M_ML-100K", "ml-1m": HOME / "M_ML-1M"}
 MULTIMODAL = Layout(
-    "ratings.dat", "movies.dat", "user.dat", ("::", "::"), False, "latin-1", movielens.original_1m
+    "ratings.dat", "movies.dat", "user.dat", ("::", "::"), False, "latin-1", movielens.parse_1m_film
 )  # the files of the multimodal collections, beside TEXTS and IMAGES
 TEXTS, IMAGES = "text.xls", "image"
 EXCEL = (b"\xd0\xcf\x11\xe0", b"PK\x03\x04")  # how .xls and .xlsx files begin
@@ -99,8 +99,8 @@ class MovieLensDataLoader:
         self.ledgers = {"ratings": Ledger("ratings"), "movies": Ledger("movies")}
         if not self.multimodal:
             data = Data(source="movielens", dataset=dataset_name, raw_dir=self.directory)
-            self.layout, self.directory = movielens.locate(data) or obtain(data)
-            self.plots = self.plots or movielens.omdb_path(data, self.directory)
+            self.layout, self.directory = movielens.find_layout(data) or obtain(data)
+            self.plots = self.plots or movielens.find_plots_file(data, self.directory)
 
     def load(self) -> tuple[ItemMetadata, UserSequences, dict[int, dict[str, Any]]]:
         return self.build_item_metadata(), self.build_user_sequences(), self.load_users()
@@ -137,7 +137,7 @@ class MovieLensDataLoader:
         """Parsed lines; too many that cannot be parsed are an error."""
         ledger, path = self.ledgers[name], self.directory / file
         ledger.read, ledger.dropped = 0, {}
-        rows = list(movielens.parsed(path, separator, self.layout, parse, ledger))
+        rows = list(movielens.parse_lines(path, separator, self.layout, parse, ledger))
         check_bad_share(ledger, path, BAD_SHARE)
         if not rows:
             raise ArtifactError(f"{path} holds no line of {name}")
@@ -216,7 +216,7 @@ class MovieLensDataLoader:
 def obtain(data: Data) -> tuple[Layout, Path]:
     """Plain MovieLens fetched into the folder, or one line with this program's ways on."""
     try:
-        return movielens.obtain(data)
+        return movielens.obtain_layout(data)
     except ArtifactError as error:
         raise ArtifactError(
             f"{data.raw_dir} holds neither the multimodal files ({MULTIMODAL.events}, {MULTIMODAL.items}, {TEXTS}) nor "
@@ -252,7 +252,7 @@ def read_texts(path: Path) -> dict[int, str]:
     film, review = header.index("movie-id"), header.index("review")
     full = [row for row in rows[1:] if len(row) > max(film, review) and str(row[film]).strip()]
     try:  # a spreadsheet's whole numbers come as 487.0
-        reviews = {int(float(row[film])): clean(str(row[review] or "")) for row in full}
+        reviews = {int(float(row[film])): clean_text(str(row[review] or "")) for row in full}
     except ValueError as error:
         raise ArtifactError(f"{path}: a movie-id is not a number ({error})") from None
     return {number: text for number, text in reviews.items() if text}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from genrec.data.texts import clean
+from genrec.data.texts import clean_text
 from genrec.errors import ArtifactError, first_line
 from UR4Rec.extras import import_extra
 from UR4Rec.models.llm_cache import Answer, Question
@@ -38,7 +38,7 @@ class Refused(Exception):
 
 def clean_answer(text: object) -> str:
     """An answer as one clean line, without a model's thoughts."""
-    answer = clean(THOUGHT.sub("", text)) if isinstance(text, str) else ""
+    answer = clean_text(THOUGHT.sub("", text)) if isinstance(text, str) else ""
     if not any(letter.isalnum() for letter in answer):
         raise Retry(f"the answer has no word in it: {str(text)[:60]!r}")
     return answer

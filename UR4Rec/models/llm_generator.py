@@ -227,13 +227,13 @@ def load_source(options: GeneratorOptions) -> TextSource:
 
 def run_source(run_dir: Path) -> TextSource:
     """Items and train events of a run's data artifact, whatever shop they are of."""
-    from genrec.data.sequences import seen_in_training
+    from genrec.data.sequences import mark_seen_in_training
     from genrec.store import RunStore
 
     store = RunStore(run_dir)
     data_artifact = store.manifest("data").fingerprint
     sequences = store.sequences()
-    seen = seen_in_training(sequences, store.splits())
+    seen = mark_seen_in_training(sequences, store.splits())
     return prepared_source(store.dataset, store.catalog(), sequences, seen, data_artifact)
 
 

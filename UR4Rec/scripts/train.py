@@ -159,7 +159,7 @@ def write_results(
     trainer: JointTrainer, test_loader: EpochLoader, item_metadata: ItemMetadata, options: TrainOptions
 ) -> None:
     """Every scorer on the test rows: the whole catalogue ranked, and beside it the target among 100 candidates."""
-    from genrec.evaluation.report import results, table
+    from genrec.evaluation.report import make_table, summarize_report
     from UR4Rec.evaluation import evaluate_full, write_full
     from UR4Rec.models.ur4rec_v2 import SCORERS
 
@@ -171,7 +171,7 @@ def write_results(
         write_full(ranking, test_loader, item_metadata, options.output_dir / name, options.seed)
     candidates = {name: trainer.evaluate(test_loader, name, protocol="candidates") for name in SCORERS}
     write_json(options.output_dir / CANDIDATES, candidates)
-    print(f"\n{table([results(each.report, options.seed) for each in rankings.values()])}")
+    print(f"\n{make_table([summarize_report(each.report, options.seed) for each in rankings.values()])}")
     hits = ", ".join(f"{name} {metrics['hit@10']:.4f}" for name, metrics in candidates.items())
     print(f"\namong 100 candidates (comparable with nothing else): hit@10 {hits}\nwritten: {options.output_dir}")
 

@@ -185,7 +185,7 @@ class TextRules:
 
 
 TEXT_RULES = {
-    "none": TextRules(texts.clean_title, texts.join_paragraphs, lambda brand: texts.clean(brand or "")),
+    "none": TextRules(texts.clean_title, texts.join_paragraphs, lambda brand: texts.clean_text(brand or "")),
     "minionerec": TextRules(texts.clean_published_title, texts.clean_published_text, texts.clean_published_brand),
 }
 

@@ -21,7 +21,7 @@ from genrec.artifacts import read_json, read_json_lines
 from genrec.data.catalog import Catalog
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Sequences, Split
-from genrec.data.texts import clean
+from genrec.data.texts import clean_text
 from genrec.errors import ArtifactError
 
 ROW_KEYS = {"user", "split", "user_preference", "context"}
@@ -49,7 +49,7 @@ def read_texts(path: Path) -> dict[str, str]:
     content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
         raise ArtifactError(f'{path} must hold {{"id": "text", ...}}, ids as the shop has them')
-    return {name: text for name, text in ((name, clean(text)) for name, text in content.items()) if text}
+    return {name: text for name, text in ((name, clean_text(text)) for name, text in content.items()) if text}
 
 
 def match_texts(ids: np.ndarray, path: Path, what: str) -> tuple[np.ndarray, str]:
@@ -70,7 +70,7 @@ def quote_ids(ids: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in list(ids)[:3]) or "no id"
 
 
-def with_descriptions(catalog: Catalog, path: Path) -> tuple[Catalog, str]:
+def add_descriptions(catalog: Catalog, path: Path) -> tuple[Catalog, str]:
     """The catalogue with the file's texts behind its own, and a line that counts."""
     given, line = match_texts(catalog.item_id, path, "items")
     joined = [" ".join(filter(None, pair)) for pair in zip(catalog.text, given, strict=True)]
@@ -131,7 +131,7 @@ def read_training_preferences(path: Path, data: str, prepared: Prepared) -> tupl
         return read_preferences(path, data, prepared.sequences, prepared.seen)
     training = [row for row in rows if row["split"] == "train"]
     targets = zip(find_targets(training, prepared), training, strict=True)
-    knowledge = sorted((*target, clean(row["user_preference"])) for target, row in targets if target)
+    knowledge = sorted((*target, clean_text(row["user_preference"])) for target, row in targets if target)
     if not knowledge:
         raise ArtifactError(f"none of {len(rows):,} rows of {path} is a training row here; it belongs to other data")
     user, end, text = (np.array(column) for column in zip(*knowledge, strict=True))

@@ -1,4 +1,4 @@
-"""The catalogue that `rq/generate_indices.py --add / --retire` left: old items first, new ones behind them.
+"""The catalogue that `genrec sids --add / --retire` left: old items first, new ones behind them.
 
 N old items, M new items
 """

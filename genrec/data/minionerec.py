@@ -30,7 +30,7 @@ from genrec.data.ledger import Ledger
 from genrec.data.ndjson import check_bad_share
 from genrec.data.preparation import Preparation, describe_preparation
 from genrec.data.sequences import SPLITS, Sequences, Split
-from genrec.data.texts import clean
+from genrec.data.texts import clean_text
 from genrec.errors import ArtifactError
 
 PUBLISHED_HISTORY = 10  # the files cut histories to this
@@ -116,7 +116,7 @@ def read_catalog(path: Path) -> Catalog:
     """Texts with markup cleaned; an empty title becomes 'item 12', so that none is empty."""
     raw = read_item_json(path)
     texts = {
-        name: np.array([clean(str(value)) for value in getattr(raw, name)], dtype=object)
+        name: np.array([clean_text(str(value)) for value in getattr(raw, name)], dtype=object)
         for name in ("title", "text", "brand", "categories")
     }
     texts["title"] = np.array([title or f"item {i}" for i, title in enumerate(texts["title"])], dtype=object)

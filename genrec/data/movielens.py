@@ -24,7 +24,7 @@ from genrec.data.download import fetch_file, make_directory, unpack_members
 from genrec.data.events import Shop, encode_events
 from genrec.data.ledger import Ledger
 from genrec.data.ndjson import check_bad_share
-from genrec.data.texts import clean, clean_title
+from genrec.data.texts import clean_text, clean_title
 from genrec.errors import ArtifactError
 
 OWN_URL = "https://files.grouplens.org/datasets/movielens/{dataset}.zip"
@@ -61,7 +61,7 @@ def parse_100k_film(fields: Fields) -> tuple[str, str, list[str]]:
     return fields[0], fields[1], [genre for genre, flag in flags if flag == "1"]
 
 
-def original_1m(fields: Fields) -> tuple[str, str, list[str]]:
+def parse_1m_film(fields: Fields) -> tuple[str, str, list[str]]:
     item, title, genres = fields
     return item, title, genres.split("|")
 
@@ -75,7 +75,7 @@ def list_layouts(dataset: str) -> list[Layout]:
     """The ways in which a collection may lie there, the original first."""
     original = {
         "ml-100k": Layout("u.data", "u.item", "u.user", ("\t", "|"), False, "latin-1", parse_100k_film),
-        "ml-1m": Layout("ratings.dat", "movies.dat", "users.dat", ("::", "::"), False, "latin-1", original_1m),
+        "ml-1m": Layout("ratings.dat", "movies.dat", "users.dat", ("::", "::"), False, "latin-1", parse_1m_film),
     }
     names = (f"{dataset}.inter", f"{dataset}.item", f"{dataset}.user")
     return [original[dataset], Layout(*names, ("\t", "\t"), True, "utf-8", parse_atomic_film)]
@@ -85,11 +85,11 @@ def read_shop(data: Data) -> Shop:
     """Find or fetch a collection, read it, and check its counts."""
     if data.dataset not in COUNTS:
         raise ArtifactError(f"data.dataset {data.dataset} is not a MovieLens collection; known: {', '.join(COUNTS)}")
-    layout, directory = locate(data) or obtain(data)
+    layout, directory = find_layout(data) or obtain_layout(data)
     event_ledger, item_ledger = Ledger("events"), Ledger("items")
     between, within = layout.separators
-    rows = list(parsed(directory / layout.events, between, layout, parse_event, event_ledger))
-    films = list(parsed(directory / layout.items, within, layout, layout.film, item_ledger))
+    rows = list(parse_lines(directory / layout.events, between, layout, parse_event, event_ledger))
+    films = list(parse_lines(directory / layout.items, within, layout, layout.film, item_ledger))
     for ledger, name in ((event_ledger, layout.events), (item_ledger, layout.items)):
         check_bad_share(ledger, directory / name, data.max_bad_share)
     columns = [pl.Series(column) for column in zip(*rows, strict=True)]
@@ -103,16 +103,16 @@ def read_shop(data: Data) -> Shop:
 
 def find_raw_files(data: Data) -> dict[str, Path]:
     """role -> raw file, of those that are there."""
-    location = locate(data) if data.dataset in COUNTS else None
+    location = find_layout(data) if data.dataset in COUNTS else None
     if not location:
         return {}
     layout, directory = location
-    plots = omdb_path(data, directory)
+    plots = find_plots_file(data, directory)
     files = {"events": directory / layout.events, "items": directory / layout.items}
     return {**files, "plots": plots} if plots else files
 
 
-def locate(data: Data) -> tuple[Layout, Path] | None:
+def find_layout(data: Data) -> tuple[Layout, Path] | None:
     """The layout whose two files lie in raw_dir/<dataset> or raw_dir."""
     for directory in (data.raw_dir / data.dataset, data.raw_dir):
         for layout in list_layouts(data.dataset):
@@ -121,7 +121,7 @@ def locate(data: Data) -> tuple[Layout, Path] | None:
     return None
 
 
-def obtain(data: Data) -> tuple[Layout, Path]:
+def obtain_layout(data: Data) -> tuple[Layout, Path]:
     """The archive in raw_dir; else from the own site (or data.url); for ml-100k, without it, from the recbole wheel."""
     original, atomic_files = list_layouts(data.dataset)
     directory = data.raw_dir / data.dataset
@@ -158,7 +158,7 @@ def unpack_wheel(raw_dir: Path, directory: Path, first_error: str) -> None:
         unpack_members(wheels[0], {f"recbole/dataset_example/ml-100k/{name}": name for name in names}, directory)
 
 
-def parsed(
+def parse_lines(
     path: Path, separator: str, layout: Layout, parse: Callable[[Fields], tuple], ledger: Ledger
 ) -> Iterator[tuple]:
     """Rows of a file; a line that cannot be parsed is counted by its number."""
@@ -204,21 +204,21 @@ def describe_films(films: list[tuple[str, str, list[str]]], plot: dict[str, str]
     return pl.DataFrame(records, schema=dict.fromkeys(("item", "title", "text", "brand", "categories"), pl.String))
 
 
-def omdb_path(data: Data, directory: Path) -> Path | None:
+def find_plots_file(data: Data, directory: Path) -> Path | None:
     name = OMDB.format(dataset=data.dataset)
     return next((path for path in (directory / name, data.raw_dir / name) if path.exists()), None)
 
 
 def find_plots(data: Data, directory: Path) -> dict[str, str]:
     """movie id -> plot, from the optional file."""
-    path = omdb_path(data, directory)
+    path = find_plots_file(data, directory)
     return read_plots(path) if path else {}
 
 
 def read_plots(path: Path) -> dict[str, str]:
     """A file of one JSON object a line with movie_id and plot -> {movie id: plot}, without those that are unknown."""
     try:
-        records = [(str(record["movie_id"]), clean(record.get("plot") or "")) for record in read_json_lines(path)]
+        records = [(str(record["movie_id"]), clean_text(record.get("plot") or "")) for record in read_json_lines(path)]
     except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path} must hold one JSON object a line with movie_id and plot ({error!r})") from None
     return {item: plot for item, plot in records if plot != "N/A"}

@@ -12,7 +12,7 @@ from genrec.data.catalog import Catalog
 from genrec.data.events import Shop
 from genrec.data.filters import filter_events
 from genrec.data.ledger import Ledger
-from genrec.data.sequences import SPLITS, Sequences, Split, examples
+from genrec.data.sequences import SPLITS, Sequences, Split, cut_examples
 from genrec.data.splits import build_sequences, split_targets
 
 
@@ -75,11 +75,11 @@ def measure_histories(sequences: Sequences, split: Split, max_history: int) -> d
 
 def share_repeating_last(sequences: Sequences, split: Split) -> float:
     """Share of targets that are the item just before them: the score of the simplest model."""
-    rows = examples(sequences, split, 1)
+    rows = cut_examples(sequences, split, 1)
     return round(float((rows.history[:, -1] == rows.target).mean()), 4)
 
 
-def summarize_report(report: dict[str, Any]) -> list[str]:
+def summarize_preparation(report: dict[str, Any]) -> list[str]:
     """The report in a few lines for the screen: what each file lost, and what there is now."""
     lines = [
         Ledger(name, account["read"], account["dropped"], account["first_lines"]).line()

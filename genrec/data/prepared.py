@@ -8,14 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from genrec.data.catalog import Catalog
-from genrec.data.sequences import (
-    Examples,
-    Sequences,
-    Split,
-    examples,
-    seen_in_training,
-    train_counts,
-)
+from genrec.data.sequences import Examples, Sequences, Split, count_train_events, cut_examples, mark_seen_in_training
 
 
 @dataclass(frozen=True)
@@ -26,14 +19,14 @@ class Prepared:
     max_history: int
 
     def examples(self, name: str) -> Examples:
-        return examples(self.sequences, self.splits[name], self.max_history)
+        return cut_examples(self.sequences, self.splits[name], self.max_history)
 
     @cached_property
     def seen(self) -> np.ndarray:
         """(T,) bool: events that training may see."""
-        return seen_in_training(self.sequences, self.splits)
+        return mark_seen_in_training(self.sequences, self.splits)
 
     @cached_property
     def train_count(self) -> np.ndarray:
         """(N,) those events by item."""
-        return train_counts(self.sequences, self.splits, len(self.catalog))
+        return count_train_events(self.sequences, self.splits, len(self.catalog))

@@ -57,7 +57,7 @@ class Examples:
         return Examples(self.user[rows], self.history[rows], self.target[rows])
 
 
-def examples(sequences: Sequences, split: Split, max_history: int) -> Examples:
+def cut_examples(sequences: Sequences, split: Split, max_history: int) -> Examples:
     """The rows of a split with at most `max_history` events before each target."""
     back = np.arange(-max_history, 0)  # (H,)
     where = split.end[:, None] + back  # (E, H) event index, before the user's first where there is none
@@ -90,7 +90,7 @@ def load_splits(path: Path) -> dict[str, Split]:
     return {name: Split(arrays[f"{name}_user"], arrays[f"{name}_end"]) for name in SPLITS}
 
 
-def seen_in_training(sequences: Sequences, splits: dict[str, Split]) -> np.ndarray:
+def mark_seen_in_training(sequences: Sequences, splits: dict[str, Split]) -> np.ndarray:
     """(T,) bool: events up to each user's last train target. Counts, factors and texts of training use these alone."""
     last = np.full(len(sequences), -1, dtype=np.int64)  # (U,)
     np.maximum.at(last, splits["train"].user, splits["train"].end)
@@ -98,6 +98,6 @@ def seen_in_training(sequences: Sequences, splits: dict[str, Split]) -> np.ndarr
     return np.arange(len(sequences.item)) <= last[owner]
 
 
-def train_counts(sequences: Sequences, splits: dict[str, Split], num_items: int) -> np.ndarray:
+def count_train_events(sequences: Sequences, splits: dict[str, Split], num_items: int) -> np.ndarray:
     """(N,) events of each item that training may see."""
-    return np.bincount(sequences.item[seen_in_training(sequences, splits)], minlength=num_items)
+    return np.bincount(sequences.item[mark_seen_in_training(sequences, splits)], minlength=num_items)

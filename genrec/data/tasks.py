@@ -107,22 +107,22 @@ def make_texts(data: Prepared, index: SidIndex, source: str, profile: list[str])
     return Texts(data.catalog, index, source, make_profile(data, profile) if profile else None)
 
 
-def row_numbers(task: Task, share: float, count: int, catalog: Catalog, rng: np.random.Generator) -> np.ndarray:
+def draw_row_numbers(task: Task, share: float, count: int, catalog: Catalog, rng: np.random.Generator) -> np.ndarray:
     """The rows of a task: numbers of examples, of which there are `count`, or of items."""
     if task.from_history:
-        return drawn(count, share, rng)
+        return draw_copies(count, share, rng)
     fit = np.flatnonzero(catalog.text != "") if task.given == "description" else np.arange(len(catalog))
-    return fit[drawn(len(fit), share, rng)]
+    return fit[draw_copies(len(fit), share, rng)]
 
 
-def task_row(task: Task, examples: Examples, row: int) -> tuple[np.ndarray, int]:
+def take_row(task: Task, examples: Examples, row: int) -> tuple[np.ndarray, int]:
     """(items given, target item) of one of those numbers."""
     if task.from_history:
         return examples.history[row], int(examples.target[row])
     return np.array([row]), int(row)
 
 
-def copies(count: int, share: float, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def repeat_rows(count: int, share: float, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Row numbers, each list in order: all rows floor(share) times, then a random part for the rest."""
     whole, rest = int(share), share - int(share)
     for _ in range(whole):
@@ -131,6 +131,6 @@ def copies(count: int, share: float, rng: np.random.Generator) -> Iterator[np.nd
         yield np.sort(rng.choice(count, size=extra, replace=False))
 
 
-def drawn(count: int, share: float, rng: np.random.Generator) -> np.ndarray:
+def draw_copies(count: int, share: float, rng: np.random.Generator) -> np.ndarray:
     """All copies in one list, in row order."""
-    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *copies(count, share, rng)]))
+    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *repeat_rows(count, share, rng)]))

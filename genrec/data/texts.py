@@ -17,7 +17,7 @@ SCRIPT = ".getTime();"  # 2018 records whose page was not understood carry its t
 PUBLISHED_WORDS = 20
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Entities decoded (twice: '&amp;quot;' occurs), tags stripped, white space collapsed."""
     text = html.unescape(html.unescape(text))
     text = CONTROL.sub(" ", TAG.sub(" ", text))
@@ -26,13 +26,13 @@ def clean(text: str) -> str:
 
 def clean_title(title: str | None) -> str | None:
     """A title that can be read, or None where no letter or digit is left, or a script stands in its place."""
-    cleaned = clean(title) if title else ""
+    cleaned = clean_text(title) if title else ""
     return cleaned if any(letter.isalnum() for letter in cleaned) and SCRIPT not in cleaned else None
 
 
 def join_paragraphs(paragraphs: list[str | None] | None) -> str:
     """Paragraphs of a description -> one text."""
-    return " ".join(filter(None, (clean(paragraph) for paragraph in paragraphs or [] if paragraph)))
+    return " ".join(filter(None, (clean_text(paragraph) for paragraph in paragraphs or [] if paragraph)))
 
 
 def join_categories(path: list[str | None] | None) -> str:
@@ -43,7 +43,7 @@ def join_categories(path: list[str | None] | None) -> str:
 
 
 def clean_category(name: str) -> str:
-    return re.sub(r",(?=\S)", ", ", clean(name)).strip(", ")
+    return re.sub(r",(?=\S)", ", ", clean_text(name)).strip(", ")
 
 
 def clean_published_title(title: str | None) -> str | None:

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from genrec.errors import ArtifactError
+from genrec.pipeline import command_of
 
 
-def load_vectors(path: Path, num_items: int, command: str) -> np.ndarray:
-    """(N, D) float32, checked against the catalogue's size; `command` makes them."""
+def load_vectors(path: Path, num_items: int) -> np.ndarray:
+    """(N, D) float32, checked against the catalogue's size."""
     try:
         vectors = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}; run {command}") from None
+        raise ArtifactError(f"{path} cannot be read: {error}; run {command_of('embeddings')}") from None
     check_vectors(vectors, num_items, str(path))
     return vectors.astype(np.float32)
 
@@ -24,7 +25,10 @@ def check_vectors(vectors: np.ndarray, num_items: int, name: str) -> None:
     if vectors.ndim != 2 or vectors.dtype not in (np.float16, np.float32, np.float64):
         raise ArtifactError(f"{name} must be a float matrix (items, width); found {vectors.dtype} {vectors.shape}")
     if len(vectors) != num_items:
-        raise ArtifactError(f"{name} have {len(vectors)} rows, the catalogue has {num_items} items; run text2emb again")
+        raise ArtifactError(
+            f"{name} have {len(vectors)} rows, the catalogue has {num_items} items; "
+            f"run `{command_of('embeddings')} --clean`"
+        )
     if not vectors.shape[1]:
         raise ArtifactError(f"{name} have width 0")
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))

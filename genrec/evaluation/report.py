@@ -171,7 +171,7 @@ def make_report(
     return Report(model, rows, examples.user, scores, slices, beyond)
 
 
-def beam_loss(examples: Examples, beams: Recommendations, exact: Recommendations, seed: int) -> dict[str, Any]:
+def measure_beam_loss(examples: Examples, beams: Recommendations, exact: Recommendations, seed: int) -> dict[str, Any]:
     """Targets that stand in the exact top k but not in that of the beams: {"rows": E, "@10": {"lost": n, "mean": ..}}.
 
     `mean` is their share of all rows; HR@k of the beams is HR@k of the exact ranking less that, plus what stands in the
@@ -184,7 +184,7 @@ def beam_loss(examples: Examples, beams: Recommendations, exact: Recommendations
     return {"rows": len(examples)} | {k: {"lost": int(lost[k].sum()), **estimate_to_json(shares[k])} for k in lost}
 
 
-def beam_loss_line(model: str, loss: dict[str, Any]) -> str:
+def describe_beam_loss(model: str, loss: dict[str, Any]) -> str:
     parts = []
     for k in ("@10", "@50"):
         share = f"{loss[k]['mean']:.2%} [{loss[k]['low']:.2%}, {loss[k]['high']:.2%}]"
@@ -204,7 +204,7 @@ def write_report(report: Report, directory: Path, seed: int) -> None:
         slice_name=np.array(list(report.slices)),
         slice=np.stack(list(report.slices.values()), axis=1),
     )
-    write_json(directory / RESULTS, results(report, seed))
+    write_json(directory / RESULTS, summarize_report(report, seed))
 
 
 def read_report(directory: Path) -> Report:
@@ -217,7 +217,7 @@ def read_report(directory: Path) -> Report:
     )
 
 
-def results(report: Report, seed: int) -> dict[str, Any]:
+def summarize_report(report: Report, seed: int) -> dict[str, Any]:
     """The content of results.json."""
     return {
         "model": report.model,
@@ -259,7 +259,7 @@ def read_results(directory: Path) -> dict[str, Any]:
     return content
 
 
-def table(contents: list[dict[str, Any]]) -> str:
+def make_table(contents: list[dict[str, Any]]) -> str:
     """One row a results.json: HR@5, HR@10, NDCG@10 with interval, MRR; SID-level numbers beside where SIDs collide."""
     sid_level = any("sid_hr@10" in content["metrics"] for content in contents)
     columns = ["model", "HR@5", "HR@10", "NDCG@10  [95% interval]", "MRR@50", "rows"]

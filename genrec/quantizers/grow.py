@@ -34,8 +34,8 @@ from genrec.artifacts import (
     read_json,
     save_array,
     sha256,
+    whole_directory,
     write_json,
-    write_whole_directory,
 )
 from genrec.config import Embeddings, Sids
 from genrec.data.catalog import Catalog
@@ -232,7 +232,7 @@ def write_grown(
     dataset: str, target: Path, index: SidIndex, catalog: Catalog, allowed: np.ndarray, report: dict[str, Any]
 ) -> None:
     """Written beside, then put in the place of the earlier one."""
-    with write_whole_directory(target) as beside:
+    with whole_directory(target) as beside:
         save_array(beside / CODES, index.codes)
         save_array(beside / ALLOWED, allowed)
         sids.save_index(index, beside / SID_INDEX)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genrec.config import Sids
-from genrec.data.sequences import Sequences, Split, examples, seen_in_training
+from genrec.data.sequences import Sequences, Split, cut_examples, mark_seen_in_training
 from genrec.quantizers import quality
 
 
@@ -25,10 +25,10 @@ class Purchases:
 def collect_purchases(sequences: Sequences, splits: Mapping[str, Split], knobs: Sids, num_items: int) -> Purchases:
     from genrec.quantizers.fused import compute_item_factors
 
-    seen = seen_in_training(sequences, splits)
+    seen = mark_seen_in_training(sequences, splits)
     fused = knobs.alpha == "auto" or knobs.alpha > 0
     factors = compute_item_factors(sequences.item, sequences.offset, seen, num_items, knobs.factors) if fused else None
-    valid = examples(sequences, splits["valid"], max_history=1)
+    valid = cut_examples(sequences, splits["valid"], max_history=1)
     has_history = valid.history[:, -1] >= 0
     return Purchases(
         pairs=quality.find_next_pairs(sequences.item, sequences.offset, seen),

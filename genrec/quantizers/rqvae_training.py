@@ -21,7 +21,7 @@ from genrec.quantizers.rqkmeans import cluster_kmeans
 from genrec.quantizers.rqvae import ResidualQuantizer, RqvaeOutput, RqvaeShape
 from genrec.runtime.epochs import CHECKPOINT, LearnerState, Metrics, fit
 from genrec.runtime.tensor_file import pack_state, read_state, unpack_state, write_tensors
-from genrec.sids import collisions
+from genrec.sids import count_collisions
 
 HEADER = "json"  # the key of a model file's header
 SETTLED = 1e-3  # a loss better by less than this share is no better
@@ -100,7 +100,7 @@ class RqvaeLearner:
         """The share of rows beyond the first of each SID; None while layer-wise training has levels to begin."""
         if not bool(self.model.started.all()):
             return None
-        return {"collision": collisions(quantize(self.model, self.rows).codes) / len(self.rows)}
+        return {"collision": count_collisions(quantize(self.model, self.rows).codes) / len(self.rows)}
 
     def state(self) -> LearnerState:
         return LearnerState(pack_state({"model": self.model}, {"optimizer": self.optimizer}), {})

@@ -66,11 +66,11 @@ def write_beside(config: Config, root: Path, dry_run: bool) -> None:
 
 def make_item_texts(knobs: Embeddings, catalog: Catalog) -> list[str]:
     """(N,) one text an item, with those of --descriptions."""
-    from genrec.data.given_texts import with_descriptions
+    from genrec.data.given_texts import add_descriptions
     from genrec.embeddings.item_encoder import item_texts
 
     if knobs.descriptions:
-        catalog, line = with_descriptions(catalog, knobs.descriptions)
+        catalog, line = add_descriptions(catalog, knobs.descriptions)
         note(STAGE, line)
     return item_texts(catalog)
 

@@ -35,13 +35,13 @@ from genrec.evaluation.metrics import (
 )
 from genrec.evaluation.predictions import read_predictions, show_examples, write_predictions
 from genrec.evaluation.report import (
-    beam_loss,
-    beam_loss_line,
+    describe_beam_loss,
     describe_rows,
     make_report,
     make_slices,
+    make_table,
+    measure_beam_loss,
     read_results,
-    table,
     write_report,
 )
 from genrec.launch import rank, world_size
@@ -105,7 +105,7 @@ def measure_beam_losses(settings: Evaluation, seed: int, partial: Path) -> dict[
     for name in settings.models:
         if f"{name}_exact" in rows_scored(settings):
             examples, beams = read_predictions(partial / name)
-            losses[name] = beam_loss(examples, beams, read_predictions(partial / f"{name}_exact")[1], seed)
+            losses[name] = measure_beam_loss(examples, beams, read_predictions(partial / f"{name}_exact")[1], seed)
     return losses
 
 
@@ -159,9 +159,9 @@ def write_summary(
     """One table, what beams lost, five users by title, the paths; on the screen and in summary.txt."""
     final, last = artifact_dir(config, "evaluation"), config.evaluation.models[-1]
     five_users = show_examples(*read_predictions(partial / last), data.catalog, data.sequences, config.run.seed)
-    losses = "".join(f"{beam_loss_line(name, loss)}\n" for name, loss in beam_losses.items())
+    losses = "".join(f"{describe_beam_loss(name, loss)}\n" for name, loss in beam_losses.items())
     text = (
-        f"{table(contents)}\n{losses}\nFive users, recommendations of '{last}':\n\n{five_users}\n\n"
+        f"{make_table(contents)}\n{losses}\nFive users, recommendations of '{last}':\n\n{five_users}\n\n"
         f"All numbers: {final / RESULTS}\nA line a row: {final / last / EVAL_RESULTS}\nThis text: {final / SUMMARY}\n"
     )
     write_text(partial / SUMMARY, text)

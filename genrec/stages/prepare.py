@@ -24,7 +24,7 @@ def build(config: Config, directory: Path) -> dict:
     """One source -> the data artifact."""
     from genrec import artifacts
     from genrec.data.catalog import save_catalog
-    from genrec.data.preparation import summarize_report
+    from genrec.data.preparation import summarize_preparation
     from genrec.data.sequences import save_sequences, save_splits
     from genrec.data.sources import SOURCES
 
@@ -39,7 +39,7 @@ def build(config: Config, directory: Path) -> dict:
         shutil.copyfile(
             source.raw_files(config.data, config.run.seed)["index"], directory / name
         )  # for sids.method: imported
-    for line in summarize_report(preparation.report):
+    for line in summarize_preparation(preparation.report):
         note("data", line)
     return {key: preparation.report[key] for key in ("users", "items", "events", "rows")}
 

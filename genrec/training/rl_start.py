@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from genrec.config import Rl
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder
-from genrec.data.tasks import TASKS, Texts, row_numbers, task_row
+from genrec.data.tasks import TASKS, Texts, draw_row_numbers, take_row
 from genrec.errors import ArtifactError
 from genrec.models.language import load_pretrained
 from genrec.models.token_tree import takes_trees
@@ -32,9 +32,9 @@ def make_prompts(
     rng = np.random.default_rng(seed)
     cut = data.examples("train")
     rows = [
-        (name, *task_row(TASKS[name], cut, row), int(cut.user[row]) if TASKS[name].from_history else -1)
+        (name, *take_row(TASKS[name], cut, row), int(cut.user[row]) if TASKS[name].from_history else -1)
         for name, share in settings.tasks.items()
-        for row in row_numbers(TASKS[name], share, len(cut), data.catalog, rng)
+        for row in draw_row_numbers(TASKS[name], share, len(cut), data.catalog, rng)
     ]
     if settings.sample_train and settings.sample_size < len(rows):
         rows = [rows[row] for row in np.sort(rng.choice(len(rows), settings.sample_size, replace=False))]

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 from genrec.config import Sft
 from genrec.data.prompts import Encoder
-from genrec.data.sequences import Examples, Sequences, Split, examples
-from genrec.data.tasks import TASKS, Task, Texts, copies, drawn, row_numbers, task_row
+from genrec.data.sequences import Examples, Sequences, Split, cut_examples
+from genrec.data.tasks import TASKS, Task, Texts, draw_copies, draw_row_numbers, repeat_rows, take_row
 from genrec.errors import ArtifactError
 from genrec.models.token_tree import Branch, TokenTree, collate_trees, grow_tree, join_trees, make_chain
 
@@ -88,18 +88,18 @@ def make_rows(
 ) -> Iterator[TokenTree]:
     """All rows of all tasks with a positive share; weight (T,) is that of each event as a target."""
     rng = np.random.default_rng(seed)
-    cut = examples(sequences, train, max_history)
+    cut = cut_examples(sequences, train, max_history)
     for name, share in settings.tasks.items():
         task = TASKS[name]
         if name == "sid_to_sid" and settings.pack != "none":
-            for copy in copies(len(train), share, rng):
+            for copy in repeat_rows(len(train), share, rng):
                 yield from packed_rows(builder, task, sequences, train.take(copy), weight, max_history, settings.pack)
         elif task.of_preference:
             yield from preference_rows(builder, task, share, cut, train, weight, rng)
         else:
-            for row in row_numbers(task, share, len(train), builder.texts.catalog, rng):
+            for row in draw_row_numbers(task, share, len(train), builder.texts.catalog, rng):
                 of_user = (weight[train.end[row]], int(train.user[row])) if task.from_history else ()
-                yield builder.row(task, *task_row(task, cut, row), *of_user)
+                yield builder.row(task, *take_row(task, cut, row), *of_user)
 
 
 def preference_rows(
@@ -114,7 +114,7 @@ def preference_rows(
     """Targets after a text about their user, the newest one that knows nothing of them; others have no row."""
     text = builder.texts.preferences.newest(train)
     with_text = np.flatnonzero(text >= 0)
-    for row in with_text[drawn(len(with_text), share, rng)]:
+    for row in with_text[draw_copies(len(with_text), share, rng)]:
         items = cut.history[row] if "history" in task.given else np.zeros(0, np.int64)
         target = text[row] if task.wanted == "preference" else cut.target[row]
         yield builder.row(task, items, int(target), weight[train.end[row]], int(train.user[row]), int(text[row]))

@@ -8,7 +8,7 @@ from genrec.advice.plan import (
     make_plan,
 )
 from genrec.advice.strategies import FAMILY, list_remedies, recommend_strategies
-from genrec.data.sequences import examples, train_counts
+from genrec.data.sequences import count_train_events, cut_examples
 from genrec.data.toy import make_toy_store
 from genrec.diagnosis.badcase_report import CaseReader, CaseSampling, make_badcase_report
 from genrec.diagnosis.causes import CaseLimits, Cases, number_categories
@@ -85,8 +85,8 @@ def shop(tmp_path_factory):
 def diagnosed(shop, fault: str) -> dict:
     """The report of lists of the truth's neighbours in random order, three of four times the truth among them."""
     random = np.random.default_rng(0)
-    rows = examples(shop.sequences, shop.splits["test"], 10)
-    count = train_counts(shop.sequences, shop.splits, len(shop.catalog))
+    rows = cut_examples(shop.sequences, shop.splits["test"], 10)
+    count = count_train_events(shop.sequences, shop.splits, len(shop.catalog))
     neighbours = np.arange(len(shop.catalog)) // 10 * 10
     items = np.stack([neighbours[target] + random.permutation(10)[:TOP_K] for target in rows.target])
     items = items % len(shop.catalog)

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from genrec.data.given_texts import SNAPSHOTS, match_texts, read_preferences, with_descriptions
+from genrec.data.given_texts import SNAPSHOTS, add_descriptions, match_texts, read_preferences
 from genrec.errors import ArtifactError
 from tests.small_shop import small_catalog, small_shop
 
@@ -15,7 +15,7 @@ def write(path, content):
 
 def test_a_description_joins_the_items_own_text(tmp_path):
     path = write(tmp_path / "d.json", {"B000": "Given &amp; <b>clean</b>.", "B001": "More.", "B999": "x", "B002": " "})
-    catalog, line = with_descriptions(small_catalog(5), path)
+    catalog, line = add_descriptions(small_catalog(5), path)
     assert catalog.text.tolist() == ["Given & clean .", "text 1 More.", "text 2", "", "text 4"]
     assert catalog.title.tolist() == small_catalog(5).title.tolist()
     assert line == f"{path}: texts of 2 of 5 items; 1 are of no one here"
@@ -23,7 +23,7 @@ def test_a_description_joins_the_items_own_text(tmp_path):
 
 def test_a_file_of_other_data_is_refused_with_ids_of_both(tmp_path):
     with pytest.raises(ArtifactError, match=r"none of the 1 ids .* 5 items here \(there '1'; here 'B000', 'B001'"):
-        with_descriptions(small_catalog(5), write(tmp_path / "d.json", {"1": "x"}))
+        add_descriptions(small_catalog(5), write(tmp_path / "d.json", {"1": "x"}))
 
 
 @pytest.mark.parametrize("content", [["a"], {"1": 2}, {"1": {"text": "x"}}])

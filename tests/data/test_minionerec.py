@@ -6,7 +6,7 @@ import pytest
 
 from genrec.config import Data
 from genrec.data import minionerec
-from genrec.data.sequences import examples
+from genrec.data.sequences import cut_examples
 from genrec.errors import ArtifactError
 from tests.data.raw import real
 
@@ -33,7 +33,7 @@ def write_published(directory, rows, num_items=9):
 
 
 def read_back(made, split, max_history=10):
-    rows = examples(made.sequences, made.splits[split], max_history)
+    rows = cut_examples(made.sequences, made.splits[split], max_history)
     users = [made.sequences.user_id[user].split("#")[0] for user in rows.user]
     histories = [[item for item in history if item >= 0] for history in rows.history.tolist()]
     return list(zip(users, histories, rows.target.tolist(), strict=True))

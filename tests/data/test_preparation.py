@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from genrec.data.preparation import describe_preparation, measure_histories, share_repeating_last, summarize_report
+from genrec.data.preparation import describe_preparation, measure_histories, share_repeating_last, summarize_preparation
 from genrec.data.toy import make_toy_store
 from tests.data.test_weights import two_users
 
@@ -27,7 +27,7 @@ def test_counts_are_those_of_what_was_made():
 
 def test_the_screen_says_what_each_file_lost(tmp_path):
     report = make_toy_store(tmp_path, num_users=40, num_items=30, user_k=2, item_k=2).report
-    lines = summarize_report(report)
+    lines = summarize_preparation(report)
     assert lines[0].startswith("events: ") and lines[0].endswith("kept") and lines[1].startswith("items: ")
     assert f"{report['users']:,} users, {report['items']:,} items" in lines[2]
     assert f"{report['rows']['test']:,} test rows" in lines[3]

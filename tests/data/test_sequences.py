@@ -5,13 +5,13 @@ import pytest
 
 from genrec.data.sequences import (
     SPLITS,
-    examples,
+    count_train_events,
+    cut_examples,
     load_sequences,
     load_splits,
+    mark_seen_in_training,
     save_sequences,
     save_splits,
-    seen_in_training,
-    train_counts,
 )
 from tests.small_shop import small_shop
 
@@ -21,7 +21,7 @@ from tests.small_shop import small_shop
 def test_rows_are_those_of_a_loop(split, max_history):
     shop = small_shop(num_users=20)
     sequences, ends = shop.sequences, shop.splits[split]
-    rows = examples(sequences, ends, max_history)
+    rows = cut_examples(sequences, ends, max_history)
     assert rows.history.shape == (len(ends), max_history) and rows.history.dtype == np.int32
     for row, (user, end) in enumerate(zip(ends.user, ends.end, strict=True)):
         before = sequences.item[sequences.offset[user] : end][-max_history:]
@@ -31,7 +31,7 @@ def test_rows_are_those_of_a_loop(split, max_history):
 
 def test_training_sees_events_up_to_the_last_train_target():
     shop = small_shop(num_users=20)
-    seen = seen_in_training(shop.sequences, shop.splits)
+    seen = mark_seen_in_training(shop.sequences, shop.splits)
     held_out = np.concatenate([shop.splits["valid"].end, shop.splits["test"].end])
     trained = set(shop.splits["train"].user.tolist())
     expected = [
@@ -40,7 +40,7 @@ def test_training_sees_events_up_to_the_last_train_target():
         for event in range(first, last)
     ]
     assert seen.tolist() == expected
-    counts = train_counts(shop.sequences, shop.splits, len(shop.catalog) + 2)
+    counts = count_train_events(shop.sequences, shop.splits, len(shop.catalog) + 2)
     assert counts.sum() == seen.sum() and counts[-2:].tolist() == [0, 0]
 
 

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from genrec.data.events import encode_events
-from genrec.data.sequences import examples
+from genrec.data.sequences import cut_examples
 from genrec.data.splits import build_sequences, leave_one_out, split_chronologically, split_targets
 from genrec.errors import ArtifactError
 
@@ -51,7 +51,7 @@ def test_each_target_is_in_one_split_and_never_first(rule):
     ends = np.concatenate([part.end for part in split_targets(sequences, rule).values()])
     assert len(np.unique(ends)) == len(ends)
     assert sorted([*ends.tolist(), *sequences.offset[:-1].tolist()]) == list(range(400))
-    rows = examples(sequences, split_targets(sequences, rule)["train"], 5)
+    rows = cut_examples(sequences, split_targets(sequences, rule)["train"], 5)
     assert (rows.history[:, -1] >= 0).all()
 
 

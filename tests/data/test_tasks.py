@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genrec.data.tasks import RECOMMEND, TASKS, Texts, copies, drawn, make_texts, row_numbers, task_row
+from genrec.data.tasks import RECOMMEND, TASKS, Texts, draw_copies, draw_row_numbers, make_texts, repeat_rows, take_row
 from genrec.sids import make_index
 from tests.small_shop import small_shop
 
@@ -14,28 +14,28 @@ TEXTS = make_texts(SHOP, INDEX, "toy", [])
 
 @pytest.mark.parametrize(("share", "counts"), [(0, [0]), (1, [1]), (2, [2]), (0.5, [0, 1]), (2.3, [2, 3])])
 def test_a_share_repeats_rows_and_draws_the_rest(share, counts):
-    rows = drawn(100, share, np.random.default_rng(0))
+    rows = draw_copies(100, share, np.random.default_rng(0))
     times = np.bincount(rows, minlength=100)
     assert len(rows) == round(100 * share) and set(times.tolist()) == set(counts)
     assert (np.diff(rows) >= 0).all()
 
 
 def test_copies_are_whole_first_and_a_part_last():
-    lists = list(copies(10, 1.5, np.random.default_rng(0)))
+    lists = list(repeat_rows(10, 1.5, np.random.default_rng(0)))
     assert lists[0].tolist() == list(range(10)) and len(lists[1]) == 5 and len(set(lists[1].tolist())) == 5
 
 
 def test_rows_of_a_description_task_have_a_description():
-    rows = row_numbers(TASKS["description_to_sid"], 1, 0, SHOP.catalog, np.random.default_rng(0))
+    rows = draw_row_numbers(TASKS["description_to_sid"], 1, 0, SHOP.catalog, np.random.default_rng(0))
     assert rows.tolist() == [item for item in range(20) if item % 3]
-    assert len(row_numbers(TASKS["title_to_sid"], 1, 0, SHOP.catalog, np.random.default_rng(0))) == 20
+    assert len(draw_row_numbers(TASKS["title_to_sid"], 1, 0, SHOP.catalog, np.random.default_rng(0))) == 20
 
 
 def test_a_row_is_an_example_or_an_item():
     examples = SHOP.examples("train")
-    history, target = task_row(RECOMMEND, examples, 3)
+    history, target = take_row(RECOMMEND, examples, 3)
     assert (history == examples.history[3]).all() and target == examples.target[3]
-    items, target = task_row(TASKS["sid_to_title"], examples, 7)
+    items, target = take_row(TASKS["sid_to_title"], examples, 7)
     assert items.tolist() == [7] and target == 7
 
 

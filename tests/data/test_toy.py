@@ -2,7 +2,7 @@ from collections import Counter
 
 import numpy as np
 
-from genrec.data.sequences import examples, train_counts
+from genrec.data.sequences import count_train_events, cut_examples
 from genrec.data.toy import make_toy_store, write_raw
 
 
@@ -23,10 +23,10 @@ def test_the_store_comes_through_the_reader_whole(tmp_path):
 
 def test_structure_beats_popularity(tmp_path):
     made = make_toy_store(tmp_path)
-    rows = examples(made.sequences, made.splits["test"], 1)
-    counts = train_counts(made.sequences, made.splits, len(made.catalog))
+    rows = cut_examples(made.sequences, made.splits["test"], 1)
+    counts = count_train_events(made.sequences, made.splits, len(made.catalog))
     popular = np.isin(rows.target, np.argsort(-counts)[:10]).mean()
-    trained = examples(made.sequences, made.splits["train"], 1)
+    trained = cut_examples(made.sequences, made.splits["train"], 1)
     followers = {}
     for last, target in zip(trained.history[:, -1].tolist(), trained.target.tolist(), strict=True):
         followers.setdefault(last, Counter())[target] += 1

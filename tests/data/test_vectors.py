@@ -25,11 +25,11 @@ def test_vectors_no_quantizer_can_use_are_refused(vectors, said):
 
 def test_vectors_of_any_float_are_read_as_float32(tmp_path):
     np.save(tmp_path / "v.npy", np.ones((3, 2), dtype=np.float64))
-    read = load_vectors(tmp_path / "v.npy", 3, "genrec embed")
+    read = load_vectors(tmp_path / "v.npy", 3)
     assert read.dtype == np.float32 and read.shape == (3, 2)
 
 
 def test_a_file_that_is_no_matrix_names_the_command_that_makes_it(tmp_path):
     (tmp_path / "v.npy").write_bytes(b"torn")
     with pytest.raises(ArtifactError, match="v.npy cannot be read.*run genrec embed"):
-        load_vectors(tmp_path / "v.npy", 3, "genrec embed")
+        load_vectors(tmp_path / "v.npy", 3)

@@ -112,11 +112,11 @@ def test_the_fingerprint_follows_users_targets_and_catalogue_but_not_history_len
 
 
 def test_the_table_has_a_line_a_model_and_sid_columns_only_when_needed(tmp_path):
-    content = report.results(example_report(small_shop()), seed=0)
-    lines = report.table([content, content]).splitlines()
+    content = report.summarize_report(example_report(small_shop()), seed=0)
+    lines = report.make_table([content, content]).splitlines()
     assert len(lines) == 4 and "SID" not in lines[0] and "60 (100% of test)" in lines[2]
     content["metrics"] |= {"sid_hr@10": {"mean": 0.5}, "sid_ndcg@10": {"mean": 0.25}}
-    assert report.table([content]).splitlines()[2].endswith("0.5000       0.2500")
+    assert report.make_table([content]).splitlines()[2].endswith("0.5000       0.2500")
 
 
 def test_a_broken_results_file_is_named(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from genrec.data.sequences import Examples, Sequences, Split, seen_in_training
+from genrec.data.sequences import Examples, Sequences, Split, mark_seen_in_training
 from genrec.evaluation.metrics import check_recommendations
 from genrec.models.knn import fit_knn
 from genrec.models.popular import fit_last_item, fit_popular, fit_popular_recent, take_top_k
@@ -27,7 +27,7 @@ def asked(*histories) -> Examples:
 
 def test_fixture_marks_what_training_may_see():
     train = Split(np.array([0, 0, 1, 1, 2, 2]), np.array([1, 2, 5, 6, 9, 10]))
-    assert (seen_in_training(SEQUENCES, {"train": train}) == SEEN).all()
+    assert (mark_seen_in_training(SEQUENCES, {"train": train}) == SEEN).all()
 
 
 def test_popular_gives_everyone_the_most_bought_items():

@@ -8,7 +8,7 @@ import torch
 
 from genrec.data.given_texts import Preferences
 from genrec.data.prepared import Prepared
-from genrec.data.sequences import examples
+from genrec.data.sequences import cut_examples
 from genrec.data.tasks import RECOMMEND, TASKS, make_texts
 from genrec.errors import ArtifactError, ConfigError
 from genrec.models.token_tree import answer_logits, collate_trees
@@ -32,7 +32,7 @@ def with_profile(texts, sequences):
 def test_exact_packing_asks_what_plain_rows_ask(texts, tokenizer, sequences, name, cap):
     events, train = sequences
     builder = RowBuilder(tokenizer, texts, 512)
-    cut = examples(events, train, cap)
+    cut = cut_examples(events, train, cap)
     rng = np.random.default_rng(0)
     plain = [
         builder.row(TASKS[name], items, target) for items, target in task_rows(TASKS[name], 1, cut, texts.catalog, rng)
@@ -59,7 +59,7 @@ def test_windows_show_between_half_and_all_of_the_history(texts, tokenizer, sequ
 def test_packed_loss_and_gradients_equal_plain_rows(texts, tokenizer, model, sequences):
     events, train = sequences
     builder = RowBuilder(tokenizer, texts, 512)
-    rows = task_rows(RECOMMEND, 1, examples(events, train, 50), texts.catalog, np.random.default_rng(0))
+    rows = task_rows(RECOMMEND, 1, cut_examples(events, train, 50), texts.catalog, np.random.default_rng(0))
     plain = [builder.row(RECOMMEND, items, target) for items, target in rows]
     packed = list(packed_rows(builder, RECOMMEND, events, train, alike(events), 50, "exact"))
 
@@ -81,13 +81,15 @@ def test_every_task_has_its_prompt_and_answer(texts, tokenizer, sequences):
     for name, task in TASKS.items():
         if task.of_preference:
             continue  # they need texts, below
-        rows = list(task_rows(task, 1, examples(events, train, 5), texts.catalog, np.random.default_rng(0)))
+        rows = list(task_rows(task, 1, cut_examples(events, train, 5), texts.catalog, np.random.default_rng(0)))
         items, target = rows[-1]
         tree = builder.row(task, items, target)
         answer = tokenizer.decode(tree.labels)
         assert texts.answer(task, target) in answer, name
         assert answer.endswith(tokenizer.eos_token) == (task.wanted == "title"), name
-    described = list(task_rows(TASKS["description_to_sid"], 1, examples(events, train, 5), texts.catalog, np.random))
+    described = list(
+        task_rows(TASKS["description_to_sid"], 1, cut_examples(events, train, 5), texts.catalog, np.random)
+    )
     assert len(described) == 4  # items without a description are not asked about
 
 
@@ -115,7 +117,7 @@ def test_a_text_about_a_user_stands_before_later_targets_alone(texts, tokenizer,
 
 
 def test_shares_draw_and_repeat_rows(texts, sequences):
-    cut = examples(*sequences, 5)
+    cut = cut_examples(*sequences, 5)
     for share, expected in ((0, 0), (0.5, 9), (1, 17), (2.5, 42)):
         rows = list(task_rows(RECOMMEND, share, cut, texts.catalog, np.random.default_rng(0)))
         assert abs(len(rows) - expected) <= 1
@@ -176,7 +178,7 @@ def test_packed_rows_with_a_profile_ask_what_plain_rows_and_evaluation_ask(
 ):
     events, train = sequences
     builder = RowBuilder(tokenizer, with_profile, cutoff)
-    cut = examples(events, train, cap)
+    cut = cut_examples(events, train, cap)
     config = parse_flags(["--sft.pack", "none", "--sft.tasks", "{sid_to_sid: 1}"]).config
     config.data.max_history = cap
     plain = list(rows_of(config, builder, events, train, alike(events)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from genrec.data.sequences import examples
+from genrec.data.sequences import cut_examples
 from genrec.data.tasks import RECOMMEND
 from genrec.errors import ArtifactError
 from genrec.models.token_tree import answer_logits, collate_trees
@@ -42,7 +42,7 @@ def test_a_step_learns_from_the_mean_over_its_answers(texts, tokenizer, model, s
 def test_a_weight_of_two_is_the_row_twice(texts, tokenizer, model, sequences):
     events, train = sequences
     builder = RowBuilder(tokenizer, texts, 512)
-    rows = list(task_rows(RECOMMEND, 1, examples(events, train, 50), texts.catalog, np.random.default_rng(0)))[:4]
+    rows = list(task_rows(RECOMMEND, 1, cut_examples(events, train, 50), texts.catalog, np.random.default_rng(0)))[:4]
 
     def loss(trees, count):
         trainer = TreeTrainer.__new__(TreeTrainer)
@@ -64,7 +64,7 @@ def test_rdrop_wants_passes_that_differ(texts, tokenizer, model, sequences, drop
     builder = RowBuilder(tokenizer, texts, 512)
     row = builder.row(
         RECOMMEND,
-        *next(iter(task_rows(RECOMMEND, 1, examples(events, train, 50), texts.catalog, np.random.default_rng(0)))),
+        *next(iter(task_rows(RECOMMEND, 1, cut_examples(events, train, 50), texts.catalog, np.random.default_rng(0)))),
     )
     dropped = torch.nn.functional.dropout
     hook = model.get_input_embeddings().register_forward_hook(lambda _, __, read: dropped(read, dropout))

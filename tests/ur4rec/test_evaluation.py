@@ -115,7 +115,7 @@ def test_results_can_be_compared_by_the_main_pipeline(loader, tmp_path):
     for seed in (0, 1):
         ranking = evaluate_full(f"model {seed}", table_scorer(seed)[1], loader, metadata())
         write_full(ranking, loader, metadata(), tmp_path / str(seed), seed=42)
-    compare_results.run(tmp_path / "0" / "results.json", tmp_path / "1", tmp_path / "out", seed=42)
+    compare_results.write_comparison(tmp_path / "0" / "results.json", tmp_path / "1", tmp_path / "out", seed=42)
     assert "ndcg@10" in json.loads((tmp_path / "out" / "comparison.json").read_text())["verdict"]
     rows = [json.loads(line) for line in (tmp_path / "0" / "eval_results.jsonl").read_text().splitlines()]
     assert len(rows) == 30 and rows[0]["user"] == "100" and rows[0]["truth_title"] == f"T{rows[0]['truth'] + 1}"

@@ -58,7 +58,9 @@ def test_from_a_collection_to_results_that_can_be_compared(command, collection, 
     assert "hit@10" in read_json(tmp_path / "out" / train.CANDIDATES)["fused"]
     stages = [epoch["stage"] for epoch in read_json(tmp_path / "out" / train.TRAINING)["curve"]]
     assert stages == list(train.STAGE_EPOCHS)
-    verdict = compare_results.run(tmp_path / "out" / "sasrec", tmp_path / "out" / "fused", tmp_path / "compared", 0)
+    verdict = compare_results.write_comparison(
+        tmp_path / "out" / "sasrec", tmp_path / "out" / "fused", tmp_path / "compared", 0
+    )
     assert "12 rows" in verdict
     command("--images", tmp_path / "image.npy", *(f"--{switch}" for switch in train.SWITCHES))
     assert "ur4rec: up to date" in capsys.readouterr().out
