@@ -8,7 +8,7 @@ from genrec.commandline import Command
 from genrec.errors import ArtifactError
 from genrec.sids import make_index
 from genrec.store import RunStore
-from genrec.training.knowledge import find_available, load_knowledge, scale_to_unit
+from genrec.training.knowledge import find_available, load_knowledge
 from tests.small_shop import small_config, small_shop, write_data
 
 
@@ -46,7 +46,3 @@ def test_semantic_has_vectors_of_length_one_once_they_are_there(store):
     assert "semantic" in find_available(store)
     vectors = load_knowledge(store, small_shop(), INDEX, ["semantic"], "cpu").vectors
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(20), abs=1e-6)
-
-
-def test_a_row_of_zeros_stays_one():
-    assert scale_to_unit(np.array([[3.0, 4.0], [0.0, 0.0]])) == pytest.approx(np.array([[0.6, 0.8], [0, 0]]))
