@@ -14,7 +14,6 @@ from genrec.commandline import Command
 from genrec.config import Config
 from genrec.diagnosis import plots
 from genrec.errors import ArtifactError
-from genrec.models.families import fingerprints_outside
 from genrec.stages import analyze, evaluate
 from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data, write_sids
@@ -43,7 +42,7 @@ def evaluated(tmp_path):
     config = small_config(tmp_path / "run", evaluation={"models": MODELS})
     write_data(config, small_shop())
     write_sids(config, small_shop())
-    stage.run("evaluation", Command(config, False, False), evaluate.build, fingerprints_outside)
+    stage.run("evaluation", Command(config, False, False), evaluate.build, evaluate.sources)
     return config
 
 
@@ -143,7 +142,7 @@ def test_what_cannot_be_analysed_is_refused_with_the_way_on(evaluated, tmp_path,
     if model == "OTHER":
         other = small_config(tmp_path / "other", evaluation={"models": ["popular"]})
         write_data(other, small_shop(seed=1))
-        stage.run("evaluation", Command(other, False, False), evaluate.build, fingerprints_outside)
+        stage.run("evaluation", Command(other, False, False), evaluate.build, evaluate.sources)
         model = str(tmp_path / "other/evaluation/popular")
     with pytest.raises(ArtifactError, match=message):
         run_analysis(evaluated, model=model)
@@ -161,7 +160,7 @@ def test_without_an_evaluation_it_says_what_to_run_and_a_dry_run_plans(tmp_path,
 def test_a_run_without_sids_reports_them_as_not_measured(tmp_path):
     config = small_config(tmp_path / "run", evaluation={"models": ["popular"]})
     write_data(config, small_shop())
-    stage.run("evaluation", Command(config, False, False), evaluate.build, fingerprints_outside)
+    stage.run("evaluation", Command(config, False, False), evaluate.build, evaluate.sources)
     run_analysis(config, model="popular")
     report = json.loads((tmp_path / "run/analysis/popular/badcase_report.json").read_text())
     assert report["failure_patterns"]["wrong_at_level_1"]["finding"] == "not measured"

@@ -14,7 +14,7 @@ from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.predictions import read_predictions
 from genrec.evaluation.report import read_report
 from genrec.models import families
-from genrec.models.families import FAMILIES, fingerprints_outside
+from genrec.models.families import FAMILIES
 from genrec.pipeline import reads
 from genrec.stages import evaluate
 from tests import ROOT, parse_flags
@@ -24,7 +24,7 @@ BASELINES = ["popular", "popular_recent", "last_item", "item_knn"]
 
 
 def run(config: Config, clean: bool = False) -> None:
-    stage.run("evaluation", Command(config, clean, dry_run=False), evaluate.build, fingerprints_outside)
+    stage.run("evaluation", Command(config, clean, dry_run=False), evaluate.build, evaluate.sources)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_a_language_model_is_required_by_name_and_replaced_by_base_model(ready, 
     with pytest.raises(ArtifactError, match="run first: genrec sft"):
         run(config)
     given = ready(models=["popular", "sft"], base_model=str(tmp_path))
-    assert reads("evaluation", given) == ("data", "sids") and "base_model" in fingerprints_outside(given)
+    assert reads("evaluation", given) == ("data", "sids") and "base_model" in evaluate.sources(given)
     with pytest.raises(ConfigError, match="which evaluation.models"):
         ready(models=["popular"], base_model=str(tmp_path))
 
@@ -150,7 +150,7 @@ def test_colliding_sids_give_both_levels_of_score(ready, monkeypatch, capsys):
             score[:, :3] = [2, 1, 1]
             return evaluate.Recommendations(item, score)
 
-    monkeypatch.setitem(families.FAMILIES, "sft", lambda config, data: Always())
+    monkeypatch.setitem(families.FAMILIES, "sft", lambda request: Always())
     run(config)
     report = read_report(config.run.dir / "evaluation" / "sft")
     target = small_shop().examples("test").target

@@ -19,10 +19,16 @@ from genrec.data.prompts import prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.predictions import read_predictions
-from genrec.models.families import fingerprints_outside
-from genrec.models.generative import Card, asked_by_evaluation, check_card, load_card, save_card
+from genrec.models.generative import (
+    Card,
+    check_card,
+    load_card,
+    prompts_of_evaluation,
+    prompts_of_rl,
+    save_card,
+)
 from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
-from genrec.quantizers.grow import join, write_grown
+from genrec.quantizers.grow import join_catalogs, write_grown
 from genrec.sids import load_index, make_index, save_index
 from genrec.stages import evaluate
 from genrec.store import RunStore
@@ -60,7 +66,7 @@ def ready(tmp_path_factory):
 
 
 def run(config):
-    stage.run("evaluation", Command(config, True, dry_run=False), evaluate.build, fingerprints_outside)
+    stage.run("evaluation", Command(config, True, dry_run=False), evaluate.build, evaluate.sources)
     return config.run.dir / "evaluation"
 
 
@@ -102,14 +108,14 @@ def test_two_processes_write_what_one_writes(ready, tmp_path):
 
 def test_a_changed_prompt_is_refused_where_the_model_is_asked_with_it(ready, monkeypatch):
     config = ready()
-    model = config.evaluation.base_model
+    model, store = config.evaluation.base_model, RunStore.of(config)
     card = load_card(model)
-    check_card(model, card, config)
+    check_card(model, card, store, prompts_of_rl(card, config.rl))
     with monkeypatch.context() as patch:
         patch.setitem(prompts.INSTRUCTIONS, ("title", "sid"), "Name the {item}.")
-        check_card(model, card, config, asked_by_evaluation(card))
+        check_card(model, card, store, prompts_of_evaluation(card))
         with pytest.raises(ArtifactError, match="was trained with the text of 'title -> sid' [0-9a-f]+, but this run"):
-            check_card(model, card, config)
+            check_card(model, card, store, prompts_of_rl(card, config.rl))
     with monkeypatch.context() as patch:
         patch.setitem(prompts.INSTRUCTIONS, ("sid history", "sid"), "Go on with the {items}.")
         with pytest.raises(ArtifactError, match="the text of 'sid history -> sid'"):
@@ -122,7 +128,7 @@ def test_a_task_or_source_that_is_added_leaves_earlier_models_as_they_are(ready,
     monkeypatch.setitem(prompts.INSTRUCTIONS, added, "Give the brand of the {item} with this title.")
     monkeypatch.setitem(prompts.NOUNS, "books", ("book", "books", "read"))
     assert set(prompt_fingerprint()) - set(card.prompts) == {"title -> brand", "books"}
-    check_card(config.evaluation.base_model, card, config)
+    check_card(config.evaluation.base_model, card, RunStore.of(config), prompts_of_rl(card, config.rl))
     run(config)
 
 
@@ -131,7 +137,7 @@ def test_rl_may_ask_what_the_model_was_never_taught(ready):
     card = load_card(config.evaluation.base_model)
     assert config.rl.tasks["title_to_sid"] > 0
     del card.prompts["title -> sid"]
-    check_card(config.evaluation.base_model, card, config)
+    check_card(config.evaluation.base_model, card, RunStore.of(config), prompts_of_rl(card, config.rl))
 
 
 def test_a_card_of_other_fields_is_one_clear_error(ready, tmp_path):
@@ -153,8 +159,8 @@ def grown(ready):
     texts = np.array([f"new item {item}" for item in range(3)], dtype=object)
     allowed = np.ones(len(codes), dtype=bool)
     allowed[[4, 7]] = False
-    whole = join(catalog, Catalog(texts, texts, texts, texts, texts))
-    write_grown(config, RunStore.of(config).grown_dir, make_index(codes, index.sizes), whole, allowed, {})
+    whole = join_catalogs(catalog, Catalog(texts, texts, texts, texts, texts))
+    write_grown(config.data.dataset, RunStore.of(config).grown_dir, make_index(codes, index.sizes), whole, allowed, {})
     yield allowed
     shutil.rmtree(RunStore.of(config).grown_dir)
 
