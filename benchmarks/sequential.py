@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import peak, timed
 from genrec.artifacts import read_json, write_json
-from genrec.config_checks import validate
+from genrec.config import Sequential
 from genrec.evaluation.metrics import Recommendations, item_scores
 from tencentgr import files, generator
 from tencentgr.assembly import make_objective, make_optimizer, shape_of
@@ -250,21 +250,19 @@ def made_up(users: int, items: int, seed: int, events: int = 10) -> TencentGRDat
 
 def recbole(asked: argparse.Namespace) -> None:
     from genrec.models.sasrec import load_sasrec
+    from genrec.runtime.training_record import read_record
     from genrec.store import RunStore
-    from genrec.training.sequential import read_training, train_sasrec
+    from genrec.training.sequential import train_sasrec
 
-    store = RunStore(asked.run_dir)
-    settings = {key.removeprefix("data."): value for key, value in store.data_settings().items()}
-    config = validate({"run": {"dir": str(asked.run_dir), "seed": asked.seed}, "data": settings})
-    config.sequential.hidden_size = asked.hidden
-    data = store.prepared()
+    settings, data = Sequential(hidden_size=asked.hidden), RunStore(asked.run_dir).prepared()
     test = data.examples("test")
     mine, theirs = asked.out / "ours", asked.out / "recbole"
     mine.mkdir(parents=True, exist_ok=True)
     theirs.mkdir(exist_ok=True)
     if not (mine / "seconds.json").exists():
-        write_json(mine / "seconds.json", timed(lambda: train_sasrec("sasrec", config, data, mine)).cpu)
-    spent, epochs = read_json(mine / "seconds.json"), read_training(mine).epoch
+        arguments = ("sasrec", data, settings, asked.seed, "auto", mine)
+        write_json(mine / "seconds.json", timed(lambda: train_sasrec(*arguments)).cpu)
+    spent, epochs = read_json(mine / "seconds.json"), read_record(mine).length
     ours = item_scores(load_sasrec(mine, "cpu").recommend(test, 50), test.target)
     if not (theirs / "made.json").exists():
         write_atomic(data, theirs)

@@ -44,10 +44,10 @@ def main() -> None:
     for exclude_seen in (True, False):
         score = partial(by_popularity, popularity)
         report = evaluate_full("popular", score, test, items, exclude_seen).report
-        for metric, found in estimate_means(
+        for metric, value in estimate_means(
             report.user, {m: report.scores[m] for m in ("hr@10", "ndcg@10")}, 42
         ).items():
-            print(f"{report.model}, whole catalogue: {metric} {found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]")
+            print(f"{report.model}, whole catalogue: {metric} {value.mean:.4f} [{value.low:.4f}, {value.high:.4f}]")
     for windows in (False, True):
         train = create_dataloaders(sequences, items, windows=windows)[0]
         seconds = statistics.median(timed(partial(deque, train, maxlen=0)).cpu for _ in range(5))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genrec.artifacts import write_json, write_whole
+from genrec.artifacts import whole_file, write_json
 from genrec.errors import ArtifactError, first_line
 from genrec.runtime.tensor_file import read_tensors, write_tensors
 from tencentgr.features import FeatureSchema
@@ -42,7 +42,7 @@ def make_card(model: TencentGR, options: dict[str, Any], **standing: Any) -> Car
 def save_best(directory: Path, model: TencentGR, card: Card) -> None:
     write_tensors(directory / f"{BEST}.safetensors", model.state_dict(), CARD, card)
     write_json(directory / f"{BEST}.json", card)
-    with write_whole(directory / f"{BEST}.pt") as beside, beside.open("wb") as file:
+    with whole_file(directory / f"{BEST}.pt") as file:
         torch.save({"model_state_dict": model.state_dict(), "config": json.dumps(card)}, file)
 
 

@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 import torch
 
-from genrec.artifacts import write_json, write_text, write_whole
+from genrec.artifacts import whole_file, write_json, write_text
 from genrec.errors import ArtifactError
 from genrec.launch import note
 from genrec.lock import only_writer
@@ -116,7 +116,7 @@ def write_results(
 
 def write_binary(path: Path, values: np.ndarray) -> None:
     """Header (rows, columns) as two uint32, then the rows."""
-    with write_whole(path) as beside, beside.open("wb") as file:
+    with whole_file(path) as file:
         file.write(np.array(values.shape, dtype=np.uint32).tobytes())
         file.write(np.ascontiguousarray(values).tobytes())
 

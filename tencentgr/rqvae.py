@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genrec.artifacts import read_json, remove_directories, write_json, write_text, write_whole
+from genrec.artifacts import read_json, remove_directories, whole_file, write_json, write_text
 from genrec.config import result_knobs
 from genrec.errors import ArtifactError
 from genrec.guard import differences, refusal
@@ -67,7 +67,7 @@ def make_ids(source: CompetitionSource, options: RqvaeOptions) -> None:
         return
     check_size(len(names), options)
     partial = begin(directory, identity)
-    quantized, model = train_quantizer(vectors, shape_of(source, options), training_of(options), partial)
+    quantized, model = train_quantizer(vectors, shape_of(source, options), settings_of(options), partial)
     save(model, source.mm_emb_id, directory)
     write_codes(dict(zip(names, quantized.codes.tolist(), strict=True)), directory)
     measures = measure(quantized, options)
@@ -161,7 +161,7 @@ def shape_of(source: CompetitionSource, options: RqvaeOptions) -> RqvaeShape:
     )
 
 
-def training_of(options: RqvaeOptions) -> RqvaeSettings:
+def settings_of(options: RqvaeOptions) -> RqvaeSettings:
     return RqvaeSettings(
         num_epochs=options.num_epochs,
         batch_size=options.batch_size,
@@ -184,7 +184,7 @@ def training_of(options: RqvaeOptions) -> RqvaeSettings:
 def save(model: ResidualQuantizer, mm_emb_id: Iterable[str], output_dir: Path) -> None:
     header = {"shape": asdict(model.shape), "mm_emb_id": list(mm_emb_id)}
     write_tensors(output_dir / MODEL, model.state_dict(), HEADER, header)
-    with write_whole(output_dir / EXPORT) as beside, beside.open("wb") as file:
+    with whole_file(output_dir / EXPORT) as file:
         torch.save({name: value.cpu() for name, value in model.state_dict().items()}, file)
 
 

@@ -10,13 +10,14 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from genrec.artifacts import read_json, remove_directories, write_json
+from genrec.artifacts import TRAINING, read_json, remove_directories, write_json
 from genrec.config import result_knobs
 from genrec.evaluation.report import make_table, summarize_report
 from genrec.guard import differences
 from genrec.launch import note
 from genrec.lock import only_writer
 from genrec.runtime.epochs import CHECKPOINT, Metrics, Progress, fit, highest
+from genrec.runtime.training_record import TrainingRecord, is_trained, write_record
 from genrec.stage import Identity
 from tencentgr.assembly import fingerprint_of
 from tencentgr.checkpoints import BEST, CONFIG, Card, load_model, make_card, save_best, save_checkpoint
@@ -27,7 +28,8 @@ from tencentgr.processes import start_processes
 from tencentgr.ranking import make_ranking_report, rank_rows, write_evaluation
 from tencentgr.step_log import LOG
 
-RUN = "run.json"  # the knobs and the data that a run in these directories was started with, and whether it is finished
+RUN = "run.json"  # the knobs and the data that a run in these directories was started with
+METRIC = "ndcg@10"  # of valid: what the best epoch is best by
 
 
 def train(options: TencentGROptions, clean: bool = False) -> None:
@@ -47,7 +49,7 @@ def run(learner: TencentGRLearner, clean: bool) -> None:
     if processes.first:
         begin(learner, clean)
     processes.wait()
-    if read_json(options.models / RUN)["finished"]:
+    if is_trained(options.models):
         note("train", f"{options.models / BEST}.pt is finished; --clean trains again")
         return
     progress = fit(
@@ -57,7 +59,7 @@ def run(learner: TencentGRLearner, clean: bool) -> None:
         options.early_stop,
         options.models,
         name="train",
-        bests={BEST: highest("ndcg@10")},
+        bests={BEST: highest(METRIC)},
         keep=partial(keep_best, learner),
         after_validation=partial(after_validation, learner),
         group=processes,
@@ -79,7 +81,7 @@ def begin(learner: TencentGRLearner, clean: bool) -> None:
     for directory in (options.models, options.log_dir):
         directory.mkdir(parents=True, exist_ok=True)
     if not (options.models / RUN).exists():
-        write_json(options.models / RUN, identity | {"finished": False})
+        write_json(options.models / RUN, identity)
     rows = ", ".join(f"{len(rows):,} {name}" for name, rows in learner.rows.items())
     params = sum(parameter.numel() for parameter in learner.model.parameters())
     note(
@@ -140,7 +142,7 @@ def finish(learner: TencentGRLearner, progress: Progress) -> None:
     report = make_ranking_report("tencentgr", data, learner.rows[split], split, ranking, counts)
     directory = options.log_dir / "evaluation"
     write_evaluation(report, directory, options.seed)
-    write_json(options.models / RUN, identity_of(learner) | {"finished": True})
+    write_record(record_of(progress), options.models)
     content = summarize_report(report, options.seed)
     auc, score = (content["metrics"][name]["mean"] for name in ("auc", "score"))
     print(
@@ -150,6 +152,11 @@ def finish(learner: TencentGRLearner, progress: Progress) -> None:
         note("train", "the same users chose the best epoch; these data have no test split of their own")
     best = f"best of epoch {progress.best[BEST]['epoch']}: {options.models / BEST}.pt"
     note("train", f"{best}; {directory}/results.json")
+
+
+def record_of(progress: Progress) -> TrainingRecord:
+    best = progress.best[BEST]
+    return TrainingRecord("epochs", progress.epoch, best["epoch"], METRIC, best[METRIC], progress.curve)
 
 
 # Files of a run
@@ -178,5 +185,16 @@ def directories_of(options: TencentGROptions) -> tuple[Path, ...]:
 
 
 def files_of_run(directory: Path) -> list[Path]:
-    names = (f"{BEST}.*", CHECKPOINT, RUN, CONFIG, LOG, "evaluation", "global_step*", "events.out.tfevents.*", "run-*")
+    names = (
+        f"{BEST}.*",
+        CHECKPOINT,
+        TRAINING,
+        RUN,
+        CONFIG,
+        LOG,
+        "evaluation",
+        "global_step*",
+        "events.out.tfevents.*",
+        "run-*",
+    )
     return [path for path in sorted(directory.glob("*")) if any(path.match(name) for name in names)]

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from genrec import __version__
-from genrec.cli import COMMANDS, find_checkout
+from genrec.cli import COMMANDS, is_checkout
 from genrec.pipeline import ADVISE, COMPARE, ITERATE, RUN, STAGES
 from genrec.presets import preset_names
 from tests import ROOT
@@ -47,7 +47,7 @@ def test_every_command_has_a_module(command):
 def test_scripts_are_shells_of_a_few_lines(script, command):
     text = (ROOT / script).read_text()
     assert f'run_script(__file__, "{command}")' in text and len(ast.parse(text).body) == 3
-    assert find_checkout(ROOT / script) == ROOT
+    assert is_checkout(ROOT)
     assert RUN[0] in COMMANDS and (ROOT / RUN[1]).is_file()
 
 

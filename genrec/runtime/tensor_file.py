@@ -58,7 +58,7 @@ def pack_state(modules: dict[str, nn.Module], optimizers: dict[str, Optimizer]) 
     """{"model": module, ...} and {"optimizer": optimizer, ...} -> one training's tensors by name."""
     tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for name, optimizer in optimizers.items():
-        tensors |= moments(f"{name}.", optimizer)
+        tensors |= pack_moments(f"{name}.", optimizer)
     return tensors
 
 
@@ -67,11 +67,7 @@ def unpack_state(tensors: Tensors, modules: dict[str, nn.Module], optimizers: di
     for name, module in modules.items():
         module.load_state_dict(select(f"{name}.", tensors))
     for name, optimizer in optimizers.items():
-        load_moments(f"{name}.", tensors, optimizer)
-
-
-def prefixed(prefix: str, tensors: Tensors) -> Tensors:
-    return {prefix + name: value for name, value in tensors.items()}
+        unpack_moments(f"{name}.", tensors, optimizer)
 
 
 def select(prefix: str, tensors: Tensors) -> Tensors:
@@ -79,18 +75,15 @@ def select(prefix: str, tensors: Tensors) -> Tensors:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def moments(prefix: str, optimizer: Optimizer) -> Tensors:
+def pack_moments(prefix: str, optimizer: Optimizer) -> Tensors:
     """The optimizer's state; its rates belong to the schedule and are not in it."""
     state = optimizer.state_dict()["state"]
-    return {f"{prefix}{n}{prefix[-1]}{name}": value for n, own in state.items() for name, value in own.items()}
+    return {f"{prefix}{number}.{name}": value for number, own in state.items() for name, value in own.items()}
 
 
-def load_moments(prefix: str, tensors: Tensors, optimizer: Optimizer) -> None:
+def unpack_moments(prefix: str, tensors: Tensors, optimizer: Optimizer) -> None:
     state: dict[int, Tensors] = {}
     for name, value in select(prefix, tensors).items():
-        number, _, moment = name.partition(prefix[-1])
+        number, _, moment = name.partition(".")
         state.setdefault(int(number), {})[moment] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-part = select

@@ -27,6 +27,7 @@ from genrec.artifacts import (
     SID_INDEX,
     load_arrays,
     read_manifest,
+    remove_directories,
     save_array,
     save_arrays,
     write_json,
@@ -150,7 +151,7 @@ def take_over_constrained(config: Config) -> None:
     with only_writer(job.final):
         stage.begin(job, wanted, clean=False)
         save_arrays(job.partial / CONSTRAINED, **load_arrays(job.final / CODEBOOKS))
-        stage.remove(job.final)
+        remove_directories(job.final)
     note(STAGE, f"goes on from the codebooks of rqkmeans_constrained that {job.final} held")
 
 

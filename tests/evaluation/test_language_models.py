@@ -19,14 +19,7 @@ from genrec.data.prompts import prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.predictions import read_predictions
-from genrec.models.generative import (
-    Card,
-    check_card,
-    load_card,
-    prompts_of_evaluation,
-    prompts_of_rl,
-    save_card,
-)
+from genrec.models.generative import Card, check_card, load_card, prompts_of_evaluation, prompts_of_rl, save_card
 from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
 from genrec.quantizers.grow import join_catalogs, write_grown
 from genrec.sids import load_index, make_index, save_index
@@ -108,8 +101,8 @@ def test_two_processes_write_what_one_writes(ready, tmp_path):
 
 def test_a_changed_prompt_is_refused_where_the_model_is_asked_with_it(ready, monkeypatch):
     config = ready()
-    model, store = config.evaluation.base_model, RunStore.of(config)
-    card = load_card(model)
+    model = config.evaluation.base_model
+    card, store = load_card(model), RunStore.of(config)
     check_card(model, card, store, prompts_of_rl(card, config.rl))
     with monkeypatch.context() as patch:
         patch.setitem(prompts.INSTRUCTIONS, ("title", "sid"), "Name the {item}.")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -53,8 +54,8 @@ def write_data(config, partial):
     return {}
 
 
-def write_vectors(config, partial):
-    np.save(partial / f"{config.data.dataset}.emb.npy", shop_vectors())
+def write_vectors(config, partial, vectors=None):
+    np.save(partial / f"{config.data.dataset}.emb.npy", shop_vectors() if vectors is None else vectors)
     return {}
 
 
@@ -70,6 +71,11 @@ class Run:
 
         stage.run("sids", parse_flags([*self.flags, *flags], "sids"), build)
         return self.dir / "sids"
+
+    def embed(self, vectors):
+        """Another artifact of embeddings in place of the one there."""
+        command = parse_flags([*self.flags, "--clean"])
+        stage.run("embeddings", command, partial(write_vectors, vectors=vectors))
 
     def script(self, name, *flags):
         program = ["bash"] if name.endswith(".sh") else [sys.executable]

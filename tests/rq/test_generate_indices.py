@@ -64,7 +64,7 @@ def test_a_published_index_is_imported_as_it_is(run):
     ],
 )
 def test_vectors_that_do_not_fit_are_refused(run, vectors, said):
-    np.save(run.dir / "embeddings/toy.emb.npy", vectors)
+    run.embed(vectors)
     with pytest.raises(ArtifactError, match=said):
         run.sids("--method", "rqkmeans")
     assert not (run.dir / "sids").exists()
@@ -78,7 +78,7 @@ def test_fewer_items_than_codes_is_one_line(run, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_identical_vectors_get_distinct_sids(run, method):
-    np.save(run.dir / "embeddings/toy.emb.npy", np.ones((NUM_ITEMS, 4), np.float32))
+    run.embed(np.ones((NUM_ITEMS, 4), np.float32))
     made = run.sids("--method", method)
     assert len(np.unique(np.load(made / "codes.npy"), axis=0)) == NUM_ITEMS
 

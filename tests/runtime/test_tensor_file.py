@@ -3,15 +3,7 @@ import torch
 from safetensors.torch import load_file
 
 from genrec.errors import ArtifactError
-from genrec.runtime.tensor_file import (
-    load_moments,
-    moments,
-    part,
-    prefixed,
-    read_state,
-    read_tensors,
-    write_tensors,
-)
+from genrec.runtime.tensor_file import MODEL, pack_state, read_state, read_tensors, select, unpack_state, write_tensors
 
 
 def stepped(steps, model=None, optimizer=None):
@@ -26,19 +18,35 @@ def stepped(steps, model=None, optimizer=None):
     return model, optimizer
 
 
-@pytest.mark.parametrize("prefix", ["adam.", "adam/one/"])
-def test_a_step_after_reading_is_the_step_that_would_have_followed(prefix, tmp_path):
+@pytest.mark.parametrize("name", ["optimizer", "optimizer.one"])
+def test_a_step_after_reading_is_the_step_that_would_have_followed(name, tmp_path):
     model, optimizer = stepped(3)
-    write_tensors(tmp_path / "f", prefixed("m.", model.state_dict()) | moments(prefix, optimizer), "at", {"step": 3})
-    assert f"{prefix}0{prefix[-1]}exp_avg" in load_file(tmp_path / "f")
+    write_tensors(tmp_path / "f", pack_state({"model": model}, {name: optimizer}), "at", {"step": 3})
+    names = {f"{name}.{number}.{moment}" for number in (0, 1) for moment in ("step", "exp_avg", "exp_avg_sq")}
+    assert load_file(tmp_path / "f").keys() == {"model.weight", "model.bias"} | names
 
     other, its = stepped(0)
+    its.param_groups[0]["lr"] = 0.01
     tensors, header = read_state(tmp_path / "f", "at")
-    other.load_state_dict(part("m.", tensors))
-    load_moments(prefix, tensors, its)
-    assert header == {"step": 3}
+    unpack_state(tensors, {"model": other}, {name: its})
+    assert header == {"step": 3} and its.param_groups[0]["lr"] == 0.01  # rates belong to the schedule
+    its.param_groups[0]["lr"] = 0.1
     stepped(1, model, optimizer), stepped(1, other, its)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_several_modules_and_optimizers_lie_beside_each_other():
+    states = {name: stepped(steps) for name, steps in {"model": 1, "bank": 2}.items()}
+    modules = {name: model for name, (model, _) in states.items()}
+    optimizers = {f"optimizer.{name}": optimizer for name, (_, optimizer) in states.items()}
+    tensors = pack_state(modules, optimizers)
+    fresh = {name: stepped(0) for name in states}
+    unpack_state(tensors, {name: model for name, (model, _) in fresh.items()},
+                 {f"optimizer.{name}": optimizer for name, (_, optimizer) in fresh.items()})  # fmt: skip
+    again = pack_state({name: model for name, (model, _) in fresh.items()},
+                       {f"optimizer.{name}": optimizer for name, (_, optimizer) in fresh.items()})  # fmt: skip
+    assert again.keys() == tensors.keys() and all(torch.equal(again[key], tensors[key]) for key in tensors)
+    assert select(MODEL, tensors).keys() == {"weight", "bias"}
 
 
 def test_shared_and_turned_tensors_are_written_each_on_its_own(tmp_path):

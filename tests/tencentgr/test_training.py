@@ -16,7 +16,7 @@ import torch
 from genrec.errors import ArtifactError
 from genrec.evaluation.report import describe_rows, read_report
 from genrec.lock import only_writer
-from genrec.stages import compare as compare_results
+from genrec.stages.compare import write_comparison
 from tencentgr.assembly import interactions_of, shape_of
 from tencentgr.checkpoints import load_model, read_weights
 from tencentgr.dataset import SequenceRows, load_data
@@ -122,7 +122,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
 def test_results_can_be_compared(sample, trained, tmp_path):
     train(options(sample, tmp_path))
     directories = [out / "logs/evaluation/results.json" for out in (tmp_path, trained)]
-    said = compare_results.write_comparison(*directories, tmp_path / "comparison", 0)
+    said = write_comparison(*directories, tmp_path / "comparison", 0)
     assert "ndcg@10" in said and (tmp_path / "comparison/comparison.json").exists()
 
 
