@@ -140,7 +140,7 @@ def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, f
 def write_weights(config: Config, directory: Path, material: Material) -> None:
     """The weights as one plain model, adapters folded in; every process takes part where the weights are dealt out."""
     from genrec.models.adapters import gather_weights, merge_adapters
-    from genrec.training.finite_steps import check_trained
+    from genrec.training.finite_steps import check_weights
     from genrec.training.sft_start import restore_precision
 
     model = material.model
@@ -149,7 +149,7 @@ def write_weights(config: Config, directory: Path, material: Material) -> None:
     with gather_weights(model):
         if rank() == 0:
             merged = merge_adapters(model)
-            check_trained(merged, "sft")
+            check_weights("sft", merged)
             merged.save_pretrained(directory)
 
 

@@ -40,7 +40,7 @@ def name_culprit(model: nn.Module) -> str:
     return f" by that of '{faulty[0]}'" if 0 < len(faulty) < len(gradients) else ""
 
 
-def check_trained(model: nn.Module, stage: str) -> None:
-    """The weights that are about to be published."""
+def check_weights(stage: str, model: nn.Module) -> None:
+    """Raise where a weight that is to be published is no finite number, with its name."""
     if fault := describe_not_finite(model.state_dict().items()):
-        raise diverged(stage, fault, "when training ended")
+        raise diverged(stage, fault, "after training")
