@@ -19,9 +19,9 @@ def describe_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return ""
 
 
-def diverged(name: str, fault: str, when: str) -> ArtifactError:
-    """What ends a training: `name` is its own, `when` is "after epoch 3" or "at step 12"."""
+def diverged(name: str, fault: str, when: str, rate: str = "the learning rate") -> ArtifactError:
+    """What ends a training: `name` is its own, `when` is "after epoch 3" or "at step 12", `rate` is the knob to turn."""
     return ArtifactError(
-        f"{name}: {fault} {when}; nothing of it was published. Lower the learning rate, or look for "
+        f"{name}: {fault} {when}; nothing of it was published. Lower {rate}, or look for "
         "values that are no numbers in what it learns from"
     )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genrec.errors import ArtifactError
 from genrec.runtime.finite import describe_not_finite, diverged
 
 
@@ -22,15 +23,18 @@ class FiniteSteps:
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not bool(torch.isfinite(loss)):
-            raise diverged(self.stage, f"the loss is {float(loss)}", f"at step {self.state.global_step + 1}")
+            raise self.end_of_training(f"the loss is {float(loss)}")
         return loss
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
         if norm is not None and not self.args.fp16 and not math.isfinite(norm):
-            fault = f"the gradient's norm is {float(norm)}{name_culprit(model)}"
-            raise diverged(self.stage, fault, f"at step {self.state.global_step + 1}")
+            raise self.end_of_training(f"the gradient's norm is {float(norm)}{name_culprit(model)}")
         return norm
+
+    def end_of_training(self, fault: str) -> ArtifactError:
+        knob = f"{self.stage}.learning_rate ({self.args.learning_rate:g}; then with --clean)"
+        return diverged(self.stage, fault, f"at step {self.state.global_step + 1}", knob)
 
 
 def name_culprit(model: nn.Module) -> str:
@@ -43,4 +47,4 @@ def name_culprit(model: nn.Module) -> str:
 def check_weights(stage: str, model: nn.Module) -> None:
     """Raise where a weight that is to be published is no finite number, with its name."""
     if fault := describe_not_finite(model.state_dict().items()):
-        raise diverged(stage, fault, "after training")
+        raise diverged(stage, fault, "after training", f"{stage}.learning_rate (then with --clean)")
