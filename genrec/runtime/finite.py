@@ -20,7 +20,7 @@ def describe_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def diverged(name: str, fault: str, when: str, rate: str = "the learning rate") -> ArtifactError:
-    """What ends a training: `name` is its own, `when` is "after epoch 3" or "at step 12", `rate` is the knob to turn."""
+    """What ends a training: `name` is its own, `when` is "after epoch 3" or "at step 12", `rate` the knob to turn."""
     return ArtifactError(
         f"{name}: {fault} {when}; nothing of it was published. Lower {rate}, or look for "
         "values that are no numbers in what it learns from"

@@ -75,7 +75,7 @@ def checksum(tensors: Tensors) -> str:
     return f"{value:08x}"
 
 
-def load_weights(module: nn.Module, tensors: Tensors, source: Path) -> None:
+def load_weights(module: nn.Module, tensors: Tensors, source: Path | str) -> None:
     """Fill a module with what was read from `source`: every tensor it has, of its shape, finite, and no other."""
     if fault := describe_difference(module.state_dict(), tensors):
         raise ArtifactError(f"{source} {fault}; put the file back, or make it anew with --clean")
