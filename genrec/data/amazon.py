@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,7 +26,6 @@ from genrec.errors import ArtifactError
 
 SUFFIXES = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
 LARGEST = 1e18  # a number of a record is smaller, or it is noise
-NO_UNICODE = re.compile(r"[\ud800-\udfff]")  # half of a surrogate pair, which JSON can spell and no file can hold
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def parse_identifier(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     text = str(value)
-    return None if "\x00" in text or NO_UNICODE.search(text) else text or None
+    return None if "\x00" in text or texts.NO_UNICODE.search(text) else text or None
 
 
 def print_plainly(number: float) -> str:
@@ -157,9 +155,7 @@ def read_items(path: Path, edition: Edition, data: Data, reviewed: pl.Series) ->
     """(item, title, text, brand, categories) of reviewed items; title is null where none is usable."""
     e, strings = edition, pl.List(pl.String)
     schema = {e.item: pl.String, "title": pl.String, "description": strings, e.brand: pl.String, e.categories: strings}
-    sound = sound_identifier(e.item) & sound_text("title") & sound_text(e.brand)
-    sound &= sound_list("description") & sound_list(e.categories)
-    frame, ledger = read_ndjson(path, schema, sound, partial(parse_item, edition=e), "items")
+    frame, ledger = read_ndjson(path, schema, sound_items(e), partial(parse_item, edition=e), "items")
     check_bad_share(ledger, path, data.max_bad_share)
     frame = frame.rename({e.item: "item", e.brand: "brand", e.categories: "categories"})
     records = frame.filter(pl.col("item").is_in(reviewed.implode()))
@@ -168,6 +164,12 @@ def read_items(path: Path, edition: Edition, data: Data, reviewed: pl.Series) ->
     ledger.drop("repeating an item", len(records) - len(items))
     ledger.check(len(items))
     return items, ledger
+
+
+def sound_items(edition: Edition) -> pl.Expr:
+    """True of item records whose every field is of its own kind."""
+    single = sound_identifier(edition.item) & sound_text("title") & sound_text(edition.brand)
+    return single & sound_list("description") & sound_list(edition.categories)
 
 
 def parse_item(record: dict[str, Any], edition: Edition) -> dict[str, Any] | str:
@@ -184,7 +186,7 @@ def parse_item(record: dict[str, Any], edition: Edition) -> dict[str, Any] | str
 
 
 def as_text(value: Any) -> str | None:
-    return NO_UNICODE.sub("\ufffd", value) if isinstance(value, str) else None
+    return texts.mend_unicode(value) if isinstance(value, str) else None
 
 
 def as_list(value: Any) -> list[str]:
