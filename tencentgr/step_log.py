@@ -14,7 +14,7 @@ class StepLog:
     def __init__(self, path: Path, last_step: int):
         kept = []
         if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").split("\n")
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["global_step"] <= last_step]
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = path.open("w", encoding="utf-8")

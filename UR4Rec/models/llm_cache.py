@@ -79,7 +79,7 @@ def read_answers(path: Path) -> dict[str, Answer]:
 def parse_answers(content: bytes) -> tuple[dict[str, Answer], int]:
     """The answers of all whole lines, and how many of these are none."""
     answers, dropped = {}, 0
-    for line in content[: content.rfind(b"\n") + 1].splitlines():
+    for line in content[: content.rfind(b"\n") + 1].split(b"\n")[:-1]:
         try:
             record = json.loads(line)
             answers[record["key"]] = Answer(record["text"], record["tokens_in"], record["tokens_out"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, first_line
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,11 @@ def save_catalog(catalog: Catalog, path: Path) -> None:
 
 def load_catalog(path: Path) -> Catalog:
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path.read_bytes())  # bytes, so that no name is taken for a pattern
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
+        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
+    if wrong := [name for name in TEXTS if table.schema.get(name) != pl.String or table[name].has_nulls()]:
+        raise ArtifactError(f"{path} must hold the texts {', '.join(TEXTS)}; {wrong[0]} is missing or not all text")
     texts = {name: table[name].to_numpy().astype(object) for name in TEXTS}
     features = {
         name.removeprefix("feature_"): table[name].to_numpy() for name in table.columns if name.startswith("feature_")
