@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from genrec.artifacts import TRAINING, read_json, write_json
+from genrec.artifacts import TRAINING, flush, read_json, write_json
 from genrec.errors import ArtifactError
 
 
@@ -38,6 +38,8 @@ def is_trained(directory: Path) -> bool:
 
 
 def write_record(record: TrainingRecord, directory: Path) -> None:
+    """The weights are handed to the disk first, so that a record is never there without them."""
+    flush(directory)
     write_json(directory / TRAINING, asdict(record))
 
 
