@@ -16,6 +16,7 @@ from genrec.artifacts import load_arrays, read_json, save_arrays, write_json
 from genrec.errors import ArtifactError
 
 NONE = -1  # code of a level that a shorter SID does not have (collisions: extra_level)
+MOST_CODES = np.iinfo(np.int16).max  # a level
 TOKEN = re.compile(r"^<([a-z])_(\d+)>$")
 
 
@@ -91,6 +92,11 @@ def load_index(path: Path) -> SidIndex:
     """What save_index wrote, checked; collisions are as they were."""
     arrays = load_arrays(path, "codes", "sizes")
     codes, sizes = arrays["codes"], arrays["sizes"]
+    if not len(codes) or (sizes < 1).any() or (sizes > MOST_CODES).any():
+        raise ArtifactError(
+            f"{path} must hold items, and levels of 1 to {MOST_CODES} codes; "
+            f"it has {len(codes)} items, levels of {sizes}"
+        )
     if codes.dtype.kind != "i" or sizes.dtype.kind != "i" or sizes.ndim != 1:
         raise ArtifactError(
             f"{path} must hold integers, codes (items, levels) and sizes (levels,); "
@@ -109,9 +115,12 @@ def save_codebooks(codebooks: tuple[np.ndarray, ...], path: Path) -> None:
 def load_codebooks(path: Path) -> tuple[np.ndarray, ...]:
     arrays = load_arrays(path, "codebook_0")
     names = [f"codebook_{level}" for level in range(len(arrays))]
-    if set(names) != set(arrays) or any(array.ndim != 2 or array.dtype.kind != "f" for array in arrays.values()):
+    fit = [array.ndim == 2 and array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays.values()]
+    if set(names) != set(arrays) or not all(fit) or len({array.shape[1] for array in arrays.values()}) > 1:
         held = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
-        raise ArtifactError(f"{path} must hold {names[0]}, codebook_1, ... (codes, width) as floats; it holds {held}")
+        raise ArtifactError(
+            f"{path} must hold codebook_0, codebook_1, ... as finite floats (codes, width); it holds {held}"
+        )
     return tuple(arrays[name] for name in names)
 
 

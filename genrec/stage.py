@@ -195,7 +195,10 @@ def read_begun(job: Job) -> dict[str, Any]:
     """What <stage>.partial was begun with; a directory that says nothing of it is not ours to touch."""
     begun = job.partial / BEGUN
     if begun.exists():
-        return read_json(begun)
+        content = read_json(begun)
+        if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "inputs")):
+            raise ArtifactError(f"{begun} does not say what was begun here; move {job.partial} away")
+        return content
     if any(job.partial.iterdir()):
         raise ArtifactError(f"{job.partial} was not begun by this program: it has no {BEGUN}; move it away")
     return {"config": {}, "inputs": {}}

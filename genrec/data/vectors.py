@@ -9,6 +9,8 @@ import numpy as np
 from genrec.errors import ArtifactError, first_line
 from genrec.pipeline import command_of
 
+LARGEST = 1e15  # distances are summed squares in float32
+
 
 def load_vectors(path: Path, num_items: int) -> np.ndarray:
     """(N, D) float32, checked against the catalogue's size."""
@@ -36,6 +38,10 @@ def check_vectors(vectors: np.ndarray, num_items: int, name: str) -> None:
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise ArtifactError(f"{name} hold NaN or infinite numbers in {len(bad)} rows, first row {bad[0]}")
+    if (largest := np.abs(vectors).max(initial=0)) > LARGEST:
+        raise ArtifactError(
+            f"{name} hold numbers up to {largest:.3g}, whose squares overflow; at most {LARGEST:.0g}, or scale them"
+        )
     zero = np.flatnonzero(~vectors.any(axis=1))
     if len(zero):
         raise ArtifactError(f"{name} hold {len(zero)} rows of zeros, first row {zero[0]}: those items have no text")

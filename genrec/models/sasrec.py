@@ -15,12 +15,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrec.artifacts import read_json, write_json
+from genrec.artifacts import read_record, write_json
 from genrec.data.lists import pad_lists
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError, first_line
@@ -160,11 +159,10 @@ def load_sasrec(directory: Path, device: str) -> SasRecRecommender:
             f"no SASRec in {directory}; add '{directory.name}' to sequential.models and run sequential.py"
         )
     try:
-        model = SasRec(SasRecShape(**read_json(path)))
-    except (TypeError, ValueError, RuntimeError) as error:
+        model = SasRec(read_record(path, SasRecShape, "train it anew"))
+    except ArtifactError:
+        raise
+    except (ValueError, RuntimeError) as error:
         raise ArtifactError(f"{path} is not the shape of a SASRec ({first_line(error)}); train it anew") from None
-    try:
-        load_model(model, directory / WEIGHTS)
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise ArtifactError(f"{directory / WEIGHTS} cannot be loaded: {first_line(error)}; train it anew") from None
+    load_model(model, directory / WEIGHTS)
     return SasRecRecommender(model.to(pick_device(device)))
