@@ -146,6 +146,8 @@ def read_preference_rows(path: Path) -> list[dict] | None:
     rows = read_json_lines(path) if path.suffix == ".jsonl" else read_json(path)
     if isinstance(rows, dict):
         return None
+    if not isinstance(rows, list):
+        raise ArtifactError(f"{path} must hold rows or one object, found {type(rows).__name__}")
     for number, row in enumerate(rows):
         lacking = ROW_KEYS - set(row) if isinstance(row, dict) else ROW_KEYS
         context = row["context"] if not lacking else None
