@@ -13,7 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -81,15 +81,38 @@ def read_manifest(directory: Path) -> Manifest | None:
     if not path.exists():
         return None
     try:
-        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); remove {directory} and run its stage again") from None
+        manifest = check_manifest(read_json(path))
+    except ValueError as error:
+        raise ArtifactError(f"{path} is no manifest: {error}; remove {directory} and run its stage again") from None
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; remove {directory} and run its stage again") from None
     if manifest.format_version != FORMAT_VERSION:
         raise ArtifactError(
             f"{directory} has format {manifest.format_version}, this code reads {FORMAT_VERSION}; "
             "run its stage again with --clean"
         )
     return manifest
+
+
+def check_manifest(content: Any) -> Manifest:
+    """The content of a manifest.json as a Manifest, or ValueError."""
+    names = [field.name for field in fields(Manifest)]
+    if not isinstance(content, dict) or set(content) != set(names):
+        raise ValueError(f"it must hold {', '.join(names)}")
+    manifest = Manifest(**content)
+    for name in ("config", "inputs", "files", "statistics", "packages"):
+        if not isinstance(content[name], dict):
+            raise ValueError(f"{name} must be a mapping, found {content[name]!r:.80}")
+    for name, entry in manifest.files.items():
+        if not isinstance(entry, dict) or not {"sha256", "bytes"} <= set(entry) or not is_inside(name):
+            raise ValueError(f"files must map names below it to sha256 and bytes, found {name!r}: {entry!r:.80}")
+    return manifest
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path stays below where it starts."""
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def require(directory: Path, command: str) -> Manifest:

@@ -8,8 +8,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),  # full, limited, not ours
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),  # something else lies there
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT),  # the disk, or the network to it, failed
+}
 DISK_WORDS = {  # what safetensors and torch say of a disk, a quota or a limit that is full -> our words
     "os error 28": "No space left on device",
     "No space left on device": "No space left on device",
@@ -54,9 +59,14 @@ def exit_on_usage_error() -> Iterator[None]:
         fail(str(error), code=2)
 
 
-def fail(message: str, code: int = 1) -> None:
-    print(f"error: {message}", file=sys.stderr)
+def fail(message: str, code: int = 1) -> NoReturn:
+    print(f"error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def one_line(text: str) -> str:
+    """The text with what a terminal would not print as a character (newlines, escapes) written as Python does."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def reason_unwritable(error: Exception) -> str:
