@@ -6,10 +6,13 @@ Other spellings are those of the system's first publication.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
 
 from genrec.commandline import Command, options_program, parse
 from genrec.config import Section, knob
+from genrec.errors import ConfigError
 
 ExpertName = Literal["preference", "description", "image"]
 
@@ -58,17 +61,17 @@ class TrainOptions(CollectionOptions):
         ["preference", "description", "image"], "of the moe retriever; '' knows items by id alone"
     )
     top_k: int = knob(0, "experts that answer a user; 0 = all, softly weighed", ge=0)
-    sasrec_hidden_size: int = knob(256, "width of SASRec", ge=1, spellings=("sasrec_dim",))
-    retriever_hidden_size: int = knob(256, "width of the retriever", ge=1, spellings=("retriever_dim",))
+    sasrec_hidden_size: int = knob(256, "width of SASRec", ge=1, le=65_536, spellings=("sasrec_dim",))
+    retriever_hidden_size: int = knob(256, "width of the retriever", ge=1, le=65_536, spellings=("retriever_dim",))
     num_heads: int = knob(4, "attention heads of SASRec", ge=1, spellings=("heads",))
     dropout: float = knob(0.3, "of both modules", ge=0, lt=1)
-    max_history: int = knob(50, "items of a history that are read", ge=1, spellings=("max_seq_len",))
+    max_history: int = knob(50, "items of a history that are read", ge=1, le=1_000_000, spellings=("max_seq_len",))
 
     # training
-    pretrain_sasrec_epochs: int = knob(40, "at most", ge=0)
-    pretrain_retriever_epochs: int = knob(20, "at most", ge=0)
-    joint_finetune_epochs: int = knob(6, "at most", ge=0)
-    end_to_end_epochs: int = knob(4, "at most", ge=0)
+    pretrain_sasrec_epochs: int = knob(40, "at most", ge=0, le=1_000_000)
+    pretrain_retriever_epochs: int = knob(20, "at most", ge=0, le=1_000_000)
+    joint_finetune_epochs: int = knob(6, "at most", ge=0, le=1_000_000)
+    end_to_end_epochs: int = knob(4, "at most", ge=0, le=1_000_000)
     early_stop: int = knob(
         5, "epochs without a better valid NDCG@10 that end a stage; 0 = none", ge=0, spellings=("patience",)
     )
@@ -78,7 +81,7 @@ class TrainOptions(CollectionOptions):
         1e-3, "of the retriever and the gate", gt=0, le=10, spellings=("retriever_lr",)
     )
     loss: Literal["softmax", "bpr"] = knob("softmax", "over the whole catalogue, or against drawn negatives")
-    num_negatives: int = knob(5, "of bpr", ge=1)
+    num_negatives: int = knob(5, "of bpr", ge=1, le=100_000)
     fixed_alternation: bool = knob(False, "turns of one step, not adaptive ones")
     curriculum_learning: bool = knob(False, "the retriever's auxiliary losses, one after another")
     memory_bank: bool = knob(False, "contrast with the users and items of earlier steps")
@@ -88,6 +91,19 @@ class TrainOptions(CollectionOptions):
     device: str = knob("cpu", "auto | cpu | cuda | cuda:1", result=False)
     tracker: Literal["none", "tensorboard", "swanlab"] = knob("none", "training curves", result=False)
 
+    @model_validator(mode="after")
+    def check_together(self) -> TrainOptions:
+        """Constraints between flags, named with both values."""
+        if self.sasrec_hidden_size % self.num_heads:
+            raise ConfigError(
+                f"--sasrec_hidden_size {self.sasrec_hidden_size} is not a multiple of --num_heads {self.num_heads}"
+            )
+        if len(set(self.experts)) < len(self.experts):
+            raise ConfigError(f"--experts names one twice: {' '.join(self.experts)}")
+        if self.retriever == "multimodal" and self.images is None:
+            raise ConfigError("--retriever multimodal needs --images, image.npy or a folder of posters")
+        return self
+
 
 class GeneratorOptions(CollectionOptions):
     """Texts about users and items, by a language model."""
@@ -96,7 +112,7 @@ class GeneratorOptions(CollectionOptions):
     output_dir: Path = knob(Path("data/llm_generated"), "where texts and answers are kept", result=False)
     num_users: int | None = knob(None, "the first so many users; all when empty", ge=1)
     num_items: int | None = knob(None, "the first so many items; all when empty", ge=1)
-    snapshots: int = knob(0, "texts a user of earlier moments", ge=0)
+    snapshots: int = knob(0, "texts a user of earlier moments", ge=0, le=1000)
     skip_users: bool = knob(False, "items only")
     skip_items: bool = knob(False, "users only")
 
@@ -106,15 +122,18 @@ class GeneratorOptions(CollectionOptions):
     )
     model_name: str = knob("qwen-flash", "a model of the endpoint, or a local directory")
     base_url: str | None = knob(None, "of the endpoint; when empty DashScope's or OpenAI's, by key", result=False)
+    insecure_endpoint: bool = knob(False, "send a key over plain http to another machine all the same", result=False)
     device: str = knob("auto", "of a local model: auto | cpu | cuda", result=False)
     temperature: float = knob(0.7, "of sampling", ge=0, le=1e3)
 
     # how it is asked
-    concurrency: int = knob(4, "questions at a time", ge=1, result=False)
-    requests_per_minute: float = knob(0.0, "at most so many; 0 no limit", ge=0, result=False)
-    timeout: float = knob(60.0, "seconds an answer may take", gt=0, result=False)
-    max_retries: int = knob(5, "tries after the first", ge=0, result=False)
-    backoff: float = knob(1.0, "seconds before the second try, doubled each time", ge=0, result=False)
+    concurrency: int = knob(4, "questions at a time", ge=1, le=1000, result=False)
+    requests_per_minute: Literal[0] | Annotated[float, Field(ge=0.01, le=1e6)] = knob(
+        0, "at most so many; 0 no limit", result=False
+    )
+    timeout: float = knob(60.0, "seconds an answer may take", gt=0, le=86_400, result=False)
+    max_retries: int = knob(5, "tries after the first", ge=0, le=100, result=False)
+    backoff: float = knob(1.0, "seconds before the second try, doubled each time", ge=0, le=3600, result=False)
     price_in: float = knob(0.0, "price of 1,000 tokens read, for the estimate", ge=0, result=False)
     price_out: float = knob(0.0, "price of 1,000 tokens written", ge=0, result=False)
     dry_run: bool = knob(False, "the estimate alone", result=False)

@@ -12,7 +12,7 @@ TAG = re.compile(
     r'|"?\s*/>',  # the end of a tag whose beginning is cut
     re.DOTALL,
 )
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\ufeff]+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\ud800-\udfff\ufeff]+")
 SCRIPT = ".getTime();"  # 2018 records whose page was not understood carry its timing script as title
 PUBLISHED_WORDS = 20
 

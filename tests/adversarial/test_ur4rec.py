@@ -295,11 +295,11 @@ FLAGS = [
         "--experts '' --retriever_hidden_size 8", "--experts preference", "--loss bpr --num_negatives 1",
     ]],
     *[("texts", f"--output_dir {{}}/new {flag}") for flag in [
-        "--temperature .inf", "--temperature -1", "--temperature .nan", "--temperature 1001", "--num_users 0", "--num_users -1", "--snapshots -1", "--snapshots 1000000000", "--concurrency 0 --backend openai", "--concurrency 1000000 --backend openai --base_url http://127.0.0.1:9/v1 --dry_run",
+        "--temperature .inf", "--temperature -1", "--temperature .nan", "--temperature 1001", "--num_users 0", "--num_users -1", "--snapshots -1", "--snapshots 1000000000", "--snapshots 1001", "--concurrency 0 --backend openai", "--concurrency 1000000 --backend openai --base_url http://127.0.0.1:9/v1 --dry_run",
         "--requests_per_minute .inf", "--requests_per_minute 1e-30 --backend openai --base_url http://127.0.0.1:9/v1 --dry_run", "--timeout 0", "--timeout .inf", "--max_retries -1", "--backoff .inf", "--price_in .nan", "--backend moon", "--skip_users --skip_items",
     ]],
     *[("preprocess", flag) for flag in ["--min_rating .nan", "--min_rating -1", "--min_rating .inf", "--min_seq_len 2", "--min_seq_len .inf", "--dataset ../x"]],
-    *[("compare", flag) for flag in ["--num_epochs -1", "--num_epochs .inf", "--pretrain_epochs -1", "--hidden_size 0", "--hidden_size 3", "--device moon", "--hidden_size 1000000000", "--pretrain_epochs 1000000000"]],
+    *[("compare", flag) for flag in ["--num_epochs -1", "--num_epochs .inf", "--pretrain_epochs -1", "--hidden_size 0", "--hidden_size 3", "--device moon", "--hidden_size 1000000000"]],
     *[("rule", flag) for flag in ["--threshold .nan", "--threshold -1", "--min_steps 1", "--min_steps .inf", "--nonsense"]],
     *[("load", flag) for flag in ["--dataset ..", "--data_dir ''", "--plots ''"]],
 ]
