@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, first_line
 from genrec.verify import verify_files
 
 FORMAT_VERSION = 1
@@ -291,9 +292,17 @@ class PlainWriter:
         return self.file.write(data)
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
+def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Every array of an npz, by name; ArtifactError where one of `names` is not among them."""
     try:
+        if not zipfile.is_zipfile(path) and path.is_file():
+            raise ArtifactError(f"{path} cannot be read: it is no npz file, or only the beginning of one")
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
+            arrays = dict(file)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
+        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
+    if missing := [name for name in names if name not in arrays]:
+        raise ArtifactError(f"{path} lacks the array '{missing[0]}'; it holds {', '.join(arrays) or 'none'}")
+    return arrays

@@ -41,6 +41,10 @@ def exit_on_failure(directory: Path) -> Iterator[None]:
         yield
     except (ArtifactError, ConfigError) as error:
         fail(str(error))
+    except FileNotFoundError as error:
+        if error.filename is None:
+            raise
+        fail(f"{error.filename} is not there; put it back, or make anew what it belongs to")
     except Exception as error:
         if is_out_of_memory(error):
             fail(f"out of memory: {first_line(error)}; ways on: smaller widths, batches or counts, or a larger machine")

@@ -88,8 +88,18 @@ def save_index(index: SidIndex, path: Path) -> None:
 
 
 def load_index(path: Path) -> SidIndex:
-    arrays = load_arrays(path)
-    return SidIndex(arrays["codes"], tuple(int(size) for size in arrays["sizes"]))
+    """What save_index wrote, checked; collisions are as they were."""
+    arrays = load_arrays(path, "codes", "sizes")
+    codes, sizes = arrays["codes"], arrays["sizes"]
+    if codes.dtype.kind != "i" or sizes.dtype.kind != "i" or sizes.ndim != 1:
+        raise ArtifactError(
+            f"{path} must hold integers, codes (items, levels) and sizes (levels,); "
+            f"it holds {codes.dtype} {codes.shape} and {sizes.dtype} {sizes.shape}"
+        )
+    try:
+        return make_index(codes, tuple(int(size) for size in sizes), allow_collisions=True)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
 
 
 def save_codebooks(codebooks: tuple[np.ndarray, ...], path: Path) -> None:
@@ -97,8 +107,12 @@ def save_codebooks(codebooks: tuple[np.ndarray, ...], path: Path) -> None:
 
 
 def load_codebooks(path: Path) -> tuple[np.ndarray, ...]:
-    arrays = load_arrays(path)
-    return tuple(arrays[f"codebook_{level}"] for level in range(len(arrays)))
+    arrays = load_arrays(path, "codebook_0")
+    names = [f"codebook_{level}" for level in range(len(arrays))]
+    if set(names) != set(arrays) or any(array.ndim != 2 or array.dtype.kind != "f" for array in arrays.values()):
+        held = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
+        raise ArtifactError(f"{path} must hold {names[0]}, codebook_1, ... (codes, width) as floats; it holds {held}")
+    return tuple(arrays[name] for name in names)
 
 
 def write_index_json(index: SidIndex, path: Path) -> None:
@@ -109,7 +123,10 @@ def write_index_json(index: SidIndex, path: Path) -> None:
 def read_index_json(path: Path, sizes: tuple[int, ...] | None = None) -> SidIndex:
     """An index.json of this project or MiniOneRec's, collisions kept; without `sizes`, the largest codes tell them."""
     rows = _read_tokens(path)
-    parsed = [[parse_token(text) for text in rows[str(item)]] for item in range(len(rows))]
+    try:
+        parsed = [[parse_token(text) for text in rows[str(item)]] for item in range(len(rows))]
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
     depth = max(len(row) for row in parsed)
     codes = np.full((len(parsed), depth), NONE, dtype=np.int64)
     for item, row in enumerate(parsed):
@@ -121,8 +138,10 @@ def read_index_json(path: Path, sizes: tuple[int, ...] | None = None) -> SidInde
 
 def _read_tokens(path: Path) -> dict[str, list[str]]:
     rows = read_json(path)
-    if not rows or set(rows) != {str(item) for item in range(len(rows))}:
-        raise ArtifactError(
-            f"{path} must map the items '0'..'N-1' to tokens; it has {len(rows)} keys, not in that form"
-        )
+    if not isinstance(rows, dict) or not rows or set(rows) != {str(item) for item in range(len(rows))}:
+        held = f"{len(rows)} keys, not in that form" if isinstance(rows, dict) else type(rows).__name__
+        raise ArtifactError(f"{path} must map the items '0'..'N-1' to tokens; it has {held}")
+    for item, tokens in rows.items():
+        if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
+            raise ArtifactError(f"{path}: item {item} must have a list of tokens, found {tokens!r:.80}")
     return rows

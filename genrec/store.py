@@ -104,7 +104,12 @@ class RunStore:
 
     def sid_quality(self) -> dict[str, Any] | None:
         path = self.path("sids") / artifacts.QUALITY
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        quality = read_json(path)
+        if not isinstance(quality, dict) or not {"items", "collisions", "neighbours", "levels"} <= set(quality):
+            raise ArtifactError(f"{path} is no report on semantic IDs; run: {command_of('sids')} --clean")
+        return quality
 
     def published_index(self) -> SidIndex:
         """The index that the data artifact brought along, collisions as published."""

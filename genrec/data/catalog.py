@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, first_line
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ def load_catalog(path: Path) -> Catalog:
     try:
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
+        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
+    if missing := [name for name in TEXTS if name not in table.columns or table[name].dtype != pl.String]:
+        raise ArtifactError(f"{path} has no column '{missing[0]}' of texts; it has {', '.join(table.columns) or 'none'}")
     texts = {name: table[name].to_numpy().astype(object) for name in TEXTS}
     features = {
         name.removeprefix("feature_"): table[name].to_numpy() for name in table.columns if name.startswith("feature_")

@@ -54,7 +54,7 @@ def describe_row(
 
 
 def read_predictions(directory: Path) -> tuple[Examples, Recommendations]:
-    arrays = load_arrays(directory / RECOMMENDATIONS)
+    arrays = load_arrays(directory / RECOMMENDATIONS, "user", "history", "target", "item", "score")
     examples = Examples(arrays["user"], arrays["history"], arrays["target"])
     return examples, Recommendations(arrays["item"], arrays["score"])
 

@@ -209,7 +209,9 @@ def write_report(report: Report, directory: Path, seed: int) -> None:
 
 def read_report(directory: Path) -> Report:
     """The report of one model's evaluation directory."""
-    content, arrays = read_results(directory), load_arrays(directory / PER_EXAMPLE)
+    content, arrays = read_results(directory), load_arrays(
+        directory / PER_EXAMPLE, "user", "score_name", "score", "slice_name", "slice"
+    )
     scores = dict(zip(arrays["score_name"].tolist(), arrays["score"].T.astype(float), strict=True))
     slices = dict(zip(arrays["slice_name"].tolist(), arrays["slice"].T, strict=True))
     return Report(
@@ -254,6 +256,8 @@ def read_results(directory: Path) -> dict[str, Any]:
     if not path.exists():
         raise ArtifactError(f"{path} cannot be read: there is no such file; `{command_of('evaluation')}` writes it")
     content = read_json(path)
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} is not the results.json of one model: it holds {type(content).__name__}")
     if missing := {"model", "rows", "metrics", "beyond_accuracy"} - set(content):
         raise ArtifactError(f"{path} is not the results.json of one model: it has no '{sorted(missing)[0]}'")
     return content

@@ -80,8 +80,9 @@ def _load_local(path: Path, how: dict[str, Any]) -> tuple[PreTrainedModel, PreTr
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, **how)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be loaded: {first_line(error)}") from None
+    except Exception as error:  # the libraries' readers trip over a broken file with any kind of error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ArtifactError(f"{path} cannot be loaded ({reason}); put the model back, or train it anew") from None
     return model, tokenizer
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 from genrec.artifacts import read_json, write_json
 from genrec.data.lists import pad_lists
 from genrec.data.sequences import Examples
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, first_line
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.backbone import Backbone, BackboneShape
 from genrec.runtime.device import pick_device
@@ -158,6 +159,12 @@ def load_sasrec(directory: Path, device: str) -> SasRecRecommender:
         raise ArtifactError(
             f"no SASRec in {directory}; add '{directory.name}' to sequential.models and run sequential.py"
         )
-    model = SasRec(SasRecShape(**read_json(path)))
-    load_model(model, directory / WEIGHTS)
+    try:
+        model = SasRec(SasRecShape(**read_json(path)))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{path} is not the shape of a SASRec ({first_line(error)}); train it anew") from None
+    try:
+        load_model(model, directory / WEIGHTS)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ArtifactError(f"{directory / WEIGHTS} cannot be loaded: {first_line(error)}; train it anew") from None
     return SasRecRecommender(model.to(pick_device(device)))
