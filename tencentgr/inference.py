@@ -32,6 +32,7 @@ from tencentgr.dataset import (
     all_rows,
     load_candidates,
     load_queries,
+    report_lines,
 )
 from tencentgr.features import restrict
 from tencentgr.model import TencentGR
@@ -48,6 +49,8 @@ def infer(options: TencentGROptions) -> None:
     else for each user of the training data out of all items."""
     device = pick_device(options.device, "--device")
     queries, candidates = load_queries_and_candidates(options)
+    for line in report_lines({**queries.report, **candidates.report}):
+        note("data", line)
     model, card = load_model(options.state_dict_path, shape_of(options), queries.schema)
     if card is None:
         note(

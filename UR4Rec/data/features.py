@@ -72,7 +72,7 @@ def encode_descriptions(
     """(N + 1, D): title, genres and description of each item; `descriptions` {original id: text} replace its own."""
     given = descriptions or {}
     own = {str(item["original_id"]) for item in item_metadata.values()}
-    if given and not own & given.keys():
+    if descriptions is not None and not own & given.keys():
         raise ArtifactError(
             f"none of the {len(given):,} ids of the descriptions is one of the {len(own):,} items here (there "
             f"{quote_ids(given)}; here {quote_ids(own)}); the file belongs to other data"
