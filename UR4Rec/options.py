@@ -5,15 +5,16 @@ Other spellings are those of the system's first publication.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
-
-from genrec.commandline import Command, options_program, parse
+from genrec.commandline import Command, checker, options_program, parse
 from genrec.config import Section, knob
 from genrec.errors import ConfigError
 
+SLOWEST = 0.01  # requests a minute
 ExpertName = Literal["preference", "description", "image"]
 
 
@@ -91,19 +92,6 @@ class TrainOptions(CollectionOptions):
     device: str = knob("cpu", "auto | cpu | cuda | cuda:1", result=False)
     tracker: Literal["none", "tensorboard", "swanlab"] = knob("none", "training curves", result=False)
 
-    @model_validator(mode="after")
-    def check_together(self) -> TrainOptions:
-        """Constraints between flags, named with both values."""
-        if self.sasrec_hidden_size % self.num_heads:
-            raise ConfigError(
-                f"--sasrec_hidden_size {self.sasrec_hidden_size} is not a multiple of --num_heads {self.num_heads}"
-            )
-        if len(set(self.experts)) < len(self.experts):
-            raise ConfigError(f"--experts names one twice: {' '.join(self.experts)}")
-        if self.retriever == "multimodal" and self.images is None:
-            raise ConfigError("--retriever multimodal needs --images, image.npy or a folder of posters")
-        return self
-
 
 class GeneratorOptions(CollectionOptions):
     """Texts about users and items, by a language model."""
@@ -128,9 +116,7 @@ class GeneratorOptions(CollectionOptions):
 
     # how it is asked
     concurrency: int = knob(4, "questions at a time", ge=1, le=1000, result=False)
-    requests_per_minute: Literal[0] | Annotated[float, Field(ge=0.01, le=1e6)] = knob(
-        0, "at most so many; 0 no limit", result=False
-    )
+    requests_per_minute: float = knob(0.0, "at most so many; 0 no limit", ge=0, le=1e6, result=False)
     timeout: float = knob(60.0, "seconds an answer may take", gt=0, le=86_400, result=False)
     max_retries: int = knob(5, "tries after the first", ge=0, le=100, result=False)
     backoff: float = knob(1.0, "seconds before the second try, doubled each time", ge=0, le=3600, result=False)
@@ -139,7 +125,28 @@ class GeneratorOptions(CollectionOptions):
     dry_run: bool = knob(False, "the estimate alone", result=False)
 
 
+def check_together(options: Section) -> Iterator[str]:
+    """Constraints between flags, named with both values."""
+    if isinstance(options, TrainOptions):
+        if options.sasrec_hidden_size % options.num_heads:
+            width, heads = options.sasrec_hidden_size, options.num_heads
+            yield f"--sasrec_hidden_size {width} is not a multiple of --num_heads {heads}"
+        if len(set(options.experts)) < len(options.experts):
+            yield f"--experts names one twice: {' '.join(options.experts)}"
+        if options.retriever == "multimodal" and options.images is None:
+            yield "--retriever multimodal needs --images, image.npy or a folder of posters"
+    if isinstance(options, GeneratorOptions) and 0 < options.requests_per_minute < SLOWEST:
+        yield f"--requests_per_minute is {options.requests_per_minute}, it can be 0 (no limit) or from {SLOWEST} on"
+
+
 def read_options(name: str, doc: str | None, schema: type[Section], argv: list[str] | None = None) -> Any:
     """The command line of a program, as an object of its schema; help and faults end it here."""
-    command: Command = parse(options_program(name, doc or "", schema), argv)
+
+    def check(tree: dict[str, Any]) -> Section:
+        options = checker(schema)(tree)
+        if fault := next(check_together(options), None):
+            raise ConfigError(fault)
+        return options
+
+    command: Command = parse(replace(options_program(name, doc or "", schema), check=check), argv)
     return command.config

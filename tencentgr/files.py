@@ -150,7 +150,8 @@ def read_embedding(data_dir: Path, mm_id: str) -> Iterator[tuple[str, np.ndarray
     for path in embedding_files(data_dir, mm_id):
         for creative, values in pickled(path) if path.suffix == ".pkl" else json_lines(path):
             try:
-                vector = np.asarray(values, dtype=np.float32)
+                with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which is refused below
+                    vector = np.asarray(values, dtype=np.float32)
             except (TypeError, ValueError, OverflowError):
                 raise ArtifactError(f"{path}: the vector of {creative!a} is not {width} numbers") from None
             check_vector(vector, creative, width, path)

@@ -125,6 +125,8 @@ def load_image_vectors(
 ) -> Vectors:
     """(N + 1, Di) of a ready image.npy, row = item id, or of a folder of posters by a CLIP or SigLIP directory."""
     source = Path(source)
+    if not source.exists():
+        raise ArtifactError(f"there is no {source}, neither an image.npy nor a folder of posters")
     if source.is_file():
         return read_vectors(source, len(item_metadata) + 1)
     if encoder is None:

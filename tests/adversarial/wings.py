@@ -1,12 +1,17 @@
-"""Commands of TencentGR and UR4Rec in this process, on inputs that somebody spoiled: exit code, screen, and the one line."""
+"""Commands of TencentGR and UR4Rec in this process, on inputs that somebody spoiled: exit code and the one line."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
+import os
+import shutil
+import signal
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,3 +115,86 @@ def leave(directory: Path) -> None:
 
 def both(*spoils: Callable[[Path], object]) -> Callable[[Path], object]:
     return lambda directory: [spoil(directory) for spoil in spoils]
+
+
+def edit_json(name: str, change: Callable[[dict], object]) -> Callable[[Path], object]:
+    def spoil(directory: Path) -> None:
+        value = json.loads((directory / name).read_text())
+        change(value)
+        (directory / name).write_text(json.dumps(value))
+
+    return spoil
+
+
+# Processes
+
+
+def restore(whole: Path, place: Path) -> Path:
+    """`place` as it was built: its path stands in settings, so it is always the same."""
+    shutil.rmtree(place, ignore_errors=True)
+    return shutil.copytree(whole, place)
+
+
+def start(work: Callable[[], Answer]) -> tuple[int, int, int]:
+    """A process of its own that waits for the word -> its id, where the word is written, where it answers."""
+    (begin, word), (answers, end) = os.pipe(), os.pipe()
+    if process := os.fork():
+        os.close(begin)
+        os.close(end)
+        return process, word, answers
+    os.close(word)
+    os.read(begin, 1)
+    answer = work()
+    os.write(end, json.dumps(answer).encode()[-60_000:])
+    os._exit(0)
+
+
+def race(works: Iterable[Callable[[], Answer]]) -> list[Answer]:
+    """Both begin at once; each one's answer."""
+    runners = [start(work) for work in works]
+    for _, word, _ in runners:
+        os.write(word, b".")
+    answers = []
+    for process, word, answer in runners:
+        with os.fdopen(answer, "rb") as file:
+            answers.append(Answer(*json.loads(file.read())))
+        os.close(word)
+        os.waitpid(process, 0)
+    return answers
+
+
+def kill_after(work: Callable[[], Answer], seconds: float) -> bool:
+    """Begin the work and end it for good after so long; whether it was still at it."""
+    process, word, answer = start(work)
+    os.write(word, b".")
+    time.sleep(seconds)
+    os.kill(process, signal.SIGKILL)
+    os.close(word)
+    os.close(answer)
+    return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+
+
+def results_of(directory: Path, without: Iterable[str]) -> dict[str, bytes]:
+    files = {path.relative_to(directory).as_posix(): path for path in sorted(directory.rglob("*")) if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not any(word in name for word in without)}
+
+
+def check_race(answers: list[Answer], finished: str) -> None:
+    """One does the work; the other is refused, or comes when it is done."""
+    assert sorted(answer.code for answer in answers) in ([0, 1], [0, 0]), [answer.err for answer in answers]
+    second = next((answer for answer in answers if answer.code), None)
+    if second:
+        check_answer(second, 1, "is being written by process")
+    else:
+        assert any(finished in answer.out for answer in answers)
+
+
+def check_kill(work: Callable[[], Answer], directory: Path, without: Iterable[str], share: float) -> None:
+    """Killed after a share of the time that it takes, the same command ends with the same files."""
+    begin = time.monotonic()
+    check_answer(work(), 0, "")
+    seconds, whole = time.monotonic() - begin, results_of(directory, without)
+    shutil.rmtree(directory)
+    kill_after(work, seconds * share)
+    check_answer(work(), 0, "")
+    assert results_of(directory, without) == whole
