@@ -116,7 +116,8 @@ def test_a_file_that_its_reader_cannot_read(shop, name, words, kind):
     before = {path for path in shop.run.rglob("manifest.json")}
     shop.call(command, *flags).check(
         1,
-        rf"{artifact}\b.*(cannot be|no |not |lacks|must|has none|have 1 rows)|no SASRec in|there are no predictions|the tokenizer does not know",
+        rf"{artifact}\b.*(cannot be|no |not |lacks|must|has none|have 1 rows)|no SASRec in|there are no predictions|"
+        "the tokenizer does not know",
     )
     assert {path for path in shop.run.rglob("manifest.json")} == before, "--clean did not remove what was finished"
 
