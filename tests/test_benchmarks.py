@@ -18,7 +18,7 @@ SMALLEST = {
     "balanced_kmeans": "--sizes 300 --codes 12",
     "decode": "--shape quickstart --requests 2 --batch 2 --generate_batch 1 --rounds 1",
     "preprocess": "--rows 2000 --repeat 1 --dir {out}",
-    "rl": "--shape quickstart --prompts 2 --rounds 1 --sides ours",
+    "rl": "--shape quickstart --prompts 2 --rounds 1 --sides trie",
     "sequential": "features --steps 1",
     "sft": "--config {config} --targets 32 --targets_a_step 16 --rounds 1 --sides plain",
     "tencentgr_data": "--users 60 --items 80 --rounds 1",

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, first_line
 from genrec.pipeline import command_of
+
+LARGEST = 1e15  # distances are summed squares in float32
 
 
 def load_vectors(path: Path, num_items: int) -> np.ndarray:
     """(N, D) float32, checked against the catalogue's size."""
     try:
-        vectors = np.load(path, allow_pickle=False)
+        vectors = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}; run {command_of('embeddings')}") from None
+        raise ArtifactError(f"{path} cannot be read: {first_line(error)}; run {command_of('embeddings')}") from None
+    if not isinstance(vectors, np.ndarray):
+        raise ArtifactError(f"{path} must be a float matrix (items, width); it is an npz")
     check_vectors(vectors, num_items, str(path))
     return vectors.astype(np.float32)
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from genrec import artifacts
 from genrec.config import Rl
@@ -25,8 +28,8 @@ class Card:
     sids: str  # fingerprint of the sids artifact
     prompts: dict[str, str]  # prompts.prompt_fingerprint()
     source: str  # data.source
-    cutoff_len: int
-    profile: list[str]  # sft.profile
+    cutoff_len: Annotated[int, Field(ge=1)]
+    profile: list[Literal["taste", "companions"]]  # sft.profile
 
 
 def save_card(directory: Path, card: Card, index: SidIndex) -> None:
@@ -46,13 +49,7 @@ def require_card(directory: Path) -> None:
 def load_card(directory: Path) -> Card:
     require_card(directory)
     path = directory / artifacts.CARD
-    card = artifacts.read_json(path)
-    if not isinstance(card, dict) or set(card) != {*Card.__annotations__} or not isinstance(card["prompts"], dict):
-        names = ", ".join(Card.__annotations__)
-        raise ArtifactError(
-            f"{path} does not hold what a model card must: {names}; train it anew (python sft.py --clean)"
-        )
-    return Card(**card)
+    return artifacts.read_record(path, Card, "train the model anew (python sft.py --clean)")
 
 
 def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection[str]) -> None:

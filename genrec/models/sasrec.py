@@ -19,10 +19,10 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrec.artifacts import read_json, write_json
+from genrec.artifacts import read_record, write_json
 from genrec.data.lists import pad_lists
 from genrec.data.sequences import Examples
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, first_line
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.backbone import Backbone, BackboneShape
 from genrec.runtime.device import pick_device
@@ -161,6 +161,11 @@ def load_sasrec(directory: Path, device: str) -> SasRecRecommender:
         raise ArtifactError(
             f"no SASRec in {directory}; add '{directory.name}' to sequential.models and run sequential.py"
         )
-    model = SasRec(SasRecShape(**read_json(path)))
+    try:
+        model = SasRec(read_record(path, SasRecShape, "train it anew"))
+    except ArtifactError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{path} is not the shape of a SASRec ({first_line(error)}); train it anew") from None
     load_weights(model, read_tensors(directory / WEIGHTS, SHAPE)[0], directory / WEIGHTS)
     return SasRecRecommender(model.to(pick_device(device)))

@@ -134,7 +134,7 @@ def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, f
     from genrec.training.validation import ValidDecoder
 
     generative = GenerativeModel(material.model, material.tokenizer, material.texts, material.card.cutoff_len)
-    sample = (material.data.examples("valid"), config.rl.valid_size, config.run.seed)
+    sample = (material.data.some_examples("valid"), config.rl.valid_size, config.run.seed)
     return ValidDecoder(generative, *sample, config.evaluation.normalization)
 
 

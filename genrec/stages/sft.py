@@ -133,7 +133,7 @@ def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, f
     from genrec.training.validation import ValidDecoder
 
     generative = GenerativeModel(material.model, material.tokenizer, material.texts, config.sft.cutoff_len)
-    sample = (material.data.examples("valid"), config.sft.valid_size, config.run.seed)
+    sample = (material.data.some_examples("valid"), config.sft.valid_size, config.run.seed)
     return ValidDecoder(generative, *sample, config.sft.normalization)
 
 

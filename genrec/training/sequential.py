@@ -47,7 +47,7 @@ def train_sasrec(
     torch.manual_seed(seed)
     model = make_model(name, data, settings, vectors).to(pick_device(device))
     learner = SasRecLearner(model, make_windows(data, settings), LOSSES[name], settings, seed)
-    valid = data.examples("valid")
+    valid = data.some_examples("valid")
     progress = fit(
         learner,
         lambda: {METRIC: score_valid(model, valid)},
