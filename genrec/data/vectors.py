@@ -37,3 +37,8 @@ def check_vectors(vectors: np.ndarray, num_items: int, name: str) -> None:
     zero = np.flatnonzero(~vectors.any(axis=1))
     if len(zero):
         raise ArtifactError(f"{name} hold {len(zero)} rows of zeros, first row {zero[0]}: those items have no text")
+
+
+def scale_to_unit(vectors: np.ndarray) -> np.ndarray:
+    """(N, D) vectors, each scaled to length 1; a row of zeros stays one."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

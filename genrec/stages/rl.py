@@ -59,6 +59,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from genrec.models.generative import save_card
     from genrec.runtime.training_record import is_trained, read_record, write_record
     from genrec.training.checkpoints import remove_checkpoints
+    from genrec.training.health import check_weights
 
     if not is_trained(directory):  # else killed after the last weight was written
         set_seed(config.run.seed)
@@ -66,6 +67,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         model, record = train(config, directory, material)
         if rank() > 0:
             return record.summary()
+        check_weights("rl", model)
         model.save_pretrained(directory)
         material.tokenizer.save_pretrained(directory)
         save_card(directory, material.card, material.texts.index)

@@ -140,6 +140,7 @@ def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, f
 def write_weights(config: Config, directory: Path, material: Material) -> None:
     """The weights as one plain model, adapters folded in; every process takes part where the weights are dealt out."""
     from genrec.models.adapters import gather_weights, merge_adapters
+    from genrec.training.health import check_weights
     from genrec.training.sft_start import restore_precision
 
     model = material.model
@@ -147,7 +148,9 @@ def write_weights(config: Config, directory: Path, material: Material) -> None:
         model = restore_precision(model, RunStore.of(config), material.texts, config.sft)
     with gather_weights(model):
         if rank() == 0:
-            merge_adapters(model).save_pretrained(directory)
+            plain = merge_adapters(model)
+            check_weights("sft", plain)
+            plain.save_pretrained(directory)
 
 
 def write_rest(config: Config, directory: Path, material: Material) -> None:

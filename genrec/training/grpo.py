@@ -34,7 +34,7 @@ from genrec.models.policy import answer_scores
 from genrec.runtime.training_record import TrainingRecord
 from genrec.training.checkpoints import find_newest_checkpoint
 from genrec.training.grpo_arguments import grpo_arguments
-from genrec.training.health import Floor, KlLimit
+from genrec.training.health import FiniteLoss, Floor, KlLimit
 from genrec.training.resuming import OrderedEpochs, Patience, derive_seed
 from genrec.training.rewards import Groups, Knowledge, score_groups
 from genrec.training.rollout import Answers, roll_out
@@ -230,7 +230,7 @@ def train_rl(
         eval_dataset=prompts.select(range(1)),
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora) if settings.lora.r else None,
-        callbacks=[floor, limit, *([Patience(patience)] if patience else []), *callbacks],
+        callbacks=[FiniteLoss("rl"), floor, limit, *([Patience(patience)] if patience else []), *callbacks],
     )
     replace_screen(trainer, RlScreen())
     trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory))

@@ -22,6 +22,7 @@ from genrec.runtime.training_record import TrainingRecord
 from genrec.training.answer_loss import Legal, answer_loss, symmetric_divergence
 from genrec.training.arguments import common_arguments, framework_arguments, limit_to_one_gpu, split_step
 from genrec.training.checkpoints import find_newest_checkpoint
+from genrec.training.health import FiniteLoss
 from genrec.training.resuming import OrderedEpochs, Patience
 from genrec.training.rows import Collator
 from genrec.training.screen import SftScreen, replace_screen
@@ -126,7 +127,7 @@ def train_sft(
         decode=decode,
         legal=legal,
         rdrop=settings.rdrop,
-        callbacks=[*patience, *callbacks],
+        callbacks=[FiniteLoss("sft"), *patience, *callbacks],
     )
     replace_screen(trainer, SftScreen(sum(rows["targets"])))
     trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory))

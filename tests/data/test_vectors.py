@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genrec.data.vectors import check_vectors, load_vectors
+from genrec.data.vectors import check_vectors, load_vectors, scale_to_unit
 from genrec.errors import ArtifactError
 
 
@@ -33,3 +33,7 @@ def test_a_file_that_is_no_matrix_names_the_command_that_makes_it(tmp_path):
     (tmp_path / "v.npy").write_bytes(b"torn")
     with pytest.raises(ArtifactError, match="v.npy cannot be read.*run genrec embed"):
         load_vectors(tmp_path / "v.npy", 3)
+
+
+def test_vectors_are_scaled_to_length_one_and_zeros_stay():
+    assert scale_to_unit(np.array([[3.0, 4.0], [0.0, 0.0]])) == pytest.approx(np.array([[0.6, 0.8], [0, 0]]))
