@@ -78,8 +78,10 @@ def test_a_card_comes_back_with_its_sids(tmp_path, texts):
     save_card(tmp_path, card, texts.index)
     assert load_card(tmp_path) == card
     assert (load_index(tmp_path / artifacts.SID_INDEX).codes == texts.index.codes).all()
-    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / artifacts.CARD).unlink()
     with pytest.raises(ArtifactError, match=r"is not a model of this project: it has no genrec\.json"):
+        load_card(tmp_path)
+    with pytest.raises(ArtifactError, match="elsewhere is not a directory"):
         load_card(tmp_path / "elsewhere")
 
 
