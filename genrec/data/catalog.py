@@ -44,7 +44,7 @@ def save_catalog(catalog: Catalog, path: Path) -> None:
 def load_catalog(path: Path) -> Catalog:
     try:
         table = pl.read_parquet(path.read_bytes())  # bytes, so that no name is taken for a pattern
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
     if wrong := [name for name in TEXTS if table.schema.get(name) != pl.String or table[name].has_nulls()]:
         raise ArtifactError(f"{path} must hold the texts {', '.join(TEXTS)}; {wrong[0]} is missing or not all text")
