@@ -17,7 +17,7 @@ from genrec.errors import ArtifactError
 
 NONE = -1  # code of a level that a shorter SID does not have (collisions: extra_level)
 TOKEN = re.compile(r"<([a-z])_(0|[1-9][0-9]{0,8})>")
-MOST_CODES = 2**15  # a level; codes are int16
+MOST_CODES = np.iinfo(np.int16).max  # a level
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,23 @@ def save_index(index: SidIndex, path: Path) -> None:
 
 
 def load_index(path: Path) -> SidIndex:
-    arrays = load_arrays(path)
-    return SidIndex(arrays["codes"], tuple(int(size) for size in arrays["sizes"]))
+    """What save_index wrote, checked; collisions are as they were."""
+    arrays = load_arrays(path, "codes", "sizes")
+    codes, sizes = arrays["codes"], arrays["sizes"]
+    if not len(codes) or (sizes < 1).any() or (sizes > MOST_CODES).any():
+        raise ArtifactError(
+            f"{path} must hold items, and levels of 1 to {MOST_CODES} codes; "
+            f"it has {len(codes)} items, levels of {sizes}"
+        )
+    if codes.dtype.kind != "i" or sizes.dtype.kind != "i" or sizes.ndim != 1:
+        raise ArtifactError(
+            f"{path} must hold integers, codes (items, levels) and sizes (levels,); "
+            f"it holds {codes.dtype} {codes.shape} and {sizes.dtype} {sizes.shape}"
+        )
+    try:
+        return make_index(codes, tuple(int(size) for size in sizes), allow_collisions=True)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
 
 
 def save_codebooks(codebooks: tuple[np.ndarray, ...], path: Path) -> None:
@@ -98,8 +113,15 @@ def save_codebooks(codebooks: tuple[np.ndarray, ...], path: Path) -> None:
 
 
 def load_codebooks(path: Path) -> tuple[np.ndarray, ...]:
-    arrays = load_arrays(path)
-    return tuple(arrays[f"codebook_{level}"] for level in range(len(arrays)))
+    arrays = load_arrays(path, "codebook_0")
+    names = [f"codebook_{level}" for level in range(len(arrays))]
+    fit = [array.ndim == 2 and array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays.values()]
+    if set(names) != set(arrays) or not all(fit) or len({array.shape[1] for array in arrays.values()}) > 1:
+        held = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
+        raise ArtifactError(
+            f"{path} must hold codebook_0, codebook_1, ... as finite floats (codes, width); it holds {held}"
+        )
+    return tuple(arrays[name] for name in names)
 
 
 def write_index_json(index: SidIndex, path: Path) -> None:

@@ -168,4 +168,6 @@ def unpack_members(archive: Path, members: dict[str, str], directory: Path) -> N
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError, OSError) as error:
         if reason_unwritable(error):  # a full disk; what else fails is the archive, encrypted ones among it
             raise
-        raise ArtifactError(f"{archive} is not the archive it should be ({first_line(error)}); remove it and run again") from None
+        raise ArtifactError(
+            f"{archive} is not the archive it should be ({first_line(error)}); remove it and run again"
+        ) from None

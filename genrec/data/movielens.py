@@ -194,7 +194,7 @@ def parse_lines(
 
 
 def read_text_lines(path: Path, own: str) -> list[str]:
-    """The lines of a file: each UTF-8 where its bytes are that, as people save the files anew, else in its own encoding.
+    """The lines of a file: each UTF-8 where its bytes are that, as people save files anew, else in the own encoding.
 
     Where that is UTF-8 too, a line of other bytes is NOT_UTF8.
     """
