@@ -1539,3 +1539,18 @@ def test_two_at_once_make_one(place, command, flags, finished, pair):
 def test_killed_at_any_time_it_ends_the_same(place, command, directory, flags, kill):
     shutil.rmtree(place / directory)
     check_kill(lambda: run_command(command, place, flags), place / directory, CHANGING, (kill + 0.5) / 20)
+
+
+def test_weights_that_are_no_numbers_end_a_training(place, monkeypatch):
+    """In the step after, long before a validation; nothing is published."""
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spoil(parameters, *rest):
+        parameters = list(parameters)
+        parameters[0].grad.fill_(float("nan"))
+        return clip(parameters, *rest)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoil)
+    shutil.rmtree(place / "logs")
+    check_answer(run_command("train", place, "--batch_size 4"), 1, "the loss is nan at step")
+    assert not list(place.glob("*/best*"))
