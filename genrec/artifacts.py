@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from genrec.errors import ArtifactError, first_line
 from genrec.verify import verify_files
+
+Record = TypeVar("Record")  # a dataclass
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -81,32 +84,16 @@ def read_manifest(directory: Path) -> Manifest | None:
     path = directory / MANIFEST
     if not path.exists():
         return None
-    try:
-        manifest = check_manifest(read_json(path))
-    except ValueError as error:
-        raise ArtifactError(f"{path} is no manifest: {error}; remove {directory} and run its stage again") from None
-    except ArtifactError as error:
-        raise ArtifactError(f"{error}; remove {directory} and run its stage again") from None
+    manifest = read_record(path, Manifest, f"remove {directory} and run its stage again")
+    for name, entry in manifest.files.items():
+        if not (is_inside(name) and isinstance(entry.get("sha256"), str) and isinstance(entry.get("bytes"), int)):
+            fault = f"'{name}' must be a path below it, with sha256 and bytes (found {entry!r:.80})"
+            raise ArtifactError(f"{path} is no Manifest: files: {fault}; remove {directory} and run its stage again")
     if manifest.format_version != FORMAT_VERSION:
         raise ArtifactError(
             f"{directory} has format {manifest.format_version}, this code reads {FORMAT_VERSION}; "
             "run its stage again with --clean"
         )
-    return manifest
-
-
-def check_manifest(content: Any) -> Manifest:
-    """The content of a manifest.json as a Manifest, or ValueError."""
-    names = [field.name for field in fields(Manifest)]
-    if not isinstance(content, dict) or set(content) != set(names):
-        raise ValueError(f"it must hold {', '.join(names)}")
-    manifest = Manifest(**content)
-    for name in ("config", "inputs", "files", "statistics", "packages"):
-        if not isinstance(content[name], dict):
-            raise ValueError(f"{name} must be a mapping, found {content[name]!r:.80}")
-    for name, entry in manifest.files.items():
-        if not isinstance(entry, dict) or not {"sha256", "bytes"} <= set(entry) or not is_inside(name):
-            raise ValueError(f"files must map names below it to sha256 and bytes, found {name!r}: {entry!r:.80}")
     return manifest
 
 
@@ -187,10 +174,10 @@ def share_by_umask(directory: Path) -> None:
 def flush(directory: Path) -> None:
     """Hand every file of a directory to the disk, so that a rename after it publishes whole files only."""
     for path in [*directory.rglob("*"), directory]:
-        flush_directory(path)
+        flush_path(path)
 
 
-def flush_directory(path: Path) -> None:
+def flush_path(path: Path) -> None:
     """Hand one directory's entries, or one file's content, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -201,9 +188,14 @@ def flush_directory(path: Path) -> None:
 
 @contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
-    """Within: write the path that is given; a rename at the end makes `path` whole, a failure leaves it as it was."""
+    """Within: write the path that is given; a rename at the end makes `path` whole, a failure leaves it as it was.
+
+    The content is on the disk before the rename. The rename itself may be lost with the power, which leaves what was
+    there before, whole too: so the directory is not flushed, which would take thrice the time of a small write.
+    """
     beside = path.with_name(path.name + ".tmp")
     yield beside
+    flush_path(beside)
     os.replace(beside, path)
 
 
@@ -221,8 +213,10 @@ def whole_directory(path: Path) -> Iterator[Path]:
     remove_directories(beside)
     beside.mkdir(parents=True)
     yield beside
+    flush(beside)
     remove_directories(path)
     os.replace(beside, path)
+    flush_path(path.parent)
 
 
 def remove_directories(*paths: Path) -> None:
@@ -251,6 +245,20 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: it is not valid JSON ({error})") from None
+
+
+def read_record(path: Path, kind: type[Record], way_on: str) -> Record:
+    """The JSON file of one dataclass: its fields and no others, each of its kind, or ArtifactError."""
+    content = read_json(path)
+    if isinstance(content, dict) and (more := set(content) - {field.name for field in fields(kind)}):
+        raise ArtifactError(f"{path} has '{min(more)}', which no {kind.__name__} has; {way_on}")
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the whole"
+        fault = f"{key}: {first['msg']} (found {first['input']!r:.80})"
+        raise ArtifactError(f"{path} is no {kind.__name__}: {fault}; {way_on}") from None
 
 
 def read_json_lines(path: Path) -> list[Any]:

@@ -51,11 +51,16 @@ class Section(BaseModel):
 
     @field_validator("*", mode="after")
     @classmethod
-    def expand_home(cls, value: Any) -> Any:
-        return value.expanduser() if isinstance(value, Path) else value
+    def expand_paths(cls, value: Any) -> Any:
+        return expand_home(value) if isinstance(value, Path) else value
 
 
 MOST = 2**32 - 1  # the largest seed that numpy takes; more than any count or rate
+
+
+def expand_home(path: Path) -> Path:
+    """`~` and what lies below it; a name that only begins so is a name."""
+    return path.expanduser() if path.parts[:1] == ("~",) else path
 
 
 def numbers_in(value: Any) -> Iterator[float]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from genrec.config import expand_home
 from genrec.errors import ConfigError, suggest
 from genrec.places import presets_dir
 
@@ -38,7 +39,7 @@ def preset_names() -> list[str]:
 
 def find_config(name: str) -> Path:
     """A config file by path, or a preset by its bare name or its path in a checkout (config/quickstart.yaml)."""
-    path = Path(name).expanduser()
+    path = expand_home(Path(name))
     preset = path.relative_to("config") if path.parts[:1] == ("config",) else path
     for candidate in (path, presets_dir() / preset, presets_dir() / f"{preset}.yaml"):
         if candidate.is_file():

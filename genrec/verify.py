@@ -51,7 +51,7 @@ def look_of(path: Path, command: str, directory: Path) -> list[int]:
             f"{directory} lacks {path.name}, which its manifest lists; run: {command} --clean"
         ) from None
     if not S_ISREG(stat.st_mode):
-        raise ArtifactError(f"{path} is no file, though its manifest lists it; put the file back, or: {command} --clean")
+        raise ArtifactError(f"{path} is no file, though the manifest lists it; put it back, or run: {command} --clean")
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 

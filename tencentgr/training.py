@@ -17,7 +17,7 @@ from genrec.evaluation.report import make_table, summarize_report
 from genrec.guard import differences, read_made
 from genrec.launch import note
 from genrec.lock import only_writer
-from genrec.runtime.epochs import CHECKPOINT, Metrics, Progress, fit, highest
+from genrec.runtime.epochs import CHECKPOINT, PREVIOUS, Metrics, Progress, fit, highest
 from genrec.runtime.training_record import TrainingRecord, is_trained, write_record
 from genrec.stage import Identity
 from tencentgr.assembly import fingerprint_of
@@ -203,6 +203,7 @@ def files_of_run(directory: Path) -> list[Path]:
     names = (
         f"{BEST}.*",
         CHECKPOINT,
+        PREVIOUS,
         TRAINING,
         RUN,
         CONFIG,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from genrec.artifacts import PER_EXAMPLE, RESULTS, load_arrays, read_json, save_arrays, write_json
 from genrec.config import Analysis
@@ -209,8 +210,9 @@ def write_report(report: Report, directory: Path, seed: int) -> None:
 
 def read_report(directory: Path) -> Report:
     """The report of one model's evaluation directory."""
-    content, arrays = read_results(directory), load_arrays(
-        directory / PER_EXAMPLE, "user", "score_name", "score", "slice_name", "slice"
+    content, arrays = (
+        read_results(directory),
+        load_arrays(directory / PER_EXAMPLE, "user", "score_name", "score", "slice_name", "slice"),
     )
     scores = dict(zip(arrays["score_name"].tolist(), arrays["score"].T.astype(float), strict=True))
     slices = dict(zip(arrays["slice_name"].tolist(), arrays["slice"].T, strict=True))
@@ -260,6 +262,14 @@ def read_results(directory: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} is not the results.json of one model: it holds {type(content).__name__}")
     if missing := {"model", "rows", "metrics", "beyond_accuracy"} - set(content):
         raise ArtifactError(f"{path} is not the results.json of one model: it has no '{sorted(missing)[0]}'")
+    try:
+        TypeAdapter(ScoredRows).validate_python(content["rows"])
+        TypeAdapter(dict[str, dict[str, float | None]]).validate_python(content["metrics"])
+    except ValidationError as error:
+        fault = f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
+        raise ArtifactError(f"{path} is not the results.json of one model ({fault})") from None
+    if not isinstance(content["model"], str):
+        raise ArtifactError(f"{path} is not the results.json of one model: its model is {content['model']!r:.80}")
     return content
 
 

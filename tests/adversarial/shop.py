@@ -62,9 +62,9 @@ class Outcome:
         """The exit code, and one line that says it; of a command that succeeds, none."""
         if self.traceback is not None:
             raise AssertionError(f"ends in a traceback: {self.traceback!r}") from self.traceback
-        assert (self.code, len(self.errors)) == (code, int(code != 0)), self.stderr or self.out
+        assert (self.code, len(self.errors)) == (code, int(code != 0)), (self.stderr or self.out)[-300:]
         where = self.errors[0] if code else self.out
-        assert re.search(pattern, where), where
+        assert re.search(pattern, where), where[-300:]
         if code:
             assert self.stderr.rstrip("\n").split("\n")[-1] == self.errors[0], "the error is the last word"
 
