@@ -664,14 +664,16 @@ CASES = [
         "train",
         edit_json("texts/user_preference_snapshots.json", lambda s: s["101"].update({"-3": "x"})),
         PREFS,
-        says="{}/texts/user_preference_snapshots.json: a text of user 101 knows -3 events of 6 in",
+        code=1,
+        says='{}/texts/user_preference_snapshots.json must hold {"user": {"events": "text", ...}, ...}',
     ),
     Case(
         "preferences snapshots number",
         "train",
         edit_json("texts/user_preference_snapshots.json", lambda s: s["101"].update({"2": 7})),
         PREFS,
-        code=0,
+        code=1,
+        says='{}/texts/user_preference_snapshots.json must hold {"user": {"events": "text", ...}, ...}',
     ),
     # what a training left
     Case(
