@@ -183,7 +183,9 @@ def test_a_metric_exists_up_to_the_end_of_the_lists(length, cutoffs):
         f"{kind}{name}@{k}" for kind in ("", "sid_") for name in ("hr", "ndcg", "mrr") for k in cutoffs
     }
     plain = report_of_lists(length)
-    assert [plain.scores[f"hr@{k}"].sum() for k in cutoffs] == np.minimum(cutoffs, 40).tolist()  # row r hits from r + 1 on
+    assert [plain.scores[f"hr@{k}"].sum() for k in cutoffs] == np.minimum(
+        cutoffs, 40
+    ).tolist()  # row r hits from r + 1 on
     assert plain.scores[f"mrr@{length}"].sum() == pytest.approx(sum(1 / r for r in range(1, min(length, 40) + 1)))
     assert list(plain.beyond) == [
         f"{name}@{min(length, 10)}" for name in ("coverage", "gini", "novelty", "popularity_bias")
