@@ -196,17 +196,11 @@ class MovieLensDataLoader:
         order = liked[np.lexsort((self.ratings.time[liked], self.ratings.user[liked]))]  # stable
         users, begins = np.unique(self.ratings.user[order], return_index=True)
         histories = np.split(self.ratings.item[order], begins[1:]) if len(users) else []
-        sequences = {
+        return {
             int(user): [self.number[int(film)] for film in films]
             for user, films in zip(users, histories, strict=True)
             if len(films) >= min_seq_len
         }
-        if not sequences:
-            raise ArtifactError(
-                f"{self.directory} has no user with {min_seq_len} ratings of {min_rating:g} or more, of {len(users)} "
-                "users with one; nothing can be learned from it"
-            )
-        return sequences
 
     def counts(self, min_rating: float = MIN_RATING, min_seq_len: int = MIN_SEQ_LEN) -> dict[str, int]:
         return {
@@ -236,6 +230,13 @@ def check_given(data_dir: Path | str | None, plots: Path | str | None) -> None:
         raise ArtifactError(f"there is no folder {data_dir}; name the one of the files, or leave data_dir out")
     if plots and not Path(plots).is_file():
         raise ArtifactError(f"there is no file {plots} of plots; name the one with movie_id and plot, or leave it out")
+
+
+def require_sequences(sequences: UserSequences, min_rating: float = MIN_RATING, min_seq_len: int = MIN_SEQ_LEN) -> None:
+    if not sequences:
+        raise ArtifactError(
+            f"no user of the collection has {min_seq_len} ratings of {min_rating:g} or more; nothing can be made of it"
+        )
 
 
 def obtain(data: Data, given: bool) -> tuple[Layout, Path]:
@@ -348,6 +349,7 @@ def main() -> None:
         loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
         print(loader.report())
         item_metadata, user_sequences, _ = loader.load()
+        require_sequences(user_sequences)
         user, items = next(iter(user_sequences.items()))
         titles = ", ".join(item_metadata[item]["title"] for item in items[:5])
         print(f"\nitem 1: {item_metadata[1]}\nuser {user}: {titles}, ...")

@@ -29,7 +29,7 @@ from genrec.data.given_texts import MADE_OF, SNAPSHOTS
 from genrec.errors import exit_on_failure, fail
 from genrec.lock import only_writer
 from UR4Rec import prompts
-from UR4Rec.data.dataset_loader import MovieLensDataLoader
+from UR4Rec.data.dataset_loader import MovieLensDataLoader, require_sequences
 from UR4Rec.data.generated import (
     ITEM_DESCRIPTIONS,
     USER_PREFERENCES,
@@ -234,6 +234,7 @@ def load_source(options: GeneratorOptions) -> TextSource:
     loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
     print(loader.report(), flush=True)
     item_metadata, user_sequences, _ = loader.load()
+    require_sequences(user_sequences)
     return movielens_source(options.dataset, item_metadata, user_sequences)
 
 

@@ -18,7 +18,7 @@ from genrec.diagnosis.causes import CaseLimits, Cases, number_categories
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
 from genrec.evaluation.predictions import read_predictions
-from genrec.evaluation.report import mark_tail
+from genrec.evaluation.report import mark_tail, read_results
 from genrec.pipeline import command_of
 
 
@@ -32,7 +32,6 @@ def read_cases(
 ) -> Cases:
     """All rows of the evaluation in `directory`, its results.json read, with what the run knows of their items."""
     length = results["lists"]["length"]
-    check_list_length(length, knobs, directory)
     examples, recommendations = read_predictions(directory)
     check_rows_of_run(results["rows"], examples, recommendations.item, data, directory)
     return Cases(
@@ -128,10 +127,11 @@ def read_exact_ranking(directory: Path, examples: Examples) -> Recommendations:
 
 
 def fingerprint_inputs(evaluation: Path, knobs: Analysis) -> dict[str, str]:
-    """Hashes of the ranked lists, as far as they exist; an error where the run was evaluated without this model."""
+    """Hashes of the ranked lists, as far as they exist; an error where they cannot be analysed as asked."""
     directory = predictions_dir(evaluation, knobs.model)
     if evaluation.exists() or directory.exists():
         require_predictions(evaluation, knobs.model)
+        check_list_length(read_results(directory)["lists"]["length"], knobs, directory)
     files = {"predictions": directory / RECOMMENDATIONS}
     if exact := exact_dir(directory, knobs.exact):
         files["exact"] = exact / RECOMMENDATIONS

@@ -168,6 +168,7 @@ class Loop:
     def read_whole(self, path: Path) -> tuple[Tensors, dict[str, Any]]:
         try:
             tensors, header = read_state(path, HEADER)
+            check_header(header, path)
             for stem in header["progress"]["best"]:
                 check_readable(self.directory / f"{stem}.safetensors")
         except ArtifactError as error:
@@ -223,6 +224,14 @@ class Loop:
 
 class DamagedState(Exception):
     """A state that cannot be gone on from, and why."""
+
+
+def check_header(header: Any, path: Path) -> None:
+    kinds = {"progress": dict, "counters": dict, "checksum": str}
+    if not isinstance(header, dict) or any(not isinstance(header.get(key), kind) for key, kind in kinds.items()):
+        raise DamagedState(f"{path} lacks {', '.join(kinds)} in its header")
+    if header["progress"].keys() != asdict(Progress()).keys():
+        raise DamagedState(f"{path} says of its progress {', '.join(header['progress']) or 'nothing'}")
 
 
 def progress_line(progress: Progress, stem: str) -> str:

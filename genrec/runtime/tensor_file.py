@@ -45,7 +45,10 @@ def read_tensors(path: Path, key: str) -> tuple[Tensors, Any]:
             header = (file.metadata() or {}).get(key)
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
-    return tensors, None if header is None else json.loads(header)
+    try:
+        return tensors, None if header is None else json.loads(header)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} cannot be read: its header is not valid JSON ({error})") from None
 
 
 def read_state(path: Path, key: str) -> tuple[Tensors, Any]:

@@ -155,7 +155,7 @@ CASES = [
         "films none rated",
         "load",
         put("raw/movies.dat", "100000::Film::Drama\n"),
-        says="{}/raw has no user with 5 ratings of 4 or more, of 0 users with one",
+        says="no user of the collection has 5 ratings of 4 or more",
     ),
     # ratings.dat
     Case(
@@ -235,7 +235,7 @@ CASES = [
         "ratings all low",
         "load",
         put("raw/ratings.dat", "".join(f"1::{3 * n}::1::5\n" for n in range(1, 9))),
-        says="{}/raw has no user with 5 ratings of 4 or more, of 0 users with one",
+        says="no user of the collection has 5 ratings of 4 or more",
     ),
     Case(
         "ratings of one user",
@@ -664,14 +664,16 @@ CASES = [
         "train",
         edit_json("texts/user_preference_snapshots.json", lambda s: s["101"].update({"-3": "x"})),
         PREFS,
-        says="{}/texts/user_preference_snapshots.json: a text of user 101 knows -3 events of 6 in",
+        code=1,
+        says='{}/texts/user_preference_snapshots.json must hold {"user": {"events": "text", ...}, ...}',
     ),
     Case(
         "preferences snapshots number",
         "train",
         edit_json("texts/user_preference_snapshots.json", lambda s: s["101"].update({"2": 7})),
         PREFS,
-        code=0,
+        code=1,
+        says='{}/texts/user_preference_snapshots.json must hold {"user": {"events": "text", ...}, ...}',
     ),
     # what a training left
     Case(
@@ -943,14 +945,14 @@ CASES = [
         "preprocess",
         leave,
         "--min_rating 9",
-        says="{}/raw has no user with 5 ratings of 9 or more, of 0 users with one",
+        says="no user of the collection has 5 ratings of 9 or more",
     ),
     Case(
         "preprocess nobody that long",
         "preprocess",
         leave,
         "--min_seq_len 4000000",
-        says="{}/raw has no user with 4000000 ratings of 4 or more, of 12 users with one",
+        says="no user of the collection has 4000000 ratings of 4 or more",
     ),
     Case(
         "plain cut",
@@ -1304,3 +1306,18 @@ def test_two_at_once_make_one(place, pair):
 def test_killed_at_any_time_it_ends_the_same(place, kill):
     shutil.rmtree(place / "out")
     check_kill(lambda: run_command("train", place, LONG), place / "out", CHANGING, (kill + 0.5) / 20)
+
+
+def test_weights_that_are_no_numbers_end_a_training(place, monkeypatch):
+    """In the step after, long before a validation; nothing is published."""
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spoil(parameters, *rest):
+        parameters = list(parameters)
+        parameters[0].grad.fill_(float("nan"))
+        return clip(parameters, *rest)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoil)
+    shutil.rmtree(place / "out")
+    check_answer(run_command("train", place, "--batch_size 4"), 1, "of pretrain_sasrec: the losses are")
+    assert not list(place.glob("*/best*"))

@@ -22,7 +22,8 @@ def write_model(directory: Path, rows: Prepared, split: str = "test") -> Path:
     directory.mkdir(parents=True)
     lists = Recommendations(items, np.tile(np.array([1, 0], dtype=np.float32), (len(examples), 1)))
     write_predictions(directory, examples, lists, rows.catalog, rows.sequences)
-    write_json(directory / RESULTS, {"model": directory.name})
+    results = {"model": directory.name, "metrics": {}, "beyond_accuracy": {}}
+    write_json(directory / RESULTS, results | describe(len(rows.catalog), length=10))
     return directory
 
 
@@ -71,10 +72,9 @@ def test_rows_of_another_shop_are_refused_with_their_number(tmp_path):
 
 
 def test_a_cut_off_beyond_the_lists_is_refused_with_both_values(tmp_path):
-    shop = small_shop()
-    directory = write_model(tmp_path / "evaluation/sft", shop)
+    write_model(tmp_path / "evaluation/sft", small_shop())
     with pytest.raises(ArtifactError, match=r"analysis.top_k 20 .* hold 10 items; pass --analysis.top_k 10 or less"):
-        read_cases(directory, describe(20, length=10), shop, None, Analysis(top_k=20), None)
+        fingerprint_inputs(tmp_path / "evaluation", Analysis(model="sft", top_k=20))
 
 
 def test_near_misses_end_where_the_lists_end(tmp_path):

@@ -329,7 +329,7 @@ def test_an_endpoint_is_named_without_its_password():
 
 
 def test_answers_are_of_one_endpoint(run, tmp_path, capsys):
-    with serving() as one, serving() as other:
+    with serving() as one, serving(port=0) as other:
         assert run(one, "--num_users", "1", "--skip_items") == 0
         assert run(other, "--num_users", "1", "--skip_items") == 1
         assert f"endpoint is '{one.url}' there, '{other.url}' asked" in capsys.readouterr().err
@@ -395,7 +395,7 @@ def test_a_chat_model_is_asked_in_its_own_form():
     from UR4Rec.models.llm_backends import prompt_tokens
 
     tokenizer = train_tokenizer(["likes drama"], 300)
-    question = Question("Be short.", "What?", "m", 0.7, 10)
+    question = Question("Be short.", "What?", "m", 0.7, 10, URL)
     assert tokenizer.decode(prompt_tokens(tokenizer, question)) == "Be short.\n\nWhat?\n"
     tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
     assert tokenizer.decode(prompt_tokens(tokenizer, question)) == "[system]Be short.[user]What?[assistant]"
