@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 from genrec import __version__
@@ -82,6 +83,8 @@ def run_command(command: str, argv: list[str], **options: str) -> None:
 def call(main: Callable[[], object]) -> None:
     """Before torch is imported the waiting policy is set; a reader of the output may leave early."""
     set_waiting_policy()
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal's encoding lacks is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, end_on_signal)
     try:
         main()
