@@ -38,13 +38,13 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     name = argv[0] if argv else "--help"
     if name in ("-h", "--help", "help"):
-        print(overview())
+        call(lambda: print(overview()))
     elif name in ("--version", "version", "presets") and argv[1:]:
         fail(f"{name} takes no further words, found '{argv[1]}'", code=2)
     elif name in ("--version", "version"):
         print(f"genrec {__version__}")
     elif name == "presets":
-        print(describe_presets())
+        call(lambda: print(describe_presets()))
     elif name in COMMANDS:
         run_command(name, argv[1:])
     else:

@@ -5,10 +5,12 @@ import os
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -21,13 +23,19 @@ PAIRS = [*range(2), *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 
 
 def start(shop: Shop, command: str, *more: str) -> subprocess.Popen:
     words = [sys.executable, "-m", "genrec", command, *shop.flags(*more)]
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ALONE)
+    return subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ALONE, start_new_session=True
+    )
 
 
 @pytest.mark.parametrize("number", PAIRS)
 def test_of_two_processes_one_wins_and_the_other_is_refused(shop, number):
     command = ("sequential", "sids")[number % 2]
-    more = ("--num_epochs", "3000") if command == "sequential" else ("--method", "rqvae", "--num_epochs", "1500")
+    more = (
+        ("--num_epochs", "1000", "--early_stop", "0")
+        if command == "sequential"
+        else ("--method", "rqvae", "--num_epochs", "600", "--early_stop", "0")
+    )
     pair = [start(shop, command, "--clean", *more, "--run.seed", str(seed)) for seed in (number, number + 100)]
     said = {process.pid: process.communicate(timeout=300)[1] for process in pair}
     codes = {process.pid: process.returncode for process in pair}
@@ -69,7 +77,7 @@ def test_a_loop_that_is_killed_twenty_times_ends_as_one_left_alone(finished, tmp
     for _ in range(20):
         process = start(killed, "iterate", *LOOP)
         time.sleep(chance.uniform(0.05, 0.3) * length)
-        process.kill()
+        with suppress(ProcessLookupError):  # it was quicker than we
+            os.killpg(process.pid, signal.SIGKILL)  # and the stage that it had begun
         process.communicate()
-        subprocess.run(["pkill", "-9", "-P", str(process.pid)], check=False)  # the stage that it had begun
     assert loop_to_end(killed) == expected

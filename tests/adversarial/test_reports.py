@@ -185,9 +185,7 @@ def test_clean_of_the_loop_leaves_foreign_files(shop):
     mine = {"rounds/notes.txt": "mine", "rounds/7/thesis.txt": "mine", "evaluation_valid/thesis.txt": "mine"}
     for name, content in mine.items():
         put(shop.run / name, content)
-    shop.call("iterate", "--clean").check(
-        1, "(notes|thesis).txt is no file of this (program|artifact), and --clean would remove it; move it away"
-    )
+    shop.call("iterate", "--clean").check(1, "(notes|thesis).txt is no file of this (program|artifact)")
     assert {name: (shop.run / name).read_text() for name in mine} == mine
 
 

@@ -53,7 +53,7 @@ def begin(tmp_path, command, blocked):
     (signal.SIGINT, 130, "error: stopped; the same command goes on from here\n"),
     (signal.SIGTERM, 143, "error: stopped by SIGTERM; the same command goes on from here\n"),
 ])  # fmt: skip
-@pytest.mark.parametrize("command, library", [("prepare", "polars"), ("evaluate", "numpy"), ("sft", "pydantic")])
+@pytest.mark.parametrize("command, library", [("prepare", "polars"), ("evaluate", "numpy")])
 def test_a_signal_during_imports(tmp_path, number, code, says, command, library):
     process = begin(tmp_path, command, library)
     process.send_signal(number)
