@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measuring import in_turn, medians, peak_growth, sides_table, timed
 from benchmarks.shapes import HALF_B, HALF_B_VOCABULARY
-from genrec.commandline import parse_strict
+from genrec.commandline import parse_strict, stage_program
 from genrec.config import Config
 
 SIDES = ("plain", "none", "exact", "windows")
@@ -75,11 +75,11 @@ class Bench:
 def main() -> None:
     options, rest = parse()
     if options.alone:
-        bench = prepare(options, parse_strict(rest).config)
+        bench = prepare(options, parse_strict(stage_program("benchmarks/sft.py", ""), rest).config)
         print(peak_growth(make_trainer(bench, options.alone).train)[1])
         return
     memory = {side: memory_of(side) for side in options.sides}
-    bench = prepare(options, parse_strict(rest).config)
+    bench = prepare(options, parse_strict(stage_program("benchmarks/sft.py", ""), rest).config)
     seconds = in_turn({side: partial(seconds_of, bench, side) for side in options.sides}, options.rounds)
     speed = {side: len(bench.train) / taken for side, taken in medians(seconds).items()}
     print(f"{options.shape} {options.dtype}, {len(bench.train):,} targets, {options.targets_a_step} a step")

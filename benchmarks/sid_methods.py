@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measuring import timed
 from genrec.artifacts import QUALITY
-from genrec.commandline import parse
+from genrec.commandline import parse, stage_program
 from genrec.config import Config
 
 METHODS = {
@@ -56,7 +56,7 @@ def row(config: Config, name: str, change: dict) -> str:
 
 
 def main() -> None:
-    config = parse(doc=__doc__).config
+    config = parse(stage_program("python benchmarks/sid_methods.py", __doc__)).config
     print(f"| {COLUMNS} |\n|" + "---|" * (COLUMNS.count("|") + 1))
     for name, change in METHODS.items():
         print(row(config, name, change), flush=True)

@@ -46,6 +46,8 @@ def exit_on_failure(directory: Path) -> Iterator[None]:
             raise
         fail(f"{error.filename} is not there; put it back, or make anew what it belongs to")
     except Exception as error:
+        if is_out_of_memory(error):
+            fail(f"out of memory: {first_line(error)}; ways on: smaller widths, batches or counts, or a larger machine")
         if not (cause := reason_unwritable(error)):
             raise
         ways_on = "free space there or write elsewhere. Nothing finished was touched."
@@ -80,6 +82,12 @@ def reason_unwritable(error: Exception) -> str:
         return reason if error.errno in UNWRITABLE else ""
     text = str(error)
     return next((words for sign, words in DISK_WORDS.items() if sign in text), "")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """numpy says so by type, torch in its text."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "can't allocate memory" in text or "CUDA out of memory" in text
 
 
 def first_line(error: Exception) -> str:

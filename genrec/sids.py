@@ -16,8 +16,8 @@ from genrec.artifacts import load_arrays, read_json, save_arrays, write_json
 from genrec.errors import ArtifactError
 
 NONE = -1  # code of a level that a shorter SID does not have (collisions: extra_level)
+TOKEN = re.compile(r"<([a-z])_(0|[1-9][0-9]{0,8})>")
 MOST_CODES = np.iinfo(np.int16).max  # a level
-TOKEN = re.compile(r"^<([a-z])_(\d+)>$")
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def format_token(level: int, code: int) -> str:
 
 def parse_token(text: str) -> tuple[int, int]:
     """ "<b_3>" -> (1, 3)."""
-    match = TOKEN.match(text)
+    match = TOKEN.fullmatch(text) if isinstance(text, str) else None
     if not match:
-        raise ArtifactError(f"'{text}' is not a semantic-ID token such as <a_12>")
+        raise ArtifactError(f"{text!a:.40} is not a semantic-ID token such as <a_12>")
     return string.ascii_lowercase.index(match[1]), int(match[2])
 
 
@@ -132,25 +132,32 @@ def write_index_json(index: SidIndex, path: Path) -> None:
 def read_index_json(path: Path, sizes: tuple[int, ...] | None = None) -> SidIndex:
     """An index.json of this project or MiniOneRec's, collisions kept; without `sizes`, the largest codes tell them."""
     rows = _read_tokens(path)
-    try:
-        parsed = [[parse_token(text) for text in rows[str(item)]] for item in range(len(rows))]
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from None
+    parsed = [_parse_codes(rows[str(item)], item, path) for item in range(len(rows))]
     depth = max(len(row) for row in parsed)
     codes = np.full((len(parsed), depth), NONE, dtype=np.int64)
     for item, row in enumerate(parsed):
-        if [level for level, _ in row] != list(range(len(row))):
-            raise ArtifactError(f"{path}: item {item} has levels out of order: {rows[str(item)]}")
-        codes[item, : len(row)] = [code for _, code in row]
+        codes[item, : len(row)] = row
     return make_index(codes, sizes or tuple(int(size) for size in codes.max(axis=0) + 1), allow_collisions=True)
 
 
 def _read_tokens(path: Path) -> dict[str, list[str]]:
     rows = read_json(path)
     if not isinstance(rows, dict) or not rows or set(rows) != {str(item) for item in range(len(rows))}:
-        held = f"{len(rows)} keys, not in that form" if isinstance(rows, dict) else type(rows).__name__
-        raise ArtifactError(f"{path} must map the items '0'..'N-1' to tokens; it has {held}")
-    for item, tokens in rows.items():
-        if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
-            raise ArtifactError(f"{path}: item {item} must have a list of tokens, found {tokens!r:.80}")
+        what = f"{len(rows)} keys, not in that form" if isinstance(rows, dict) else f"a JSON {type(rows).__name__}"
+        raise ArtifactError(f"{path} must map the items '0'..'N-1' to tokens; it has {what}")
     return rows
+
+
+def _parse_codes(tokens: list[str], item: int, path: Path) -> list[int]:
+    """The codes of an item's tokens, level by level."""
+    if not isinstance(tokens, list) or not tokens:
+        raise ArtifactError(f'{path}: item {item} must have a list of tokens such as ["<a_12>"], not {tokens!a:.80}')
+    try:
+        levels, codes = zip(*map(parse_token, tokens), strict=True)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: item {item}: {error}") from None
+    if list(levels) != list(range(len(tokens))):
+        raise ArtifactError(f"{path}: item {item} has levels out of order: {tokens}")
+    if max(codes) >= MOST_CODES:
+        raise ArtifactError(f"{path}: item {item} has the code {max(codes)}; a level has {MOST_CODES} at most")
+    return list(codes)

@@ -246,7 +246,7 @@ def publish(job: Job) -> None:
     if job.final.exists():
         os.replace(job.final, job.replaced)
     os.replace(job.partial, job.final)
-    artifacts.flush_directory(job.final.parent)
+    artifacts.flush_path(job.final.parent)
     (job.final / BEGUN).unlink(missing_ok=True)
     if job.replaced.exists():
         remove_directories(job.replaced)

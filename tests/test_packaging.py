@@ -163,7 +163,7 @@ def test_pins_lie_inside_the_ranges():
 
 def test_what_the_package_needs_is_pinned():
     product = set(ranges(PROJECT["dependencies"]))
-    optional = {name for extra in ("quickstart", "swanlab", "tensorboard") for name in ranges(EXTRAS[extra])}
+    optional = {name for extra in ("swanlab", "tensorboard") for name in ranges(EXTRAS[extra])}
     assert set(pins("requirements.txt")) == product | optional
     assert set(pins("requirements-dev.txt")) == product | optional | set(ranges(EXTRAS["dev"]))
 

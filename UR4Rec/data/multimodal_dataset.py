@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from genrec.cli import run_program
 from genrec.data.sequences import SPLITS
 from genrec.errors import ArtifactError, exit_on_failure
-from UR4Rec.data.dataset_loader import ItemMetadata, MovieLensDataLoader, UserSequences
+from UR4Rec.data.dataset_loader import ItemMetadata, MovieLensDataLoader, UserSequences, require_sequences
 from UR4Rec.data.posters import find_posters
 from UR4Rec.options import BatchesOptions, read_options
 
@@ -75,6 +75,7 @@ def create_dataloaders(
 
 def check_sequences(user_sequences: UserSequences, num_items: int) -> None:
     """Ids within 1..N, enough events, and something left to draw a negative from."""
+    require_sequences(user_sequences)
     for user, items in user_sequences.items():
         if len(items) < SHORTEST:
             raise ArtifactError(f"user {user} has {len(items)} events, leave-one-out needs {SHORTEST}")

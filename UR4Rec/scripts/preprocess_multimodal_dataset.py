@@ -19,7 +19,7 @@ from genrec.artifacts import save_arrays, write_json
 from genrec.cli import run_program
 from genrec.errors import exit_on_failure
 from genrec.lock import only_writer
-from UR4Rec.data.dataset_loader import ItemMetadata, MovieLensDataLoader, UserSequences
+from UR4Rec.data.dataset_loader import ItemMetadata, MovieLensDataLoader, UserSequences, require_sequences
 from UR4Rec.data.posters import find_posters, open_image
 from UR4Rec.options import PreprocessOptions, read_options
 
@@ -37,6 +37,7 @@ def write_collection(options: PreprocessOptions) -> None:
     print(loader.report())
     items = loader.build_item_metadata()
     sequences = loader.build_user_sequences(options.min_rating, options.min_seq_len)
+    require_sequences(sequences, options.min_rating, options.min_seq_len)
     options.output_dir.mkdir(parents=True, exist_ok=True)
     write_sequences(sequences, options.output_dir)
     write_json(options.output_dir / "item_metadata.json", items)

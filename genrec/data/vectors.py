@@ -24,6 +24,23 @@ def load_vectors(path: Path, num_items: int) -> np.ndarray:
     return vectors.astype(np.float32)
 
 
+def largest_magnitude(width: int) -> float:
+    """The largest value whose squared distances, 4 x^2 a column, stay in float32 over so many columns."""
+    return float(np.sqrt(np.finfo(np.float32).max / (4 * width)))
+
+
+def check_magnitude(vectors: np.ndarray, name: str) -> None:
+    """Refuse (N, D) values whose squared distances overflow float32: k-means then ends the whole process."""
+    if not vectors.size:
+        return
+    largest, bound = float(max(vectors.max(), -vectors.min())), largest_magnitude(vectors.shape[1])
+    if not largest <= bound:
+        raise ArtifactError(
+            f"{name} hold numbers up to {largest:.3g}, whose squares overflow float32: at width {vectors.shape[1]} "
+            f"they may reach {bound:.3g}. Scale them down, to length 1 say"
+        )
+
+
 def check_vectors(vectors: np.ndarray, num_items: int, name: str) -> None:
     """Refuse what no quantizer can use: wrong type or shape, NaN or infinite rows, rows of zeros."""
     if vectors.ndim != 2 or vectors.dtype not in (np.float16, np.float32, np.float64):
@@ -38,10 +55,12 @@ def check_vectors(vectors: np.ndarray, num_items: int, name: str) -> None:
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise ArtifactError(f"{name} hold NaN or infinite numbers in {len(bad)} rows, first row {bad[0]}")
-    if (largest := np.abs(vectors).max(initial=0)) > LARGEST:
-        raise ArtifactError(
-            f"{name} hold numbers up to {largest:.3g}, whose squares overflow; at most {LARGEST:.0g}, or scale them"
-        )
+    check_magnitude(vectors, name)
     zero = np.flatnonzero(~vectors.any(axis=1))
     if len(zero):
         raise ArtifactError(f"{name} hold {len(zero)} rows of zeros, first row {zero[0]}: those items have no text")
+
+
+def scale_to_unit(vectors: np.ndarray) -> np.ndarray:
+    """(N, D) vectors, each scaled to length 1; a row of zeros stays one."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -18,18 +18,24 @@ from genrec.diagnosis.causes import CaseLimits, Cases, number_categories
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
 from genrec.evaluation.predictions import read_predictions
-from genrec.evaluation.report import mark_tail
+from genrec.evaluation.report import mark_tail, read_results
 from genrec.pipeline import command_of
 
 
 def read_cases(
-    directory: Path, rows: dict[str, Any], data: Prepared, codes: np.ndarray | None, knobs: Analysis, exact: Path | None
+    directory: Path,
+    results: dict[str, Any],
+    data: Prepared,
+    codes: np.ndarray | None,
+    knobs: Analysis,
+    exact: Path | None,
 ) -> Cases:
-    """All rows of the evaluation in `directory` (`rows` describes them) with what the run knows of their items."""
+    """All rows of the evaluation in `directory`, its results.json read, with what the run knows of their items."""
+    length = results["lists"]["length"]
     examples, recommendations = read_predictions(directory)
-    check_rows_of_run(rows, examples, recommendations.item, data, directory)
+    check_rows_of_run(results["rows"], examples, recommendations.item, data, directory)
     return Cases(
-        CaseLimits(knobs.top_k, knobs.near_miss, knobs.short_history, knobs.recent_items),
+        CaseLimits(knobs.top_k, min(knobs.near_miss, length), knobs.short_history, knobs.recent_items),
         examples,
         recommendations,
         data.train_count,
@@ -78,6 +84,14 @@ def exact_dir(predictions: Path, given: Path | None) -> Path | None:
     return twin if (twin / RECOMMENDATIONS).exists() else None
 
 
+def check_list_length(length: int, knobs: Analysis, directory: Path) -> None:
+    if knobs.top_k > length:
+        raise ArtifactError(
+            f"analysis.top_k {knobs.top_k} looks beyond the lists in {directory}, which hold {length} items; pass "
+            f"--analysis.top_k {length} or less, or evaluate with at least {knobs.top_k} --evaluation.num_beams"
+        )
+
+
 def check_rows_of_run(
     rows: dict[str, Any], examples: Examples, lists: np.ndarray, data: Prepared, directory: Path
 ) -> None:
@@ -113,10 +127,11 @@ def read_exact_ranking(directory: Path, examples: Examples) -> Recommendations:
 
 
 def fingerprint_inputs(evaluation: Path, knobs: Analysis) -> dict[str, str]:
-    """Hashes of the ranked lists, as far as they exist; an error where the run was evaluated without this model."""
+    """Hashes of the ranked lists, as far as they exist; an error where they cannot be analysed as asked."""
     directory = predictions_dir(evaluation, knobs.model)
     if evaluation.exists() or directory.exists():
         require_predictions(evaluation, knobs.model)
+        check_list_length(read_results(directory)["lists"]["length"], knobs, directory)
     files = {"predictions": directory / RECOMMENDATIONS}
     if exact := exact_dir(directory, knobs.exact):
         files["exact"] = exact / RECOMMENDATIONS

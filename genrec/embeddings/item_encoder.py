@@ -25,6 +25,7 @@ from genrec.config import Embeddings
 from genrec.data.catalog import Catalog
 from genrec.data.vectors import check_vectors
 from genrec.errors import ArtifactError, first_line
+from genrec.launch import note
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -86,7 +87,7 @@ def encode_items(texts: list[str], settings: EncoderSettings, work_dir: Path) ->
     spans = split_spans(len(texts), settings.shard_size)
     shards = work_dir / SHARDS
     shards.mkdir(parents=True, exist_ok=True)
-    missing = [span for span in spans if not shard_path(shards, span).exists()]
+    missing = [span for span in spans if not is_whole(shard_path(shards, span), span)]
     if missing:
         encode_shards(texts, order, missing, shards, settings)
     vectors = np.concatenate([np.load(shard_path(shards, span), allow_pickle=False) for span in spans])  # (N, D) sorted
@@ -110,6 +111,18 @@ def encode_shards(
                 rows.append(encode([texts[i] for i in order[start + first : start + last]]))
                 bar.update(last - first)
             save_array(shard_path(shards, (start, end)), np.concatenate(rows))
+
+
+def is_whole(path: Path, span: tuple[int, int]) -> bool:
+    """Whether a shard is there with a finite vector, not all zeros, for each of its texts; a damaged one is named."""
+    if not path.exists():
+        return False
+    try:
+        check_vectors(np.load(path, allow_pickle=False), span[1] - span[0], f"its {path.name}")
+    except (OSError, ValueError, EOFError, ArtifactError) as error:
+        note("embeddings", f"{path} is damaged and made again: {first_line(error)}")
+        return False
+    return True
 
 
 def forget_shards(work_dir: Path) -> None:
@@ -165,9 +178,27 @@ def load_encoder(settings: EncoderSettings) -> SentenceTransformer:
             raise ArtifactError(
                 f"no sentence encoder from '{settings.checkpoint}' ({first_line(error)}). Ways on: {WAYS_ON}"
             ) from error
+    refuse_random_tensors(model, settings.checkpoint)
     if settings.max_length is not None:
         limit_length(model, settings.max_length)
     return model
+
+
+def refuse_random_tensors(model: SentenceTransformer, name: str) -> None:
+    """Refuse an encoder whose files lack tensors that its vectors come from; transformers fills them at random.
+
+    Heads beyond the encoder may be there, and its own pooler missing: vectors are pooled from the hidden states.
+    """
+    from transformers import PreTrainedModel
+
+    from genrec.models.loading import refuse_differences
+
+    encoder = getattr(model[0], "auto_model", None)  # an encoder without a transformer has none
+    if not isinstance(encoder, PreTrainedModel):
+        return
+    _, loading = type(encoder).from_pretrained(encoder.name_or_path, output_loading_info=True)
+    missing = {key for key in loading["missing_keys"] if not key.startswith("pooler.")}
+    refuse_differences(name, loading | {"missing_keys": missing, "unexpected_keys": set()})
 
 
 def reach_hub(source: str) -> None:

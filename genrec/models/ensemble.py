@@ -11,16 +11,15 @@ E examples, k items a list, w weight of the first
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import Recommendations
 
-
-class Recommender(Protocol):
-    def recommend(self, examples: Examples, k: int) -> Recommendations: ...
+if TYPE_CHECKING:
+    from genrec.models.families import Recommender
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from genrec.config import Scratch
 from genrec.data.catalog import Catalog
 from genrec.errors import ArtifactError, first_line
 from genrec.models.beam import SidVocabulary
-from genrec.models.gguf import gguf_file, load_gguf
+from genrec.models.gguf import gguf_file, load_gguf, require_model_directory
+from genrec.models.loading import load_whole
 from genrec.sids import SidIndex
 
 logging.disable_progress_bar()  # a bar for loading weights hides the bars that matter
@@ -63,7 +64,7 @@ def load_pretrained(
         return _load_local(Path(name), how)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, **how)
+        model = load_whole(name, **how)
     except OSError as error:
         raise ArtifactError(
             f"language model '{name}' is neither a local directory nor reachable on the hub "
@@ -75,12 +76,13 @@ def load_pretrained(
 
 
 def _load_local(path: Path, how: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    if not (path / "config.json").exists():
-        raise ArtifactError(f"sft.base_model {path} is not a model directory: it has no config.json")
+    require_model_directory(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, **how)
-    except (OSError, ValueError) as error:
+        model = load_whole(path, local_files_only=True, **how)
+    except ArtifactError:
+        raise
+    except Exception as error:  # tokenizers, transformers, safetensors and torch each raise families of their own
         raise ArtifactError(f"{path} cannot be loaded: {first_line(error)}") from None
     return model, tokenizer
 

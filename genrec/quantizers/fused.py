@@ -16,6 +16,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
+from genrec.data.vectors import scale_to_unit
+
 WINDOW = 5
 SHIFT = 1.0
 GRID = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7)  # what alpha: auto tries
@@ -28,10 +30,6 @@ def fuse_vectors(text: np.ndarray, factors: np.ndarray, alpha: float) -> np.ndar
     return np.concatenate([np.sqrt(1 - alpha) * scale_to_unit(text), np.sqrt(alpha) * factors], axis=1).astype(
         np.float32
     )
-
-
-def scale_to_unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def compute_item_factors(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from genrec.data.catalog import Catalog
+from genrec.data.vectors import scale_to_unit
 from genrec.quantizers.residual import Quantized, sum_codebooks
 from genrec.sids import NONE, SidIndex
 
@@ -132,7 +133,7 @@ def have_one_root(paths: list[list[str]]) -> bool:
 
 def find_neighbour_pairs(vectors: np.ndarray, seed: int) -> np.ndarray:
     """(P, 2): a sample of items, each with its NEIGHBOURS nearest others by cosine."""
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    unit = scale_to_unit(vectors)
     sampled = np.sort(np.random.default_rng(seed).permutation(len(unit))[:SAMPLE])
     count = min(NEIGHBOURS, len(unit) - 1)
     rows = []

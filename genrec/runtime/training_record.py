@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from genrec.artifacts import TRAINING, write_json
+from genrec.artifacts import TRAINING, flush, write_json
 from genrec.artifacts import read_record as read_record_of
 
 
@@ -40,6 +40,8 @@ def is_trained(directory: Path) -> bool:
 
 
 def write_record(record: TrainingRecord, directory: Path) -> None:
+    """The weights are handed to the disk first, so that a record is never there without them."""
+    flush(directory)
     write_json(directory / TRAINING, asdict(record))
 
 

@@ -23,7 +23,6 @@ from datasets import Dataset
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
 from genrec.config import Rl, Run
@@ -32,7 +31,8 @@ from genrec.models.adapters import lora_config, merge_adapters
 from genrec.models.language import load_pretrained
 from genrec.models.policy import answer_scores
 from genrec.runtime.training_record import TrainingRecord
-from genrec.training.checkpoints import find_newest_checkpoint
+from genrec.training.checkpoints import SealedCheckpoints, check_best, checkpoint_path, find_newest_checkpoint
+from genrec.training.finite_steps import FiniteSteps
 from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.health import Floor, KlLimit
 from genrec.training.resuming import OrderedEpochs, Patience, derive_seed
@@ -60,8 +60,10 @@ def make_reward_function(name: str, knowledge: Knowledge, group: int) -> Callabl
     return reward
 
 
-class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
+class GroupTrainer(OrderedEpochs, FiniteSteps, SealedCheckpoints, DecodingEvaluation, GRPOTrainer):
     """GRPOTrainer whose unit is the group; `evaluate` decodes the valid sample and scores it."""
+
+    stage = "rl"
 
     def __init__(
         self,
@@ -181,7 +183,7 @@ class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
 
     def _save_checkpoint(self, model, trial) -> None:
         if self.args.sync_ref_model and self.args.should_save:  # before the trainer's state, which is written last
-            directory = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            directory = checkpoint_path(Path(self.args.output_dir), self.state.global_step)
             directory.mkdir(parents=True, exist_ok=True)
             save_model(self.accelerator.unwrap_model(self.ref_model), str(directory / REFERENCE))
         super()._save_checkpoint(model, trial)
@@ -233,7 +235,8 @@ def train_rl(
         callbacks=[floor, limit, *([Patience(patience)] if patience else []), *callbacks],
     )
     replace_screen(trainer, RlScreen())
-    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory))
+    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory, trainer.stage))
+    check_best(trainer)
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     best_step, best = find_best(trainer, before)
     statistics = {f"sft_valid_{VALID_METRIC}": before, "stopped": limit.reason}

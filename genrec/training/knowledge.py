@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from genrec.config import SEQUENTIAL_REWARDS
 from genrec.data.prepared import Prepared
+from genrec.data.vectors import scale_to_unit
 from genrec.pipeline import REWARD_READS
 from genrec.sids import SidIndex
 from genrec.store import RunStore
@@ -31,11 +30,6 @@ def find_available(store: RunStore) -> set[str]:
     """Rewards whose stage this run has, the models they ask included."""
     ready = {name for name, stages in REWARD_READS.items() if all(map(store.has, stages))}
     return {name for name in ready if name not in SEQUENTIAL_REWARDS or store.sequential_model(name).is_dir()}
-
-
-def scale_to_unit(vectors: np.ndarray) -> np.ndarray:
-    """(N, D) vectors, each scaled to length 1; a row of zeros stays one."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def load_scores(store: RunStore, name: str, device: str) -> Scores:

@@ -2,9 +2,11 @@
 
 import errno
 import resource
+import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from genrec import stage
 from genrec.commandline import Command
@@ -60,6 +62,21 @@ def test_a_run_killed_between_shards_goes_on_and_ends_with_the_same_bytes(minilm
     assert [path.stat().st_mtime_ns for path in saved] == times  # not encoded twice
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: bytes(len(b)), lambda b: b[:-1536] + bytes(1536)]
+)
+def test_a_torn_shard_is_encoded_again_and_said_so(minilm, tmp_path, capsys, damage):
+    whole = encode_items(TEXTS, minilm, tmp_path)
+    shards = sorted(tmp_path.glob(".shards/*.npy"))
+    before = {path: path.stat().st_mtime_ns for path in shards}
+    shards[1].write_bytes(damage(shards[1].read_bytes()))
+    capsys.readouterr()
+    assert encode_items(TEXTS, minilm, tmp_path).tobytes() == whole.tobytes()
+    said = capsys.readouterr().out
+    assert said.startswith(f"embeddings: {shards[1]} is damaged and made again: ") and said.count("\n") == 1
+    assert [path for path in shards if path.stat().st_mtime_ns != before[path]] == [shards[1]]
+
+
 def test_bfloat16_and_two_processes_agree_with_float32(minilm, tmp_path):
     exact = encode_items(TEXTS, minilm, tmp_path / "a")
     rough = encode_items(TEXTS, EncoderSettings(MINILM, dtype="bfloat16"), tmp_path / "b")
@@ -74,6 +91,28 @@ def test_max_length_acts_and_cannot_exceed_the_encoder(minilm, tmp_path):
     assert np.allclose(short[0], encode_items(TEXTS, minilm, tmp_path / "b")[0], atol=1e-2) is False
     with pytest.raises(ArtifactError, match="max_length 9999 is more than the"):
         encode_items(TEXTS, EncoderSettings(MINILM, max_length=9999), tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"encoder.layer.0.output.dense.bias": None}, "it lacks the tensor 'encoder.layer.0.output.dense.bias';"),
+        ({"pooler.dense.bias": None}, ""),
+        ({"cls.predictions.bias": np.zeros(3, np.float32)}, ""),
+        ({"encoder.layer.0.output.dense.bias": np.zeros(3, np.float32)}, "no sentence encoder from"),
+    ],
+)
+def test_an_encoder_with_tensors_at_random_is_refused_by_their_name(minilm, tmp_path, change, said):
+    shutil.copytree(item_encoder.resolve_checkpoint(MINILM), tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    tensors = {name: value for name, value in (load_file(weights) | change).items() if value is not None}
+    save_file(tensors, weights, {"format": "pt"})
+    if said:
+        with pytest.raises(ArtifactError, match=said) as caught:
+            item_encoder.load_encoder(EncoderSettings(str(tmp_path / "model")))
+        assert "\n" not in str(caught.value)
+    else:
+        item_encoder.load_encoder(EncoderSettings(str(tmp_path / "model")))
 
 
 @pytest.mark.parametrize(

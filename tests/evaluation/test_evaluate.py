@@ -72,7 +72,7 @@ def test_rows_on_disk_say_who_what_and_at_which_rank(ready):
         assert line["predictions"] == recommendations.item[row, :20].tolist()
         expected = line["predictions"].index(line["truth"]) + 1 if line["truth"] in line["predictions"] else None
         assert line["rank"] == expected
-        assert report.scores["mrr@50"][row] == pytest.approx(1 / expected if expected else 0)
+        assert report.scores["mrr@20"][row] == pytest.approx(1 / expected if expected else 0)
 
 
 def test_same_command_again_does_nothing_and_other_models_are_refused(ready, capsys):

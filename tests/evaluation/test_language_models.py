@@ -19,11 +19,12 @@ from genrec.data.prompts import prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.predictions import read_predictions
-from genrec.models.generative import Card, check_card, load_card, prompts_of_evaluation, prompts_of_rl, save_card
+from genrec.models.card import Card, check_card, load_card, prompts_of_evaluation, prompts_of_rl, save_card
 from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
 from genrec.quantizers.grow import join_catalogs, write_grown
 from genrec.sids import load_index, make_index, save_index
 from genrec.stages import evaluate
+from genrec.stages.compare import write_comparison
 from genrec.store import RunStore
 from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data, write_sids
@@ -64,24 +65,50 @@ def run(config):
 
 
 def test_exact_ranking_stands_beside_the_beams_and_says_what_they_lost(ready, capsys):
-    directory = run(ready(models=["popular", "sft"], ranking="exact"))
+    directory = run(ready(models=["popular", "sft"], ranking="exact", num_beams=8))
     results = json.loads((directory / "results.json").read_text())
     assert list(results["models"]) == ["popular", "sft", "sft_exact"]
     examples, beams = read_predictions(directory / "sft")
     exact = read_predictions(directory / "sft_exact")[1]
     lost = sum(
-        target in best[:10].tolist() and target not in found[:10].tolist()
+        target in best[:8].tolist() and target not in found[:8].tolist()
         for target, found, best in zip(examples.target, beams.item, exact.item, strict=True)
     )
     told = results["beam_loss"]["sft"]
-    assert 0 < lost == told["@10"]["lost"] and told["@10"]["mean"] == pytest.approx(lost / len(examples), abs=1e-6)
-    assert f"beam loss of 'sft' in {len(examples)} rows: targets {lost} of the exact top 10" in capsys.readouterr().out
+    assert 0 < lost == told["@8"]["lost"] and told["@8"]["mean"] == pytest.approx(lost / len(examples), abs=1e-6)
+    assert f"beam loss of 'sft' in {len(examples)} rows: targets {lost} of the exact top 8" in capsys.readouterr().out
 
 
 def test_enough_beams_lose_nothing(ready):
     results = json.loads((run(ready(ranking="exact", num_beams=50)) / "results.json").read_text())
-    assert {results["beam_loss"]["sft"][f"@{k}"]["lost"] for k in (1, 10, 50)} == {0}
+    assert {results["beam_loss"]["sft"][f"@{k}"]["lost"] for k in (1, 10, 17)} == {0}
     assert results["models"]["sft"]["metrics"] == results["models"]["sft_exact"]["metrics"]
+
+
+def test_lists_end_with_the_beams(ready, capsys):
+    directory = run(ready(models=["popular", "sft"], num_beams=10))
+    models = json.loads((directory / "results.json").read_text())["models"]
+    assert models["sft"]["lists"]["length"] == models["sft"]["lists"]["num_beams"] == 10
+    assert {name.partition("@")[2] for name in models["sft"]["metrics"]} == {"1", "3", "5", "10"}
+    assert {name.partition("@")[2] for name in models["popular"]["metrics"]} == {"1", "3", "5", "10", "17"}
+    screen = capsys.readouterr().out
+    assert "MRR@10" in screen and "lists of 'sft' end at 10 items, by 10 beams" in screen
+    assert "not in the first 10)" in screen
+
+
+def test_three_beams_have_no_metric_at_ten(ready, capsys):
+    directory = run(ready(num_beams=3))
+    metrics = json.loads((directory / "sft" / "results.json").read_text())["metrics"]
+    assert set(metrics) == {f"{name}@{k}" for name in ("hr", "ndcg", "mrr") for k in (1, 3)}
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("sft "))
+    assert row.split()[:4] == ["sft", "-", "-", "-"]
+
+
+def test_the_same_weights_at_10_and_17_beams_differ_by_no_more_than_their_lists(ready, tmp_path):
+    for beams in (10, 17):
+        shutil.copytree(run(ready(num_beams=beams)) / "sft", tmp_path / str(beams))
+    text = write_comparison(tmp_path / "10", tmp_path / "17", tmp_path / "out", seed=0)
+    assert "hr@20" not in text and "num_beams 10 against 17" in text and "no difference shown" in text
 
 
 def test_two_processes_write_what_one_writes(ready, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 
 from genrec.data.sequences import Examples, Sequences, Split, mark_seen_in_training
 from genrec.evaluation.metrics import check_recommendations
-from genrec.models.knn import DECAY, fit_knn
+from genrec.models.knn import fit_knn
 from genrec.models.popular import fit_last_item, fit_popular, fit_popular_recent, take_top_k
 from tests.small_shop import small_shop
 
@@ -48,20 +48,6 @@ def test_last_item_comes_first_then_what_followed_it_then_popular_ones():
     assert listed.item[1].tolist() == [1, 2, 0, 4, 3]  # 1 itself, and 2 followed 1 once
     assert listed.item[2].tolist() == [3, 1, 0, 2, 4]  # never seen in training: popular ones after it
     assert listed.item[3].tolist() == [1, 0, 2, 4, 3]  # no history
-
-
-def test_knn_equals_the_formula_by_hand():
-    listed = fit_knn(SEQUENCES, SEEN, COUNT).recommend(asked([4, 0]), 5)
-    # users: 0 of {a b c}, 1 of {a b c} (b twice), 2 of {a}, 4 of {c}
-    root3 = 3**-0.5
-    scores = {0: DECAY * root3, 1: 1.0 + DECAY * root3, 2: root3, 4: root3, 3: 0.0}
-    assert listed.item[0].tolist() == sorted(scores, key=lambda item: -scores[item])
-    assert listed.score[0] == pytest.approx(sorted(scores.values(), reverse=True), abs=1e-5)
-
-
-def test_an_item_bought_twice_by_a_user_recommends_itself():
-    listed = fit_knn(SEQUENCES, SEEN, COUNT).recommend(asked([1]), 5)
-    assert listed.score[0][listed.item[0] == 1] == pytest.approx(1 / 3, abs=1e-5)  # one buyer of three
 
 
 def test_top_k_pads_when_the_catalogue_is_smaller():

@@ -3,64 +3,22 @@
 import importlib.metadata
 import inspect
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from trl import GRPOTrainer
 
-from genrec.config_checks import validate
-from genrec.data.tasks import TASKS, Texts, make_texts
-from genrec.errors import ArtifactError, ConfigError
-from genrec.models.generative import GenerativeModel
-from genrec.models.language import load_pretrained, make_scratch, sid_vocabulary, teach_sids, train_tokenizer
-from genrec.sids import make_index
+from genrec.errors import ArtifactError
+from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.training import rewards
 from genrec.training.grpo import GroupTrainer, fold_groups, train_rl, unfold_groups
 from genrec.training.grpo_arguments import grpo_arguments
 from genrec.training.rewards import Knowledge
-from genrec.training.rl_start import load_policy, make_prompts
+from genrec.training.rl_start import load_policy
 from genrec.training.rollout import make_answers
-from tests.small_shop import small_shop
 from tests.training.killed import KilledAfter
-
-GROUP, PROMPTS = 4, 16
-BASE = {
-    "num_generations": GROUP,
-    "batch_size": 16,
-    "micro_batch_size": 16,
-    "sample_train": True,
-    "sample_size": PROMPTS,
-    "learning_rate": 1e-3,
-    "eval_step": 0.5,
-    "beta": 0.01,
-    "reward_type": "prefix",
-    "num_epochs": 1,
-    "warmup_ratio": 0,
-}
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    """A small shop, and a random model of it in a directory, as sft.py leaves one."""
-    data = small_shop()
-    codes = np.stack([np.arange(20) // 5, np.arange(20) % 5], axis=1)
-    texts = Texts(data.catalog, make_index(codes, (4, 5)), "toy")
-    prompts = [texts.prompt(task, np.zeros(0, int)).text for task in TASKS.values()]
-    tokenizer = train_tokenizer([*data.catalog.title.tolist(), *prompts], 400)
-    torch.manual_seed(0)
-    scratch = validate({}).sft.scratch.model_copy(update={"hidden_size": 32, "num_layers": 2, "dropout": 0.1})
-    model = make_scratch(scratch, tokenizer, 256)
-    teach_sids(model, tokenizer, texts.index, None)
-    directory = tmp_path_factory.mktemp("sft")
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return SimpleNamespace(data=data, texts=texts, model=directory)
-
-
-def configured(directory, **rl):
-    return validate({"run": {"dir": str(directory), "device": "cpu"}, "data": {"source": "toy"}, "rl": BASE | rl})
+from tests.training.small_rl import GROUP, configured, prompts_of
 
 
 def parts(shop, config):
@@ -68,10 +26,6 @@ def parts(shop, config):
     answers = make_answers(shop.texts.index, sid_vocabulary(tokenizer, shop.texts.index), model.device, GROUP)
     knowledge = Knowledge(shop.texts.index.codes, shop.data.train_count)
     return model, tokenizer, prompts_of(config, shop.data, shop.texts, tokenizer), answers, knowledge
-
-
-def prompts_of(config, data, texts, tokenizer):
-    return make_prompts(data, texts, tokenizer, 200, config.rl, config.run.seed)
 
 
 def run(shop, directory, config, decode=None, callbacks=()):
@@ -246,18 +200,6 @@ def only_the_first_group(groups, knowledge):
     return value
 
 
-def test_loss_flags_reach_trl(tmp_path):
-    def made(**rl):
-        config = configured(tmp_path, **rl)
-        return grpo_arguments(config.rl, config.run, tmp_path, 2, PROMPTS)
-
-    assert (made().loss_type, made().importance_sampling_level) == ("grpo", "token")
-    assert made(dapo=True).loss_type == "dapo"
-    assert made(gspo=True).importance_sampling_level == "sequence"
-    assert made(trainer={"loss_type": "dr_grpo"}).loss_type == "dr_grpo"
-    assert made(reward_type={"ranking": 1, "diversity": 0.1}).reward_weights == [1, 0.1]
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -285,74 +227,46 @@ def test_lora_learns_against_the_model_without_its_adapters(shop, tmp_path):
     assert differ({"e": start["model.embed_tokens.weight"]}, {"e": model.get_input_embeddings().weight}) == 0
 
 
-@pytest.mark.parametrize(
-    ("rl", "message"),
-    [
-        ({"batch_size": 30}, "rl.batch_size 30 is not a multiple of rl.num_generations 4"),
-        ({"reward_type": "rankin"}, "unknown reward 'rankin'; did you mean 'ranking'"),
-        ({"temperature": 0.5}, "rl.temperature 0.5 and rl.beam_search True exclude each other"),
-        ({"sync_ref_model": True, "beta": 0}, "rl.sync_ref_model True and rl.beta 0 exclude each other"),
-        ({"dapo": True, "gspo": True}, "exclude each other"),
-        ({"tasks": {"sid_to_sid": 0}}, "rl.tasks has no task"),
-        ({"trainer": {"top_p": 0.9}}, "rl.trainer.top_p would do nothing"),
-        ({"trainer": {"beta": 0.9}}, "rl.trainer.beta is set by rl.beta"),
-        ({"trainer": {"eval_steps": 5}}, "rl.trainer.eval_steps is set by rl.eval_step"),
-        ({"trainer": {"metric_for_best_model": "eval_hr@10"}}, "is set by the stage itself: NDCG@10 of valid rows"),
-        ({"trainer": {"epsilom": 0.9}}, "unknown key 'rl.trainer.epsilom'.*did you mean 'epsilon'"),
-    ],
-)
-def test_what_cannot_be_meant_is_named_at_once(tmp_path, rl, message):
-    with pytest.raises(ConfigError, match=message):
-        configured(tmp_path, **rl)
-
-
-def test_rewards_by_name_list_or_weight(tmp_path):
-    assert configured(tmp_path, reward_type="rule, prefix").rl.reward_type == {"rule": 1.0, "prefix": 1.0}
-    assert configured(tmp_path, reward_type={"rule": 2}).rl.reward_type == {"rule": 2.0}
-
-
 def test_fewer_prompts_than_a_step_takes(shop, tmp_path):
     with pytest.raises(ArtifactError, match="3 prompts are fewer than one step takes"):
         run(shop, tmp_path, configured(tmp_path, sample_size=3))
 
 
-def test_a_target_outside_the_catalogue_is_named(shop, tmp_path):
-    fewer = Texts(shop.texts.catalog, make_index(shop.texts.index.codes[:10], (4, 5)), "toy")
-    tokenizer = load_pretrained(str(shop.model), torch.float32)[1]
-    with pytest.raises(ArtifactError, match=r"target 1\d is outside the catalogue of 10 items"):
-        prompts_of(configured(tmp_path, sample_train=False), shop.data, fewer, tokenizer)
+REFERENCE_FOLLOWS = {"sync_ref_model": True, "trainer": {"ref_model_sync_steps": 1}}
 
 
-def test_prompts_carry_target_and_history_of_each_task(shop, tmp_path):
-    tokenizer = load_pretrained(str(shop.model), torch.float32)[1]
-    config = configured(tmp_path, sample_train=False, tasks={"sid_to_sid": 1, "title_to_sid": 1})
-    rows = prompts_of(config, shop.data, shop.texts, tokenizer)
-    count = len(shop.data.splits["train"])
-    assert len(rows) == count + 20 and rows[count]["task"] == "title_to_sid"
-    assert rows[count + 3]["target"] == 3 and set(rows[count + 3]["history"]) == {-1}
-    assert "Item 3," in tokenizer.decode(rows[count + 3]["prompt"])
-    example = shop.data.examples("train")
-    assert rows[7]["history"] == example.history[7].tolist() and rows[7]["target"] == example.target[7]
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "optimizer.pt"),
+        (REFERENCE_FOLLOWS, "reference.safetensors"),
+        ({"lora": {"r": 4}}, "adapter_model.safetensors"),
+    ],
+)
+def test_a_damaged_newest_checkpoint_ends_in_the_same_bits(shop, tmp_path, capfd, changes, name):
+    config = configured(tmp_path, eval_step=0.25, **changes)
+    unbroken = weights(run(shop, tmp_path / "a", config, ever_better)[0])
+    with pytest.raises(KeyboardInterrupt):
+        run(shop, tmp_path / "b", config, ever_better, [KilledAfter(2)])
+    path = tmp_path / "b" / "checkpoint-2" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert differ(unbroken, weights(run(shop, tmp_path / "b", config, ever_better)[0])) == 0
+    assert f"rl: checkpoint-2 cannot be used: {name} has " in capfd.readouterr().out
 
 
-def test_with_a_profile_rl_asks_what_evaluation_asks(shop, tmp_path):
-    model, tokenizer = load_pretrained(str(shop.model), torch.float32)
-    texts = make_texts(shop.data, shop.texts.index, "toy", ["taste", "companions"])
-    config = configured(tmp_path, sample_train=False, tasks={"sid_to_sid": 1})
-    rows = prompts_of(config, shop.data, texts, tokenizer)
-    asked = GenerativeModel(model, tokenizer, texts, 200).prompts(shop.data.examples("train"))
-    assert rows["prompt"] == asked and "Others bought with these" in tokenizer.decode(asked[7])
+def test_a_reward_that_is_no_number_ends_the_training(shop, tmp_path, monkeypatch):
+    monkeypatch.setitem(rewards.REWARDS, "prefix", lambda groups, knowledge: np.full(groups.item.shape, np.nan))
+    with pytest.raises(ArtifactError, match="reward 'prefix' is not a number for 16 of 16 answers"):
+        run(shop, tmp_path, configured(tmp_path))
+    assert not list(tmp_path.glob("checkpoint-*"))
 
 
-def test_a_model_that_cannot_read_trees_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("genrec.training.rl_start.load_pretrained", lambda *_: (torch.nn.Linear(1, 1), None))
-    monkeypatch.setattr("genrec.training.rl_start.takes_trees", lambda _: False)
-    with pytest.raises(ArtifactError, match="refuses or ignores 4-D attention masks .*--skip rl"):
-        load_policy(tmp_path, torch.device("cpu"))
+def test_a_weight_that_is_no_number_ends_the_training_at_its_step(shop, tmp_path):
+    class Plant(KilledAfter):
+        def on_step_end(self, args, state, control, model=None, **kwargs) -> None:
+            with torch.no_grad():
+                model.get_input_embeddings().weight[:] = float("nan")
 
-
-def test_zero_3_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("genrec.training.grpo_arguments.is_deepspeed_zero3_enabled", lambda: True)
-    with pytest.raises(ArtifactError, match="rl does not run under ZeRO-3"):
-        config = validate({"run": {"device": "cpu"}})
-        grpo_arguments(config.rl, config.run, tmp_path, 3, 1000)
+    with pytest.raises(ArtifactError, match="^rl: .* no finite numbers after step 1; nothing of it was published"):
+        run(shop, tmp_path, configured(tmp_path, eval_step=0.25), rising(), [Plant(1)])
+    assert not list(tmp_path.glob("checkpoint-*/whole.json"))

@@ -14,18 +14,17 @@ from genrec.training.resuming import EpochOrder, Patience
 from genrec.training.rows import RowBuilder, to_dataset
 from genrec.training.supervised import TreeTrainer
 from tests.training.killed import KilledAfter
-from tests.training.test_supervised import model, sequences, texts, tokenizer  # noqa: F401
 
 ROWS, BATCH, EPOCHS = 12, 2, 3
 
 
 @pytest.fixture(scope="module")
-def rows(texts, tokenizer) -> datasets.Dataset:  # noqa: F811
+def rows(texts, tokenizer) -> datasets.Dataset:
     builder = RowBuilder(tokenizer, texts, 512)
     return to_dataset(builder.row(RECOMMEND, torch.arange(1 + row % 5).numpy(), row) for row in range(ROWS))
 
 
-def seen(model, rows, directory, resume=None, killed_at=None) -> list[list[tuple]]:  # noqa: F811
+def seen(model, rows, directory, resume=None, killed_at=None) -> list[list[tuple]]:
     """The answers of every batch that a run is given, in order."""
     batches = []
 
@@ -47,7 +46,7 @@ def seen(model, rows, directory, resume=None, killed_at=None) -> list[list[tuple
     return batches
 
 
-def test_a_run_killed_in_any_epoch_goes_on_with_the_rows_that_are_left(model, rows, tmp_path):  # noqa: F811
+def test_a_run_killed_in_any_epoch_goes_on_with_the_rows_that_are_left(model, rows, tmp_path):
     a_epoch = ROWS // BATCH
     unbroken = seen(model, rows, tmp_path / "a")
     epochs = [unbroken[begin : begin + a_epoch] for begin in range(0, EPOCHS * a_epoch, a_epoch)]

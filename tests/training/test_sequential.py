@@ -141,6 +141,31 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     assert epochs == [0, 1, 2, 3, 4, 5, 0, 1, 2, 2, 3, 4, 5]
 
 
+def test_a_rate_that_diverges_ends_in_one_line_and_publishes_nothing(tmp_path):
+    config = config_of(tmp_path, num_epochs=6)
+    config.sequential.learning_rate = 1e30  # beyond what the schema takes
+    write_data(config, small_shop())
+    with pytest.raises(ArtifactError, match=r"sequential: sasrec: .* after epoch \d; nothing of it was published"):
+        train(config)
+    assert not (tmp_path / "sequential").exists()
+
+
+def test_a_model_that_a_kill_left_finished_is_freed_of_its_checkpoints(tmp_path, monkeypatch):
+    config = config_of(tmp_path, num_epochs=3)
+    write_data(config, small_shop())
+    whole = train(config)
+
+    def killed(directory):
+        raise KeyboardInterrupt
+
+    artifacts.remove_directories(tmp_path / "sequential")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "forget_states", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert train(config) == whole
+
+
 def test_early_stop_keeps_the_best_epoch(tmp_path, monkeypatch):
     config = config_of(tmp_path, num_epochs=20, early_stop=3)
     write_data(config, small_shop())
@@ -264,5 +289,5 @@ def each_reward_asks_the_model_of_its_name(config: Config, shop) -> None:
     assert known.sequential.keys() == {"sasrec", "sasrec_text"}
     artifacts.remove_directories(config.run.dir / "sequential" / "sasrec")
     assert "sasrec" not in find_available(store) and "sasrec_text" in find_available(store)
-    with pytest.raises(ArtifactError, match="lacks sasrec/config.json, which its manifest lists"):
+    with pytest.raises(ArtifactError, match=r"lacks \S*config\.json, which its manifest lists"):
         load_knowledge(store, shop, index, ["sasrec"], "cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections import Counter
@@ -15,8 +16,8 @@ class Stub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, plan):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, plan, port):
+        super().__init__(("127.0.0.1", port), Handler)
         self.plan = plan
         self.prompts: list[str] = []
         self.times: list[float] = []
@@ -91,9 +92,18 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
+
+
+PORT = free_port()  # of one process's stubs, one after another: answers are kept by their endpoint
+
+
 @contextmanager
-def serving(plan=lambda prompt, before: "ok"):
-    stub = Stub(plan)
+def serving(plan=lambda prompt, before: "ok", port=PORT):
+    stub = Stub(plan, port)
     thread = threading.Thread(target=stub.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -187,5 +187,15 @@ def test_an_unknown_collection_is_named():
 
 def test_what_can_neither_be_found_nor_fetched_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(movielens, "OWN_URL", "file:///no/such/place/{dataset}.zip")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ArtifactError, match="neither the multimodal files.*nor ml-1m.*name their folder as data_dir"):
-        load_ml_1m(tmp_path)
+        load_ml_1m()
+
+
+def test_a_folder_that_is_given_is_never_downloaded_into(tmp_path, monkeypatch):
+    monkeypatch.setattr(movielens, "obtain_layout", lambda data: pytest.fail("it asks the network"))
+    with pytest.raises(ArtifactError, match="there is no folder .*mistyped"):
+        load_ml_100k(tmp_path / "mistyped")
+    with pytest.raises(ArtifactError, match="neither the multimodal files.*nor ml-100k. Put the files or ml-100k.zip"):
+        load_ml_100k(tmp_path)
+    assert not list(tmp_path.iterdir())

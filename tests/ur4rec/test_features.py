@@ -132,7 +132,7 @@ def broken(row):
     [
         (np.ones((6, 4)), r"shape \(7, width\).*found float64 \(6, 4\)"),
         (np.ones((7, 4), dtype=int), "must hold floats"),
-        (broken(2), "NaN or infinite numbers, first in row 2"),
+        (broken(2), r"NaN, infinite numbers or such beyond 1e\+15, first in row 2"),
         (np.array([{}], dtype=object), "cannot be read"),
     ],
 )

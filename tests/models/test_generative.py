@@ -1,0 +1,102 @@
+"""A language model behind the face all families share: ties, repeats, filters, and the card that must fit."""
+
+import numpy as np
+import pytest
+
+from genrec import artifacts
+from genrec.data.sequences import Examples
+from genrec.data.tasks import RECOMMEND, Texts
+from genrec.errors import ArtifactError
+from genrec.evaluation.metrics import check_recommendations
+from genrec.models.card import Card, load_card, prompts_of_evaluation, prompts_of_rl, save_card
+from genrec.models.generative import Decoding, GenerativeModel, drop_repeats, order_longest_first
+from genrec.sids import load_index, make_index
+from tests import parse_flags
+from tests.training.small_rows import NUM_ITEMS, make_small_model, make_small_texts, make_small_tokenizer
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return make_small_texts()
+
+
+@pytest.fixture(scope="module")
+def generative(texts):
+    tokenizer = make_small_tokenizer(texts)
+    return GenerativeModel(make_small_model(texts, tokenizer), tokenizer, texts, 256)
+
+
+def make_examples(*histories):
+    history = np.full((len(histories), 4), -1, dtype=np.int32)
+    for row, items in enumerate(histories):
+        history[row, 4 - len(items) :] = items
+    return Examples(np.arange(len(histories), dtype=np.int32), history, np.zeros(len(histories), np.int32))
+
+
+EXAMPLES = make_examples([3], [1, 2, 3, 4], [5, 5], [])
+
+
+def test_lists_do_not_depend_on_the_batch(generative):
+    one, four = (generative.recommend(EXAMPLES, 5, Decoding(8, batch_size=size)) for size in (1, 4))
+    check_recommendations(four, 4, 5, NUM_ITEMS)
+    assert (one.item == four.item).all() and np.allclose(one.score, four.score, atol=1e-4)
+
+
+def test_wide_beams_and_exact_ranking_agree(generative):
+    beams, exact = (generative.recommend(EXAMPLES, 12, Decoding(12, exact=exact)) for exact in (False, True))
+    assert (beams.item == exact.item).all() and np.allclose(beams.score, exact.score, atol=1e-4)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_seen_and_disallowed_items_are_left_out(generative, exact):
+    allowed = np.arange(NUM_ITEMS) != 7
+    listed = generative.recommend(EXAMPLES, 12, Decoding(12, exact=exact, filter_seen=True), allowed).item
+    for row, seen in zip(listed, ([3], [1, 2, 3, 4], [5], []), strict=True):
+        assert set(row[row >= 0]) == set(range(NUM_ITEMS)) - {7, *seen}
+
+
+def test_items_of_one_sid_come_by_their_number_with_one_score(texts):
+    codes = texts.index.codes.copy()
+    codes[5] = codes[0]
+    shared = Texts(texts.catalog, make_index(codes, texts.index.sizes, allow_collisions=True), "toy")
+    tokenizer = make_small_tokenizer(shared)
+    generative = GenerativeModel(make_small_model(shared, tokenizer), tokenizer, shared, 256)
+    listed = generative.recommend(EXAMPLES, 12, Decoding(12))
+    for items, scores in zip(listed.item.tolist(), listed.score, strict=True):
+        place = items.index(0)
+        assert items[place + 1] == 5 and scores[place] == scores[place + 1]
+
+
+def test_prompts_are_batched_longest_first_and_histories_named_once():
+    assert order_longest_first([[1], [1, 2, 3], [1, 2], [4, 5, 6]]).tolist() == [1, 3, 2, 0]
+    once = drop_repeats(np.array([[3, 1, 3, -1], [2, 2, 2, 2]]))
+    assert [sorted(row[row >= 0].tolist()) for row in once] == [[1, 3], [2]]
+
+
+def test_a_card_comes_back_with_its_sids(tmp_path, texts):
+    card = Card("abc", {"toy": "1"}, "toy", 256, ["taste"])
+    save_card(tmp_path, card, texts.index)
+    assert load_card(tmp_path) == card
+    assert (load_index(tmp_path / artifacts.SID_INDEX).codes == texts.index.codes).all()
+    (tmp_path / artifacts.CARD).unlink()
+    with pytest.raises(ArtifactError, match=r"is not a model of this project: it has no genrec\.json"):
+        load_card(tmp_path)
+    with pytest.raises(ArtifactError, match="elsewhere is not a directory"):
+        load_card(tmp_path / "elsewhere")
+
+
+def test_rl_asks_what_evaluation_asks_and_the_tasks_that_the_model_was_taught():
+    settings = parse_flags(["--rl.tasks", "{sid_to_sid: 1, title_to_sid: 1}"]).config.rl
+    card = Card("abc", {"title -> sid": "1"}, "toy", 256, ["taste"])
+    assert prompts_of_evaluation(card) == ["toy", "taste", RECOMMEND.form]
+    assert prompts_of_rl(card, settings) == [*prompts_of_evaluation(card), "title -> sid"]
+
+
+def test_a_model_that_reads_no_trees_cannot_be_ranked_exactly(generative, monkeypatch):
+    monkeypatch.setattr(generative, "trees", False)
+    plain = generative.recommend(EXAMPLES, 5, Decoding(8))
+    monkeypatch.undo()
+    assert (plain.item == generative.recommend(EXAMPLES, 5, Decoding(8)).item).all()
+    monkeypatch.setattr(generative, "trees", False)
+    with pytest.raises(ArtifactError, match="does not take a 4-D attention mask, which exact ranking rests on"):
+        generative.recommend(EXAMPLES, 5, Decoding(8, exact=True))

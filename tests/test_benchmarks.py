@@ -1,0 +1,70 @@
+"""Every benchmark answers --help, and its smallest run ends well (the numbers of such a run mean nothing)."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests import ROOT
+from tests.small_shop import small_config, small_shop, write_data, write_sids
+
+SHARED = {"measuring", "shapes"}  # what benchmarks share
+PROGRAMS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in SHARED)
+WITHOUT_HELP = {"recbole_sasrec"}  # runs under a Python of its own, called by sequential.py
+
+# name -> flags of its smallest run; {shop} is a run with data and SIDs, {out} a new directory
+SMALLEST = {
+    "balanced_kmeans": "--sizes 300 --codes 12",
+    "decode": "--shape quickstart --requests 2 --batch 2 --generate_batch 1 --rounds 1",
+    "preprocess": "--rows 2000 --repeat 1 --dir {out}",
+    "rl": "--shape quickstart --prompts 2 --rounds 1 --sides trie",
+    "sequential": "features --steps 1",
+    "sft": "--config {config} --targets 32 --targets_a_step 16 --rounds 1 --sides plain",
+    "tencentgr_data": "--users 60 --items 80 --rounds 1",
+}
+NO_SMALLEST = {
+    "random_twin": "writes a model as large as the one it is a twin of",
+    "recbole_sasrec": "needs recbole in an environment of its own",
+    "sid_methods": "runs every quantizer to its end; tests/rq runs each",
+    "tencentgr_ablations": "trains dozens of models; tests/tencentgr trains one",
+    "ur4rec": "trains for an hour; tests/ur4rec trains one",
+    "ur4rec_data": "downloads MovieLens where it is not at hand",
+}
+
+
+def run(name, flags):
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *flags]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=alone)
+
+
+def test_every_benchmark_has_a_smallest_run_or_says_why_not():
+    assert sorted([*SMALLEST, *NO_SMALLEST]) == PROGRAMS
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in WITHOUT_HELP])
+def test_help(name):
+    done = run(name, ["--help"])
+    assert done.returncode == 0 and "--" in done.stdout, done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """The configuration file of a run with data and SIDs."""
+    home = tmp_path_factory.mktemp("shop")
+    scratch = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 32}
+    config = small_config(home / "run", sft={"scratch": scratch, "train_from_scratch": True})
+    data = small_shop()
+    write_data(config, data)
+    write_sids(config, data)
+    path = home / "config.yaml"
+    path.write_text(config.model_dump_json())
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
+def test_smallest_run(name, shop, tmp_path):
+    done = run(name, SMALLEST[name].format(config=shop, out=tmp_path).split())
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr[-3000:]
