@@ -23,19 +23,15 @@ PAIRS = [*range(2), *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 
 
 def start(shop: Shop, command: str, *more: str) -> subprocess.Popen:
     words = [sys.executable, "-m", "genrec", command, *shop.flags(*more)]
-    return subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ALONE, start_new_session=True
-    )
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(words, env=ALONE, start_new_session=True, **pipes)
 
 
 @pytest.mark.parametrize("number", PAIRS)
 def test_of_two_processes_one_wins_and_the_other_is_refused(shop, number):
     command = ("sequential", "sids")[number % 2]
-    more = (
-        ("--num_epochs", "1000", "--early_stop", "0")
-        if command == "sequential"
-        else ("--method", "rqvae", "--num_epochs", "600", "--early_stop", "0")
-    )
+    lengths = {"sequential": ("--num_epochs", "1000"), "sids": ("--method", "rqvae", "--num_epochs", "600")}
+    more = (*lengths[command], "--early_stop", "0")
     pair = [start(shop, command, "--clean", *more, "--run.seed", str(seed)) for seed in (number, number + 100)]
     said = {process.pid: process.communicate(timeout=300)[1] for process in pair}
     codes = {process.pid: process.returncode for process in pair}
