@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 from genrec import __version__
@@ -37,13 +38,13 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     name = argv[0] if argv else "--help"
     if name in ("-h", "--help", "help"):
-        print(overview())
+        call(lambda: print(overview()))
     elif name in ("--version", "version", "presets") and argv[1:]:
         fail(f"{name} takes no further words, found '{argv[1]}'", code=2)
     elif name in ("--version", "version"):
         print(f"genrec {__version__}")
     elif name == "presets":
-        print(describe_presets())
+        call(lambda: print(describe_presets()))
     elif name in COMMANDS:
         run_command(name, argv[1:])
     else:
@@ -82,6 +83,8 @@ def run_command(command: str, argv: list[str], **options: str) -> None:
 def call(main: Callable[[], object]) -> None:
     """Before torch is imported the waiting policy is set; a reader of the output may leave early."""
     set_waiting_policy()
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal's encoding lacks is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, end_on_signal)
     try:
         main()

@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -125,14 +125,21 @@ def bring_up_to_date(job: Job, clean: bool) -> None:
 
 def require_own_files(directory: Path) -> None:
     """What is to be replaced holds nothing but what its manifest lists; a person's file in it is not ours to remove."""
+    for path in foreign_files(directory):
+        raise ArtifactError(f"{path} is no file of this artifact, and --clean would remove it; move it away first")
+
+
+def foreign_files(directory: Path) -> Iterator[Path]:
+    """What lies in a finished artifact without being listed; hidden files are this program's own notes."""
     manifest = read_manifest(directory)
     if manifest is None:
         return
+    own = {*manifest.files, MANIFEST}
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if not (path.is_dir() and not path.is_symlink() or hidden or name.as_posix() in {*manifest.files, MANIFEST}):
-            raise ArtifactError(f"{path} is no file of this artifact, and --clean would remove it; move it away first")
+        directory_itself = path.is_dir() and not path.is_symlink()
+        if not (directory_itself or name.as_posix() in own or any(part.startswith(".") for part in name.parts)):
+            yield path
 
 
 def status(job: Job) -> tuple[State, str]:

@@ -264,6 +264,7 @@ def read_report(directory: Path) -> Report:
         read_results(directory),
         load_arrays(directory / PER_EXAMPLE, "user", "score_name", "score", "slice_name", "slice"),
     )
+    check_score_arrays(directory / PER_EXAMPLE, arrays)
     scores = dict(zip(arrays["score_name"].tolist(), arrays["score"].T.astype(float), strict=True))
     slices = dict(zip(arrays["slice_name"].tolist(), arrays["slice"].T, strict=True))
     rows, lists = ScoredRows(**content["rows"]), ListSettings(**content["lists"])
@@ -273,6 +274,18 @@ def read_report(directory: Path) -> Report:
             f"make both anew: {command_of('evaluation')} --clean"
         )
     return Report(content["model"], rows, arrays["user"], scores, slices, content["beyond_accuracy"], lists)
+
+
+def check_score_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """A row an example, a column a name, or ArtifactError."""
+    for kind, values in (("score", "f"), ("slice", "b")):
+        array, names = arrays[kind], arrays[f"{kind}_name"]
+        expected = (*arrays["user"].shape, *names.shape)
+        if array.ndim != 2 or array.shape != expected or array.dtype.kind != values or names.dtype.kind != "U":
+            raise ArtifactError(
+                f"{path}: {kind} is {array.dtype} {array.shape}, where user and {kind}_name tell of {expected}; "
+                f"score the model anew: {command_of('evaluation')} --clean"
+            )
 
 
 def summarize_report(report: Report, seed: int) -> dict[str, Any]:
@@ -320,6 +333,7 @@ def read_results(directory: Path) -> dict[str, Any]:
     try:
         TypeAdapter(ScoredRows).validate_python(content["rows"])
         TypeAdapter(dict[str, dict[str, float | None]]).validate_python(content["metrics"])
+        TypeAdapter(dict[str, float | None]).validate_python(content["beyond_accuracy"])
     except ValidationError as error:
         fault = f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
         raise ArtifactError(f"{path} is not the results.json of one model ({fault})") from None

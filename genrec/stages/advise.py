@@ -53,7 +53,13 @@ def write_advice(options: AdviceOptions) -> str:
     """Choose, write, and return the text for the screen."""
     from genrec.advice.plan import describe_plan, evidence_to_json, make_plan
 
-    report = read_report(options.badcase_report)
+    given, output = options.badcase_report, options.output_config
+    source = given / BADCASE_REPORT if given.is_dir() else given
+    if output.is_dir():
+        raise ArtifactError(f"--output_config {output} is a directory; name the file to write")
+    if output.exists() and source.exists() and output.samefile(source):
+        raise ArtifactError(f"--output_config {output} is the report itself, which would be overwritten")
+    report = read_report(source)
     plan = make_plan(report, choose_strategies(options, report))
     options.output_config.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.output_config, plan.overlay)
@@ -92,12 +98,10 @@ def ask_for_strategies(report: dict[str, Any]) -> list[str]:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    path = path / BADCASE_REPORT if path.is_dir() else path
+    from genrec.advice.report import check_report
+
     report = read_json(path)
-    needed = {"model", "summary", "failure_patterns", "sid_quality", "training", "config"}
-    if not isinstance(report, dict) or needed - set(report):
-        analyze = command_of("analysis")
-        raise ArtifactError(f"{path} is not a report of `{analyze}`; run it and pass its {BADCASE_REPORT}")
+    check_report(report, str(path), command_of("analysis"))
     return report
 
 

@@ -18,11 +18,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrec import artifacts
+from genrec import artifacts, stage
 from genrec.artifacts import read_json, read_manifest, remove_directories, whole_directory, write_json, write_text
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from genrec.advice.plan import Plan
     from genrec.advice.rounds import LoopRound
 
+OWN_FILES = ("rounds.json", "rounds.txt", "base.json", artifacts.ROUND_CONFIG)  # beside artifacts and logs
 WRITTEN = (artifacts.ROUNDS, *(f"{name}_valid" for name in MEASURED))  # what a loop leaves in the run it begins from
 
 
@@ -73,8 +75,30 @@ def main(argv: list[str] | None = None) -> None:
     with exit_on_failure(command.config.run.dir):
         check_analysed_model(command.config)
         if command.clean and not command.dry_run:
-            remove_directories(*(command.config.run.dir / name for name in WRITTEN))
+            remove_rounds(command.config.run.dir)
         run_loop(command)
+
+
+def remove_rounds(run_dir: Path) -> None:
+    """What earlier loops left in a run, all of it or nothing: a file that no loop wrote stops it."""
+    directories = [run_dir / name for name in WRITTEN]
+    for directory in directories:
+        for path in foreign_files(directory):
+            raise ArtifactError(f"{path} is no file of this program, and --clean would remove it; move it away first")
+    remove_directories(*directories)
+
+
+def foreign_files(directory: Path) -> Iterator[Path]:
+    """Files that neither an artifact lists nor the loop writes between them."""
+    if directory.is_symlink() or directory.is_file():
+        yield directory
+    elif read_manifest(directory):
+        yield from stage.foreign_files(directory)
+    elif directory.is_dir() and not (directory / stage.BEGUN).exists() and directory.suffix != ".tmp":
+        for path in sorted(directory.iterdir()):
+            own = path.name in OWN_FILES or path.name.startswith(".") or path.suffix == ".log"
+            if path.is_dir() or path.is_symlink() or not own:
+                yield from foreign_files(path)
 
 
 def check_analysed_model(config: Config) -> None:

@@ -43,7 +43,7 @@ rl:
   eval_step: 1
   valid_size: 10
   lora: {r: 0}
-evaluation: {models: [popular, sasrec, sft], num_beams: 5, limit: 20}
+evaluation: {models: [popular, sasrec, sft], num_beams: 10, limit: 35}
 analysis: {model: sft}
 run: {device: cpu}
 """

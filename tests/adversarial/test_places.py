@@ -165,7 +165,7 @@ def test_a_run_directory_that_cannot_be_one(shop, tmp_path, kind, command):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     place = places.get(kind, tmp_path / "loop" / "run")
     call(command, "--config", str(shop.preset), "--data.raw_dir", str(tmp_path / "raw"), "--run.dir", str(place)).check(
-        1, "Not a directory|File exists|File name too long|Too many levels|exists but is no"
+        1, "Not a directory|File exists|File name too long|Too many levels|leads to itself|exists but is no"
     )
     assert (tmp_path / "f").read_text() == "mine"
 
@@ -205,9 +205,7 @@ def test_a_disk_that_does_not_take_more(shop, monkeypatch, command, number):
         raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)), "disk")
 
     monkeypatch.setattr("genrec.artifacts.os.replace", refuse)
-    shop.call(command, "--clean").check(
-        1, f"cannot write under .*{os.strerror(getattr(errno, number))}.*Nothing finished"
-    )
+    shop.call(command, "--clean").check(1, f"cannot write under .*{os.strerror(getattr(errno, number))}")
     monkeypatch.undo()
     kept = {path: data for path, data in contents(shop.run).items() if ".partial" not in str(path)}
     assert kept == before, "what was finished is as it was"
