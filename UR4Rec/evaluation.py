@@ -20,7 +20,7 @@ from genrec.data.catalog import Catalog
 from genrec.data.lists import pad_lists
 from genrec.data.sequences import count_train_events
 from genrec.data.splits import leave_one_out
-from genrec.evaluation.metrics import CUTOFFS, Recommendations, join_recommendations, scores_at
+from genrec.evaluation.metrics import CUTOFFS, ListSettings, Recommendations, join_recommendations, scores_at
 from genrec.evaluation.predictions import write_predictions
 from genrec.evaluation.report import Report, describe_rows, make_report, make_slices, write_report
 from UR4Rec.data.batches import Batch, EpochLoader
@@ -55,7 +55,8 @@ def evaluate_full(
     counts = count_train_events(dataset.sequences, leave_one_out(dataset.sequences), len(catalog))
     title = name if exclude_seen else f"{name} (seen items kept)"
     slices = make_slices(examples, catalog, counts)
-    return FullRanking(make_report(title, rows, examples, recommendations, slices, counts), recommendations)
+    lists = ListSettings(min(LIST_LENGTH, len(catalog)), filter_seen=exclude_seen)
+    return FullRanking(make_report(title, rows, examples, recommendations, slices, counts, lists), recommendations)
 
 
 def write_full(

@@ -83,13 +83,14 @@ def ours(path: Path) -> dict[str, int]:
     from genrec.data import amazon
     from genrec.data.filters import k_core, mark_inside
     from genrec.data.splits import build_sequences, split_targets
+    from genrec.data.ties import draw_tie_order
 
     data = Data(st_year=START[0], st_month=START[1], ed_year=END[0], ed_month=END[1])
     events, _ = amazon.read_reviews(path, amazon.EDITIONS["amazon18"], data.max_bad_share)
     events = events.take(mark_inside(events, data, data.st_year))
     events = events.take(k_core(events.user, events.item, K, K).keep)
-    sequences, item_ids = build_sequences(events)
-    rows = split_targets(sequences, "chronological")
+    sequences, item_ids, tie_order = build_sequences(events, draw_tie_order("file", len(events), seed=0))
+    rows = split_targets(sequences, "chronological", tie_order)
     return counts_of(len(sequences), len(item_ids), [len(rows[name]) for name in ("train", "valid", "test")])
 
 

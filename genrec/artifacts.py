@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -250,7 +250,7 @@ def read_json(path: Path) -> Any:
 def read_record(path: Path, kind: type[Record], way_on: str) -> Record:
     """The JSON file of one dataclass: its fields and no others, each of its kind, or ArtifactError."""
     content = read_json(path)
-    if isinstance(content, dict) and (more := set(content) - {field.name for field in fields(kind)}):
+    if isinstance(content, dict) and (more := set(content) - kind.__annotations__.keys()):
         raise ArtifactError(f"{path} has '{min(more)}', which no {kind.__name__} has; {way_on}")
     try:
         return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)

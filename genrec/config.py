@@ -116,6 +116,9 @@ class Data(Section):
         "chronological",
         "chronological: 8:1:1 over target times; leave_one_out: each user's last event is test, the one before valid",
     )
+    ties: Literal["file", "random"] = knob(
+        "file", "order of events of one time: as in the file, or drawn by run.seed (also between train, valid and test)"
+    )
     max_history: int = knob(10, "items a history keeps", ge=1)
     compat: Literal["none", "minionerec"] = knob("none", "minionerec: the published preprocessing rules, exactly")
     max_bad_share: float = knob(0.01, "stop when more than this share of lines cannot be parsed", ge=0, le=1)
@@ -197,6 +200,11 @@ class Sids(Section):
 class Convert(Section):
     """Export to MiniOneRec's CSV/TXT/JSON layout."""
 
+    guard_formulas: bool = knob(
+        False,
+        "write ' before user ids and titles that a spreadsheet would run as a formula (= + - @); other tools then read "
+        "other ids",
+    )
     output_path: Path | None = knob(None, "also copy the export here", result=False)
 
 

@@ -96,6 +96,10 @@ def check_data(data: Data) -> Faults:
     if (data.st_year, data.st_month) >= (data.ed_year, data.ed_month):
         window = f"starts {data.st_year}-{data.st_month:02d}, ends {data.ed_year}-{data.ed_month:02d}"
         yield f"data window is empty: {window}"
+    if data.ties == "random" and data.compat == "minionerec":
+        yield "data.ties random and data.compat minionerec exclude each other: the published rules keep file order"
+    if data.ties == "random" and data.source == "minionerec":
+        yield "data.ties random would do nothing for data.source minionerec, whose files hold rows and no times"
 
 
 def check_sids(sids: Sids) -> Faults:

@@ -1,6 +1,7 @@
 """Files are whole or not there, and one that cannot be read is named."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -20,6 +21,18 @@ def test_a_write_that_fails_leaves_the_file_before(tmp_path):
     with whole_file(path) as file:
         file.write(b"after")
     assert path.read_bytes() == b"after" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_rename_publishes_is_on_the_disk_before_it(tmp_path, monkeypatch):
+    """A power cut after the rename must not find a name without its content."""
+    calls, sync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda at: calls.append(os.readlink(f"/proc/self/fd/{at}")) or sync(at))
+    monkeypatch.setattr(os, "replace", lambda source, target: calls.append("rename") or replace(source, target))
+    write_json(tmp_path / "value.json", 1)
+    assert calls == [f"{tmp_path}/value.json.tmp", "rename"]
+    calls.clear()
+    write_directory(tmp_path / "d", fails=False)
+    assert calls == [f"{tmp_path}/d.tmp/new", f"{tmp_path}/d.tmp", "rename", str(tmp_path)]
 
 
 def test_json_comes_back_as_it_was(tmp_path):

@@ -74,7 +74,7 @@ def test_an_index_comes_back_from_npz_and_from_minionerecs_json(tmp_path):
         ({"0": None}, "item 0 must have a list of tokens"),
         ({"0": "<a_0>"}, "item 0 must have a list of tokens"),
         ({"0": [5]}, "item 0: 5 is not a semantic-ID token"),
-        ({"0": ["<a_32768>"]}, "item 0 has the code 32768; a level has 32768 at most"),
+        ({"0": ["<a_32768>"]}, "item 0 has the code 32768; a level has 32767 at most"),
         ({"0": ["<a_" + "9" * 5000 + ">"]}, "item 0: .* is not a semantic-ID token"),
     ],
 )
@@ -85,5 +85,5 @@ def test_a_json_of_another_shape_is_refused(rows, message, tmp_path):
 
 
 def test_codebooks_keep_their_order_beyond_ten_levels(tmp_path):
-    save_codebooks(tuple(np.full((1, 1), level) for level in range(12)), tmp_path / "c.npz")
+    save_codebooks(tuple(np.full((1, 1), float(level)) for level in range(12)), tmp_path / "c.npz")
     assert [int(book[0, 0]) for book in load_codebooks(tmp_path / "c.npz")] == list(range(12))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genrec.diagnosis.badcase_text import format_lift, format_percent
+from genrec.evaluation.report import MIN_ROWS
 
 BAD_FAILURE_RATE = 0.30
 TUNE_NEAR_MISSES = 0.20  # share of bad cases just below the cut-off from which tuning is worth it
@@ -39,6 +40,8 @@ def weigh_pattern(report: dict[str, Any], name: str, least: float) -> Evidence:
     share, hits = pattern["share"]["mean"], pattern["share_among_hits"]["mean"]
     if share is None:
         return Evidence(False, 0.0, "there are no bad cases")
+    if has_few_rows(report):
+        return Evidence(False, 0.0, explain_few_rows(report))
     covers = (
         f"{text} in {format_percent(share)} of {report['summary']['bad_cases_count']:,} bad cases ({pattern['says']})"
     )
@@ -77,7 +80,10 @@ def weigh_sids(report: dict[str, Any]) -> Evidence:
 
 def weigh_tuning(report: dict[str, Any]) -> Evidence:
     """Failing often, or often by little."""
-    rate, near = report["summary"]["failure_rate"], report["failure_patterns"]["near_miss"]["share"]["mean"] or 0.0
+    rate = report["summary"]["failure_rate"]
+    near = report["failure_patterns"]["near_miss"].get("share", {}).get("mean") or 0.0
+    if has_few_rows(report):
+        return Evidence(False, 0.0, explain_few_rows(report))
     learning = {True: "; its training was best at the end", False: "; its training was best before the end", None: ""}
     reason = (
         f"failure rate {format_percent(rate)} (bad above {format_percent(BAD_FAILURE_RATE)}), {format_percent(near)} "
@@ -85,6 +91,14 @@ def weigh_tuning(report: dict[str, Any]) -> Evidence:
         f"{learning[is_still_learning(report)]}"
     )
     return Evidence(rate > BAD_FAILURE_RATE or near > TUNE_NEAR_MISSES, -1.0, reason, near * rate)
+
+
+def has_few_rows(report: dict[str, Any]) -> bool:
+    return report["summary"]["total_samples"] < MIN_ROWS
+
+
+def explain_few_rows(report: dict[str, Any]) -> str:
+    return f"{report['summary']['total_samples']} rows are too few to tell; it takes {MIN_ROWS}"
 
 
 def is_still_learning(report: dict[str, Any]) -> bool | None:

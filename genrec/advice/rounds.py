@@ -17,7 +17,14 @@ from genrec.advice.plan import Plan, make_plan
 from genrec.advice.strategies import FAMILY, current_value, recommend_strategies
 from genrec.config import Config
 from genrec.config_checks import validate
-from genrec.evaluation.comparison import HEADLINE, Difference, check_same_rows, differences_to_json, measure_differences
+from genrec.evaluation.comparison import (
+    Difference,
+    check_same_rows,
+    differences_to_json,
+    format_change,
+    measure_differences,
+    shared_cutoff,
+)
 from genrec.evaluation.metrics import CUTOFFS
 from genrec.evaluation.report import Report, align_columns
 from genrec.pipeline import affected
@@ -90,7 +97,8 @@ def judge_round(
     hr = f"hr@{max(k for k in CUTOFFS if k <= report['top_k'])}"
     for split, (base, tried) in reports.items():
         check_same_rows(base, tried, runs)
-        measured[split] = measure_differences(base, tried, (HEADLINE, hr), np.ones(len(base.user), dtype=bool), seed)
+        metrics = (f"ndcg@{shared_cutoff(base, tried)}", hr)
+        measured[split] = measure_differences(base, tried, metrics, np.ones(len(base.user), dtype=bool), seed)
     before = {key: current_value(report, key) for key in plan.values}
     return LoopRound(number, *runs, plan, before, measured["valid"], measured["test"])
 
@@ -121,8 +129,7 @@ def describe_rounds(rounds: list[LoopRound], best: str) -> str:
     """What each round tried and what came of it, then the numbers of all rounds in one table."""
     if not rounds:
         return f"No round was run.\n\nbest: {best}\n"
-    hr = rounds[0].valid[1].metric.upper()
-    ndcg = HEADLINE.upper()
+    ndcg, hr = (each.metric.upper() for each in rounds[0].valid)
     head = ["round", "advice", f"{hr} at most", f"{hr} valid", f"{ndcg} valid", "change  [95% interval]"]
     head += [f"{ndcg} test", "change  [95% interval]", "advice held", "kept"]
     blocks = []
@@ -145,13 +152,9 @@ def make_round_cells(each: LoopRound) -> list[str]:
         f"+{each.expected:.4f}",
         f"{hr.difference.mean:+.4f}",
         f"{ndcg.baseline:.4f} -> {ndcg.optimized:.4f}",
-        format_change(ndcg),
+        format_change(ndcg).replace(" ", "  ", 1),
         f"{test.baseline:.4f} -> {test.optimized:.4f}",
-        format_change(test),
+        format_change(test).replace(" ", "  ", 1),
         each.held,
         "yes" if each.kept else "no",
     ]
-
-
-def format_change(change: Difference) -> str:
-    return f"{change.difference.mean:+.4f}  [{change.difference.low:+.4f}, {change.difference.high:+.4f}]"

@@ -44,7 +44,7 @@ def save_catalog(catalog: Catalog, path: Path) -> None:
 def load_catalog(path: Path) -> Catalog:
     try:
         table = pl.read_parquet(path.read_bytes())  # polars would take a name with [ ] * ? for a pattern
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
     if missing := [name for name in TEXTS if name not in table.columns or table[name].dtype != pl.String]:
         raise ArtifactError(f"{path} has no column '{missing[0]}' of texts; it has {', '.join(table.columns)}")

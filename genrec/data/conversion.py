@@ -5,6 +5,9 @@
     info/<stem>.txt                 sid TAB title TAB item number
     index/<dataset>.index.json  index/<dataset>.item.json
 
+Texts are written as they are; a spreadsheet takes a field that begins with = + - @ for a formula, unless
+`convert.guard_formulas` is set.
+
 A printed list is JSON that is also a Python literal: strings, escaped only where both languages agree, and integers.
 """
 
@@ -17,11 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from genrec.artifacts import INDEX_JSON, ITEM_JSON, whole_path, write_text
-from genrec.config import Data
+from genrec.config import Convert, Data
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import SPLITS
 from genrec.sids import SidIndex
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet's formula can begin with
 COLUMNS = (
     "user_id",
     "history_item_title",
@@ -38,11 +42,13 @@ def file_stem(data: Data) -> str:
     return f"{data.dataset}_{data.user_k}_{data.st_year}-{data.st_month}-{data.ed_year}-{data.ed_month}"
 
 
-def write_conversion(prepared: Prepared, index: SidIndex, sids: Path, data: Data, directory: Path) -> dict[str, int]:
+def write_conversion(
+    prepared: Prepared, index: SidIndex, sids: Path, data: Data, convert: Convert, directory: Path
+) -> dict[str, int]:
     """Write the whole layout under `directory`; rows a split. `sids` is the artifact whose JSON files are copied."""
     stem, written = file_stem(data), {}
     for name in SPLITS:
-        written[name] = write_rows(directory / name / f"{stem}.csv", prepared, index, name)
+        written[name] = write_rows(directory / name / f"{stem}.csv", prepared, index, name, convert.guard_formulas)
     (directory / "info").mkdir(exist_ok=True)
     write_text(directory / "info" / f"{stem}.txt", "".join(make_info_lines(prepared, index)))
     (directory / "index").mkdir(exist_ok=True)
@@ -53,34 +59,43 @@ def write_conversion(prepared: Prepared, index: SidIndex, sids: Path, data: Data
     return written
 
 
-def write_rows(path: Path, prepared: Prepared, index: SidIndex, name: str) -> int:
+def write_rows(path: Path, prepared: Prepared, index: SidIndex, name: str, guard: bool) -> int:
     """One CSV; returns its rows."""
     path.parent.mkdir(exist_ok=True)
     with whole_path(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows(make_csv_rows(prepared, index, name))
+        writer.writerows(make_csv_rows(prepared, index, name, guard))
     return len(prepared.splits[name])
 
 
-def make_csv_rows(prepared: Prepared, index: SidIndex, name: str) -> Iterator[tuple[object, ...]]:
-    """The fields of COLUMNS; every item has a SID, so the three histories always have equal length."""
+def make_csv_rows(prepared: Prepared, index: SidIndex, name: str, guard: bool) -> Iterator[tuple[object, ...]]:
+    """The fields of COLUMNS; every item has a SID, so the three histories always have equal length.
+
+    Only user_id and item_title can begin like a formula: lists begin with [, SIDs with <, numbers are not negative.
+    """
     titles = prepared.catalog.title.tolist()
     sids = [index.text(item) for item in range(len(index))]
     printed_title, printed_sid = [quote_text(title) for title in titles], [quote_text(sid) for sid in sids]
     examples = prepared.examples(name)
     users = prepared.sequences.user_id[examples.user].tolist()
+    shown = guard_formula if guard else str
     for user, padded, target in zip(users, examples.history.tolist(), examples.target.tolist(), strict=True):
         history = [item for item in padded if item >= 0]
         yield (
-            user,
+            shown(user),
             join_list(printed_title[item] for item in history),
-            titles[target],
+            shown(titles[target]),
             join_list(str(item) for item in history),
             target,
             join_list(printed_sid[item] for item in history),
             sids[target],
         )
+
+
+def guard_formula(text: str) -> str:
+    """A field that a spreadsheet shows as it is: ' before what it would run."""
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def quote_text(text: str) -> str:

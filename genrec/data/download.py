@@ -15,7 +15,7 @@ from typing import Any
 
 from genrec.artifacts import whole_path
 from genrec.config import Data
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, first_line, reason_unwritable
 from genrec.launch import note
 from genrec.places import from_home
 
@@ -165,5 +165,9 @@ def unpack_members(archive: Path, members: dict[str, str], directory: Path) -> N
             for member, name in members.items():
                 with whole_path(directory / name) as beside, file.open(member) as content, beside.open("wb") as target:
                     shutil.copyfileobj(content, target)
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:  # the last: encrypted
-        raise ArtifactError(f"{archive} is not the archive it should be ({error}); remove it and run again") from None
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError, OSError) as error:
+        if reason_unwritable(error):  # a full disk; what else fails is the archive, encrypted ones among it
+            raise
+        raise ArtifactError(
+            f"{archive} is not the archive it should be ({first_line(error)}); remove it and run again"
+        ) from None

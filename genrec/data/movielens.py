@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from genrec.config import Data
 from genrec.data.download import CHECKSUMS, compute_checksum, fetch_file, open_destination, unpack_members
 from genrec.data.events import Shop, encode_events
 from genrec.data.ledger import Ledger
-from genrec.data.ndjson import LATEST, check_bad_share, number_lines
+from genrec.data.ndjson import BYTE_ORDER_MARK, LATEST, check_bad_share, open_file
 from genrec.data.texts import clean_text, clean_title
 from genrec.errors import ArtifactError
 from genrec.launch import note
@@ -45,6 +46,7 @@ GENRES = (
     "Mystery,Romance,Sci-Fi,Thriller,War,Western"
 ).split(",")
 
+NOT_UTF8 = "\ufffd"  # in place of a line whose bytes are no text
 Fields = list[str]
 
 
@@ -174,42 +176,56 @@ def check_wheel(wheel: Path) -> None:
 def parse_lines(
     path: Path, separator: str, layout: Layout, parse: Callable[[Fields], tuple], ledger: Ledger
 ) -> Iterator[tuple]:
-    """Rows of a file; a line that cannot be parsed is counted by its number."""
-    encodings: Counter[str] = Counter()
-    for number, line in number_lines(path):
-        if layout.header and number == 1:
+    """Rows of a file, whose first field is an id; a line that cannot be parsed is counted by its number."""
+    first = 2 if layout.header else 1
+    for number, line in enumerate(islice(read_text_lines(path, layout.encoding), first - 1, None), start=first):
+        try:
+            fields = line.rstrip("\r").split(separator)
+            if not fields[0]:
+                raise ValueError("no id")
+            row = parse(fields)
+        except (ValueError, IndexError):
+            if line and not line.isspace():
+                ledger.read += 1
+                ledger.drop("not in UTF-8" if line == NOT_UTF8 else "not in the file's format", 1, [number])
             continue
         ledger.read += 1
-        try:
-            text, encoding = decode_line(line, layout.encoding)
-            row = parse(text.rstrip("\r\n").split(separator))
-        except UnicodeDecodeError:
-            ledger.drop("not in UTF-8", 1, [number])
-            continue
-        except (ValueError, IndexError):
-            ledger.drop("not in the file's format", 1, [number])
-            continue
-        encodings[encoding] += encoding != "ascii"
         yield row
-    if said := " and ".join(f"{lines:,} as {encoding}" for encoding, lines in (+encodings).items()):
-        note("data", f"{path.name}: lines with letters beyond ASCII were read: {said}")
+
+
+def read_text_lines(path: Path, own: str) -> list[str]:
+    """The lines of a file: each UTF-8 where its bytes are that, as people save files anew, else in the own encoding.
+
+    Where that is UTF-8 too, a line of other bytes is NOT_UTF8.
+    """
+    with open_file(path) as file:
+        content = file.read().removeprefix(BYTE_ORDER_MARK)
+    if content.isascii():
+        return content.decode("ascii").split("\n")
+    lines, encodings = [], Counter()
+    for line in content.split(b"\n"):
+        text, encoding = decode_line(line, own)
+        lines.append(text)
+        encodings[encoding] += not line.isascii() and text != NOT_UTF8
+    said = " and ".join(f"{count:,} as {encoding}" for encoding, count in (+encodings).items())
+    note("data", f"{path.name}: lines with letters beyond ASCII were read: {said or 'none'}")
+    return lines
 
 
 def decode_line(line: bytes, own: str) -> tuple[str, str]:
-    """(text, encoding). UTF-8 where the bytes are that, as people save the files anew, else the files' own encoding."""
-    if line.isascii():
-        return line.decode("ascii"), "ascii"
+    """(text, encoding)"""
     try:
         return line.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
-        return line.decode(own), own
+        return (NOT_UTF8 if own == "utf-8" else line.decode(own)), own
 
 
 def parse_event(fields: Fields) -> tuple[str, str, int, float]:
     user, item, rating, time = fields
-    if not user or not item or not math.isfinite(float(rating)) or not 0 <= float(time) <= LATEST:
+    stars, seconds = float(rating), float(time)
+    if not (item and math.isfinite(stars) and 0 <= seconds <= LATEST):
         raise ValueError("an id is empty or a number is none")
-    return user, item, int(float(time)), float(rating)
+    return user, item, int(seconds), stars
 
 
 def check_counts(dataset: str, directory: Path, counts: tuple, *ledgers: Ledger) -> None:

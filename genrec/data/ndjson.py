@@ -33,8 +33,9 @@ LATEST = 4_102_444_800  # seconds of 2100-01-01: later ones are milliseconds in 
 
 # What polars may have written for a value that is no text: a list, an object, a boolean, a number; and half of a
 # surrogate pair, for which it writes NUL. An identifier may be a number, printed the same way up to 15 characters.
-NO_TEXT = r"^(?:[\[{]|true$|false$|-?\d[\d.]*$)|\x00"
-NO_IDENTIFIER = r"^(?:$|[\[{]|true$|false$|-?[\d.]{16,}$)|\x00"
+LIST_OR_OBJECT = r"\[[\[\]{\d\"tfn-]|\{[\"}]"
+NO_TEXT = rf"^(?:{LIST_OR_OBJECT}|true$|false$|-?\d[\d.]*$)|\x00"
+NO_IDENTIFIER = rf"^(?:$|{LIST_OR_OBJECT}|true$|false$|-?[\d.]{{16,}}$)|\x00"
 
 Parse = Callable[[dict[str, Any]], dict[str, Any] | str]  # a record -> its row, or why it cannot be used
 

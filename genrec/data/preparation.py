@@ -14,6 +14,7 @@ from genrec.data.filters import filter_events
 from genrec.data.ledger import Ledger
 from genrec.data.sequences import SPLITS, Sequences, Split, cut_examples
 from genrec.data.splits import build_sequences, split_targets
+from genrec.data.ties import describe_ties, draw_tie_order, measure_ties
 
 
 class Preparation(NamedTuple):
@@ -23,11 +24,12 @@ class Preparation(NamedTuple):
     report: dict[str, Any]
 
 
-def prepare_shop(shop: Shop, data: Data) -> Preparation:
-    """Filters, numbering and split of what a reader brought."""
+def prepare_shop(shop: Shop, data: Data, seed: int) -> Preparation:
+    """Filters, numbering and split of what a reader brought; with data.ties random `seed` orders events of one time."""
     filtered = filter_events(shop, data)
-    sequences, item_ids = build_sequences(filtered.events)
-    splits = split_targets(sequences, data.split)
+    tie_order = draw_tie_order(data.ties, len(filtered.events), seed)
+    sequences, item_ids, tie_order = build_sequences(filtered.events, tie_order)
+    splits = split_targets(sequences, data.split, tie_order)
     catalog = build_catalog(shop.items, item_ids)
     report = {
         "files": shop.files,
@@ -35,6 +37,7 @@ def prepare_shop(shop: Shop, data: Data) -> Preparation:
         "window": list(filtered.window),
         "k_core_rounds": filtered.rounds,
         **describe_preparation(catalog, sequences, splits, data.max_history),
+        "time_ties": measure_ties(sequences, splits, data),
     }
     return Preparation(catalog, sequences, splits, report)
 
@@ -80,7 +83,7 @@ def share_repeating_last(sequences: Sequences, split: Split) -> float:
 
 
 def summarize_preparation(report: dict[str, Any]) -> list[str]:
-    """The report in a few lines for the screen: what each file lost, and what there is now."""
+    """The report in a few lines for the screen: what each file lost, what there is now, where times do not order it."""
     lines = [
         Ledger(name, account["read"], account["dropped"], account["first_lines"]).line()
         for name, account in report["read"].items()
@@ -89,4 +92,4 @@ def summarize_preparation(report: dict[str, Any]) -> list[str]:
     lines.append(f"{report['users']:,} users, {report['items']:,} items, {report['events']:,} events")
     parts = ", ".join(f"{rows[name]:,} {name}" for name in SPLITS)
     lines.append(f"{parts} rows; {repeated:.1%} of test targets repeat the last item")
-    return lines
+    return lines + (describe_ties(report["time_ties"]) if "time_ties" in report else [])

@@ -20,7 +20,7 @@ class DataSource(NamedTuple):
 
 def make_amazon_source(edition: amazon.Edition) -> DataSource:
     return DataSource(
-        lambda data, seed: prepare_shop(amazon.read_shop(data, edition), data),
+        lambda data, seed: prepare_shop(amazon.read_shop(data, edition), data, seed),
         lambda data, seed: amazon.find_raw_files(data, edition),
     )
 
@@ -28,7 +28,7 @@ def make_amazon_source(edition: amazon.Edition) -> DataSource:
 SOURCES = {
     **{name: make_amazon_source(edition) for name, edition in amazon.EDITIONS.items()},
     "movielens": DataSource(
-        lambda data, seed: prepare_shop(movielens.read_shop(data), data),
+        lambda data, seed: prepare_shop(movielens.read_shop(data), data, seed),
         lambda data, seed: movielens.find_raw_files(data),
     ),
     "minionerec": DataSource(
@@ -36,7 +36,7 @@ SOURCES = {
         lambda data, seed: minionerec.find_raw_files(data),
     ),
     "toy": DataSource(
-        lambda data, seed: prepare_shop(toy.read_shop(data, seed), data),
+        lambda data, seed: prepare_shop(toy.read_shop(data, seed), data, seed),
         lambda data, seed: toy.find_raw_files(data, seed),
     ),
 }

@@ -5,6 +5,8 @@ T events, U users, E targets
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
 
@@ -13,18 +15,25 @@ from genrec.data.sequences import SPLITS, Sequences, Split
 from genrec.errors import ArtifactError
 
 
-def build_sequences(events: Events) -> tuple[Sequences, pl.Series]:
-    """Events in file order -> all users end to end, and the shop's ids of items 0..N-1.
+class NumberedEvents(NamedTuple):
+    sequences: Sequences
+    item_ids: pl.Series  # the shop's ids of items 0..N-1
+    tie_order: np.ndarray  # (T,) in the order of the sequences
 
-    users are numbered as they appear in the file, items as in the sequences; ties in time stay in file order
+
+def build_sequences(events: Events, tie_order: np.ndarray) -> NumberedEvents:
+    """Events in file order -> all users end to end, with users and items numbered.
+
+    users are numbered as they appear in the file, items as in the sequences; `tie_order` (T,) orders a user's events of
+    one time, and where it is equal too they stay in file order
     """
     user_rank, user_codes = rank_by_appearance(events.user)
-    order = np.lexsort((events.time, user_rank))  # stable: file order among equal times
+    order = np.lexsort((tie_order, events.time, user_rank))  # stable
     item, item_codes = rank_by_appearance(events.item[order])
     offset = np.concatenate([[0], np.cumsum(np.bincount(user_rank, minlength=len(user_codes)))])
     user_id = events.user_id.gather(user_codes).to_numpy().astype(np.str_)
     sequences = Sequences(item.astype(np.int32), events.time[order], offset.astype(np.int64), user_id)
-    return sequences, events.item_id.gather(item_codes)
+    return NumberedEvents(sequences, events.item_id.gather(item_codes), tie_order[order])
 
 
 def rank_by_appearance(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -38,11 +47,14 @@ def rank_by_appearance(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rank[codes], rank_to_code
 
 
-def split_chronologically(sequences: Sequences) -> dict[str, Split]:
-    """All targets (each event but a user's first) by time, the first 80% train, 10% valid, 10% test, by count."""
+def split_chronologically(sequences: Sequences, tie_order: np.ndarray) -> dict[str, Split]:
+    """All targets (each event but a user's first) by time, the first 80% train, 10% valid, 10% test, by count.
+
+    Of equal times by `tie_order` (T,), which never turns a user's own events round; then by user.
+    """
     owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
     targets = np.delete(np.arange(len(sequences.item)), sequences.offset[:-1])
-    targets = targets[np.argsort(sequences.time[targets], kind="stable")]
+    targets = targets[np.lexsort((tie_order[targets], sequences.time[targets]))]  # stable
     bounds = (int(0.8 * len(targets)), int(0.9 * len(targets)))
     targets_by_split = np.split(targets, bounds)
     return {
@@ -60,12 +72,15 @@ def leave_one_out(sequences: Sequences) -> dict[str, Split]:
     return {name: Split(owner[end].astype(np.int32), end) for name, end in ends.items()}
 
 
-RULES = {"chronological": split_chronologically, "leave_one_out": leave_one_out}
+RULES = {
+    "chronological": split_chronologically,
+    "leave_one_out": lambda sequences, tie_order: leave_one_out(sequences),  # the order of the sequences holds it
+}
 
 
-def split_targets(sequences: Sequences, rule: str) -> dict[str, Split]:
+def split_targets(sequences: Sequences, rule: str, tie_order: np.ndarray) -> dict[str, Split]:
     """Targets by a rule; a split without rows is an error."""
-    splits = RULES[rule](sequences)
+    splits = RULES[rule](sequences, tie_order)
     rows = {name: len(targets) for name, targets in splits.items()}
     if not all(rows.values()):
         raise ArtifactError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 
 TAG = re.compile(
     r"<!--.*?-->|<(?:script|style)\b.*?</(?:script|style)>"
@@ -28,6 +29,15 @@ def clean_text(text: str) -> str:
     text = html.unescape(html.unescape(text))
     text = CONTROL.sub(" ", TAG.sub(" ", text))
     return " ".join(text.split())
+
+
+def escape_controls(text: str) -> str:
+    """For the screen: what steers a terminal, or cannot be seen, as '\\x1b' or '\\u202e'; no two ids look alike."""
+    return "".join(letter if is_visible(letter) else ascii(letter)[1:-1] for letter in text)
+
+
+def is_visible(letter: str) -> bool:
+    return letter.isprintable() or unicodedata.category(letter) == "Zs"
 
 
 def clean_title(title: str | None) -> str | None:

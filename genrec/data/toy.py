@@ -64,7 +64,7 @@ def make_toy_store(
     """The whole walk for tests: raw files into `directory`, read, filtered (data knobs as named), split."""
     data = Data(source="toy", dataset="toy", raw_dir=directory, **knobs)
     write_raw(directory, data.dataset, num_users, num_items, seed)
-    return prepare_shop(amazon.read_shop(data, amazon.EDITIONS["amazon18"]), data)
+    return prepare_shop(amazon.read_shop(data, amazon.EDITIONS["amazon18"]), data, seed)
 
 
 def write_raw(

@@ -36,8 +36,8 @@ def check_magnitude(vectors: np.ndarray, name: str) -> None:
     largest, bound = float(max(vectors.max(), -vectors.min())), largest_magnitude(vectors.shape[1])
     if not largest <= bound:
         raise ArtifactError(
-            f"{name} hold values up to {largest:.3g}; distances in float32 allow {bound:.3g} at width "
-            f"{vectors.shape[1]}. Scale them down, to length 1 say"
+            f"{name} hold numbers up to {largest:.3g}, whose squares overflow float32: at width {vectors.shape[1]} "
+            f"they may reach {bound:.3g}. Scale them down, to length 1 say"
         )
 
 

@@ -23,13 +23,20 @@ from genrec.pipeline import command_of
 
 
 def read_cases(
-    directory: Path, rows: dict[str, Any], data: Prepared, codes: np.ndarray | None, knobs: Analysis, exact: Path | None
+    directory: Path,
+    results: dict[str, Any],
+    data: Prepared,
+    codes: np.ndarray | None,
+    knobs: Analysis,
+    exact: Path | None,
 ) -> Cases:
-    """All rows of the evaluation in `directory` (`rows` describes them) with what the run knows of their items."""
+    """All rows of the evaluation in `directory`, its results.json read, with what the run knows of their items."""
+    length = results["lists"]["length"]
+    check_list_length(length, knobs, directory)
     examples, recommendations = read_predictions(directory)
-    check_rows_of_run(rows, examples, recommendations.item, data, directory)
+    check_rows_of_run(results["rows"], examples, recommendations.item, data, directory)
     return Cases(
-        CaseLimits(knobs.top_k, knobs.near_miss, knobs.short_history, knobs.recent_items),
+        CaseLimits(knobs.top_k, min(knobs.near_miss, length), knobs.short_history, knobs.recent_items),
         examples,
         recommendations,
         data.train_count,
@@ -76,6 +83,14 @@ def exact_dir(predictions: Path, given: Path | None) -> Path | None:
         return given.parent if given.name == RECOMMENDATIONS else given
     twin = predictions.with_name(predictions.name + "_exact")
     return twin if (twin / RECOMMENDATIONS).exists() else None
+
+
+def check_list_length(length: int, knobs: Analysis, directory: Path) -> None:
+    if knobs.top_k > length:
+        raise ArtifactError(
+            f"analysis.top_k {knobs.top_k} looks beyond the lists in {directory}, which hold {length} items; pass "
+            f"--analysis.top_k {length} or less, or evaluate with at least {knobs.top_k} --evaluation.num_beams"
+        )
 
 
 def check_rows_of_run(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from genrec.data.sequences import Sequences
 from genrec.diagnosis.causes import CAUSES, NOT_KNOWN, Cases, Cause
 from genrec.diagnosis.lift import Finding
 from genrec.evaluation.predictions import describe_row
-from genrec.evaluation.report import Estimate, estimate_means, estimate_to_json
+from genrec.evaluation.report import MIN_ROWS, Estimate, estimate_means, estimate_slice, estimate_to_json
 
 RANK_EDGES = (1, 2, 4, 6, 11, 21, 51)  # rank groups 1, 2-3, 4-5, 6-10, 11-20, 21-50, then not listed
 
@@ -33,14 +34,15 @@ class CaseSampling:
 def make_badcase_report(reader: CaseReader, slices: dict[str, np.ndarray], sampling: CaseSampling) -> dict[str, Any]:
     cases, findings = reader.cases, reader.findings
     random = np.random.default_rng(sampling.seed)
+    list_length = int((cases.recommendations.item >= 0).sum(axis=1).max(initial=0))
     return {
         "top_k": cases.limits.top_k,
         "limits": asdict(cases.limits),
-        "list_length": int((cases.recommendations.item >= 0).sum(axis=1).max(initial=0)),
+        "list_length": list_length,
         "summary": summarize_cases(cases, findings, sampling.seed),
         "failure_patterns": {name: describe_pattern(name, finding, cases) for name, finding in findings.items()},
         "failure_rate_by_slice": measure_failure_rates(cases, slices, sampling.seed),
-        "rank_distribution": count_ranks(cases.rank),
+        "rank_distribution": count_ranks(cases.rank, list_length),
         "levels": count_levels(cases),
         "bad_cases_sample": reader.describe_rows(draw_rows(cases.miss, sampling.sample, random)),
         "examples": {
@@ -88,6 +90,8 @@ def judge_finding(cause: Cause, finding: Finding, cases: Cases) -> str:
         return "describes the miss"
     if cases.miss.all() or not cases.miss.any():
         return "nothing to compare with"
+    if min(cases.miss.sum(), (~cases.miss).sum()) < MIN_ROWS:
+        return f"fewer than {MIN_ROWS} rows"
     if finding.misses.mean == finding.hits.mean == 0:
         return "does not occur"
     if finding.excess.low > 0:
@@ -105,15 +109,15 @@ def measure_failure_rates(cases: Cases, slices: dict[str, np.ndarray], seed: int
     failed = cases.miss.astype(float)
     rates = {}
     for name, inside in slices.items():
-        rate = estimate_means(cases.examples.user[inside], {"failure": failed[inside]}, seed)["failure"]
+        rate = estimate_slice(cases.examples.user[inside], {"failure": failed[inside]}, seed)["failure"]
         rates[name] = {"rows": int(inside.sum()), **estimate_to_json(rate)}
     return rates
 
 
-def count_ranks(rank: np.ndarray) -> dict[str, int]:
-    """Rows by rank of the truth: {"1": 12, "2-3": 20, ..., "not listed": 300}."""
-    counts = {}
-    for first, after in zip(RANK_EDGES, RANK_EDGES[1:], strict=False):
+def count_ranks(rank: np.ndarray, list_length: int) -> dict[str, int]:
+    """Rows by rank of the truth, as far as lists go: {"1": 12, "2-3": 20, ..., "not listed": 300}."""
+    counts, edges = {}, [*(edge for edge in RANK_EDGES if edge <= list_length), list_length + 1]
+    for first, after in pairwise(edges):
         name = str(first) if after == first + 1 else f"{first}-{after - 1}"
         counts[name] = int(((rank >= first) & (rank < after)).sum())
     return counts | {"not listed": int((rank == 0).sum())}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from genrec.evaluation.report import align_columns
+from genrec.data.texts import escape_controls
+from genrec.evaluation.report import MIN_ROWS, align_columns
 
 
 def describe_report(report: dict[str, Any]) -> str:
@@ -12,12 +13,19 @@ def describe_report(report: dict[str, Any]) -> str:
     rows = [["cause", "bad cases", "share", "among hits", "lift  [95% interval]", "finding"]]
     rows += [make_pattern_cells(name, pattern) for name, pattern in sort_by_weight(report["failure_patterns"])]
     slices = [["slice", "rows", "failure rate  [95% interval]"]] + [
-        [name, f"{pattern['rows']:,}", format_interval(pattern, "{:.1%}")]
-        for name, pattern in report["failure_rate_by_slice"].items()
+        [name, f"{rate['rows']:,}", "-" if rate["low"] is None else format_interval(rate, "{:.1%}")]
+        for name, rate in report["failure_rate_by_slice"].items()
     ]
+    few = any(0 < rate["rows"] < MIN_ROWS for rate in report["failure_rate_by_slice"].values())
+    note = [f"-: fewer than {MIN_ROWS} rows, nothing is claimed of them"] if few else []
     return (
         "\n\n".join(
-            [make_headline(report), align_columns(rows), align_columns(slices), describe_sids(report["sid_quality"])]
+            [
+                make_headline(report),
+                align_columns(rows),
+                "\n".join([align_columns(slices), *note]),
+                describe_sids(report["sid_quality"]),
+            ]
         )
         + "\n"
     )
@@ -27,10 +35,11 @@ def make_headline(report: dict[str, Any]) -> str:
     """One sentence, for every place that needs one."""
     counts = report["summary"]
     low, high = counts["interval"]
+    interval = "- (no interval: all rows are of one user)" if low is None else f"[{low:.1%}, {high:.1%}]"
     return (
-        f"{report['model']} on {report['split']}: the truth is missing from the first {report['top_k']} in "
-        f"{counts['bad_cases_count']:,} of {counts['total_samples']:,} rows, "
-        f"failure rate {counts['failure_rate']:.1%} [{low:.1%}, {high:.1%}]"
+        f"{escape_controls(report['model'])} on {report['split']}: the truth is missing from the first "
+        f"{report['top_k']} in {counts['bad_cases_count']:,} of {counts['total_samples']:,} rows, "
+        f"failure rate {counts['failure_rate']:.1%} {interval}"
     )
 
 
@@ -68,12 +77,14 @@ def format_percent(share: float | None) -> str:
 
 
 def format_lift(pattern: dict[str, Any]) -> str:
-    """ "2.1x [1.8, 2.6]", "no hit has it", or "-" where there is nothing to compare."""
+    """ "2.1x [1.8, 2.6]", "no hit has it", or "-" where there is nothing to compare, or no interval."""
     if "excess" not in pattern or pattern["excess"]["mean"] is None:
         return "-"
     if pattern["share_among_hits"]["mean"] == 0:
         return "no hit has it" if pattern["count"] else "-"
     lift = pattern["lift"]
+    if lift["low"] is None:
+        return f"{lift['mean']:.2f}x  -"
     high = "∞" if lift["high"] is None else f"{lift['high']:.2f}"
     return f"{lift['mean']:.2f}x  [{lift['low']:.2f}, {high}]"
 

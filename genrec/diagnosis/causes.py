@@ -69,6 +69,13 @@ class Cases:
         return (self.rank == 0) | (self.rank > self.limits.top_k)
 
     @cached_property
+    def just_below(self) -> np.ndarray | None:
+        """(E,) bool: the truth stands between the two limits; None where no rank lies there."""
+        if self.limits.near_miss <= self.limits.top_k:
+            return None
+        return (self.rank > self.limits.top_k) & (self.rank <= self.limits.near_miss)
+
+    @cached_property
     def shared_codes(self) -> np.ndarray:
         """(E, k) how many first codes each recommended item shares with the truth."""
         codes = require(self.codes)
@@ -149,7 +156,7 @@ def wrong_deeper(cases: Cases) -> np.ndarray:
 
 
 def near_miss(cases: Cases) -> np.ndarray:
-    return cases.miss & (cases.rank > 0) & (cases.rank <= cases.limits.near_miss)
+    return cases.miss & require(cases.just_below)
 
 
 def beam_loss(cases: Cases) -> np.ndarray:
@@ -183,11 +190,12 @@ CAUSES: dict[str, Cause] = {
         lambda cases: cases.miss & (cases.left_at == 3), "right first two codes, lost at the third", needs="codes"
     ),
     "wrong_deeper": Cause(wrong_deeper, "right first three codes, lost after them", needs="codes"),
-    "near_miss": Cause(near_miss, "the truth stands just below the cut-off"),
+    "near_miss": Cause(near_miss, "the truth stands just below the cut-off", needs="just_below"),
     "beam_loss": Cause(beam_loss, "an exact ranking has the truth, the beam lost it", needs="exact"),
 }
 
 NOT_KNOWN = {
+    "just_below": "the lists, or analysis.near_miss, end at the cut-off",
     "preference": "neither categories nor semantic IDs are known",
     "category": "no categories are known that tell items apart",
     "codes": "this run has no semantic IDs",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genrec.diagnosis.causes import CAUSES, Cases, is_measurable
-from genrec.evaluation.report import LEVEL, Estimate, draw_ratios
+from genrec.evaluation.report import LEVEL, Estimate, bound_unanimous, draw_ratios
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def compare_rates(user: np.ndarray, marks: np.ndarray, miss: np.ndarray, seed: i
     """(misses, hits, lift, excess) of each column of found (E, C), under one bootstrap of users.
 
     misses = sum(found * miss) / sum(miss), hits the same over ~miss; lift = misses / hits, excess = misses - hits.
+    A share that all rows have, or none, gets its exact interval; one user alone gets none.
     """
+    users = [len(np.unique(user[rows])) for rows in (miss, ~miss)]
     num_causes = marks.shape[1]
     weights = np.repeat(np.stack([miss, ~miss], axis=1).astype(float), num_causes, axis=1)  # (E, 2C)
     values = np.concatenate([marks, marks], axis=1).astype(float)
@@ -49,10 +51,21 @@ def compare_rates(user: np.ndarray, marks: np.ndarray, miss: np.ndarray, seed: i
     with np.errstate(invalid="ignore", divide="ignore"):
         whole = (values * weights).sum(axis=0, keepdims=True) / weights.sum(axis=0)  # (1, 2C)
         samples = [derive_rates(ratios[:, :num_causes], ratios[:, num_causes:]) for ratios in (whole, draws)]
-    return [
-        tuple(estimate_rate(mean[0, c], draws[:, c]) for mean, draws in zip(*samples, strict=True))
+    rates = [
+        [estimate_rate(mean[0, c], draws[:, c]) for mean, draws in zip(*samples, strict=True)]
         for c in range(num_causes)
     ]
+    return [bound_rates(rate, marks[miss, c], marks[~miss, c], *users) for c, rate in enumerate(rates)]
+
+
+def bound_rates(
+    rates: list[Estimate], misses: np.ndarray, hits: np.ndarray, users_missed: int, users_hit: int
+) -> tuple[Estimate, ...]:
+    """The same four where the bootstrap has nothing to draw from: rows all alike, or of one user."""
+    enough = (users_missed > 1, users_hit > 1, min(users_missed, users_hit) > 1, min(users_missed, users_hit) > 1)
+    rates = [rate if many else Estimate(rate.mean, np.nan, np.nan) for rate, many in zip(rates, enough, strict=True)]
+    shares = zip(rates[:2], (misses, hits), (users_missed, users_hit), strict=True)
+    return (*(bound_unanimous(*share) for share in shares), *rates[2:])
 
 
 def derive_rates(misses: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, ...]:

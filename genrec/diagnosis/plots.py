@@ -17,8 +17,7 @@ from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 
 from genrec.diagnosis.badcase_text import sort_by_weight  # noqa: E402
-from genrec.evaluation.plots import BETTER, OPEN  # noqa: E402
-from genrec.evaluation.predictions import shorten  # noqa: E402
+from genrec.evaluation.plots import BETTER, OPEN, escape_label  # noqa: E402
 
 CAUSE, PLAIN, HITS = "#b3261e", "#8a8f96", "#1c1f23"
 
@@ -36,7 +35,8 @@ def plot_failure_patterns(report: dict[str, Any], path: Path) -> None:
     axis.set_xlim(0, 1.22)
     axis.set_xticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
     axis.set_xlabel("share of bad cases (bar, 95% interval); share of hits (black mark)")
-    axis.set_title(f"Causes of {report['summary']['bad_cases_count']:,} bad cases of {report['model']}", fontsize=12)
+    count, model = report["summary"]["bad_cases_count"], escape_label(report["model"])
+    axis.set_title(f"Causes of {count:,} bad cases of {model}", fontsize=12)
     keys: list[Artist] = [
         Patch(color=CAUSE, label="more often among misses"),
         Patch(color=PLAIN, label="not shown, or a description"),
@@ -52,7 +52,8 @@ def draw_pattern(axis: Axes, place: int, pattern: dict[str, Any]) -> None:
         return
     colour = CAUSE if pattern["finding"] == "more often among misses" else PLAIN
     axis.barh(place, share["mean"], height=0.62, color=colour)
-    axis.plot([share["low"], share["high"]], [place, place], color="black", linewidth=1)
+    if share["low"] is not None:
+        axis.plot([share["low"], share["high"]], [place, place], color="black", linewidth=1)
     axis.text(1.2, place, f"{pattern['count']:,}", ha="right", va="center", fontsize=9)
     if "excess" in pattern and pattern["share_among_hits"]["mean"] is not None:
         hits = pattern["share_among_hits"]["mean"]
@@ -60,8 +61,8 @@ def draw_pattern(axis: Axes, place: int, pattern: dict[str, Any]) -> None:
 
 
 def plot_failure_rate(report: dict[str, Any], path: Path) -> None:
-    """Failure rate of each slice with its interval, against the rate over all rows."""
-    slices = [(name, rate) for name, rate in report["failure_rate_by_slice"].items() if rate["rows"]]
+    """Failure rate of each slice that is large enough, with its interval, against the rate over all rows."""
+    slices = [(name, rate) for name, rate in report["failure_rate_by_slice"].items() if rate["low"] is not None]
     overall = report["summary"]["failure_rate"]
     figure, axis = plt.subplots(figsize=(7.4, 1.7 + 0.36 * len(slices)), layout="constrained", facecolor="white")
     for place, (_, rate) in enumerate(slices):
@@ -76,11 +77,6 @@ def plot_failure_rate(report: dict[str, Any], path: Path) -> None:
     axis.set_xlabel(f"truth not in the first {report['top_k']}, 95% interval; dashed: all rows, {overall:.1%}")
     axis.set_title("Failure rate by kind of row (rows)", fontsize=12)
     save_figure(figure, axis, path)
-
-
-def escape_label(name: str) -> str:
-    """A shop's own words: short, and without what matplotlib takes for a formula."""
-    return shorten(name, 40).replace("$", r"\$")
 
 
 def plot_rank_distribution(report: dict[str, Any], path: Path) -> None:

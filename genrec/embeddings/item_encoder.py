@@ -178,9 +178,27 @@ def load_encoder(settings: EncoderSettings) -> SentenceTransformer:
             raise ArtifactError(
                 f"no sentence encoder from '{settings.checkpoint}' ({first_line(error)}). Ways on: {WAYS_ON}"
             ) from error
+    refuse_random_tensors(model, settings.checkpoint)
     if settings.max_length is not None:
         limit_length(model, settings.max_length)
     return model
+
+
+def refuse_random_tensors(model: SentenceTransformer, name: str) -> None:
+    """Refuse an encoder whose files lack tensors that its vectors come from; transformers fills them at random.
+
+    Heads beyond the encoder may be there, and its own pooler missing: vectors are pooled from the hidden states.
+    """
+    from transformers import PreTrainedModel
+
+    from genrec.models.loading import refuse_differences
+
+    encoder = getattr(model[0], "auto_model", None)  # an encoder without a transformer has none
+    if not isinstance(encoder, PreTrainedModel):
+        return
+    _, loading = type(encoder).from_pretrained(encoder.name_or_path, output_loading_info=True)
+    missing = {key for key in loading["missing_keys"] if not key.startswith("pooler.")}
+    refuse_differences(name, loading | {"missing_keys": missing, "unexpected_keys": set()})
 
 
 def reach_hub(source: str) -> None:

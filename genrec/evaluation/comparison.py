@@ -1,4 +1,4 @@
-"""Two models on the same rows: paired differences by user, with bootstrap intervals and a randomisation test.
+"""Two models on the same rows: paired differences by user, with intervals and p-values of one randomisation test.
 
 E examples, U users, M metrics, R rounds
 """
@@ -10,13 +10,22 @@ from typing import Any
 
 import numpy as np
 
+from genrec.data.texts import escape_controls
 from genrec.errors import ArtifactError
-from genrec.evaluation.report import Estimate, Report, align_columns, estimate_ratios, estimate_to_json, sum_by_user
+from genrec.evaluation.metrics import CUTOFFS, ListSettings
+from genrec.evaluation.report import (
+    HEADLINE_CUTOFF,
+    LEVEL,
+    MIN_ROWS,
+    Estimate,
+    Report,
+    align_columns,
+    estimate_to_json,
+    sum_by_user,
+)
 
 ROUNDS = 10_000
-HEADLINE = "ndcg@10"
 METRICS = ("hr@1", "hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr@10")
-SLICE_METRICS = ("hr@10", "ndcg@10")
 TIE = 1e-9  # summed scores of equal lists may differ by rounding
 
 
@@ -40,36 +49,73 @@ class Comparison:
     baseline: str  # where each came from
     optimized: str
     fingerprint: str
+    lists: tuple[ListSettings, ListSettings]  # the baseline's first
+    headline: str  # the metric that decides
     overall: list[Difference]
     slices: dict[str, list[Difference]]
+    small_slices: dict[str, int]  # rows of those with too few to claim anything
 
 
 def compare_reports(baseline: Report, optimized: Report, names: tuple[str, str], seed: int) -> Comparison:
-    """Every metric over all rows, and two of them a slice; slices are the baseline's."""
+    """Every metric that both lists reach over all rows, and two of them a slice; slices are the baseline's."""
     check_same_rows(baseline, optimized, names)
+    k = shared_cutoff(baseline, optimized)
     everything = np.ones(len(baseline.user), dtype=bool)
-    sliced = {name: inside for name, inside in baseline.slices.items() if inside.any()}
+    rows = {name: int(inside.sum()) for name, inside in baseline.slices.items() if inside.any()}
     return Comparison(
         *names,
         baseline.rows.fingerprint,
-        measure_differences(baseline, optimized, METRICS, everything, seed),
+        (baseline.lists, optimized.lists),
+        f"ndcg@{k}",
+        measure_differences(baseline, optimized, list_shared_metrics(baseline, optimized, k), everything, seed),
         {
-            name: measure_differences(baseline, optimized, SLICE_METRICS, inside, seed)
-            for name, inside in sliced.items()
+            name: measure_differences(baseline, optimized, (f"hr@{k}", f"ndcg@{k}"), baseline.slices[name], seed)
+            for name, count in rows.items()
+            if count >= MIN_ROWS
         },
+        {name: count for name, count in rows.items() if count < MIN_ROWS},
     )
 
 
+def shared_cutoff(baseline: Report, optimized: Report) -> int:
+    """The k of the metrics that decide: 10, or as far as both lists go."""
+    shared = baseline.scores.keys() & optimized.scores.keys()
+    return max(k for k in range(1, HEADLINE_CUTOFF + 1) if f"ndcg@{k}" in shared)
+
+
+def list_shared_metrics(baseline: Report, optimized: Report, k: int) -> tuple[str, ...]:
+    """METRICS as far as both lists go, and always those at k."""
+    shared = baseline.scores.keys() & optimized.scores.keys()
+    names = METRICS if k in CUTOFFS else (*METRICS, f"hr@{k}", f"ndcg@{k}")
+    return tuple(name for name in names if name in shared)
+
+
 def check_same_rows(baseline: Report, optimized: Report, names: tuple[str, str]) -> None:
+    """The same rows of the same split, and the same of them of one user."""
     one, other = (
         f"{name} has test set {r.rows.fingerprint} ({r.rows.rows:,} {r.rows.split} rows, {r.rows.items:,} items)"
         for name, r in zip(names, (baseline, optimized), strict=True)
     )
-    if baseline.rows.fingerprint != optimized.rows.fingerprint:
+    same = ("fingerprint", "split", "rows", "items")
+    if any(getattr(baseline.rows, name) != getattr(optimized.rows, name) for name in same):
         raise ArtifactError(
             f"the two runs answer different questions: {one}, {other}; "
             "evaluate both on the same data, split, --limit and --run.seed"
         )
+    first, second = (number_by_appearance(each.user) for each in (baseline, optimized))
+    if not np.array_equal(first, second):
+        row = int((first != second).argmax())
+        one, other = (f"user {r.user[row]} in {name}" for name, r in zip(names, (baseline, optimized), strict=True))
+        raise ArtifactError(
+            f"the two runs group their rows by other users, row {row:,} first: {one}, {other}; evaluate both on the "
+            "same data"
+        )
+
+
+def number_by_appearance(user: np.ndarray) -> np.ndarray:
+    """(E,) -> (E,) users numbered 0, 1, ... as they appear, whatever numbers a run gave them."""
+    _, first, number = np.unique(user, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[number]
 
 
 def measure_differences(
@@ -79,10 +125,10 @@ def measure_differences(
     user = baseline.user[inside]
     before = np.stack([baseline.scores[name][inside] for name in metrics], axis=1)  # (E, M)
     after = np.stack([optimized.scores[name][inside] for name in metrics], axis=1)
-    change = after - before
-    intervals = estimate_ratios(user, change, np.ones_like(change), seed)
-    by_user = sum_by_user(user, change)  # (U, M)
-    p_values = randomisation_test(by_user, seed)
+    by_user = sum_by_user(user, after - before)  # (U, M)
+    rows_of_user = sum_by_user(user, np.ones((len(user), 1)))[:, 0]
+    halves = draw_halves(by_user, rows_of_user, seed)
+    intervals, p_values = estimate_intervals(by_user, rows_of_user, halves), find_p_values(halves)
     return [
         Difference(
             metric=name,
@@ -99,20 +145,66 @@ def measure_differences(
     ]
 
 
-def randomisation_test(by_user: np.ndarray, seed: int, chunk: int = 500) -> np.ndarray:
-    """(U, M) differences -> (M,) p: the share of random sign flips, a user at a time, at least as far from zero.
+@dataclass(frozen=True)
+class Halves:
+    """R random halves of the users (each in it or not by a coin) and, one for one, the users outside them."""
 
-    p = (1 + #{rounds: |sum_u s_u d_u| >= |sum_u d_u|}) / (1 + ROUNDS), s_u = -1 or 1; users who tie do not matter.
+    inside: np.ndarray  # (R, M) summed differences
+    outside: np.ndarray
+    rows_inside: np.ndarray  # (R,)
+    rows_outside: np.ndarray
+
+
+def draw_halves(by_user: np.ndarray, rows_of_user: np.ndarray, seed: int, chunk: int = 500) -> Halves:
+    """(U, M) summed differences and (U,) rows -> their sums over random halves of the users.
+
+    Users without any difference count by their rows alone, so of those with equal rows only the number is drawn.
     """
-    by_user = by_user[(np.abs(by_user) > TIE).any(axis=1)]
-    random = np.random.default_rng(seed)
-    observed = np.abs(by_user.sum(axis=0))
-    as_far = np.zeros(by_user.shape[1])
+    decisive = (np.abs(by_user) > TIE).any(axis=1)
+    values = np.column_stack([by_user, rows_of_user])[decisive]
+    random, sums = np.random.default_rng(seed), []
     for begin in range(0, ROUNDS, chunk):
         size = min(chunk, ROUNDS - begin)
-        signs = random.integers(0, 2, size=(size, len(by_user)), dtype=np.int8).astype(np.float32) * 2 - 1
-        as_far += (np.abs(signs @ by_user) >= observed - TIE).sum(axis=0)
-    return (1 + as_far) / (1 + ROUNDS)
+        sums.append(random.integers(0, 2, size=(size, len(values)), dtype=np.int8).astype(np.float32) @ values)
+    inside = np.concatenate(sums)
+    for rows, users in zip(*np.unique(rows_of_user[~decisive], return_counts=True), strict=True):
+        inside[:, -1] += rows * random.binomial(users, 0.5, size=ROUNDS)
+    whole = np.append(by_user[decisive].sum(axis=0), rows_of_user.sum())
+    outside = whole - inside
+    for sums_of_half in (inside, outside):
+        sums_of_half[np.abs(sums_of_half) <= TIE] = 0.0
+    return Halves(inside[:, :-1], outside[:, :-1], inside[:, -1], outside[:, -1])
+
+
+def find_p_values(halves: Halves) -> np.ndarray:
+    """(M,) the share of random sign flips, a user at a time, that come at least as far from zero.
+
+    p = (1 + #{rounds: |sum_u s_u d_u| >= |sum_u d_u|}) / (1 + ROUNDS), s_u = -1 or 1. With S the users whose sign
+    stays, the sum of a round is d(S) - d(not S), so it comes as far exactly when d(S) or d(not S) is 0 or has the other
+    sign than the whole.
+    """
+    against = np.where(halves.inside + halves.outside < 0, -1, 1)
+    as_far = (against * halves.inside <= 0) | (against * halves.outside <= 0)
+    return (1 + as_far.sum(axis=0)) / (1 + ROUNDS)
+
+
+def estimate_intervals(by_user: np.ndarray, rows_of_user: np.ndarray, halves: Halves) -> list[Estimate]:
+    """The mean difference a row, and all differences that the same test does not reject at 5%.
+
+    A difference of delta a row is tested on d_u - delta n_u, n_u the user's rows: a half S counts against it when its
+    own mean d(S) / n(S) is at most delta (for the upper end: at least). So the ends are quantiles of the means of
+    random halves (Hartigan 1969, "Using subsample values as typical values"), and they exclude zero exactly when
+    p <= 0.05. Of fewer than six users empty halves alone are too many: no interval.
+    """
+    sums, rows = np.concatenate([halves.inside, halves.outside]), np.append(halves.rows_inside, halves.rows_outside)
+    place = int((1 - LEVEL) * (1 + ROUNDS) + TIE) - 1  # of the halves in order: p <= 0.05 while no more count against
+    ends = []
+    for sign in (1, -1):
+        means = np.where(rows[:, None] > 0, sign * sums / np.maximum(rows, 1)[:, None], -np.inf)  # (2R, M)
+        ends.append(sign * np.partition(means, place, axis=0)[place])
+    low, high = (np.where(np.isfinite(end), end, np.nan) for end in ends)
+    mean = by_user.sum(axis=0) / rows_of_user.sum()
+    return [Estimate(*map(float, each)) for each in zip(mean, low, high, strict=True)]
 
 
 def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
@@ -120,10 +212,12 @@ def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
         "baseline": comparison.baseline,
         "optimized": comparison.optimized,
         "test_set": comparison.fingerprint,
+        "lists": dict(zip(("baseline", "optimized"), map(asdict, comparison.lists), strict=True)),
         "rounds": ROUNDS,
         "verdict": make_verdict(comparison),
         "overall": differences_to_json(comparison.overall),
         "slices": {name: differences_to_json(differences) for name, differences in comparison.slices.items()},
+        "too_few_rows": comparison.small_slices,
     }
 
 
@@ -133,9 +227,8 @@ def differences_to_json(differences: list[Difference]) -> list[dict[str, Any]]:
 
 def make_verdict(comparison: Comparison) -> str:
     """One sentence on the headline metric."""
-    headline = next(each for each in comparison.overall if each.metric == HEADLINE)
-    change = headline.difference
-    numbers = f"{HEADLINE} {change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}], p = {headline.p_value:.4f}"
+    headline = next(each for each in comparison.overall if each.metric == comparison.headline)
+    change, numbers = headline.difference, f"{headline.metric} {format_change(headline)}, p = {headline.p_value:.4f}"
     if change.low > 0:
         return f"optimized is better: {numbers}"
     if change.high < 0:
@@ -143,30 +236,59 @@ def make_verdict(comparison: Comparison) -> str:
     return f"no difference shown: {numbers}"
 
 
+def format_change(difference: Difference) -> str:
+    """ "+0.0123 [+0.0050, +0.0200]", or with "-" where there are too few users for an interval."""
+    change = difference.difference
+    bounds = "-" if np.isnan(change.low) else f"[{change.low:+.4f}, {change.high:+.4f}]"
+    return f"{change.mean:+.4f} {bounds}"
+
+
 def describe_comparison(comparison: Comparison) -> str:
-    """The verdict, one table over all rows and one by slice."""
+    """What was compared, one table over all rows and one by slice, the verdict."""
     overall = [["metric", *HEADER]] + [[each.metric, *make_cells(each)] for each in comparison.overall]
     sliced = [["slice", "metric", "rows", *HEADER]] + [
         [name, each.metric, f"{each.rows:,}", *make_cells(each)]
         for name, differences in comparison.slices.items()
         for each in differences
     ]
-    head = (
-        f"baseline   {comparison.baseline}\noptimized  {comparison.optimized}\n"
-        f"test set   {comparison.fingerprint}, {comparison.overall[0].rows:,} rows; users drawn or swapped whole"
-    )
-    return "\n\n".join([head, align_columns(overall), align_columns(sliced), make_verdict(comparison)]) + "\n"
+    sliced += [[name, "-", f"{rows:,}", *["-"] * len(HEADER)] for name, rows in comparison.small_slices.items()]
+    tables = [align_columns(overall), "\n".join([align_columns(sliced), *make_notes(comparison)])]
+    return "\n\n".join([describe_sides(comparison), *tables, make_verdict(comparison)]) + "\n"
+
+
+def describe_sides(comparison: Comparison) -> str:
+    """Where both come from, the rows, and what differs in how their lists were made."""
+    lines = [
+        f"baseline   {escape_controls(comparison.baseline)}",
+        f"optimized  {escape_controls(comparison.optimized)}",
+        f"test set   {comparison.fingerprint}, {comparison.overall[0].rows:,} rows; users drawn or swapped whole",
+    ]
+    one, other = map(asdict, comparison.lists)
+    differ = [f"{name} {one[name]} against {other[name]}" for name in one if one[name] != other[name]]
+    if differ:
+        lines.append(f"lists      made in other ways: {', '.join(differ)}; metrics go as far as the shorter ones")
+    return "\n".join(lines)
+
+
+def make_notes(comparison: Comparison) -> list[str]:
+    """Why cells are empty."""
+    notes = []
+    if comparison.small_slices:
+        notes.append(f"-: fewer than {MIN_ROWS} rows, nothing is claimed of them")
+    shown = [*comparison.overall, *(each for differences in comparison.slices.values() for each in differences)]
+    if any(np.isnan(each.difference.low) for each in shown):
+        notes.append("-: too few users for an interval; it takes six")
+    return notes
 
 
 HEADER = ["baseline", "optimized", "difference  [95% interval]", "p", "wins/ties/losses (users)"]
 
 
 def make_cells(difference: Difference) -> list[str]:
-    change = difference.difference
     return [
         f"{difference.baseline:.4f}",
         f"{difference.optimized:.4f}",
-        f"{change.mean:+.4f}  [{change.low:+.4f}, {change.high:+.4f}]",
+        format_change(difference).replace(" ", "  ", 1),
         f"{difference.p_value:.4f}",
         f"{difference.wins}/{difference.ties}/{difference.losses}",
     ]

@@ -5,7 +5,7 @@ E examples, k cut-off, N items
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,22 @@ class Recommendations:
 
     def __len__(self) -> int:
         return len(self.item)
+
+
+@dataclass(frozen=True)
+class ListSettings:
+    """How lists came about, as far as it bears on their scores."""
+
+    length: int  # places that are ranked; no metric exists beyond
+    ranking: str = "all items"  # of a language model: "beam" or "exact"
+    num_beams: int | None = None
+    normalization: str | None = None  # of a language model's scores
+    filter_seen: bool = False  # items of the history are left out
+
+
+def cutoffs_within(length: int) -> tuple[int, ...]:
+    """The cut-offs that lists of this length have, their end always among them."""
+    return tuple(sorted({k for k in CUTOFFS if k <= length} | {min(length, max(CUTOFFS))}))
 
 
 # What a target at position p (0-based, inside the cut-off) is worth.
@@ -62,7 +78,10 @@ def ranks(listed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def item_scores(
-    recommendations: Recommendations, target: np.ndarray, item_to_sid: np.ndarray | None = None
+    recommendations: Recommendations,
+    target: np.ndarray,
+    item_to_sid: np.ndarray | None = None,
+    cutoffs: Sequence[int] = CUTOFFS,
 ) -> dict[str, np.ndarray]:
     """{"ndcg@10": (E,), ...} by item; items that share the target's SID and score count as in random order.
 
@@ -71,15 +90,17 @@ def item_scores(
     """
     rank = ranks(recommendations.item, target)
     if item_to_sid is None:
-        return scores_at(rank, rank, recommendations.item.shape[1])
+        return scores_at(rank, rank, recommendations.item.shape[1], cutoffs)
     run = tie_runs(recommendations, item_to_sid)  # (E, k)
     same = run == np.take_along_axis(run, np.maximum(rank, 0)[:, None], axis=1)  # (E, k)
     first, last = same.argmax(axis=1), same.shape[1] - 1 - same[:, ::-1].argmax(axis=1)
     missed = rank == MISSED
-    return scores_at(np.where(missed, MISSED, first), np.where(missed, MISSED, last), same.shape[1])
+    return scores_at(np.where(missed, MISSED, first), np.where(missed, MISSED, last), same.shape[1], cutoffs)
 
 
-def sid_scores(recommendations: Recommendations, target: np.ndarray, item_to_sid: np.ndarray) -> dict[str, np.ndarray]:
+def sid_scores(
+    recommendations: Recommendations, target: np.ndarray, item_to_sid: np.ndarray, cutoffs: Sequence[int] = CUTOFFS
+) -> dict[str, np.ndarray]:
     """{"sid_ndcg@10": (E,), ...} by SID, as MiniOneRec's calc.py counts: any item of the target's SID is a hit.
 
     Rank r of the first SID equal to the target's in the list of SIDs; HR = r < k, NDCG = 1 / log2(r + 2). The list
@@ -89,7 +110,8 @@ def sid_scores(recommendations: Recommendations, target: np.ndarray, item_to_sid
     rank = ranks(listed, item_to_sid[target])
     run = np.take_along_axis(tie_runs(recommendations, item_to_sid), np.maximum(rank, 0)[:, None], axis=1)[:, 0]
     position = np.where(rank == MISSED, MISSED, run)
-    return {f"sid_{name}": score for name, score in scores_at(position, position, listed.shape[1]).items()}
+    scores = scores_at(position, position, listed.shape[1], cutoffs)
+    return {f"sid_{name}": score for name, score in scores.items()}
 
 
 def tie_runs(recommendations: Recommendations, item_to_sid: np.ndarray) -> np.ndarray:
@@ -100,12 +122,12 @@ def tie_runs(recommendations: Recommendations, item_to_sid: np.ndarray) -> np.nd
     return np.pad(np.cumsum(~tied, axis=1), ((0, 0), (1, 0)))
 
 
-def scores_at(first: np.ndarray, last: np.ndarray, k: int) -> dict[str, np.ndarray]:
+def scores_at(first: np.ndarray, last: np.ndarray, k: int, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, np.ndarray]:
     """Each metric at each cut-off, averaged over positions first..last; MISSED scores 0. (E,), (E,) -> {name: (E,)}."""
     position = np.arange(k)
     size = last - first + 1
     scores = {}
-    for cutoff in CUTOFFS:
+    for cutoff in cutoffs:
         for name, gain in GAINS.items():
             summed = np.concatenate([[0.0], np.cumsum(gain(position) * (position < cutoff))])  # (k + 1,)
             mean = (summed[last + 1] - summed[first]) / size

@@ -13,6 +13,7 @@ import numpy as np
 from genrec.artifacts import EVAL_RESULTS, RECOMMENDATIONS, load_arrays, save_arrays, write_json_lines
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Examples, Sequences
+from genrec.data.texts import escape_controls
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations, ranks
 
@@ -102,8 +103,8 @@ def show_row(
 ) -> str:
     history = examples.history[row][examples.history[row] >= 0]
     earlier = f"  ({len(history) - 5} earlier)" if len(history) > 5 else ""
-    place = f"rank {rank + 1}" if rank >= 0 else f"not in the first {recommendations.item.shape[1]}"
-    lines = [f"user {sequences.user_id[examples.user[row]]}"]
+    place = f"rank {rank + 1}" if rank >= 0 else f"not in the first {(recommendations.item[row] >= 0).sum()}"
+    lines = [f"user {escape_controls(str(sequences.user_id[examples.user[row]]))}"]
     lines += [f"  history      {shorten(str(catalog.title[item]))}" for item in history[-5:]]
     lines[1:2] = [line + earlier for line in lines[1:2]]
     for item in recommendations.item[row, :5]:
@@ -115,4 +116,5 @@ def show_row(
 
 
 def shorten(title: str, width: int = 90) -> str:
+    title = escape_controls(title)
     return title if len(title) <= width else title[: width - 1] + "…"

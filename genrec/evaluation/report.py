@@ -17,14 +17,25 @@ from genrec.artifacts import PER_EXAMPLE, RESULTS, load_arrays, read_json, save_
 from genrec.config import Analysis
 from genrec.data.catalog import Catalog, pick_categories
 from genrec.data.sequences import Examples, Sequences
+from genrec.data.texts import escape_controls
 from genrec.errors import ArtifactError
-from genrec.evaluation.metrics import CUTOFFS, Recommendations, beyond_accuracy, item_scores, ranks, sid_scores
+from genrec.evaluation.metrics import (
+    CUTOFFS,
+    ListSettings,
+    Recommendations,
+    beyond_accuracy,
+    cutoffs_within,
+    item_scores,
+    ranks,
+    sid_scores,
+)
 from genrec.pipeline import command_of
 
 RESAMPLES = 2000
 LEVEL = 0.95
 TAIL_SHARE, SHORT_HISTORY = Analysis().tail_share, Analysis().short_history  # fixed, so that reports can be compared
-SLICE_METRICS = ("hr@10", "ndcg@10")
+HEADLINE_CUTOFF = 10
+MIN_ROWS = 30  # with fewer rows a slice shows their number, and nothing is claimed of it
 
 
 @dataclass(frozen=True)
@@ -49,11 +60,12 @@ class Report:
     scores: dict[str, np.ndarray]  # {"ndcg@10": (E,) float, "sid_ndcg@10": ... where SIDs collide}
     slices: dict[str, np.ndarray]  # {"tail target": (E,) bool}
     beyond: dict[str, float]  # {"coverage@10": 0.3, ...}
+    lists: ListSettings
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95% interval; NaN where there are no rows."""
+    """A mean with its 95% interval; NaN where there are no rows, or one user, of whom no interval can be drawn."""
 
     mean: float
     low: float
@@ -75,20 +87,49 @@ def describe_rows(
 
 
 def estimate_means(user: np.ndarray, scores: dict[str, np.ndarray], seed: int) -> dict[str, Estimate]:
-    """Mean and bootstrap interval of each score, users drawn with replacement together with all their rows."""
-    values = np.stack(list(scores.values()), axis=1)  # (E, M)
-    return dict(zip(scores, estimate_ratios(user, values, np.ones_like(values), seed), strict=True))
+    """Mean and interval of scores in 0..1: a bootstrap of users with all their rows; exact where all rows are alike."""
+    values, users = np.stack(list(scores.values()), axis=1), len(np.unique(user))  # (E, M)
+    estimates = estimate_ratios(user, values, np.ones_like(values), seed)
+    return {
+        name: bound_unanimous(estimate, column, users)
+        for name, estimate, column in zip(scores, estimates, values.T, strict=True)
+    }
+
+
+def estimate_slice(user: np.ndarray, scores: dict[str, np.ndarray], seed: int) -> dict[str, Estimate]:
+    """The same of a slice; fewer than MIN_ROWS rows have no interval."""
+    estimates = estimate_means(user, scores, seed)
+    if len(user) >= MIN_ROWS:
+        return estimates
+    return {name: Estimate(estimate.mean, np.nan, np.nan) for name, estimate in estimates.items()}
+
+
+def bound_unanimous(estimate: Estimate, values: np.ndarray, users: int) -> Estimate:
+    """Clopper-Pearson where every row scores 0, or every row 1: resamples of them do not differ.
+
+    Of U users none (all) has it: the interval ends at 1 - (alpha/2)^(1/U) (begins at (alpha/2)^(1/U)), alpha = 0.05.
+    A user counts once, since rows of one user hang together. It also bounds a score in 0..1 that is no share: its mean
+    is at most the share of rows above 0, and at least the share of rows at 1.
+    """
+    if users < 2 or not ((values == 0).all() or (values == 1).all()):
+        return estimate
+    edge = ((1 - LEVEL) / 2) ** (1 / users)
+    return Estimate(1.0, edge, 1.0) if values[0] == 1 else Estimate(0.0, 0.0, 1 - edge)
 
 
 def estimate_ratios(user: np.ndarray, values: np.ndarray, weights: np.ndarray, seed: int) -> list[Estimate]:
-    """Each column's sum(values * weights) / sum(weights), with percentile intervals; (E, M), (E, M) -> M estimates."""
+    """Each column's sum(values * weights) / sum(weights), with percentile intervals; (E, M), (E, M) -> M estimates.
+
+    No interval from a column in which one user alone has weight.
+    """
     draws = draw_ratios(user, values, weights, seed)  # (B, M)
+    users = (sum_by_user(user, weights) > 0).sum(axis=0)  # (M,)
     edges = (1 - LEVEL) / 2, (1 + LEVEL) / 2
     mean = divide_or_nan((values * weights).sum(axis=0), weights.sum(axis=0))
     results = []
     for column in range(values.shape[1]):
         column_draws = draws[~np.isnan(draws[:, column]), column]
-        low, high = np.quantile(column_draws, edges) if len(column_draws) else (np.nan, np.nan)
+        low, high = np.quantile(column_draws, edges) if users[column] > 1 else (np.nan, np.nan)
         results.append(Estimate(float(mean[column]), float(low), float(high)))
     return results
 
@@ -162,33 +203,42 @@ def make_report(
     recommendations: Recommendations,
     slices: dict[str, np.ndarray],
     train_count: np.ndarray,
+    lists: ListSettings,
     item_to_sid: np.ndarray | None = None,
 ) -> Report:
-    """Scores by item, and by SID beside them where items share one; item_to_sid (N,) numbers the SIDs."""
-    scores = item_scores(recommendations, examples.target, item_to_sid)
+    """Scores by item, and by SID beside them where items share one; item_to_sid (N,) numbers the SIDs.
+
+    No score beyond the lists' length.
+    """
+    cutoffs = cutoffs_within(lists.length)
+    scores = item_scores(recommendations, examples.target, item_to_sid, cutoffs)
     if item_to_sid is not None and item_to_sid.max() + 1 < len(item_to_sid):
-        scores |= sid_scores(recommendations, examples.target, item_to_sid)
-    beyond = beyond_accuracy(recommendations, examples.target, train_count)
-    return Report(model, rows, examples.user, scores, slices, beyond)
+        scores |= sid_scores(recommendations, examples.target, item_to_sid, cutoffs)
+    beyond = beyond_accuracy(recommendations, examples.target, train_count, min(HEADLINE_CUTOFF, lists.length))
+    return Report(model, rows, examples.user, scores, slices, beyond, lists)
 
 
-def measure_beam_loss(examples: Examples, beams: Recommendations, exact: Recommendations, seed: int) -> dict[str, Any]:
+def measure_beam_loss(
+    examples: Examples, beams: Recommendations, exact: Recommendations, length: int, seed: int
+) -> dict[str, Any]:
     """Targets that stand in the exact top k but not in that of the beams: {"rows": E, "@10": {"lost": n, "mean": ..}}.
 
     `mean` is their share of all rows; HR@k of the beams is HR@k of the exact ranking less that, plus what stands in the
-    beams' top k only because better items were lost.
+    beams' top k only because better items were lost. No k is beyond the beams' lists of `length` items.
     """
+    cutoffs = cutoffs_within(length)
     rank = {name: ranks(lists.item, examples.target) for name, lists in (("beams", beams), ("exact", exact))}
-    inside = {name: {k: (where >= 0) & (where < k) for k in CUTOFFS} for name, where in rank.items()}
-    lost = {f"@{k}": (inside["exact"][k] & ~inside["beams"][k]).astype(float) for k in CUTOFFS}
+    inside = {name: {k: (where >= 0) & (where < k) for k in cutoffs} for name, where in rank.items()}
+    lost = {f"@{k}": (inside["exact"][k] & ~inside["beams"][k]).astype(float) for k in cutoffs}
     shares = estimate_means(examples.user, lost, seed)
     return {"rows": len(examples)} | {k: {"lost": int(lost[k].sum()), **estimate_to_json(shares[k])} for k in lost}
 
 
 def describe_beam_loss(model: str, loss: dict[str, Any]) -> str:
     parts = []
-    for k in ("@10", "@50"):
-        share = f"{loss[k]['mean']:.2%} [{loss[k]['low']:.2%}, {loss[k]['high']:.2%}]"
+    longest = max(int(name[1:]) for name in loss if name.startswith("@"))
+    for k in dict.fromkeys((f"@{min(HEADLINE_CUTOFF, longest)}", f"@{longest}")):
+        share = f"{loss[k]['mean']:.2%} {format_bounds(loss[k], '.2%')}"
         parts.append(f"{loss[k]['lost']:,} of the exact top {k[1:]} ({share})")
     return f"beam loss of '{model}' in {loss['rows']:,} rows: targets {', '.join(parts)}"
 
@@ -216,9 +266,13 @@ def read_report(directory: Path) -> Report:
     )
     scores = dict(zip(arrays["score_name"].tolist(), arrays["score"].T.astype(float), strict=True))
     slices = dict(zip(arrays["slice_name"].tolist(), arrays["slice"].T, strict=True))
-    return Report(
-        content["model"], ScoredRows(**content["rows"]), arrays["user"], scores, slices, content["beyond_accuracy"]
-    )
+    rows, lists = ScoredRows(**content["rows"]), ListSettings(**content["lists"])
+    if rows.rows != len(arrays["user"]):
+        raise ArtifactError(
+            f"{directory / RESULTS} tells of {rows.rows:,} rows, {PER_EXAMPLE} beside it has {len(arrays['user']):,}; "
+            f"make both anew: {command_of('evaluation')} --clean"
+        )
+    return Report(content["model"], rows, arrays["user"], scores, slices, content["beyond_accuracy"], lists)
 
 
 def summarize_report(report: Report, seed: int) -> dict[str, Any]:
@@ -226,6 +280,7 @@ def summarize_report(report: Report, seed: int) -> dict[str, Any]:
     return {
         "model": report.model,
         "rows": asdict(report.rows),
+        "lists": asdict(report.lists),
         "interval": {"level": LEVEL, "resamples": RESAMPLES, "clusters": "user", "seed": seed},
         "metrics": {
             name: estimate_to_json(estimate)
@@ -237,12 +292,12 @@ def summarize_report(report: Report, seed: int) -> dict[str, Any]:
 
 
 def summarize_slices(report: Report, seed: int) -> dict[str, Any]:
-    content = {}
+    content, k = {}, min(HEADLINE_CUTOFF, report.lists.length)
     for name, inside in report.slices.items():
-        scores = {metric: report.scores[metric][inside] for metric in SLICE_METRICS}
+        scores = {metric: report.scores[metric][inside] for metric in (f"hr@{k}", f"ndcg@{k}")}
         content[name] = {"rows": int(inside.sum()), "share": round(float(inside.mean()), 6)}
         content[name] |= {
-            m: estimate_to_json(value) for m, value in estimate_means(report.user[inside], scores, seed).items()
+            m: estimate_to_json(value) for m, value in estimate_slice(report.user[inside], scores, seed).items()
         }
     return content
 
@@ -270,31 +325,65 @@ def read_results(directory: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} is not the results.json of one model ({fault})") from None
     if not isinstance(content["model"], str):
         raise ArtifactError(f"{path} is not the results.json of one model: its model is {content['model']!r:.80}")
+    if "lists" not in content:
+        raise ArtifactError(
+            f"{path} does not say how long its lists are, so its metrics may go beyond them; "
+            f"score the model anew: {command_of('evaluation')} --clean"
+        )
     return content
 
 
 def make_table(contents: list[dict[str, Any]]) -> str:
-    """One row a results.json: HR@5, HR@10, NDCG@10 with interval, MRR; SID-level numbers beside where SIDs collide."""
+    """One row a results.json: HR@5, HR@10, NDCG@10 with interval, MRR; SID-level numbers beside where SIDs collide.
+
+    MRR goes as far as all lists do. What a row does not have is "-", and a line below says why.
+    """
     sid_level = any("sid_hr@10" in content["metrics"] for content in contents)
-    columns = ["model", "HR@5", "HR@10", "NDCG@10  [95% interval]", "MRR@50", "rows"]
+    furthest = max(k for k in range(1, max(CUTOFFS) + 1) if all(f"mrr@{k}" in each["metrics"] for each in contents))
+    columns = ["model", "HR@5", "HR@10", "NDCG@10  [95% interval]", f"MRR@{furthest}", "rows"]
     columns += ["SID HR@10", "SID NDCG@10"] if sid_level else []
-    return align_columns([columns] + [make_table_row(content, sid_level) for content in contents])
+    table = align_columns([columns] + [make_table_row(content, sid_level, f"mrr@{furthest}") for content in contents])
+    return "\n".join([table, *make_table_notes(contents)])
 
 
-def make_table_row(content: dict[str, Any], sid_level: bool) -> list[str]:
+def make_table_row(content: dict[str, Any], sid_level: bool, mrr: str) -> list[str]:
     metrics, rows = content["metrics"], content["rows"]
 
     def mean(name: str) -> str:
-        return f"{metrics[name]['mean']:.4f}" if name in metrics else ""
+        return f"{metrics[name]['mean']:.4f}" if name in metrics else "-"
 
-    interval = f"[{metrics['ndcg@10']['low']:.4f}, {metrics['ndcg@10']['high']:.4f}]"
+    ndcg = f"{mean('ndcg@10')}  {format_bounds(metrics['ndcg@10'], '.4f')}" if "ndcg@10" in metrics else "-"
     scored = f"{rows['rows']:,} ({rows['rows'] / rows['rows_of_split']:.0%} of {rows['split']})"
-    cells = [content["model"], mean("hr@5"), mean("hr@10"), f"{mean('ndcg@10')}  {interval}", mean("mrr@50"), scored]
-    return cells + ([mean("sid_hr@10"), mean("sid_ndcg@10")] if sid_level else [])
+    cells = [content["model"], mean("hr@5"), mean("hr@10"), ndcg, mean(mrr), scored]
+    if not sid_level:
+        return cells
+    same = "" if content["lists"]["length"] >= HEADLINE_CUTOFF else "-"  # an own SID an item needs no number beside
+    return cells + [mean(name) if name in metrics else same for name in ("sid_hr@10", "sid_ndcg@10")]
+
+
+def make_table_notes(contents: list[dict[str, Any]]) -> list[str]:
+    """Why a table has gaps, or stops short of the longest list."""
+    short = [each for each in contents if each["lists"]["length"] < max(CUTOFFS)]
+    notes = [f"lists of '{each['model']}' end at {each['lists']['length']} items{name_beams(each)}" for each in short]
+    one_user = [each["model"] for each in contents if each["rows"]["users"] < 2]
+    return notes + ([f"no interval of {', '.join(one_user)}: all rows are of one user"] if one_user else [])
+
+
+def name_beams(content: dict[str, Any]) -> str:
+    beams = content["lists"]["num_beams"]
+    return f", by {beams} beams" if beams is not None and beams == content["lists"]["length"] else ""
+
+
+def format_bounds(estimate: dict[str, Any], form: str) -> str:
+    """ "[0.1, 0.3]", or "-" where there is no interval."""
+    if estimate["low"] is None:
+        return "-"
+    return f"[{estimate['low']:{form}}, {estimate['high']:{form}}]"
 
 
 def align_columns(rows: list[list[str]]) -> str:
-    """Cells in columns, the first one to the left, numbers to the right."""
+    """Cells in columns, the first one to the left, numbers to the right; what steers a terminal is escaped."""
+    rows = [[escape_controls(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:

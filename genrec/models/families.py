@@ -14,8 +14,9 @@ from genrec import artifacts
 from genrec.config import Evaluation
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
-from genrec.evaluation.metrics import Recommendations
+from genrec.evaluation.metrics import CUTOFFS, ListSettings, Recommendations
 from genrec.models.card import require_card
+from genrec.pipeline import FAMILY_READS
 from genrec.store import RunStore
 
 # Imports of the families themselves wait until one is loaded: `--help` and a table of baselines need no torch.
@@ -110,6 +111,24 @@ def rows_scored(settings: Evaluation) -> list[str]:
     exact = settings.ranking == "exact"
     twins = [(name, f"{name}_exact") if exact else (name,) for name in settings.models]
     return [name for pair in twins for name in pair if name in FAMILIES]
+
+
+def describe_lists(name: str, settings: Evaluation, num_items: int) -> ListSettings:
+    """How a family's lists come about. A beam search ranks as many items as it has beams.
+
+    A language model's part in an ensemble ends with its beams; the other's ranks all items, so the list is whole.
+    """
+    whole = min(max(CUTOFFS), num_items)
+    if "sids" not in FAMILY_READS[name]:
+        return ListSettings(whole)
+    exact, mixed = name.endswith("_exact"), name == "ensemble"
+    return ListSettings(
+        length=whole if exact or mixed else min(whole, settings.num_beams),
+        ranking="exact" if exact else "beam",
+        num_beams=None if exact else settings.num_beams,
+        normalization=settings.normalization,
+        filter_seen=settings.filter_seen,
+    )
 
 
 def model_directory(store: RunStore, settings: Evaluation, stage: str) -> Path:

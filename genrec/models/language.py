@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from logging import LogRecord
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +38,8 @@ UNTRUE = (  # warnings that sound like faults and are none here
     "The new embeddings will be initialized",  # rows of SID tokens get their beginning from sft.sid_init
     "There were missing keys in the checkpoint model loaded: ['lm_head.weight']",  # a tied head is the embedding
 )
-REPORT = "LOAD REPORT"  # a table of what models.loading refuses in one line
-
-
-def is_of_use(record: LogRecord) -> bool:
-    return not record.getMessage().startswith(UNTRUE) and REPORT not in record.getMessage()
-
-
 for module in ("modeling_utils", "trainer"):
-    logging.get_logger(f"transformers.{module}").addFilter(is_of_use)
+    logging.get_logger(f"transformers.{module}").addFilter(lambda record: not record.getMessage().startswith(UNTRUE))
 
 PAD, EOS = "<|endoftext|>", "<|im_end|>"
 # How Qwen2 splits text before merging; a tokenizer saved with another rule would be read back with this one.

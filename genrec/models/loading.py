@@ -5,13 +5,25 @@ A head that is tied to the embedding is not missing, and buffers that are comput
 
 from __future__ import annotations
 
+from logging import LogRecord
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
 from genrec.errors import ArtifactError
-from genrec.runtime.tensor_file import and_others, check_model_finite
+from genrec.runtime.finite import describe_not_finite
+from genrec.runtime.tensor_file import and_others
+
+REPORT = "LOAD REPORT"  # transformers' table of what is refused here in one line
+
+
+def is_of_use(record: LogRecord) -> bool:
+    return REPORT not in record.getMessage()
+
+
+logging.get_logger("transformers.modeling_utils").addFilter(is_of_use)
 
 
 def load_whole(source: Path | str, **how: Any) -> PreTrainedModel:
@@ -20,7 +32,8 @@ def load_whole(source: Path | str, **how: Any) -> PreTrainedModel:
         source, output_loading_info=True, ignore_mismatched_sizes=True, **how
     )
     refuse_differences(source, loading)
-    check_model_finite(model.state_dict().items(), source)
+    if fault := describe_not_finite(model.state_dict().items()):
+        refuse(source, fault)
     return model
 
 
@@ -34,4 +47,4 @@ def refuse_differences(source: Path | str, loading: dict[str, Any]) -> None:
 
 
 def refuse(source: Path | str, fault: str) -> None:
-    raise ArtifactError(f"{source} holds no whole language model: {fault}; get its files again, or use another model")
+    raise ArtifactError(f"{source} cannot be loaded: {fault}; get its files again, or use another model")

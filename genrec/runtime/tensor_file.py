@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,27 +79,21 @@ def checksum(tensors: Tensors) -> str:
 
 def load_weights(module: nn.Module, tensors: Tensors, source: Path | str) -> None:
     """Fill a module with what was read from `source`: every tensor it has, of its shape, finite, and no other."""
-    if fault := describe_difference(module.state_dict(), tensors):
-        raise ArtifactError(f"{source} {fault}; put the file back, or make it anew with --clean")
-    check_model_finite(tensors.items(), source)
+    if fault := describe_difference(module.state_dict(), tensors) or describe_not_finite(tensors.items()):
+        raise ArtifactError(f"{source} cannot be loaded: {fault}; put the file back, or make it anew with --clean")
     module.load_state_dict(tensors)
 
 
 def describe_difference(own: Tensors, stored: Tensors) -> str:
     """Why the tensors of a file are not those of a model, one clause; '' where they are."""
     if missing := own.keys() - stored.keys():
-        return f"lacks the tensor '{min(missing)}'{and_others(len(missing))}"
+        return f"it lacks the tensor '{min(missing)}'{and_others(len(missing))}"
     if more := stored.keys() - own.keys():
-        return f"has the tensor '{min(more)}'{and_others(len(more))}, which the model has not"
+        return f"it has the tensor '{min(more)}'{and_others(len(more))}, which the model has not"
     for name, tensor in stored.items():
         if tensor.shape != own[name].shape:
-            return f"has the tensor '{name}' as {tuple(tensor.shape)}, the model as {tuple(own[name].shape)}"
+            return f"it has the tensor '{name}' as {tuple(tensor.shape)}, the model as {tuple(own[name].shape)}"
     return ""
-
-
-def check_model_finite(tensors: Iterable[tuple[str, Tensor]], source: Path | str) -> None:
-    if fault := describe_not_finite(tensors):
-        raise ArtifactError(f"{source}: {fault}; nothing can be made of such a model. Use another, or train it anew")
 
 
 def and_others(count: int) -> str:

@@ -44,8 +44,6 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     from genrec.diagnosis.plots import BADCASE_PLOTS
 
     report, reader = diagnose_run(config)
-    write_json_lines(partial / EVAL_RESULTS, reader.lines())
-    write_json(partial / BADCASE_REPORT, report)
     plots = {name: partial / VISUALIZATIONS / f"{name}.png" for name in BADCASE_PLOTS}
     (partial / VISUALIZATIONS).mkdir(exist_ok=True)
     for name, plot in BADCASE_PLOTS.items():
@@ -53,6 +51,8 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     summary = describe_report(report)
     write_text(partial / VISUALIZATIONS / SUMMARY_REPORT, summary)
     write_text(partial / BADCASE_PAGE, render_page(report, plots, list_remedies(report), call_of(*ADVISE)))
+    write_json_lines(partial / EVAL_RESULTS, reader.lines())
+    write_json(partial / BADCASE_REPORT, report)
     final = artifact_dir(config, "analysis")
     print(f"\n{summary}\nTo read: {final / BADCASE_PAGE}")
     print(f"Next: {call_of(*ADVISE)} --badcase_report {final / BADCASE_REPORT} --auto_recommend\n")
@@ -70,7 +70,7 @@ def diagnose_run(config: Config) -> tuple[dict[str, Any], CaseReader]:
     data, codes = store.prepared(), store.codes() if store.has("sids") else None
     directory = require_predictions(artifact_dir(config, "evaluation"), knobs.model)
     results = read_results(directory)
-    cases = read_cases(directory, results["rows"], data, codes, knobs, exact_dir(directory, knobs.exact))
+    cases = read_cases(directory, results, data, codes, knobs, exact_dir(directory, knobs.exact))
     reader = CaseReader(cases, diagnose_cases(cases, config.run.seed), data.catalog, data.sequences)
     slices = make_slices(cases.examples, data.catalog, data.train_count)
     report = {

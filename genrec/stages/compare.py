@@ -45,11 +45,12 @@ def write_comparison(baseline: Path, optimized: Path, output_dir: Path, seed: in
             require(directory.parent, command_of("evaluation"))
     reports = [read_report(directory) for directory in directories]
     comparison = compare_reports(*reports, names=tuple(map(str, directories)), seed=seed)
+    text = describe_comparison(comparison)
     output_dir.mkdir(parents=True, exist_ok=True)
-    write_json(output_dir / "comparison.json", comparison_to_json(comparison))
-    write_text(output_dir / "comparison.txt", describe_comparison(comparison))
     plot_comparison(comparison, output_dir / "comparison.png")
-    return f"{describe_comparison(comparison)}\nwritten: {output_dir}/comparison.json .txt .png"
+    write_text(output_dir / "comparison.txt", text)
+    write_json(output_dir / "comparison.json", comparison_to_json(comparison))  # last: who finds it has all three
+    return f"{text}\nwritten: {output_dir}/comparison.json .txt .png"
 
 
 def find_model_directory(path: Path) -> Path:

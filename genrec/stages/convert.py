@@ -32,7 +32,7 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
         raise ArtifactError(
             f"{sids} has {len(index)} items, the catalogue {len(prepared.catalog)}; run: {command_of('sids')} --clean"
         )
-    written = write_conversion(prepared, index, sids, config.data, partial)
+    written = write_conversion(prepared, index, sids, config.data, config.convert, partial)
     note("convert", ", ".join(f"{count:,} {name} rows" for name, count in written.items()))
     return {"rows": written}
 

@@ -49,6 +49,7 @@ from genrec.models.families import (
     FAMILIES,
     Recommender,
     Request,
+    describe_lists,
     fingerprints_outside,
     rows_scored,
 )
@@ -84,7 +85,8 @@ def score(config: Config, partial: Path) -> dict[str, Any]:
             recommendations = recommend(name, recommender, examples, len(shop.catalog), BATCHES * settings.batch_size)
             if rank() > 0:
                 continue
-            report = make_report(name, rows, examples, recommendations, slices, shop.train_count, item_sid)
+            lists = describe_lists(name, settings, len(shop.catalog))
+            report = make_report(name, rows, examples, recommendations, slices, shop.train_count, lists, item_sid)
             (partial / name).mkdir(exist_ok=True)
             write_predictions(partial / name, examples, recommendations, shop.catalog, shop.sequences)
             write_report(report, partial / name, config.run.seed)
@@ -95,7 +97,7 @@ def score(config: Config, partial: Path) -> dict[str, Any]:
     losses = measure_beam_losses(settings, config.run.seed, partial)
     write_json(partial / RESULTS, {"models": {content["model"]: content for content in contents}, "beam_loss": losses})
     write_summary(config, shop, contents, losses, partial)
-    ndcg = {content["model"]: content["metrics"]["ndcg@10"]["mean"] for content in contents}
+    ndcg = {each["model"]: each["metrics"]["ndcg@10"]["mean"] for each in contents if "ndcg@10" in each["metrics"]}
     return {"rows": len(examples), "ndcg@10": ndcg, "seconds": seconds}
 
 
@@ -105,7 +107,9 @@ def measure_beam_losses(settings: Evaluation, seed: int, partial: Path) -> dict[
     for name in settings.models:
         if f"{name}_exact" in rows_scored(settings):
             examples, beams = read_predictions(partial / name)
-            losses[name] = measure_beam_loss(examples, beams, read_predictions(partial / f"{name}_exact")[1], seed)
+            exact = read_predictions(partial / f"{name}_exact")[1]
+            length = read_results(partial / name)["lists"]["length"]
+            losses[name] = measure_beam_loss(examples, beams, exact, length, seed)
     return losses
 
 

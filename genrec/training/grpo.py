@@ -26,7 +26,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
 from genrec.config import Rl, Run
-from genrec.errors import ArtifactError
 from genrec.launch import note
 from genrec.models.adapters import lora_config, merge_adapters
 from genrec.models.language import load_pretrained
@@ -55,14 +54,7 @@ def make_reward_function(name: str, knowledge: Knowledge, group: int) -> Callabl
             np.array(target)[::group],
             np.array(history)[::group],
         )
-        scores = score_groups(name, groups, knowledge)
-        if not np.isfinite(scores).all():
-            count = int((~np.isfinite(scores)).sum())
-            raise ArtifactError(
-                f"rl: {count} of {scores.size} rewards '{name}' of a batch are no finite numbers; nothing was "
-                "published. Make anew what that reward reads, or leave it out of rl.reward_type"
-            )
-        return scores.ravel().tolist()
+        return score_groups(name, groups, knowledge).ravel().tolist()
 
     reward.__name__ = name
     return reward

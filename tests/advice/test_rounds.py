@@ -18,6 +18,7 @@ from genrec.advice.rounds import (
     make_round_config,
     rounds_to_json,
 )
+from genrec.evaluation.metrics import ListSettings
 from genrec.evaluation.report import Report, ScoredRows
 from tests import parse_flags
 from tests.advice.reports import TINY, pattern, report
@@ -33,7 +34,7 @@ def scores_of(score: list[float], split: str) -> Report:
     """One user a row, the same score by every metric."""
     user = np.arange(len(score), dtype=np.int32)
     rows = ScoredRows("f00d", split, len(score), len(score), len(score), 50)
-    return Report("sft", rows, user, {"ndcg@10": np.array(score), "hr@5": np.array(score)}, {}, {})
+    return Report("sft", rows, user, {"ndcg@10": np.array(score), "hr@5": np.array(score)}, {}, {}, ListSettings(50))
 
 
 def judge(base: list[float], tried: list[float]) -> LoopRound:

@@ -13,7 +13,7 @@ from tests.data.raw import item, real, review, write_lines, write_shop
 
 def prepare(**knobs):
     data = Data(**knobs)
-    return prepare_shop(amazon.read_shop(data, amazon.EDITIONS[data.source]), data)
+    return prepare_shop(amazon.read_shop(data, amazon.EDITIONS[data.source]), data, seed=0)
 
 
 def exported(made, directory, dataset="x"):

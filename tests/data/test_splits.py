@@ -5,20 +5,22 @@ import pytest
 from genrec.data.events import encode_events
 from genrec.data.sequences import cut_examples
 from genrec.data.splits import build_sequences, leave_one_out, split_chronologically, split_targets
+from genrec.data.ties import draw_tie_order
 from genrec.errors import ArtifactError
 
 
-def sequences_of(rows):
-    """(user, item, time) in file order -> sequences, item ids."""
+def number_rows(rows, rule="file", seed=0):
+    """(user, item, time) in file order -> sequences, item ids, the order of ties."""
     users, items, times = (pl.Series(column) for column in zip(*rows, strict=True))
-    return build_sequences(encode_events(users, items, times, pl.Series([5.0] * len(rows))))
+    events = encode_events(users, items, times, pl.Series([5.0] * len(rows)))
+    return build_sequences(events, draw_tie_order(rule, len(events), seed))
 
 
 HAND = [("v", "x", 30), ("u", "y", 20), ("v", "y", 10), ("u", "x", 20), ("v", "z", 40), ("u", "w", 5)]
 
 
 def test_numbering_is_by_first_appearance_and_ties_stay_in_file_order():
-    sequences, item_ids = sequences_of(HAND)
+    sequences, item_ids, _ = number_rows(HAND)
     assert sequences.user_id.tolist() == ["v", "u"]
     assert item_ids.to_list() == ["y", "x", "z", "w"]  # v: y x z, u: w y x
     assert sequences.item.tolist() == [0, 1, 2, 3, 0, 1]
@@ -29,8 +31,10 @@ def test_numbering_is_by_first_appearance_and_ties_stay_in_file_order():
 def test_the_chronological_split_worked_by_hand():
     times = [[0, 9, 3], [1, 7, 7, 2], [4, 6, 8, 5, 10, 11, 12]]
     rows = [(f"u{u}", f"i{t}", t) for u, part in enumerate(times) for t in part]
-    sequences, _ = sequences_of(rows)  # 14 events, 11 targets: int(8.8) = 8 train, int(9.9) - 8 = 1 valid, 2 test
-    splits = split_chronologically(sequences)
+    sequences, _, tie_order = number_rows(
+        rows
+    )  # 14 events, 11 targets: int(8.8) = 8 train, int(9.9) - 8 = 1 valid, 2 test
+    splits = split_chronologically(sequences, tie_order)
     by_name = {name: sequences.time[part.end].tolist() for name, part in splits.items()}
     assert by_name == {"train": [2, 3, 5, 6, 7, 7, 8, 9], "valid": [10], "test": [11, 12]}
     assert splits["train"].user.tolist() == [1, 0, 2, 2, 1, 1, 2, 0]
@@ -38,7 +42,7 @@ def test_the_chronological_split_worked_by_hand():
 
 def test_leave_one_out_worked_by_hand():
     rows = [("a", f"i{n}", n) for n in range(4)] + [("b", "i1", 1), ("b", "i2", 2)] + [("c", "i3", 3)]
-    sequences, _ = sequences_of(rows)
+    sequences = number_rows(rows).sequences
     ends = {name: part.end.tolist() for name, part in leave_one_out(sequences).items()}
     assert ends == {"train": [1], "valid": [2], "test": [3, 5]}  # b has no history before its second-last, c none
 
@@ -47,15 +51,43 @@ def test_leave_one_out_worked_by_hand():
 def test_each_target_is_in_one_split_and_never_first(rule):
     rng = np.random.default_rng(0)
     rows = [(f"u{u}", f"i{i}", t) for u, i, t in rng.integers(0, (20, 30, 1000), (400, 3)).tolist()]
-    sequences, _ = sequences_of(rows)
-    ends = np.concatenate([part.end for part in split_targets(sequences, rule).values()])
+    sequences, _, tie_order = number_rows(rows)
+    ends = np.concatenate([part.end for part in split_targets(sequences, rule, tie_order).values()])
     assert len(np.unique(ends)) == len(ends)
     assert sorted([*ends.tolist(), *sequences.offset[:-1].tolist()]) == list(range(400))
-    rows = cut_examples(sequences, split_targets(sequences, rule)["train"], 5)
+    rows = cut_examples(sequences, split_targets(sequences, rule, tie_order)["train"], 5)
     assert (rows.history[:, -1] >= 0).all()
 
 
 def test_too_few_events_for_a_split_is_an_error():
-    sequences, _ = sequences_of([("u", "a", 1), ("u", "b", 2), ("v", "a", 3)])
+    sequences, _, tie_order = number_rows([("u", "a", 1), ("u", "b", 2), ("v", "a", 3)])
     with pytest.raises(ArtifactError, match="2 users with 3 events are too few"):
-        split_targets(sequences, "chronological")
+        split_targets(sequences, "chronological", tie_order)
+
+
+ONE_TIME = [(f"u{user}", f"i{(7 * user + place) % 40}", 100) for user in range(20) for place in range(12)]
+
+
+def test_a_seed_orders_the_events_of_one_time_and_only_those():
+    rows = [("u", f"i{n}", n // 4) for n in range(40)]
+    in_file = number_rows(rows)
+    drawn, again, other = (number_rows(rows, "random", seed) for seed in (1, 1, 2))
+    names = [numbered.item_ids.gather(numbered.sequences.item).to_list() for numbered in (in_file, drawn, again, other)]
+    assert names[1] == names[2] and names[1] != names[3] and names[1] != names[0]
+    for each in names:
+        blocks = [set(each[begin : begin + 4]) for begin in range(0, 40, 4)]
+        assert blocks == [{f"i{n}" for n in range(begin, begin + 4)} for begin in range(0, 40, 4)]
+
+
+def test_with_one_time_for_all_a_seed_shares_every_user_out_over_the_splits_and_file_order_does_not():
+    held_out = {}
+    for rule in ("file", "random"):
+        sequences, _, tie_order = number_rows(ONE_TIME, rule)
+        splits = split_chronologically(sequences, tie_order)
+        train, test = (set(splits[name].user.tolist()) for name in ("train", "test"))
+        held_out[rule] = test - train
+        for one, other in (("train", "valid"), ("valid", "test")):
+            last = {user: end for user, end in zip(splits[one].user, splits[one].end, strict=True)}
+            later = zip(splits[other].user, splits[other].end, strict=True)
+            assert all(end > last[user] for user, end in later if user in last), (rule, one)
+    assert len(held_out["file"]) >= 2 and not held_out["random"]

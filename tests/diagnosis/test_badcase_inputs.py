@@ -26,6 +26,11 @@ def write_model(directory: Path, rows: Prepared, split: str = "test") -> Path:
     return directory
 
 
+def describe(num_items: int, length: int = 50) -> dict:
+    """What is read of results.json."""
+    return {"rows": {"split": "test", "items": num_items}, "lists": {"length": length}}
+
+
 def test_a_model_is_found_in_the_evaluation_or_by_its_directory(tmp_path):
     inside, outside = (
         write_model(tmp_path / "evaluation/sft", small_shop()),
@@ -50,8 +55,8 @@ def test_the_exact_twin_is_read_where_it_lies_beside_and_a_given_one_before_it(t
 def test_cases_are_the_rows_with_their_ranks_and_the_knobs_of_the_analysis(tmp_path):
     shop, knobs = small_shop(), Analysis(top_k=1)
     directory = write_model(tmp_path / "evaluation/sft", shop)
-    rows = {"split": "test", "items": len(shop.catalog)}
-    read = read_cases(directory, rows, shop, None, knobs, None)
+    results = describe(len(shop.catalog), length=2)
+    read = read_cases(directory, results, shop, None, knobs, None)
     target = shop.examples("test").target
     assert read.rank.tolist() == np.select([target == 0, target == 1], [1, 2], 0).tolist()
     assert read.miss.tolist() == (target != 0).tolist() and read.codes is None and read.exact is None
@@ -59,11 +64,25 @@ def test_cases_are_the_rows_with_their_ranks_and_the_knobs_of_the_analysis(tmp_p
 
 def test_rows_of_another_shop_are_refused_with_their_number(tmp_path):
     directory = write_model(tmp_path / "evaluation/sft", small_shop(seed=1))
-    rows = {"split": "test", "items": 20}
     with pytest.raises(ArtifactError, match=r"\d+ of its 60 rows are not in this run's test split"):
-        read_cases(directory, rows, small_shop(), None, Analysis(), None)
+        read_cases(directory, describe(20), small_shop(), None, Analysis(), None)
     with pytest.raises(ArtifactError, match="ranks 21 items where this run has 20"):
-        read_cases(directory, {"split": "test", "items": 21}, small_shop(seed=1), None, Analysis(), None)
+        read_cases(directory, describe(21), small_shop(seed=1), None, Analysis(), None)
+
+
+def test_a_cut_off_beyond_the_lists_is_refused_with_both_values(tmp_path):
+    shop = small_shop()
+    directory = write_model(tmp_path / "evaluation/sft", shop)
+    with pytest.raises(ArtifactError, match=r"analysis.top_k 20 .* hold 10 items; pass --analysis.top_k 10 or less"):
+        read_cases(directory, describe(20, length=10), shop, None, Analysis(top_k=20), None)
+
+
+def test_near_misses_end_where_the_lists_end(tmp_path):
+    shop = small_shop()
+    directory = write_model(tmp_path / "evaluation/sft", shop)
+    cases = read_cases(directory, describe(20, length=20), shop, None, Analysis(), None)
+    assert cases.limits.near_miss == 20 and cases.just_below is not None
+    assert read_cases(directory, describe(20, length=10), shop, None, Analysis(), None).just_below is None
 
 
 def test_fingerprints_follow_the_lists(tmp_path):

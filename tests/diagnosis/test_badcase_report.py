@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from genrec.diagnosis.badcase_report import (
     count_levels,
     count_ranks,
     summarize_sid_quality,
 )
+from genrec.diagnosis.badcase_text import describe_report
 from genrec.diagnosis.lift import diagnose_cases
 from tests.diagnosis.small_cases import (
     HIT,
@@ -43,8 +45,34 @@ def test_the_same_seed_shows_the_same_cases():
 
 
 def test_ranks_are_counted_in_groups_whose_edges_are_inside():
-    counts = count_ranks(np.array([1, 1, 2, 3, 5, 6, 10, 11, 50, 0]))
+    ranks = np.array([1, 1, 2, 3, 5, 6, 10, 11, 50, 0])
+    counts = count_ranks(ranks, 50)
     assert counts == {"1": 2, "2-3": 2, "4-5": 1, "6-10": 2, "11-20": 1, "21-50": 1, "not listed": 1}
+
+
+@pytest.mark.parametrize(
+    ("length", "last"), [(20, ("11-20", 3)), (15, ("11-15", 3)), (10, ("6-10", 1)), (6, ("6", 1)), (1, ("1", 2))]
+)
+def test_no_group_of_ranks_goes_beyond_the_lists(length, last):
+    ranks = np.array([1, 1, 6, 11, 12, 13, 0])
+    counts = count_ranks(ranks[ranks <= length], length)
+    assert list(counts.items())[-2] == last and list(counts)[-1] == "not listed"
+    assert sum(counts.values()) == (ranks <= length).sum()
+
+
+def test_a_slice_of_few_rows_shows_its_count_and_nothing_is_claimed():
+    text = describe_report(report_of(make_cases(KINDS["near miss"][0], HIT)))
+    assert "category: under $5 & $_{x     2                             -" in text
+    assert "-: fewer than 30 rows, nothing is claimed of them" in text
+    assert "fewer than 30 rows\n" in text  # the finding of every condition
+
+
+def test_rows_of_one_user_have_no_interval():
+    cases = make_cases(KINDS["near miss"][0], HIT)
+    one = replace(cases, examples=replace(cases.examples, user=np.zeros(2, dtype=np.int32)))
+    report = report_of(one)
+    assert report["summary"]["interval"] == [None, None]
+    assert "failure rate 50.0% - (no interval: all rows are of one user)" in describe_report(report)
 
 
 def test_a_run_without_sids_has_no_quality():

@@ -2,9 +2,11 @@
 
 import errno
 import resource
+import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from genrec import stage
 from genrec.commandline import Command
@@ -89,6 +91,28 @@ def test_max_length_acts_and_cannot_exceed_the_encoder(minilm, tmp_path):
     assert np.allclose(short[0], encode_items(TEXTS, minilm, tmp_path / "b")[0], atol=1e-2) is False
     with pytest.raises(ArtifactError, match="max_length 9999 is more than the"):
         encode_items(TEXTS, EncoderSettings(MINILM, max_length=9999), tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"encoder.layer.0.output.dense.bias": None}, "it lacks the tensor 'encoder.layer.0.output.dense.bias';"),
+        ({"pooler.dense.bias": None}, ""),
+        ({"cls.predictions.bias": np.zeros(3, np.float32)}, ""),
+        ({"encoder.layer.0.output.dense.bias": np.zeros(3, np.float32)}, "no sentence encoder from"),
+    ],
+)
+def test_an_encoder_with_tensors_at_random_is_refused_by_their_name(minilm, tmp_path, change, said):
+    shutil.copytree(item_encoder.resolve_checkpoint(MINILM), tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    tensors = {name: value for name, value in (load_file(weights) | change).items() if value is not None}
+    save_file(tensors, weights, {"format": "pt"})
+    if said:
+        with pytest.raises(ArtifactError, match=said) as caught:
+            item_encoder.load_encoder(EncoderSettings(str(tmp_path / "model")))
+        assert "\n" not in str(caught.value)
+    else:
+        item_encoder.load_encoder(EncoderSettings(str(tmp_path / "model")))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Reports of one model whose users differ in taste."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from genrec.evaluation.metrics import CUTOFFS
+from genrec.evaluation.metrics import CUTOFFS, ListSettings
 from genrec.evaluation.report import Report, ScoredRows
 
 
@@ -14,4 +16,11 @@ def make_report(seed: int = 0, lift: float = 0.0, users: int = 120, fingerprint:
     score = np.clip(0.5 * taste + 0.3 * random.random(len(user)) + lift, 0, 1)
     scores = {f"{name}@{cutoff}": score for name in ("hr", "ndcg", "mrr") for cutoff in CUTOFFS}
     slices = {"tail target": user % 3 == 0, "cold target": np.zeros(len(user), dtype=bool)}
-    return Report("sft", ScoredRows(fingerprint, "test", len(user), len(user), users, 50), user, scores, slices, {})
+    rows = ScoredRows(fingerprint, "test", len(user), len(user), users, 50)
+    return Report("sft", rows, user, scores, slices, {}, ListSettings(50))
+
+
+def cut_lists(report: Report, length: int, **settings) -> Report:
+    """The same lists, cut: what is measured beyond their end is gone."""
+    scores = {name: score for name, score in report.scores.items() if int(name.partition("@")[2]) <= length}
+    return replace(report, scores=scores, lists=ListSettings(length, **settings))

@@ -1,6 +1,7 @@
 """Ranked lists on disk and on the screen."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
@@ -46,3 +47,14 @@ def test_the_same_seed_shows_the_same_users_with_a_star_at_the_truth():
 
 def test_long_titles_end_in_an_ellipsis():
     assert shorten("abcd", 4) == "abcd" and shorten("abcde", 4) == "abc…"
+
+
+def test_what_steers_a_terminal_is_escaped_and_a_miss_is_told_to_the_end_of_the_list():
+    shop = small_shop()
+    sequences = replace(shop.sequences, user_id=np.array([f"u\x1b[2J{n}" for n in range(len(shop.sequences))]))
+    catalog = replace(shop.catalog, title=np.array([f"t\x07\x9b{n}" for n in range(20)], dtype=object))
+    one = shop.examples("test").take(np.array([0]))
+    lists = Recommendations(np.array([[int(one.target[0] + 1) % 20, -1, -1]]), np.zeros((1, 3)))
+    text = show_examples(one, lists, catalog, sequences, 0)
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    assert "user u\\x1b[2J" in text and "t\\x07\\x9b" in text and "(not in the first 1)" in text

@@ -2,12 +2,15 @@
 
 import pytest
 
+from genrec.artifacts import CARD
 from genrec.config_checks import validate
+from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations, check_recommendations
 from genrec.models import families
 from genrec.models.families import FAMILIES, Request, fingerprints_outside, model_directory, rows_scored
 from genrec.models.popular import fit_popular
 from genrec.pipeline import FAMILY_READS
+from genrec.stages import rl, sft
 from genrec.store import RunStore
 from tests.small_shop import small_shop
 
@@ -59,6 +62,7 @@ def test_what_lies_outside_the_stages_has_its_fingerprint(tmp_path):
     store, given = RunStore(tmp_path), tmp_path / "other"
     given.mkdir()
     (given / "model.safetensors").write_text("weights")
+    (given / CARD).write_text("{}")
     settings = settings_of(models=["sft"], base_model=str(given), index="sids_grown")
     before = fingerprints_outside(store, settings)
     assert before.keys() == {"base_model"}
@@ -67,6 +71,17 @@ def test_what_lies_outside_the_stages_has_its_fingerprint(tmp_path):
     after = fingerprints_outside(store, settings)
     assert after.keys() == {"base_model", "sids_grown"} and after["base_model"] != before["base_model"]
     assert fingerprints_outside(store, settings_of(models=["popular"])) == {}
+
+
+def test_a_directory_without_a_card_is_refused_before_any_file_of_it_is_read(tmp_path, monkeypatch):
+    (tmp_path / "large.bin").write_bytes(b"1")
+    monkeypatch.setattr("genrec.artifacts.sha256", lambda path: pytest.fail(f"{path} was read"))
+    with pytest.raises(ArtifactError, match="is not a model of this project: it has no genrec.json"):
+        fingerprints_outside(RunStore(tmp_path), settings_of(models=["sft"], base_model=str(tmp_path)))
+    with pytest.raises(ArtifactError, match="is not a model of this project: it has no genrec.json"):
+        rl.sources(validate({"rl": {"model_path": str(tmp_path)}}))
+    with pytest.raises(ArtifactError, match=r"is not a model directory: it has no config\.json"):
+        sft.sources(validate({"sft": {"base_model": str(tmp_path), "train_from_scratch": False}}))
 
 
 def test_the_ensemble_is_made_of_sft_and_the_one_named(request_of, monkeypatch):

@@ -8,17 +8,8 @@ from genrec.data.sequences import Examples
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import check_recommendations
-from genrec.models.generative import (
-    Card,
-    Decoding,
-    GenerativeModel,
-    drop_repeats,
-    load_card,
-    order_longest_first,
-    prompts_of_evaluation,
-    prompts_of_rl,
-    save_card,
-)
+from genrec.models.card import Card, load_card, prompts_of_evaluation, prompts_of_rl, save_card
+from genrec.models.generative import Decoding, GenerativeModel, drop_repeats, order_longest_first
 from genrec.sids import load_index, make_index
 from tests import parse_flags
 from tests.training.small_rows import NUM_ITEMS, make_small_model, make_small_texts, make_small_tokenizer
@@ -87,7 +78,10 @@ def test_a_card_comes_back_with_its_sids(tmp_path, texts):
     save_card(tmp_path, card, texts.index)
     assert load_card(tmp_path) == card
     assert (load_index(tmp_path / artifacts.SID_INDEX).codes == texts.index.codes).all()
+    (tmp_path / artifacts.CARD).unlink()
     with pytest.raises(ArtifactError, match=r"is not a model of this project: it has no genrec\.json"):
+        load_card(tmp_path)
+    with pytest.raises(ArtifactError, match="elsewhere is not a directory"):
         load_card(tmp_path / "elsewhere")
 
 

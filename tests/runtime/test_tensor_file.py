@@ -80,11 +80,14 @@ def test_a_broken_file_and_one_without_the_header_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"bias": None}, "file lacks the tensor 'bias'; put the file back"),
-        ({"bias": None, "weight": None}, "file lacks the tensor 'bias' and 1 more; put"),
-        ({"more": torch.zeros(1)}, "file has the tensor 'more', which the model has not; put"),
-        ({"bias": torch.zeros(3)}, r"file has the tensor 'bias' as \(3,\), the model as \(2,\)"),
-        ({"bias": torch.tensor([1.0, float("nan")])}, "file: 1 of 2 values of 'bias' are no finite numbers"),
+        ({"bias": None}, "file cannot be loaded: it lacks the tensor 'bias'; put the file back"),
+        ({"bias": None, "weight": None}, "file cannot be loaded: it lacks the tensor 'bias' and 1 more; put"),
+        ({"more": torch.zeros(1)}, "file cannot be loaded: it has the tensor 'more', which the model has not; put"),
+        ({"bias": torch.zeros(3)}, r"file cannot be loaded: it has the tensor 'bias' as \(3,\), the model as \(2,\)"),
+        (
+            {"bias": torch.tensor([1.0, float("nan")])},
+            "file cannot be loaded: 1 of 2 values of 'bias' are no",
+        ),
     ],
 )
 def test_a_model_is_loaded_whole_or_refused_by_the_name_of_the_tensor(change, said):

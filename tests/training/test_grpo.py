@@ -230,3 +230,43 @@ def test_lora_learns_against_the_model_without_its_adapters(shop, tmp_path):
 def test_fewer_prompts_than_a_step_takes(shop, tmp_path):
     with pytest.raises(ArtifactError, match="3 prompts are fewer than one step takes"):
         run(shop, tmp_path, configured(tmp_path, sample_size=3))
+
+
+REFERENCE_FOLLOWS = {"sync_ref_model": True, "trainer": {"ref_model_sync_steps": 1}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "optimizer.pt"),
+        (REFERENCE_FOLLOWS, "reference.safetensors"),
+        ({"lora": {"r": 4}}, "adapter_model.safetensors"),
+    ],
+)
+def test_a_damaged_newest_checkpoint_ends_in_the_same_bits(shop, tmp_path, capfd, changes, name):
+    config = configured(tmp_path, eval_step=0.25, **changes)
+    unbroken = weights(run(shop, tmp_path / "a", config, ever_better)[0])
+    with pytest.raises(KeyboardInterrupt):
+        run(shop, tmp_path / "b", config, ever_better, [KilledAfter(2)])
+    path = tmp_path / "b" / "checkpoint-2" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert differ(unbroken, weights(run(shop, tmp_path / "b", config, ever_better)[0])) == 0
+    assert f"rl: checkpoint-2 cannot be used: {name} has " in capfd.readouterr().out
+
+
+def test_a_reward_that_is_no_number_ends_the_training(shop, tmp_path, monkeypatch):
+    monkeypatch.setitem(rewards.REWARDS, "prefix", lambda groups, knowledge: np.full(groups.item.shape, np.nan))
+    with pytest.raises(ArtifactError, match="reward 'prefix' is not a number for 16 of 16 answers"):
+        run(shop, tmp_path, configured(tmp_path))
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_weight_that_is_no_number_ends_the_training_at_its_step(shop, tmp_path):
+    class Plant(KilledAfter):
+        def on_step_end(self, args, state, control, model=None, **kwargs) -> None:
+            with torch.no_grad():
+                model.get_input_embeddings().weight[:] = float("nan")
+
+    with pytest.raises(ArtifactError, match="^rl: .* no finite numbers after step 1; nothing of it was published"):
+        run(shop, tmp_path, configured(tmp_path, eval_step=0.25), rising(), [Plant(1)])
+    assert not list(tmp_path.glob("checkpoint-*/whole.json"))
