@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from genrec.errors import ArtifactError
 
 SUFFIX = ".lock"
+PATIENCE = 25  # readings of an owner's name, which stands there a moment after the lock is taken
 
 
 @contextmanager
@@ -53,9 +55,11 @@ def take(file: int, path: Path, target: Path) -> None:
 
 
 def holder(file: int) -> str:
-    """Who has the lock, as it wrote it there."""
-    try:
-        told = json.loads(os.pread(file, 4096, 0))
-        return f"process {int(told['pid'])} on {told['host']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"
+    """Who has the lock, as it writes it there just after it took it."""
+    for _ in range(PATIENCE):
+        try:
+            owner = json.loads(os.pread(file, 4096, 0))
+            return f"process {int(owner['pid'])} on {owner['host']}"
+        except (ValueError, KeyError, TypeError):
+            time.sleep(0.02)
+    return "another process"
