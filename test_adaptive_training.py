@@ -11,6 +11,7 @@ The measured comparison, with seeds and intervals, is benchmarks/ur4rec.py.
 from __future__ import annotations
 
 import copy
+import itertools
 from pathlib import Path
 
 from genrec.cli import run_program
@@ -21,9 +22,9 @@ from UR4Rec.options import read_options
 
 class ComparisonOptions(Section):
     data_dir: Path | None = knob(None, "folder of the files, as UR4Rec/data/dataset_loader.py takes it")
-    pretrain_epochs: int = knob(8, "of each module alone", ge=0)
-    num_epochs: int = knob(4, "of both in turns, by each rule", ge=1, spellings=("epochs",))
-    hidden_size: int = knob(64, "width of both modules", ge=1, spellings=("dim",))
+    pretrain_epochs: int = knob(8, "of each module alone", ge=0, le=1_000_000)
+    num_epochs: int = knob(4, "of both in turns, by each rule", ge=1, le=1_000_000, spellings=("epochs",))
+    hidden_size: int = knob(64, "width of both modules", ge=2, le=65_536, multiple_of=2, spellings=("dim",))
     device: str = knob("cpu", "auto | cpu | cuda")
 
 
@@ -48,7 +49,7 @@ def compare_rules(options: ComparisonOptions) -> None:
     shape = {"sasrec_hidden_dim": width, "retriever_output_dim": width, "sasrec_num_heads": 2}
     model = UR4RecV2(len(item_metadata) + 1, device=options.device, **shape)
     trainer = JointTrainer(model, options.device, sasrec_lr=2e-3, retriever_lr=1e-3)
-    epochs = iter(range(1000))
+    epochs = itertools.count()
     for stage in ("pretrain_sasrec", "pretrain_retriever"):
         trainer.set_training_stage(stage)
         for _ in range(options.pretrain_epochs):

@@ -5,12 +5,16 @@ Other spellings are those of the system's first publication.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from genrec.commandline import Command, options_program, parse
+from genrec.commandline import Command, checker, options_program, parse
 from genrec.config import Section, knob
+from genrec.errors import ConfigError
 
+SLOWEST = 0.01  # requests a minute
 ExpertName = Literal["preference", "description", "image"]
 
 
@@ -58,17 +62,17 @@ class TrainOptions(CollectionOptions):
         ["preference", "description", "image"], "of the moe retriever; '' knows items by id alone"
     )
     top_k: int = knob(0, "experts that answer a user; 0 = all, softly weighed", ge=0)
-    sasrec_hidden_size: int = knob(256, "width of SASRec", ge=1, spellings=("sasrec_dim",))
-    retriever_hidden_size: int = knob(256, "width of the retriever", ge=1, spellings=("retriever_dim",))
+    sasrec_hidden_size: int = knob(256, "width of SASRec", ge=1, le=65_536, spellings=("sasrec_dim",))
+    retriever_hidden_size: int = knob(256, "width of the retriever", ge=1, le=65_536, spellings=("retriever_dim",))
     num_heads: int = knob(4, "attention heads of SASRec", ge=1, spellings=("heads",))
     dropout: float = knob(0.3, "of both modules", ge=0, lt=1)
-    max_history: int = knob(50, "items of a history that are read", ge=1, spellings=("max_seq_len",))
+    max_history: int = knob(50, "items of a history that are read", ge=1, le=1_000_000, spellings=("max_seq_len",))
 
     # training
-    pretrain_sasrec_epochs: int = knob(40, "at most", ge=0)
-    pretrain_retriever_epochs: int = knob(20, "at most", ge=0)
-    joint_finetune_epochs: int = knob(6, "at most", ge=0)
-    end_to_end_epochs: int = knob(4, "at most", ge=0)
+    pretrain_sasrec_epochs: int = knob(40, "at most", ge=0, le=1_000_000)
+    pretrain_retriever_epochs: int = knob(20, "at most", ge=0, le=1_000_000)
+    joint_finetune_epochs: int = knob(6, "at most", ge=0, le=1_000_000)
+    end_to_end_epochs: int = knob(4, "at most", ge=0, le=1_000_000)
     early_stop: int = knob(
         5, "epochs without a better valid NDCG@10 that end a stage; 0 = none", ge=0, spellings=("patience",)
     )
@@ -78,7 +82,7 @@ class TrainOptions(CollectionOptions):
         1e-3, "of the retriever and the gate", gt=0, le=10, spellings=("retriever_lr",)
     )
     loss: Literal["softmax", "bpr"] = knob("softmax", "over the whole catalogue, or against drawn negatives")
-    num_negatives: int = knob(5, "of bpr", ge=1)
+    num_negatives: int = knob(5, "of bpr", ge=1, le=100_000)
     fixed_alternation: bool = knob(False, "turns of one step, not adaptive ones")
     curriculum_learning: bool = knob(False, "the retriever's auxiliary losses, one after another")
     memory_bank: bool = knob(False, "contrast with the users and items of earlier steps")
@@ -96,7 +100,7 @@ class GeneratorOptions(CollectionOptions):
     output_dir: Path = knob(Path("data/llm_generated"), "where texts and answers are kept", result=False)
     num_users: int | None = knob(None, "the first so many users; all when empty", ge=1)
     num_items: int | None = knob(None, "the first so many items; all when empty", ge=1)
-    snapshots: int = knob(0, "texts a user of earlier moments", ge=0)
+    snapshots: int = knob(0, "texts a user of earlier moments", ge=0, le=1000)
     skip_users: bool = knob(False, "items only")
     skip_items: bool = knob(False, "users only")
 
@@ -106,21 +110,43 @@ class GeneratorOptions(CollectionOptions):
     )
     model_name: str = knob("qwen-flash", "a model of the endpoint, or a local directory")
     base_url: str | None = knob(None, "of the endpoint; when empty DashScope's or OpenAI's, by key", result=False)
+    insecure_endpoint: bool = knob(False, "send a key over plain http to another machine all the same", result=False)
     device: str = knob("auto", "of a local model: auto | cpu | cuda", result=False)
     temperature: float = knob(0.7, "of sampling", ge=0, le=1e3)
 
     # how it is asked
-    concurrency: int = knob(4, "questions at a time", ge=1, result=False)
-    requests_per_minute: float = knob(0.0, "at most so many; 0 no limit", ge=0, result=False)
-    timeout: float = knob(60.0, "seconds an answer may take", gt=0, result=False)
-    max_retries: int = knob(5, "tries after the first", ge=0, result=False)
-    backoff: float = knob(1.0, "seconds before the second try, doubled each time", ge=0, result=False)
+    concurrency: int = knob(4, "questions at a time", ge=1, le=1000, result=False)
+    requests_per_minute: float = knob(0.0, "at most so many; 0 no limit", ge=0, le=1e6, result=False)
+    timeout: float = knob(60.0, "seconds an answer may take", gt=0, le=86_400, result=False)
+    max_retries: int = knob(5, "tries after the first", ge=0, le=100, result=False)
+    backoff: float = knob(1.0, "seconds before the second try, doubled each time", ge=0, le=3600, result=False)
     price_in: float = knob(0.0, "price of 1,000 tokens read, for the estimate", ge=0, result=False)
     price_out: float = knob(0.0, "price of 1,000 tokens written", ge=0, result=False)
     dry_run: bool = knob(False, "the estimate alone", result=False)
 
 
+def check_together(options: Section) -> Iterator[str]:
+    """Constraints between flags, named with both values."""
+    if isinstance(options, TrainOptions):
+        if options.sasrec_hidden_size % options.num_heads:
+            width, heads = options.sasrec_hidden_size, options.num_heads
+            yield f"--sasrec_hidden_size {width} is not a multiple of --num_heads {heads}"
+        if len(set(options.experts)) < len(options.experts):
+            yield f"--experts names one twice: {' '.join(options.experts)}"
+        if options.retriever == "multimodal" and options.images is None:
+            yield "--retriever multimodal needs --images, image.npy or a folder of posters"
+    if isinstance(options, GeneratorOptions) and 0 < options.requests_per_minute < SLOWEST:
+        yield f"--requests_per_minute is {options.requests_per_minute}, it can be 0 (no limit) or from {SLOWEST} on"
+
+
 def read_options(name: str, doc: str | None, schema: type[Section], argv: list[str] | None = None) -> Any:
     """The command line of a program, as an object of its schema; help and faults end it here."""
-    command: Command = parse(options_program(name, doc or "", schema), argv)
+
+    def check(tree: dict[str, Any]) -> Section:
+        options = checker(schema)(tree)
+        if fault := next(check_together(options), None):
+            raise ConfigError(fault)
+        return options
+
+    command: Command = parse(replace(options_program(name, doc or "", schema), check=check), argv)
     return command.config

@@ -11,16 +11,20 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, first_line
 from genrec.verify import verify_files
+
+Record = TypeVar("Record")  # a dataclass
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -80,16 +84,23 @@ def read_manifest(directory: Path) -> Manifest | None:
     path = directory / MANIFEST
     if not path.exists():
         return None
-    try:
-        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); remove {directory} and run its stage again") from None
+    manifest = read_record(path, Manifest, f"remove {directory} and run its stage again")
+    for name, entry in manifest.files.items():
+        if not (is_inside(name) and isinstance(entry.get("sha256"), str) and isinstance(entry.get("bytes"), int)):
+            fault = f"'{name}' must be a path below it, with sha256 and bytes (found {entry!r:.80})"
+            raise ArtifactError(f"{path} is no Manifest: files: {fault}; remove {directory} and run its stage again")
     if manifest.format_version != FORMAT_VERSION:
         raise ArtifactError(
             f"{directory} has format {manifest.format_version}, this code reads {FORMAT_VERSION}; "
             "run its stage again with --clean"
         )
     return manifest
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path stays below where it starts."""
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def require(directory: Path, command: str) -> Manifest:
@@ -163,10 +174,10 @@ def share_by_umask(directory: Path) -> None:
 def flush(directory: Path) -> None:
     """Hand every file of a directory to the disk, so that a rename after it publishes whole files only."""
     for path in [*directory.rglob("*"), directory]:
-        flush_directory(path)
+        flush_path(path)
 
 
-def flush_directory(path: Path) -> None:
+def flush_path(path: Path) -> None:
     """Hand one directory's entries, or one file's content, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -177,9 +188,14 @@ def flush_directory(path: Path) -> None:
 
 @contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
-    """Within: write the path that is given; a rename at the end makes `path` whole, a failure leaves it as it was."""
+    """Within: write the path that is given; a rename at the end makes `path` whole, a failure leaves it as it was.
+
+    The content is on the disk before the rename. The rename itself may be lost with the power, which leaves what was
+    there before, whole too: so the directory is not flushed, which would take thrice the time of a small write.
+    """
     beside = path.with_name(path.name + ".tmp")
     yield beside
+    flush_path(beside)
     os.replace(beside, path)
 
 
@@ -197,8 +213,10 @@ def whole_directory(path: Path) -> Iterator[Path]:
     remove_directories(beside)
     beside.mkdir(parents=True)
     yield beside
+    flush(beside)
     remove_directories(path)
     os.replace(beside, path)
+    flush_path(path.parent)
 
 
 def remove_directories(*paths: Path) -> None:
@@ -227,6 +245,20 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: it is not valid JSON ({error})") from None
+
+
+def read_record(path: Path, kind: type[Record], way_on: str) -> Record:
+    """The JSON file of one dataclass: its fields and no others, each of its kind, or ArtifactError."""
+    content = read_json(path)
+    if isinstance(content, dict) and (more := set(content) - {field.name for field in fields(kind)}):
+        raise ArtifactError(f"{path} has '{min(more)}', which no {kind.__name__} has; {way_on}")
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the whole"
+        fault = f"{key}: {first['msg']} (found {first['input']!r:.80})"
+        raise ArtifactError(f"{path} is no {kind.__name__}: {fault}; {way_on}") from None
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -268,9 +300,17 @@ class PlainWriter:
         return self.file.write(data)
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
+def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Every array of an npz, by name; ArtifactError where one of `names` is not among them."""
     try:
+        if not zipfile.is_zipfile(path) and path.is_file():
+            raise ArtifactError(f"{path} cannot be read: it is no npz file, or only the beginning of one")
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
+            arrays = dict(file)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
+        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
+    if missing := [name for name in names if name not in arrays]:
+        raise ArtifactError(f"{path} lacks the array '{missing[0]}'; it holds {', '.join(arrays) or 'none'}")
+    return arrays

@@ -38,6 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     name = argv[0] if argv else "--help"
     if name in ("-h", "--help", "help"):
         print(overview())
+    elif name in ("--version", "version", "presets") and argv[1:]:
+        fail(f"{name} takes no further words, found '{argv[1]}'", code=2)
     elif name in ("--version", "version"):
         print(f"genrec {__version__}")
     elif name == "presets":

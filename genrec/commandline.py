@@ -28,7 +28,7 @@ from genrec.config_checks import explain_errors, validate
 from genrec.errors import ConfigError, exit_on_usage_error, suggest
 from genrec.help_text import help_text, show_config
 from genrec.places import from_home
-from genrec.presets import Layer, PlainLoader, Tree, find_config, has_path, is_float, load_layers, merge, set_path
+from genrec.presets import Layer, Tree, find_config, has_path, is_float, load_layers, load_yaml, merge, set_path
 
 DEFAULT_PRESET = "0.5b"
 TRUTHS = ("true", "false", "yes", "no", "on", "off", "auto", "1", "0")
@@ -288,7 +288,7 @@ def takes_text(kind: Any) -> bool:
 def yaml_value(text: str) -> Any:
     """A flag's text read as YAML, so that `True`, `3e-4`, `[a, b]` mean what they mean in a file."""
     try:
-        return float(text) if is_float(text) else yaml.load(text, Loader=PlainLoader)
+        return float(text) if is_float(text) else load_yaml(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"'{text[:80]}' is not a YAML value: {error.__class__.__name__}") from None
 

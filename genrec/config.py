@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 
@@ -35,13 +35,32 @@ class Section(BaseModel):
                 raise ValueError(f"a number must be finite and at most {MOST:,}, found {number!r}")
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def refuse_misread(cls, value: Any, field: ValidationInfo) -> Any:
+        """What would be taken for something else: '' for the working directory, true for 1."""
+        kind = cls.model_fields[field.field_name or ""].annotation
+        kinds = (kind, *get_args(kind))
+        if value == "" and Path in kinds:
+            raise ValueError("a path must not be empty; leave the key out where there is none")
+        if isinstance(value, bool) and (int in kinds or float in kinds):
+            raise ValueError(f"a number is needed, found {str(value).lower()}")
+        if isinstance(value, str | Path) and "\0" in str(value):
+            raise ValueError("a text must not hold NUL, which no file name can")
+        return value
+
     @field_validator("*", mode="after")
     @classmethod
-    def expand_home(cls, value: Any) -> Any:
-        return value.expanduser() if isinstance(value, Path) else value
+    def expand_paths(cls, value: Any) -> Any:
+        return expand_home(value) if isinstance(value, Path) else value
 
 
 MOST = 2**32 - 1  # the largest seed that numpy takes; more than any count or rate
+
+
+def expand_home(path: Path) -> Path:
+    """`~` and what lies below it; a name that only begins so is a name."""
+    return path.expanduser() if path.parts[:1] == ("~",) else path
 
 
 def numbers_in(value: Any) -> Iterator[float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -85,6 +85,9 @@ def check_together(config: Config) -> Faults:
     yield from check_sft(config.sft)
     yield from check_rl(config.rl)
     yield from check_evaluate(config.evaluation, config.sft)
+    yield from repeated("sft.profile", config.sft.profile)
+    yield from repeated("sequential.models", config.sequential.models)
+    yield from repeated("evaluation.models", config.evaluation.models)
     yield from check_sequential(config.sequential)
     yield from check_analysis(config.analysis)
 
@@ -169,6 +172,11 @@ def check_analysis(analysis: Analysis) -> Faults:
 def multiple(name: str, value: int, of: str, unit: int) -> Faults:
     if value % unit:
         yield f"{name} {value} is not a multiple of {of} {unit}"
+
+
+def repeated(name: str, values: Sequence[str]) -> Faults:
+    if twice := next((value for value in values if values.count(value) > 1), None):
+        yield f"{name} names '{twice}' twice: {', '.join(values)}"
 
 
 def some_task(section: str, tasks: Mapping[Any, float]) -> Faults:

@@ -8,8 +8,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),  # full, limited, not ours
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),  # something else lies there
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT),  # the disk, or the network to it, failed
+}
 DISK_WORDS = {  # what safetensors and torch say of a disk, a quota or a limit that is full -> our words
     "os error 28": "No space left on device",
     "No space left on device": "No space left on device",
@@ -36,7 +41,13 @@ def exit_on_failure(directory: Path) -> Iterator[None]:
         yield
     except (ArtifactError, ConfigError) as error:
         fail(str(error))
+    except FileNotFoundError as error:
+        if error.filename is None:
+            raise
+        fail(f"{error.filename} is not there; put it back, or make anew what it belongs to")
     except Exception as error:
+        if is_out_of_memory(error):
+            fail(f"out of memory: {first_line(error)}; ways on: smaller widths, batches or counts, or a larger machine")
         if not (cause := reason_unwritable(error)):
             raise
         ways_on = "free space there or write elsewhere. Nothing finished was touched."
@@ -54,9 +65,14 @@ def exit_on_usage_error() -> Iterator[None]:
         fail(str(error), code=2)
 
 
-def fail(message: str, code: int = 1) -> None:
-    print(f"error: {message}", file=sys.stderr)
+def fail(message: str, code: int = 1) -> NoReturn:
+    print(f"error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def one_line(text: str) -> str:
+    """The text with what a terminal would not print as a character (newlines, escapes) written as Python does."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def reason_unwritable(error: Exception) -> str:
@@ -66,6 +82,12 @@ def reason_unwritable(error: Exception) -> str:
         return reason if error.errno in UNWRITABLE else ""
     text = str(error)
     return next((words for sign, words in DISK_WORDS.items() if sign in text), "")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """numpy says so by type, torch in its text."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "can't allocate memory" in text or "CUDA out of memory" in text
 
 
 def first_line(error: Exception) -> str:

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from genrec.artifacts import read_json
+from genrec.errors import ArtifactError
+
 Made = Mapping[str, Mapping[str, Any]]  # {"config": {knob: value}, "inputs": {name: fingerprint}}
+
+
+def read_made(path: Path) -> Made:
+    """What a file says that something was made with."""
+    made = read_json(path)
+    sections = [made.get(name) for name in ("config", "inputs")] if isinstance(made, dict) else []
+    if not sections or not all(isinstance(section, dict) for section in sections):
+        raise ArtifactError(
+            f'{path} must hold {{"config": {{...}}, "inputs": {{...}}}}, which say what {path.parent} was made with; '
+            "put the file back, or remove it and what lies beside it"
+        )
+    return made
 
 
 def differences(made: Made, asked: Made) -> list[str]:

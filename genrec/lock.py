@@ -22,7 +22,11 @@ def only_writer(target: Path) -> Iterator[None]:
 
     The lock lies beside the target (`.<name>.lock`) and stays there: removing it would let two processes hold one name.
     """
-    path = target.resolve().with_name(f".{target.resolve().name}{SUFFIX}")
+    try:
+        real = target.resolve()
+    except RuntimeError:
+        raise ArtifactError(f"{target} lies behind a symbolic link that leads to itself; remove the link") from None
+    path = real.with_name(f".{real.name}{SUFFIX}")
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:

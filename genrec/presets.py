@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from genrec.config import expand_home
 from genrec.errors import ConfigError, suggest
 from genrec.places import presets_dir
 
@@ -17,6 +18,8 @@ FOR_LAUNCHERS = {"accelerate", "zero2_opt.yaml"}  # of config/: what accelerate 
 
 # Keys whose value is a free mapping: an overlay replaces a mixture of tasks or rewards, but adds to trainer arguments.
 REPLACED_WHOLE = {"tasks", "reward_type"}
+
+WORD = "tag:yaml.org,2002:str"  # PyYAML's tag of a text; yes, 3 and 2020-01-01 have others
 
 Tree = dict[str, Any]  # sections, keys and values, as a file holds them
 
@@ -36,7 +39,7 @@ def preset_names() -> list[str]:
 
 def find_config(name: str) -> Path:
     """A config file by path, or a preset by its bare name or its path in a checkout (config/quickstart.yaml)."""
-    path = Path(name).expanduser()
+    path = expand_home(Path(name))
     preset = path.relative_to("config") if path.parts[:1] == ("config",) else path
     for candidate in (path, presets_dir() / preset, presets_dir() / f"{preset}.yaml"):
         if candidate.is_file():
@@ -65,7 +68,7 @@ def load_layers(path: Path, below: tuple[Path, ...] = ()) -> list[Layer]:
 
 def read_config(path: Path) -> Tree:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=PlainLoader) or {}
+        content = load_yaml(path.read_text(encoding="utf-8-sig")) or {}
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
@@ -75,6 +78,14 @@ def read_config(path: Path) -> Tree:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold sections (run:, data:, ...), found {type(content).__name__}")
     return read_numbers(content)
+
+
+def load_yaml(text: str) -> Any:
+    """The value of a YAML text, or yaml.YAMLError whatever is wrong with it; RecursionError where it is too deep."""
+    try:
+        return yaml.load(text, Loader=PlainLoader)
+    except (ValueError, AttributeError, TypeError) as error:  # 2020-13-45, `!!int x`: PyYAML's own, of any kind
+        raise yaml.YAMLError(f"a value that is not of its kind ({error})") from None
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -92,6 +103,9 @@ class PlainLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key, _ in node.value:
+            if key.tag != WORD:
+                shown = key.value if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
+                raise yaml.YAMLError(f"every key must be a word, found {shown}, line {key.start_mark.line + 1}")
             if key.value in seen:
                 raise yaml.YAMLError(f"'{key.value}' stands twice, line {key.start_mark.line + 1}")
             seen.add(key.value)

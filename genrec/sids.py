@@ -16,7 +16,8 @@ from genrec.artifacts import load_arrays, read_json, save_arrays, write_json
 from genrec.errors import ArtifactError
 
 NONE = -1  # code of a level that a shorter SID does not have (collisions: extra_level)
-TOKEN = re.compile(r"^<([a-z])_(\d+)>$")
+TOKEN = re.compile(r"<([a-z])_(0|[1-9][0-9]{0,8})>")
+MOST_CODES = np.iinfo(np.int16).max  # a level
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ def format_token(level: int, code: int) -> str:
 
 def parse_token(text: str) -> tuple[int, int]:
     """ "<b_3>" -> (1, 3)."""
-    match = TOKEN.match(text)
+    match = TOKEN.fullmatch(text) if isinstance(text, str) else None
     if not match:
-        raise ArtifactError(f"'{text}' is not a semantic-ID token such as <a_12>")
+        raise ArtifactError(f"{text!a:.40} is not a semantic-ID token such as <a_12>")
     return string.ascii_lowercase.index(match[1]), int(match[2])
 
 
@@ -88,8 +89,23 @@ def save_index(index: SidIndex, path: Path) -> None:
 
 
 def load_index(path: Path) -> SidIndex:
-    arrays = load_arrays(path)
-    return SidIndex(arrays["codes"], tuple(int(size) for size in arrays["sizes"]))
+    """What save_index wrote, checked; collisions are as they were."""
+    arrays = load_arrays(path, "codes", "sizes")
+    codes, sizes = arrays["codes"], arrays["sizes"]
+    if not len(codes) or (sizes < 1).any() or (sizes > MOST_CODES).any():
+        raise ArtifactError(
+            f"{path} must hold items, and levels of 1 to {MOST_CODES} codes; "
+            f"it has {len(codes)} items, levels of {sizes}"
+        )
+    if codes.dtype.kind != "i" or sizes.dtype.kind != "i" or sizes.ndim != 1:
+        raise ArtifactError(
+            f"{path} must hold integers, codes (items, levels) and sizes (levels,); "
+            f"it holds {codes.dtype} {codes.shape} and {sizes.dtype} {sizes.shape}"
+        )
+    try:
+        return make_index(codes, tuple(int(size) for size in sizes), allow_collisions=True)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
 
 
 def save_codebooks(codebooks: tuple[np.ndarray, ...], path: Path) -> None:
@@ -97,8 +113,15 @@ def save_codebooks(codebooks: tuple[np.ndarray, ...], path: Path) -> None:
 
 
 def load_codebooks(path: Path) -> tuple[np.ndarray, ...]:
-    arrays = load_arrays(path)
-    return tuple(arrays[f"codebook_{level}"] for level in range(len(arrays)))
+    arrays = load_arrays(path, "codebook_0")
+    names = [f"codebook_{level}" for level in range(len(arrays))]
+    fit = [array.ndim == 2 and array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays.values()]
+    if set(names) != set(arrays) or not all(fit) or len({array.shape[1] for array in arrays.values()}) > 1:
+        held = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
+        raise ArtifactError(
+            f"{path} must hold codebook_0, codebook_1, ... as finite floats (codes, width); it holds {held}"
+        )
+    return tuple(arrays[name] for name in names)
 
 
 def write_index_json(index: SidIndex, path: Path) -> None:
@@ -109,20 +132,32 @@ def write_index_json(index: SidIndex, path: Path) -> None:
 def read_index_json(path: Path, sizes: tuple[int, ...] | None = None) -> SidIndex:
     """An index.json of this project or MiniOneRec's, collisions kept; without `sizes`, the largest codes tell them."""
     rows = _read_tokens(path)
-    parsed = [[parse_token(text) for text in rows[str(item)]] for item in range(len(rows))]
+    parsed = [_parse_codes(rows[str(item)], item, path) for item in range(len(rows))]
     depth = max(len(row) for row in parsed)
     codes = np.full((len(parsed), depth), NONE, dtype=np.int64)
     for item, row in enumerate(parsed):
-        if [level for level, _ in row] != list(range(len(row))):
-            raise ArtifactError(f"{path}: item {item} has levels out of order: {rows[str(item)]}")
-        codes[item, : len(row)] = [code for _, code in row]
+        codes[item, : len(row)] = row
     return make_index(codes, sizes or tuple(int(size) for size in codes.max(axis=0) + 1), allow_collisions=True)
 
 
 def _read_tokens(path: Path) -> dict[str, list[str]]:
     rows = read_json(path)
-    if not rows or set(rows) != {str(item) for item in range(len(rows))}:
-        raise ArtifactError(
-            f"{path} must map the items '0'..'N-1' to tokens; it has {len(rows)} keys, not in that form"
-        )
+    if not isinstance(rows, dict) or not rows or set(rows) != {str(item) for item in range(len(rows))}:
+        what = f"{len(rows)} keys, not in that form" if isinstance(rows, dict) else f"a JSON {type(rows).__name__}"
+        raise ArtifactError(f"{path} must map the items '0'..'N-1' to tokens; it has {what}")
     return rows
+
+
+def _parse_codes(tokens: list[str], item: int, path: Path) -> list[int]:
+    """The codes of an item's tokens, level by level."""
+    if not isinstance(tokens, list) or not tokens:
+        raise ArtifactError(f'{path}: item {item} must have a list of tokens such as ["<a_12>"], not {tokens!a:.80}')
+    try:
+        levels, codes = zip(*map(parse_token, tokens), strict=True)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: item {item}: {error}") from None
+    if list(levels) != list(range(len(tokens))):
+        raise ArtifactError(f"{path}: item {item} has levels out of order: {tokens}")
+    if max(codes) >= MOST_CODES:
+        raise ArtifactError(f"{path}: item {item} has the code {max(codes)}; a level has {MOST_CODES} at most")
+    return list(codes)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from genrec import artifacts
-from genrec.artifacts import Manifest, read_json, read_manifest, remove_directories
+from genrec.artifacts import MANIFEST, Manifest, read_json, read_manifest, remove_directories
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config, value_at
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
@@ -117,16 +117,29 @@ def bring_up_to_date(job: Job, clean: bool) -> None:
         raise ArtifactError(
             f"{job.final} is a symbolic link to {job.final.resolve()}; remove the link, or move what it is"
         )
+    require_own_files(job.final)
     for name in reads(job.stage, job.config):
         require(job.config, name)
     make(job, clean)
+
+
+def require_own_files(directory: Path) -> None:
+    """What is to be replaced holds nothing but what its manifest lists; a person's file in it is not ours to remove."""
+    manifest = read_manifest(directory)
+    if manifest is None:
+        return
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if not (path.is_dir() and not path.is_symlink() or hidden or name.as_posix() in {*manifest.files, MANIFEST}):
+            raise ArtifactError(f"{path} is no file of this artifact, and --clean would remove it; move it away first")
 
 
 def status(job: Job) -> tuple[State, str]:
     """The state of a stage, and what there is to say of it."""
     manifest = read_manifest(job.final)
     if manifest is None and job.final.exists():
-        raise ArtifactError(f"{job.final} exists but is no artifact: it has no {artifacts.MANIFEST}; move it away")
+        raise ArtifactError(f"{job.final} exists but is no artifact: it has no {MANIFEST}; move it away")
     asked = job.identity
     if manifest is None:
         missing = [name for name in reads(job.stage, job.config) if name not in asked["inputs"]]
@@ -176,7 +189,7 @@ def require(config: Config, stage: str) -> Manifest:
 def begin(job: Job, wanted: Identity, clean: bool) -> None:
     """Make <stage>.partial ready; what a killed run of the same settings left is kept, unfit scraps are removed."""
     begun, own = job.partial / BEGUN, {**wanted, "clean": clean}
-    if job.partial.exists():
+    if job.partial.is_symlink() or job.partial.exists():
         have = read_begun(job)
         counted = {name: value for name, value in wanted["inputs"].items() if name in have["inputs"]}
         different = differences(have, wanted | {"inputs": counted})  # files that came since are no difference
@@ -194,8 +207,13 @@ def begin(job: Job, wanted: Identity, clean: bool) -> None:
 def read_begun(job: Job) -> dict[str, Any]:
     """What <stage>.partial was begun with; a directory that says nothing of it is not ours to touch."""
     begun = job.partial / BEGUN
+    if job.partial.is_symlink() or not job.partial.is_dir():
+        raise ArtifactError(f"{job.partial} is no directory of this program; move it away")
     if begun.exists():
-        return read_json(begun)
+        content = read_json(begun)
+        if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "inputs")):
+            raise ArtifactError(f"{begun} does not say what was begun here; move {job.partial} away")
+        return content
     if any(job.partial.iterdir()):
         raise ArtifactError(f"{job.partial} was not begun by this program: it has no {BEGUN}; move it away")
     return {"config": {}, "inputs": {}}
@@ -203,6 +221,8 @@ def read_begun(job: Job) -> dict[str, Any]:
 
 def settle(job: Job) -> None:
     """Finish what a kill left between the manifest and the last rename."""
+    if job.replaced.is_symlink() or (job.replaced.exists() and not read_manifest(job.replaced)):
+        raise ArtifactError(f"{job.replaced} is no artifact of this program: it has no {MANIFEST}; move it away")
     if job.replaced.exists() and not job.final.exists():
         os.replace(job.partial if read_manifest(job.partial) else job.replaced, job.final)
         (job.final / BEGUN).unlink(missing_ok=True)
@@ -219,7 +239,7 @@ def publish(job: Job) -> None:
     if job.final.exists():
         os.replace(job.final, job.replaced)
     os.replace(job.partial, job.final)
-    artifacts.flush_directory(job.final.parent)
+    artifacts.flush_path(job.final.parent)
     (job.final / BEGUN).unlink(missing_ok=True)
     if job.replaced.exists():
         remove_directories(job.replaced)
@@ -239,7 +259,7 @@ def finish(job: Job, made_from: Identity, statistics: dict[str, Any], seconds: f
         git_commit=git_commit(),
         seconds=round(seconds, 1),
     )
-    artifacts.write_json(job.partial / artifacts.MANIFEST, asdict(manifest))
+    artifacts.write_json(job.partial / MANIFEST, asdict(manifest))
 
 
 def installed(package: str) -> str | None:

@@ -7,22 +7,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from genrec import artifacts
 from genrec.artifacts import Manifest, read_json, read_manifest
 from genrec.config import Config, Data, result_knobs
 from genrec.data.catalog import Catalog, load_catalog
 from genrec.data.grown import GrownCatalog, join_new_items, load_grown
-from genrec.data.prepared import Prepared
+from genrec.data.prepared import Prepared, check_pointers
 from genrec.data.sequences import Sequences, Split, load_sequences, load_splits
 from genrec.data.vectors import load_vectors
 from genrec.errors import ArtifactError
 from genrec.guard import differences, refusal
 from genrec.pipeline import command_of
 from genrec.sids import SidIndex, load_codebooks, load_index, read_index_json
+
+
+class Collisions(BaseModel):
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+class SidQuality(BaseModel):
+    """What must stand in quality.json; there is more."""
+
+    items: int
+    collisions: Collisions
+    neighbours: Annotated[list[dict[str, float]], Field(min_length=1)]
+    levels: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +76,10 @@ class RunStore:
     def prepared(self) -> Prepared:
         """Catalogue, sequences and splits; an error where they were made with other data.* knobs than asked."""
         knobs = self.data_settings()
-        return Prepared(self.catalog(), self.sequences(), self.splits(), knobs["data.max_history"])
+        catalog, (sequences, splits) = self.catalog(), self.events()
+        if not len(splits["train"]):
+            raise ArtifactError(f"{self.path('data')} has no train rows; prepare more events or a wider window")
+        return Prepared(catalog, sequences, splits, knobs["data.max_history"])
 
     def data_settings(self) -> dict[str, Any]:
         """The data.* knobs that the artifact was made with, held against those asked; another seed is no difference."""
@@ -77,6 +95,12 @@ class RunStore:
 
     def catalog(self) -> Catalog:
         return load_catalog(self.path("data") / artifacts.CATALOG)
+
+    def events(self) -> tuple[Sequences, dict[str, Split]]:
+        """Sequences and splits, held against each other and against the catalogue."""
+        sequences, splits = self.sequences(), self.splits()
+        check_pointers(len(self.catalog()), sequences, splits, self.path("data"))
+        return sequences, splits
 
     def sequences(self) -> Sequences:
         return load_sequences(self.path("data") / artifacts.SEQUENCES)
@@ -94,8 +118,14 @@ class RunStore:
         return load_index(self.path("sids") / artifacts.SID_INDEX)
 
     def codes(self) -> np.ndarray:
-        """(N, L) codes, as the index has them."""
-        return self.index().codes
+        """(N, L) codes, as the index has them, a row an item of the catalogue."""
+        self.manifest("sids")
+        codes, items = self.index().codes, len(self.catalog())
+        if len(codes) != items:
+            raise ArtifactError(
+                f"{self.path('sids')} has {len(codes)} items, the catalogue {items}; run: {command_of('sids')} --clean"
+            )
+        return codes
 
     def codebooks(self) -> tuple[np.ndarray, ...] | None:
         """(K, d) a level; None where the SIDs were imported and have none."""
@@ -104,7 +134,19 @@ class RunStore:
 
     def sid_quality(self) -> dict[str, Any] | None:
         path = self.path("sids") / artifacts.QUALITY
-        return read_json(path) if path.exists() else None
+        if not self.has("sids"):
+            return None
+        self.manifest("sids")
+        if not path.exists():  # of a run made before it was written
+            return None
+        quality = read_json(path)
+        try:  # what analysis and advice read of it
+            SidQuality.model_validate(quality)
+        except ValidationError as error:
+            fault = f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
+            again = f"{command_of('sids')} --clean"
+            raise ArtifactError(f"{path} is no report on semantic IDs ({fault}); run: {again}") from None
+        return quality
 
     def published_index(self) -> SidIndex:
         """The index that the data artifact brought along, collisions as published."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from genrec.errors import ArtifactError
@@ -49,6 +50,8 @@ def look_of(path: Path, command: str, directory: Path) -> list[int]:
         raise ArtifactError(
             f"{directory} lacks {path.name}, which its manifest lists; run: {command} --clean"
         ) from None
+    if not S_ISREG(stat.st_mode):
+        raise ArtifactError(f"{path} is no file, though the manifest lists it; put it back, or run: {command} --clean")
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 

@@ -18,6 +18,7 @@ from tencentgr.negatives import NegativeMix, NegativeSampler
 from tencentgr.options import TencentGROptions
 from tencentgr.runs import load_run
 
+HASHED = 65_536  # vectors at once, so that those mapped from disk need not fit into memory
 BETAS = {"adam": (0.9, 0.98), "adamw": (0.9, 0.95)}
 
 
@@ -92,8 +93,11 @@ def make_optimizer(options: TencentGROptions, objective: Objective) -> torch.opt
 
 
 def fingerprint_of(data: TencentGRData) -> str:
-    """A hash over the schema, the interactions and the items' features; vectors count by their width alone."""
+    """A hash over the schema, the interactions, and the items' features and vectors."""
     digest = hashlib.sha256(json.dumps(asdict(data.schema)).encode())
     for array in (data.sequences.offset, data.sequences.item, data.items.sparse, data.items.array, data.items.semantic):
         digest.update(b"" if array is None else np.ascontiguousarray(array))
+    for vectors in data.items.emb.values():
+        for begin in range(0, len(vectors), HASHED):
+            digest.update(np.ascontiguousarray(vectors[begin : begin + HASHED]))
     return digest.hexdigest()[:16]

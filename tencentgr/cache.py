@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import read_json, remove_directories, sample_fingerprint, write_json
+from genrec.artifacts import describe_files, read_json, remove_directories, sample_fingerprint, write_json
 from genrec.errors import ArtifactError
+from genrec.verify import verify_files
 
-VERSION = 3  # of what conversion writes; raise it when an array changes its meaning
+VERSION = 4  # of what conversion writes; raise it when an array changes its meaning
 CARD = "entry.json"
 
 Build = Callable[[Path], dict[str, Any]]  # writes .npy files into a directory, returns what to report
@@ -55,9 +56,25 @@ def read_or_build(cache_dir: Path, name: str, inputs: dict[str, str], build: Bui
 def read_entry(directory: Path, wanted: dict[str, Any]) -> CacheEntry | None:
     if not (directory / CARD).exists():
         return None
-    card = read_json(directory / CARD)
-    same = {key: card.get(key) for key in wanted} == wanted
-    return CacheEntry(directory, card["report"]) if same else None
+    try:
+        card = read_json(directory / CARD)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; remove {directory}, it is made again") from None
+    if not isinstance(card, dict) or {key: card.get(key) for key in wanted} != wanted:
+        return None
+    check_files(directory, card)
+    return CacheEntry(directory, card["report"])
+
+
+def check_files(directory: Path, card: dict[str, Any]) -> None:
+    """The arrays are those that were written, by their hashes."""
+    if not isinstance(card.get("files"), dict) or not isinstance(card.get("report"), dict):
+        raise ArtifactError(f"{directory / CARD} lacks files and report; remove {directory}, it is made again")
+    try:
+        verify_files(directory, card["files"], "")
+    except (ArtifactError, KeyError, TypeError) as error:
+        fault = str(error).rpartition("; ")[0] or f"{directory / CARD} cannot be read"
+        raise ArtifactError(f"{fault}; remove {directory}, it is made again from the raw files") from None
 
 
 def write_entry(directory: Path, wanted: dict[str, Any], build: Build) -> None:
@@ -65,9 +82,12 @@ def write_entry(directory: Path, wanted: dict[str, Any], build: Build) -> None:
     remove_directories(partial)
     partial.mkdir()
     report = build(partial)
-    write_json(partial / CARD, {**wanted, "report": report})
+    write_json(partial / CARD, {**wanted, "report": report, "files": describe_files(partial)})
     remove_directories(directory)
-    os.replace(partial, directory)
+    try:
+        os.replace(partial, directory)
+    except OSError as error:
+        raise ArtifactError(f"cannot write {directory} ({error.strerror}); remove it, it is made again") from None
 
 
 @contextmanager
@@ -88,6 +108,6 @@ def stamp_files(data_dir: Path, paths: list[Path]) -> dict[str, str]:
 
 
 def stamp_file(path: Path) -> str:
-    if not path.exists():
-        raise ArtifactError(f"{path} is missing")
+    if not path.is_file():
+        raise ArtifactError(f"{path} is {'a directory, not a file' if path.is_dir() else 'missing'}")
     return f"{sample_fingerprint(path)} changed {path.stat().st_mtime_ns}"

@@ -1,7 +1,8 @@
 """Models on disk.
 
 A model is one .safetensors file with its card in the header: options, shape, schema, and where training stood. A JSON
-copy of the card and a .pt export stand beside it for people and other programs. Files are whole or not there.
+copy of the card and a .pt export stand beside it for people and other programs; the copy has the hashes of the files
+with weights, which are checked when one is read. Files are whole or not there.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genrec.artifacts import whole_file, write_json
+from genrec.artifacts import sha256, whole_file, write_json
 from genrec.errors import ArtifactError, first_line
 from genrec.runtime.tensor_file import read_tensors, write_tensors
 from tencentgr.features import FeatureSchema
+from tencentgr.files import read_object
 from tencentgr.model import TencentGR, TencentGRShape
 
 BEST, CHECKPOINT = "best_model", "model"
@@ -41,9 +43,9 @@ def make_card(model: TencentGR, options: dict[str, Any], **standing: Any) -> Car
 
 def save_best(directory: Path, model: TencentGR, card: Card) -> None:
     write_tensors(directory / f"{BEST}.safetensors", model.state_dict(), CARD, card)
-    write_json(directory / f"{BEST}.json", card)
     with whole_file(directory / f"{BEST}.pt") as file:
         torch.save({"model_state_dict": model.state_dict(), "config": json.dumps(card)}, file)
+    write_card(directory / f"{BEST}.json", card, f"{BEST}.safetensors", f"{BEST}.pt")
 
 
 def save_checkpoint(directory: Path, model: TencentGR, card: Card) -> Path:
@@ -51,16 +53,31 @@ def save_checkpoint(directory: Path, model: TencentGR, card: Card) -> Path:
     target = directory / f"global_step{card['global_step']}.valid_loss={card['valid_loss']:.4f}"
     target.mkdir(parents=True, exist_ok=True)
     write_tensors(target / f"{CHECKPOINT}.safetensors", model.state_dict(), CARD, card)
-    write_json(target / CONFIG, card)
+    write_card(target / CONFIG, card, f"{CHECKPOINT}.safetensors")
     return target
+
+
+def write_card(path: Path, card: Card, *names: str) -> None:
+    write_json(path, card | {"files": {name: {"sha256": sha256(path.with_name(name))} for name in names}})
+
+
+def check_hash(path: Path) -> None:
+    """The file is the one of which the card beside it has the hash; weights that came alone have no card."""
+    card_path = path.with_name(CONFIG) if path.stem == CHECKPOINT else path.with_suffix(".json")
+    card = read_object(card_path) if card_path.exists() else {}
+    entry = card.get("files", {}).get(path.name, {}) if isinstance(card.get("files", {}), dict) else {}
+    written, now = entry.get("sha256") if isinstance(entry, dict) else None, sha256(path)
+    if written is not None and written != now:
+        raise ArtifactError(
+            f"{path} was changed after it was made: sha256 {str(written)[:16]} in {card_path.name}, {now[:16]} there "
+            "now; put the file back, or train it anew with --clean"
+        )
 
 
 def load_model(path: Path, shape: TencentGRShape, schema: FeatureSchema) -> tuple[TencentGR, Card | None]:
     """A saved model, in evaluation mode. Weights without a card (a bare state_dict) need the given shape and schema."""
     tensors, card = read_weights(path)
-    if card is not None:
-        shape, schema = shape_of(card), FeatureSchema.from_dict(card["schema"])
-    model = TencentGR(shape, schema)
+    model = TencentGR(shape, schema) if card is None else build_from_card(card, path)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -71,8 +88,14 @@ def load_model(path: Path, shape: TencentGRShape, schema: FeatureSchema) -> tupl
     return model.eval(), card
 
 
-def shape_of(card: Card) -> TencentGRShape:
-    return TencentGRShape(**card["shape"] | {"similarity": tuple(card["shape"]["similarity"])})
+def build_from_card(card: Card, path: Path) -> TencentGR:
+    try:
+        shape = TencentGRShape(**card["shape"] | {"similarity": tuple(card["shape"]["similarity"])})
+        return TencentGR(shape, FeatureSchema.from_dict(card["schema"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"the card in {path} does not describe a TencentGR model: {type(error).__name__} {first_line(error)}"
+        ) from None
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Card | None]:
@@ -80,9 +103,25 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Card | None]:
     if path.is_dir():
         names = [f"{name}.safetensors" for name in (CHECKPOINT, BEST)]
         path = next((path / name for name in names if (path / name).exists()), path / names[0])
-    if not path.exists():
+    if not path.is_file():
         raise ArtifactError(f"no model {path}; training writes best_model.pt into its log directory")
-    return read_pt(path) if path.suffix == ".pt" else read_tensors(path, CARD)
+    check_hash(path)
+    tensors, card = read_pt(path) if path.suffix == ".pt" else read_tensors(path, CARD)
+    check_weights(tensors, card, path)
+    return tensors, card
+
+
+def check_weights(tensors: Any, card: Any, path: Path) -> None:
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise ArtifactError(f"{path} holds no tensors by name, as best_model.pt does and a bare state_dict")
+    if card is not None and not isinstance(card, dict):
+        raise ArtifactError(f"the card in {path} is no JSON object, found {type(card).__name__}")
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            count = int((~value.isfinite()).sum())
+            raise ArtifactError(
+                f"{path}: {count:,} of {value.numel():,} values of '{name}' are no finite numbers; train it anew"
+            )
 
 
 def read_pt(path: Path) -> tuple[dict[str, Tensor], Card | None]:
@@ -91,5 +130,10 @@ def read_pt(path: Path) -> tuple[dict[str, Tensor], Card | None]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or dangerous file can raise nearly anything
         raise ArtifactError(f"{path} cannot be read as tensors: {first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} holds a {type(content).__name__}, expected tensors by name")
     tensors = content.get("model_state_dict", content)
-    return tensors, json.loads(content["config"]) if "config" in content else None
+    try:
+        return tensors, json.loads(content["config"]) if "config" in content else None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"the card in {path} is not valid JSON: {first_line(error)}") from None

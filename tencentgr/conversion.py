@@ -19,9 +19,10 @@ import numpy as np
 from genrec.data.ledger import Ledger
 from genrec.errors import ArtifactError
 from tencentgr.features import FeatureSchema, FeatureTable, Record, encode_table
-from tencentgr.files import read_lines, read_offsets
+from tencentgr.files import is_name, read_lines, read_offsets
 
 NO_ACTION = -1
+CLICK = 1  # the last action that has a meaning
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def parse_line(line: bytes, parsed: ParsedLines, num_items: int) -> str:
     parsed.profile.append(profiles[-1] if profiles else None)
     parsed.length.append(len(events))
     parsed.item.extend(event[1] for event in events)
-    parsed.action.extend(NO_ACTION if event[4] is None else event[4] for event in events)
+    parsed.tally["actions beyond click, unknown"] += sum(event[4] is not None and event[4] > CLICK for event in events)
+    parsed.action.extend(NO_ACTION if event[4] is None or event[4] > CLICK else event[4] for event in events)
     parsed.time.extend(event[5] for event in events)
     for event in events:
         if event[1] > num_items:
@@ -140,7 +142,12 @@ def is_record(record: Any) -> bool:
     if not isinstance(record, list) or len(record) != 6:
         return False
     user, item, user_features, item_features, action, time = record
-    if type(user) not in (int, str) or not is_number(time, 2**62) or not (action is None or is_number(action, 2**7)):
+    if (
+        type(user) not in (int, str)
+        or not is_name(user)
+        or not is_number(time, 2**62)
+        or not (action is None or is_number(action, 2**7))
+    ):
         return False
     if item is None:
         return isinstance(user_features, dict)

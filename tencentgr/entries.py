@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from genrec.data.ledger import Ledger
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, one_line
 from tencentgr import files
 from tencentgr.cache import CacheEntry, read_or_build, stamp_files
 from tencentgr.conversion import ConvertedSequences, convert_sequences
@@ -40,6 +40,7 @@ from tencentgr.features import (
     encode_table,
     stack_tables,
 )
+from tencentgr.files import is_name
 from tencentgr.semantic import semantic_columns
 
 BASE = (files.INDEXER, files.ITEM_FEATURES)
@@ -101,7 +102,7 @@ def describe_schema(schema: FeatureSchema, indexer: dict[str, dict]) -> str:
     used = {*schema.item_sparse, *schema.item_array, *schema.user_sparse, *schema.user_array}
     unused = sorted(set(map(str, indexer["f"])) - used)
     text = f"{files.INDEXER}: {schema.num_items:,} items, {schema.num_users:,} users, {len(used)} fields"
-    return text + (f", not used: {' '.join(unused)}" if unused else "")
+    return text + (f", not used: {' '.join(map(one_line, unused))}" if unused else "")
 
 
 def schema_of(indexer: dict[str, dict]) -> FeatureSchema:
@@ -149,21 +150,24 @@ def candidate_entry(source: CompetitionSource, schema: FeatureSchema, creatives:
 
 
 def build_candidates(path: Path, schema: FeatureSchema, item_of: dict[str, int], out: Path) -> dict[str, Any]:
-    ledger, tally, sound = Ledger(path.name), Counter(), []
+    ledger, tally, sound, ids = Ledger(path.name), Counter(), [], set()
     for number, _, line in files.read_lines(path):
         ledger.read += 1
         record = parse_candidate(line)
         if record is None:
             ledger.drop("not a candidate", 1, [number])
+        elif record["retrieval_id"] in ids:
+            ledger.drop("retrieval_id of an earlier candidate", 1, [number])
         else:
+            ids.add(record["retrieval_id"])
             sound.append(record)
     if not sound:
         raise ArtifactError(f"{path} holds no usable candidate: {ledger.trail()}")
     names = [str(record["creative_id"]) for record in sound]
-    ids = np.array([0] + [item_of.get(name, 0) for name in names], dtype=np.int32)
-    tally["items unseen in training"] = int((ids[1:] == 0).sum())
+    items = np.array([0] + [item_of.get(name, 0) for name in names], dtype=np.int32)
+    tally["items unseen in training"] = int((items[1:] == 0).sum())
     records = [{}] + [record["features"] for record in sound]
-    save_table(encode_table(ids, records, schema.item_fields, tally), out, "items")
+    save_table(encode_table(items, records, schema.item_fields, tally), out, "items")
     np.save(out / "creative_id.npy", np.array(["", *names], dtype=np.str_))
     np.save(out / "retrieval_id.npy", np.array([record["retrieval_id"] for record in sound], dtype=np.uint64))
     counts = {reason: count for reason, count in tally.items() if count}
@@ -174,8 +178,9 @@ def parse_candidate(line: bytes) -> dict[str, Any] | None:
     """{"creative_id", "retrieval_id", "features"}, or None for a line of another form."""
     try:
         record = json.loads(line)
-        sound = type(record["retrieval_id"]) is int and record["retrieval_id"] >= 0
+        sound = type(record["retrieval_id"]) is int and 0 <= record["retrieval_id"] < 2**64
         sound = sound and isinstance(record["features"], dict) and type(record["creative_id"]) in (int, str)
+        sound = sound and is_name(record["creative_id"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if sound else None

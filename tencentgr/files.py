@@ -28,7 +28,9 @@ PREDICT_SEQ, PREDICT_SEQ_OFFSETS, PREDICT_SET = "predict_seq.jsonl", "predict_se
 INDEXER, ITEM_FEATURES, EMBEDDINGS = "indexer.pkl", "item_feat_dict.json", "creative_emb"
 SEMANTIC = "semantic_id_dict.json"
 
-LONGEST_NAME = 256  # characters of a creative's id
+LONGEST_NAME = 256  # characters of a user's or a creative's id
+LARGEST = 1e15  # of a vector's numbers: squares of larger ones, summed, leave float32
+MOST_CODES = 2**24  # of a level of semantic IDs; each is a row of an embedding table
 
 # Widths that the competition's embeddings have; a file name carries its own.
 WIDTHS = {"81": 32, "82": 1024, "83": 3584, "84": 4096, "85": 3584, "86": 3584}
@@ -56,10 +58,17 @@ def are_whole(values: Iterable[Any]) -> bool:
 def check_names(path: Path, names: Iterable[Any]) -> None:
     """Names become an array that is as wide as the longest one and drops NULs at the end."""
     for name in names:
-        if len(text := str(name)) > LONGEST_NAME or "\0" in text:
+        if not is_name(name):
+            text = str(name)
             raise ArtifactError(
                 f"{path}: the name {text[:40]!a} of {len(text):,} characters; up to {LONGEST_NAME} are read, and no NUL"
             )
+
+
+def is_name(value: Any) -> bool:
+    """Whether an id can stand in an array of names and in a UTF-8 file."""
+    text = str(value)
+    return len(text) <= LONGEST_NAME and "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def names_by_id(ids: dict[Any, int]) -> np.ndarray:
@@ -96,7 +105,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
 
 
 def read_item_features(data_dir: Path) -> dict[str, dict[str, Any]]:
-    return read_object(data_dir / ITEM_FEATURES)
+    path = data_dir / ITEM_FEATURES
+    features = read_object(path)
+    for item, record in features.items():
+        if not isinstance(record, dict):
+            raise ArtifactError(
+                f"{path}: the features of item {item!a} must be an object, found {type(record).__name__}"
+            )
+    return features
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -110,6 +126,8 @@ def read_object(path: Path) -> dict[str, Any]:
 def embedding_source(data_dir: Path, mm_id: str) -> tuple[Path, int]:
     """(pickle or folder, width) of one embedding, by its name emb_<id>_<width>."""
     folder = data_dir / EMBEDDINGS
+    if not folder.is_dir():
+        raise ArtifactError(f"there is no folder {folder} of embeddings; --mm_emb_id '' goes without")
     matches = {path: re.fullmatch(r"emb_(\w+)_(\d+)(\.pkl)?", path.name) for path in sorted(folder.glob("emb_*"))}
     chosen = [(path, int(match[2])) for path, match in matches.items() if match and match[1] == mm_id]
     if len(chosen) != 1:
@@ -132,12 +150,22 @@ def read_embedding(data_dir: Path, mm_id: str) -> Iterator[tuple[str, np.ndarray
     for path in embedding_files(data_dir, mm_id):
         for creative, values in pickled(path) if path.suffix == ".pkl" else json_lines(path):
             try:
-                vector = np.asarray(values, dtype=np.float32)
+                with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which is refused below
+                    vector = np.asarray(values, dtype=np.float32)
             except (TypeError, ValueError, OverflowError):
                 raise ArtifactError(f"{path}: the vector of {creative!a} is not {width} numbers") from None
-            if vector.shape != (width,):
-                raise ArtifactError(f"{path}: the vector of {creative} has shape {vector.shape}, expected ({width},)")
+            check_vector(vector, creative, width, path)
             yield str(creative), vector
+
+
+def check_vector(vector: np.ndarray, creative: Any, width: int, path: Path) -> None:
+    if vector.shape != (width,):
+        raise ArtifactError(f"{path}: the vector of {creative!a} has shape {vector.shape}, expected ({width},)")
+    if not (np.abs(vector) <= LARGEST).all():  # NaN is not
+        raise ArtifactError(
+            f"{path}: the vector of {creative!a} holds {vector[~(np.abs(vector) <= LARGEST)][0]}; numbers must be "
+            f"finite and within {LARGEST:.0e}. Leave the creative out where it has no vector"
+        )
 
 
 def pickled(path: Path) -> Iterator[tuple[Any, Any]]:
@@ -153,7 +181,7 @@ def json_lines(path: Path) -> Iterator[tuple[Any, Any]]:
         try:
             record = json.loads(line)
             yield record["anonymous_cid"], record["emb"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ArtifactError(
                 f"{path}, line {number}: not a JSON object with anonymous_cid and emb; the file is cut short or damaged"
             ) from None
@@ -179,8 +207,12 @@ def read_semantic(path: Path) -> dict[str, list[int]]:
     codes = read_object(path)
     lengths = {len(row) if isinstance(row, list) else -1 for row in codes.values()}
     if len(lengths) != 1 or lengths & {-1, 0}:
-        raise ArtifactError(f"{path} must give every creative a list of codes of one length, found lengths {lengths}")
+        raise ArtifactError(
+            f"{path} must give every creative a list of codes of one length, found lengths {sorted(lengths)}"
+        )
     for creative, row in codes.items():
-        if not all(type(code) is int and code >= 0 for code in row):
-            raise ArtifactError(f"{path}: the codes of {creative} are {row}, expected whole numbers from 0")
+        if not all(type(code) is int and 0 <= code < MOST_CODES for code in row):
+            raise ArtifactError(
+                f"{path}: the codes of {creative!a} are {row}, expected whole numbers from 0 to {MOST_CODES - 1:,}"
+            )
     return codes

@@ -32,6 +32,7 @@ from tencentgr.dataset import (
     all_rows,
     load_candidates,
     load_queries,
+    report_lines,
 )
 from tencentgr.features import restrict
 from tencentgr.model import TencentGR
@@ -48,16 +49,30 @@ def infer(options: TencentGROptions) -> None:
     else for each user of the training data out of all items."""
     device = pick_device(options.device, "--device")
     queries, candidates = load_queries_and_candidates(options)
+    for line in report_lines({**queries.report, **candidates.report}):
+        note("data", line)
     model, card = load_model(options.state_dict_path, shape_of(options), queries.schema)
     if card is None:
         note(
             "infer", f"{options.state_dict_path} holds weights alone; shape and features are taken from flags and data"
         )
     user_vectors, item_vectors = encode(model.to(device), queries, candidates)
+    check_vectors(options.state_dict_path, users=user_vectors, candidates=item_vectors)
     neighbours = search(user_vectors, item_vectors, max(TOP, FOUND))
     with only_writer(options.result_dir):
         write_results(options.result_dir, queries, candidates, user_vectors, item_vectors, neighbours)
     note("infer", f"{len(user_vectors):,} users, {len(item_vectors):,} candidates -> {options.result_dir / RESULT}")
+
+
+def check_vectors(model: Path, **tables: np.ndarray) -> None:
+    """An index over numbers that are none answers anything."""
+    for name, vectors in tables.items():
+        wrong = ~(np.abs(vectors) <= files.LARGEST).all(axis=1)
+        if wrong.any():
+            raise ArtifactError(
+                f"{model} makes vectors beyond {files.LARGEST:.0e} of {wrong.sum():,} of {len(wrong):,} {name}; "
+                "nothing can be recommended by it. Train it anew with a lower --learning_rate"
+            )
 
 
 def load_queries_and_candidates(options: TencentGROptions) -> tuple[TencentGRData, Candidates]:

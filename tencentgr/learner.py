@@ -22,10 +22,10 @@ from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import item_scores
 from genrec.launch import note
 from genrec.runtime.curves import Record, open_curves
-from genrec.runtime.epochs import LearnerState, Metrics
+from genrec.runtime.epochs import CHECKPOINT, LearnerState, Metrics
 from genrec.runtime.tensor_file import pack_state, unpack_state
 from tencentgr.assembly import make_objective, make_optimizer, read_data, shape_of
-from tencentgr.dataset import SequenceDataset, collate, split_rows, windows
+from tencentgr.dataset import SequenceDataset, SequenceRows, collate, split_rows, windows
 from tencentgr.model import TencentGR
 from tencentgr.options import TencentGROptions
 from tencentgr.processes import Processes
@@ -47,8 +47,7 @@ class TencentGRLearner:
         self.data = read_data(options)
         splits = split_rows(self.data, options.seed, options.valid_share)
         self.rows = {name: with_trained_target(self.data, rows) for name, rows in splits.items()}
-        if not len(self.rows["train"]) >= processes.count:
-            raise ArtifactError(f"{len(self.rows['train'])} training sequences for {processes.count} process(es)")
+        check_rows(self.rows, options.valid_share, processes.count)
         model = TencentGR(shape_of(options), self.data.schema).use(self.data.items, self.data.users)
         self.model = model.to(processes.device)
         self.objective = make_objective(options, model, self.data, self.rows["train"]).to(processes.device)
@@ -67,7 +66,13 @@ class TencentGRLearner:
         return LearnerState(pack_state({"model": self.objective}, {"optimizer": self.optimizer}), counters)
 
     def load_state(self, state: LearnerState) -> None:
-        unpack_state(state.tensors, {"model": self.objective}, {"optimizer": self.optimizer})
+        try:
+            unpack_state(state.tensors, {"model": self.objective}, {"optimizer": self.optimizer})
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise ArtifactError(
+                f"{self.options.models / CHECKPOINT} does not fit this model: {' '.join(str(error).split())[:300]}; "
+                "--clean trains anew"
+            ) from None
         self.step, self.global_step = state.counters["step"], state.counters["global_step"]
         self.loss_sum = state.counters["loss_sum"]
         note("train", f"goes on at step {self.global_step:,} of {self.steps:,}")
@@ -202,6 +207,16 @@ class TencentGRLearner:
         metrics = {"valid_loss": sum(losses) / sum(positions), "auc": float(ranking.auc.mean())}
         metrics |= {name: float(scores[name].mean()) for name in ("hr@10", "ndcg@10")}
         return {name: round(value, 6) for name, value in metrics.items()}
+
+
+def check_rows(rows: dict[str, SequenceRows], valid_share: float, processes: int) -> None:
+    """Something to learn from in every process, and something to choose the best epoch by."""
+    for name, least in {"train": processes, "valid": 1}.items():
+        if len(rows[name]) < least:
+            raise ArtifactError(
+                f"{len(rows[name])} {name} sequences with a target that training knows, at least {least} needed; "
+                f"the data have too few users with two interactions, or --valid_share {valid_share} leaves too few"
+            )
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -18,6 +18,7 @@ run before into earlier-1/, earlier-2/, ...
 
 from __future__ import annotations
 
+from genrec.cli import call
 from genrec.errors import exit_on_failure
 from genrec.launch import set_waiting_policy
 from tencentgr.options import TencentGROptions, parse
@@ -36,6 +37,10 @@ def main(options: TencentGROptions, clean: bool = False) -> None:
             train(options, clean)
 
 
-if __name__ == "__main__":
+def run() -> None:
     command = parse(doc=__doc__)
     main(command.config, command.clean)
+
+
+if __name__ == "__main__":
+    call(run)

@@ -5,6 +5,7 @@ cd tencentgr && python make_sample.py --output_dir ../outputs/tencentgr_sample -
 
 from __future__ import annotations
 
+from genrec.cli import call
 from genrec.commandline import parse
 from genrec.errors import exit_on_failure
 from genrec.launch import note
@@ -25,5 +26,9 @@ def main(options: SampleOptions) -> None:
     note("sample", f"{options.users:,} users, {options.items:,} items, {events:,} interactions -> {options.output_dir}")
 
 
-if __name__ == "__main__":
+def run() -> None:
     main(parse(sample_program(__doc__)).config)
+
+
+if __name__ == "__main__":
+    call(run)

@@ -26,6 +26,12 @@ def as_texts(value: Any) -> Any:
     return [str(one) for one in value] if isinstance(value, list) else value
 
 
+def check_once(ids: list[str] | None) -> list[str] | None:
+    if ids and len(set(ids)) < len(ids):
+        raise ValueError(f"an id stands there twice: {' '.join(ids)}")
+    return ids
+
+
 class TencentGROptions(Section):
     """Training and inference of the TencentGR model."""
 
@@ -42,16 +48,20 @@ class TencentGROptions(Section):
     semantic: bool = knob(True, "use semantic_id_dict.json where the data directory has one")
     semantic_prefixes: bool = knob(False, "each prefix of a semantic ID is a feature of its own too")
     valid_share: float = knob(0.1, "share of the users held out", gt=0, lt=1)
-    num_workers: int = knob(0, "processes that build batches", result=False, ge=0)
+    num_workers: int = knob(0, "processes that build batches", result=False, ge=0, le=256)
 
     # model
-    hidden_size: int = knob(64, "width", spellings=("hidden_units",), ge=1)
-    num_layers: int = knob(2, "transformer blocks", spellings=("num_blocks",), ge=0)
+    hidden_size: int = knob(64, "width", spellings=("hidden_units",), ge=1, le=65_536)
+    num_layers: int = knob(2, "transformer blocks", spellings=("num_blocks",), ge=0, le=1024)
     num_heads: int = knob(2, "attention heads", ge=1)
     dropout: float = knob(0.2, "dropout", spellings=("dropout_rate",), ge=0, lt=1)
     norm_first: bool = knob(False, "normalize before attention and feed-forward, not after")
     max_history: int = knob(
-        101, "tokens of a sequence, the newest ones and the profile", spellings=("maxlen", "max_seq_length"), ge=1
+        101,
+        "tokens of a sequence, the newest ones and the profile",
+        spellings=("maxlen", "max_seq_length"),
+        ge=1,
+        le=1_000_000,
     )
     rotary: bool = knob(False, "rotary positions in place of position vectors")
     gradient_checkpointing: bool = knob(False, "less memory, more time", result=False)
@@ -68,25 +78,27 @@ class TencentGROptions(Section):
 
     # loss and negatives
     loss: Literal["bce", "infonce", "sampled", "full"] = knob("bce", "binary, in-batch, sampled or full softmax")
-    temperature: float = knob(0.1, "of the three softmax losses", gt=0)
+    temperature: float = knob(0.1, "of the three softmax losses", ge=1e-4, le=1e4)
     learnable_temperature: bool = knob(False, "let training move the temperature of a softmax loss")
-    num_negatives: int = knob(1, "drawn items: a position with bce, a batch with sampled", ge=1)
+    num_negatives: int = knob(1, "drawn items: a position with bce, a batch with sampled", ge=1, le=1_000_000)
     use_smart_sampling: bool = knob(False, "three of ten negatives by popularity, the others uniform")
-    popularity_factor: float = knob(0.75, "popular negatives are drawn by training count ^ this", ge=0)
+    popularity_factor: float = knob(0.75, "popular negatives are drawn by training count ^ this", ge=0, le=100)
     use_curriculum_learning: bool = knob(False, "popular negatives grow from 10% to 80%; needs --use_smart_sampling")
     curriculum_schedule: Literal["linear", "cosine", "exponential"] = knob("linear", "how fast they grow")
-    dynamic_candidates: int = knob(1, "above 1: each negative is the hardest of up to so many, more and more", ge=1)
+    dynamic_candidates: int = knob(
+        1, "above 1: each negative is the hardest of up to so many, more and more", ge=1, le=10_000
+    )
 
     # training
     num_epochs: int = knob(10, "passes over the training users", ge=1)
     batch_size: int = knob(128, "users a step, of each process", ge=1)
-    learning_rate: float = knob(1e-3, "peak learning rate", spellings=("lr",), gt=0)
+    learning_rate: float = knob(1e-3, "peak learning rate", spellings=("lr",), gt=0, le=10)
     optimizer: Literal["adam", "adamw"] = knob("adam", "adamw decays weights by --weight_decay")
-    weight_decay: float = knob(0.01, "of adamw", ge=0)
+    weight_decay: float = knob(0.01, "of adamw", ge=0, le=10)
     lr_scheduler: Literal["cosine", "step", "none"] = knob("cosine", "to zero, halved every 10 epochs, or constant")
     warmup_steps: int = knob(0, "steps in which the rate rises from 0", ge=0)
     grad_clip: float = knob(1.0, "longest gradient; 0 does not clip", spellings=("gradient_clip",), ge=0)
-    l2_emb: float = knob(0.0, "weight of the norm of the item vectors in the loss", ge=0)
+    l2_emb: float = knob(0.0, "weight of the norm of the item vectors in the loss", ge=0, le=1e6)
     early_stop: int = knob(0, "stop after so many epochs without a better valid NDCG@10; 0 never", ge=0)
     bf16: bool = knob(False, "compute in bfloat16")
     save_freq: int = knob(
@@ -111,6 +123,7 @@ class TencentGROptions(Section):
     result_dir: Path = knob(Path("./results"), "what inference writes (or EVAL_RESULT_PATH)", result=False)
 
     read_ids = field_validator("mm_emb_id", mode="before")(as_texts)
+    check_ids = field_validator("mm_emb_id")(check_once)
 
     @property
     def embeddings(self) -> tuple[str, ...]:
@@ -129,31 +142,33 @@ class RqvaeOptions(Section):
     output_dir: Path = knob(..., "where the IDs and the model go", result=False)
     cache_dir: Path | None = knob(None, "converted files (default DATA_DIR/cache)", result=False)
     mm_emb_id: list[str] = knob(["81"], "one or several of 81 .. 86", min_length=1)
-    num_levels: int = knob(4, "levels, codes a creative", spellings=("num_quantizers",), ge=1)
-    codebook_size: int = knob(256, "codes a level", ge=1)
+    num_levels: int = knob(4, "levels, codes a creative", spellings=("num_quantizers",), ge=1, le=64)
+    codebook_size: int = knob(256, "codes a level", ge=2, le=32_767)
     batch_size: int = knob(1024, "items a step", ge=1)
     num_epochs: int = knob(50, "passes over the items", ge=1)
-    learning_rate: float = knob(1e-3, "AdamW rate", spellings=("lr",), gt=0)
-    beta: float = knob(0.25, "weight of |r - sg(e)|^2", spellings=("commitment_cost",), ge=0)
+    learning_rate: float = knob(1e-3, "AdamW rate", spellings=("lr",), gt=0, le=10)
+    beta: float = knob(0.25, "weight of |r - sg(e)|^2", spellings=("commitment_cost",), ge=0, le=1e6)
     seed: int = knob(42, "of everything random", ge=0)
     device: str = knob("auto", "auto | cpu | cuda | cuda:1", result=False)
     add: bool = knob(False, "only give IDs to creatives that have none yet", result=False)
 
     read_ids = field_validator("mm_emb_id", mode="before")(as_texts)
+    check_ids = field_validator("mm_emb_id")(check_once)
 
 
 class SampleOptions(Section):
     """A data set in the competition's formats with known structure."""
 
     output_dir: Path = knob(..., "where the files go", result=False)
-    users: int = knob(2000, "users of seq.jsonl", ge=2)
-    items: int = knob(1000, "items of the indexer", ge=40)
-    longest: int = knob(40, "interactions a user, at most", ge=5)
+    users: int = knob(2000, "users of seq.jsonl", ge=2, le=10_000_000)
+    items: int = knob(1000, "items of the indexer", ge=40, le=10_000_000)
+    longest: int = knob(40, "interactions a user, at most", ge=5, le=100_000)
     seed: int = knob(0, "of everything random", ge=0)
     mm_emb_id: list[Literal["81", "82", "83", "84", "85", "86"]] = knob(["81"], "embeddings to write, of 81 .. 86")
-    width: int | None = knob(None, "width of all embeddings in place of their real ones", ge=1)
+    width: int | None = knob(None, "width of all embeddings in place of their real ones", ge=1, le=65_536)
 
     read_ids = field_validator("mm_emb_id", mode="before")(as_texts)
+    check_ids = field_validator("mm_emb_id")(check_once)
 
 
 class CheckOptions(Section):

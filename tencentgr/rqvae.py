@@ -7,7 +7,7 @@ later (`add`), and no ID that was given out changes.
     <output_dir>/semantic_id_dict.json    {"creative": [code, ...]}
                  rqvae_model.safetensors  weights, shape and embedding ids
                  rqvae_model.pt           the bare state_dict, for other tools
-                 rqvae.json               settings, inputs, quality; written last
+                 rqvae.json               settings, inputs, quality, hashes of the files above; written last
                  rqvae.partial/           checkpoints of a run that was stopped; the same command goes on from there
 
 n creatives, D width of all embeddings together, L levels
@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from genrec.artifacts import read_json, remove_directories, whole_file, write_json, write_text
+from genrec.artifacts import remove_directories, sha256, whole_file, write_json, write_text
 from genrec.config import result_knobs
 from genrec.errors import ArtifactError
-from genrec.guard import differences, refusal
+from genrec.guard import Made, differences, read_made, refusal
 from genrec.launch import note
 from genrec.lock import only_writer
 from genrec.quantizers import quality
@@ -52,20 +52,23 @@ LATENT, HIDDEN = 32, (256, 128)
 def train(options: RqvaeOptions, clean: bool = False) -> None:
     """Learn the codebooks and give every creative with a vector its ID."""
     with only_writer(options.output_dir):
-        if clean:
-            remove_all(options.output_dir)
-        make_ids(source_of(options), options)
+        make_ids(source_of(options), options, clean)
 
 
-def make_ids(source: CompetitionSource, options: RqvaeOptions) -> None:
+def make_ids(source: CompetitionSource, options: RqvaeOptions, clean: bool) -> None:
     directory = options.output_dir
     names, vectors = vectors_of_items(source)
     identity = {"config": result_knobs(options), "inputs": {"vectors": digest(names, vectors)}}
-    if (directory / CARD).exists():
-        check_same(read_json(directory / CARD), identity, directory)
+    if (directory / CARD).exists() and not clean:
+        card = read_made(directory / CARD)
+        check_same(card, identity, directory)
+        check_files(directory, card)
         note("rqvae", f"up to date: {directory / files.SEMANTIC}")
         return
     check_size(len(names), options)
+    check_owner(directory)
+    if clean:
+        remove_all(directory)
     partial = begin(directory, identity)
     quantized, model = train_quantizer(vectors, shape_of(source, options), settings_of(options), partial)
     save(model, source.mm_emb_id, directory)
@@ -73,7 +76,8 @@ def make_ids(source: CompetitionSource, options: RqvaeOptions) -> None:
     measures = measure(quantized, options)
     print_measures(measures)
     place_others(source, model, directory)
-    write_json(directory / CARD, identity | {"quality": measures})
+    hashes = {name: {"sha256": sha256(directory / name)} for name in (MODEL, EXPORT, files.SEMANTIC)}
+    write_json(directory / CARD, identity | {"quality": measures, "files": hashes})
     remove_directories(partial)
 
 
@@ -82,15 +86,51 @@ def add(options: RqvaeOptions) -> None:
     directory = options.output_dir
     if not (directory / CARD).exists():
         raise ArtifactError(f"{directory} holds no finished RQ-VAE; run train_rqvae.py without --add first")
-    _, header = read_state(directory / MODEL, HEADER)
+    check_files(directory, read_made(directory / CARD))
+    header = read_header(directory / MODEL)
     if options.mm_emb_id != header["mm_emb_id"]:
         raise ArtifactError(
             f"--mm_emb_id is {' '.join(options.mm_emb_id)}, the RQ-VAE in {directory} was trained on "
             f"{' '.join(header['mm_emb_id'])}; pass those"
         )
     with only_writer(directory):
-        model = load_quantizer(directory / MODEL).to(pick_device(options.device, "--device"))
+        model = load_model(directory / MODEL).to(pick_device(options.device, "--device"))
         place_others(source_of(options), model, directory)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    _, header = read_state(path, HEADER)
+    if not isinstance(header, dict) or not isinstance(header.get("mm_emb_id"), list):
+        raise ArtifactError(f"{path} is no RQ-VAE of this program: its header names no embeddings at mm_emb_id")
+    return header
+
+
+def load_model(path: Path) -> ResidualQuantizer:
+    try:
+        return load_quantizer(path)
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ArtifactError):
+            raise
+        raise ArtifactError(f"{path} is no RQ-VAE of this program: {' '.join(str(error).split())[:200]}") from None
+
+
+def check_files(directory: Path, card: Made) -> None:
+    """The files are those that the card has the hashes of; one that `add` was writing when killed may be the older."""
+    for name, entry in card.get("files", {}).items():
+        if not (directory / name).is_file():
+            raise ArtifactError(f"{directory} lacks {name}, which {CARD} lists; put it back, or --clean makes it anew")
+        if (now := sha256(directory / name)) not in (entry["sha256"], entry.get("before")):
+            raise ArtifactError(
+                f"{directory / name} was changed after it was made: sha256 {entry['sha256'][:16]} in {CARD}, "
+                f"{now[:16]} there now; put it back, or --clean makes it anew"
+            )
+
+
+def check_owner(directory: Path) -> None:
+    """Semantic IDs that this program did not make are never written over."""
+    path = directory / files.SEMANTIC
+    if path.exists() and not (directory / CARD).exists() and not (directory / PARTIAL).exists():
+        raise ArtifactError(f"{path} is there, but no {CARD} that says what made it; pass --output_dir ANOTHER")
 
 
 def source_of(options: RqvaeOptions) -> CompetitionSource:
@@ -104,7 +144,7 @@ def digest(names: list[str], vectors: np.ndarray) -> str:
     return sha256.hexdigest()[:16]
 
 
-def check_same(made: Identity, asked: Identity, place: Path) -> None:
+def check_same(made: Made, asked: Identity, place: Path) -> None:
     if different := differences(made, asked):
         raise ArtifactError(refusal(place, different, "--output_dir ANOTHER", "--clean"))
 
@@ -113,7 +153,7 @@ def begin(output_dir: Path, identity: Identity) -> Path:
     """The directory of checkpoints; those of a stopped run are kept when it asked for the same."""
     partial = output_dir / PARTIAL
     if (partial / BEGUN).exists():
-        check_same(read_json(partial / BEGUN), identity, partial)
+        check_same(read_made(partial / BEGUN), identity, partial)
         note("rqvae", "going on from where it was stopped")
         return partial
     remove_directories(partial)
@@ -189,7 +229,14 @@ def save(model: ResidualQuantizer, mm_emb_id: Iterable[str], output_dir: Path) -
 
 
 def write_codes(codes: dict[str, list[int]], output_dir: Path) -> None:
-    write_text(output_dir / files.SEMANTIC, json.dumps(codes, indent=2))
+    """Where the IDs are finished their card knows the new hash first, and the old one as long as it may be there."""
+    text = json.dumps(codes, indent=2)
+    if (output_dir / CARD).exists():
+        card = read_made(output_dir / CARD)
+        before, now = sha256(output_dir / files.SEMANTIC), hashlib.sha256(text.encode()).hexdigest()
+        hashes = {**card.get("files", {}), files.SEMANTIC: {"sha256": now, "before": before}}
+        write_json(output_dir / CARD, {**card, "files": hashes})
+    write_text(output_dir / files.SEMANTIC, text)
 
 
 def place_others(source: CompetitionSource, model: ResidualQuantizer, output_dir: Path) -> None:

@@ -14,8 +14,8 @@ class StepLog:
     def __init__(self, path: Path, last_step: int):
         kept = []
         if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["global_step"] <= last_step]
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+            kept = [line for line in lines if 0 <= step_of(line) <= last_step]
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = path.open("w", encoding="utf-8")
         self.file.writelines(line + "\n" for line in kept)
@@ -23,3 +23,12 @@ class StepLog:
     def write(self, entry: dict) -> None:
         self.file.write(json.dumps(entry) + "\n")
         self.file.flush()
+
+
+def step_of(line: str) -> int:
+    """The step that a line is of; -1 for a line that a kill tore."""
+    try:
+        step = json.loads(line)["global_step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return -1
+    return step if type(step) is int else -1

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from genrec.cli import call
 from genrec.commandline import parse
 from tencentgr.options import check_program
 
@@ -105,6 +106,10 @@ def forward_and_backward(loss: str) -> str:
     return f"loss {losses[0]:.4f} to {losses[-1]:.4f} in 10 steps"
 
 
-if __name__ == "__main__":
+def run() -> None:
     parse(check_program(__doc__))
     main()
+
+
+if __name__ == "__main__":
+    call(run)

@@ -6,6 +6,7 @@ python train_rqvae.py --data_dir DATA --output_dir DATA --mm_emb_id 81 82 83 --a
 
 from __future__ import annotations
 
+from genrec.cli import call
 from genrec.commandline import parse
 from genrec.errors import exit_on_failure
 from genrec.launch import set_waiting_policy
@@ -23,6 +24,10 @@ def main(options: RqvaeOptions, clean: bool = False) -> None:
             rqvae.train(options, clean)
 
 
-if __name__ == "__main__":
+def run() -> None:
     command = parse(rqvae_program(__doc__))
     main(command.config, command.clean)
+
+
+if __name__ == "__main__":
+    call(run)

@@ -10,13 +10,14 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from genrec.artifacts import TRAINING, read_json, remove_directories, write_json
+from genrec.artifacts import TRAINING, remove_directories, write_json
 from genrec.config import result_knobs
+from genrec.errors import ArtifactError
 from genrec.evaluation.report import make_table, summarize_report
-from genrec.guard import differences
+from genrec.guard import differences, read_made
 from genrec.launch import note
 from genrec.lock import only_writer
-from genrec.runtime.epochs import CHECKPOINT, Metrics, Progress, fit, highest
+from genrec.runtime.epochs import CHECKPOINT, PREVIOUS, Metrics, Progress, fit, highest
 from genrec.runtime.training_record import TrainingRecord, is_trained, write_record
 from genrec.stage import Identity
 from tencentgr.assembly import fingerprint_of
@@ -73,9 +74,10 @@ def begin(learner: TencentGRLearner, clean: bool) -> None:
     """Directories that hold another run make room for this one; its files are kept beside."""
     options, identity = learner.options, identity_of(learner)
     note_data(learner)
+    check_owner(options.models)
     if clean:
         remove_run(options)
-    elif (options.models / RUN).exists() and (different := differences(read_json(options.models / RUN), identity)):
+    elif (options.models / RUN).exists() and (different := differences(read_made(options.models / RUN), identity)):
         note("train", f"{options.models} was made with other settings: {'; '.join(different)}")
         note("train", f"that run's files moved to {put_away(options)}")
     for directory in (options.models, options.log_dir):
@@ -88,6 +90,16 @@ def begin(learner: TencentGRLearner, clean: bool) -> None:
         "train",
         f"{rows} sequences, {learner.data.schema.num_items:,} items, {params:,} weights, {learner.steps:,} steps",
     )
+
+
+def check_owner(directory: Path) -> None:
+    """What lies there was begun by a run that says with what, so that nobody else's state is gone on from."""
+    names = [name for name in (CHECKPOINT, TRAINING, f"{BEST}.safetensors") if (directory / name).exists()]
+    if names and not (directory / RUN).exists():
+        raise ArtifactError(
+            f"{directory} holds {' and '.join(names)}, but no {RUN} that says what made them; "
+            "pass --log_dir ANOTHER (or --ckpt_dir), or remove them"
+        )
 
 
 def identity_of(learner: TencentGRLearner) -> Identity:
@@ -176,6 +188,9 @@ def put_away(options: TencentGROptions) -> Path:
 
 
 def remove_run(options: TencentGROptions) -> None:
+    """Only where a run says that it wrote there; files of the same names may be somebody else's."""
+    if not (options.models / RUN).exists():
+        return
     for path in (path for directory in directories_of(options) for path in files_of_run(directory)):
         remove_directories(path) if path.is_dir() else path.unlink()
 
@@ -188,6 +203,7 @@ def files_of_run(directory: Path) -> list[Path]:
     names = (
         f"{BEST}.*",
         CHECKPOINT,
+        PREVIOUS,
         TRAINING,
         RUN,
         CONFIG,

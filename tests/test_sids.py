@@ -29,7 +29,7 @@ def test_tokens_say_level_and_code_and_a_shorter_sid_has_fewer():
     assert parse_token("<c_12>") == (2, 12)
 
 
-@pytest.mark.parametrize("text", ["<A_1>", "<a_>", "a_1", "<a_1> "])
+@pytest.mark.parametrize("text", ["<A_1>", "<a_>", "a_1", "<a_1> ", "<a_1>\n", "<a_01>", "<a_\u0661>", 5, None])
 def test_what_is_no_token_is_said(text):
     with pytest.raises(ArtifactError, match="is not a semantic-ID token"):
         parse_token(text)
@@ -67,6 +67,15 @@ def test_an_index_comes_back_from_npz_and_from_minionerecs_json(tmp_path):
         ({"0": ["<b_0>", "<a_0>"]}, "item 0 has levels out of order"),
         ({"1": ["<a_0>"]}, r"must map the items '0'..'N-1' to tokens; it has 1 keys"),
         ({}, "it has 0 keys"),
+        ([["<a_0>"]], "it has a JSON list"),
+        (None, "it has a JSON NoneType"),
+        (5, "it has a JSON int"),
+        ({"0": []}, "item 0 must have a list of tokens"),
+        ({"0": None}, "item 0 must have a list of tokens"),
+        ({"0": "<a_0>"}, "item 0 must have a list of tokens"),
+        ({"0": [5]}, "item 0: 5 is not a semantic-ID token"),
+        ({"0": ["<a_32768>"]}, "item 0 has the code 32768; a level has 32768 at most"),
+        ({"0": ["<a_" + "9" * 5000 + ">"]}, "item 0: .* is not a semantic-ID token"),
     ],
 )
 def test_a_json_of_another_shape_is_refused(rows, message, tmp_path):

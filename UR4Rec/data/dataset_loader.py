@@ -39,6 +39,7 @@ MULTIMODAL = Layout(
 TEXTS, IMAGES = "text.xls", "image"
 EXCEL = (b"\xd0\xcf\x11\xe0", b"PK\x03\x04")  # how .xls and .xlsx files begin
 
+MOST_STARS, MOST_SECONDS = 1e6, 2**40  # beyond them a line's numbers are no rating and no time
 MIN_RATING, MIN_SEQ_LEN = 4.0, 5  # a rating from which on a film is liked; the shortest sequence that is kept
 BAD_SHARE = Data().max_bad_share
 
@@ -81,8 +82,9 @@ class MovieLensDataLoader:
     """One collection, multimodal or plain.
 
     Films are numbered 1..N without gaps in the order of their own ids, which stay in `original_id`; 0 is padding.
-    `data_dir` is the folder of the multimodal files, or where plain MovieLens lies or is downloaded to; `plots` is
-    a file of JSON lines (movie_id, plot), by default <dataset>.omdb.jsonl beside the ratings.
+    `data_dir` is the folder of the multimodal files, or of plain MovieLens or its zip; without it plain MovieLens is
+    downloaded where it is not there. `plots` is a file of JSON lines (movie_id, plot) for plain MovieLens, by default
+    <dataset>.omdb.jsonl beside the ratings.
     """
 
     def __init__(
@@ -91,15 +93,18 @@ class MovieLensDataLoader:
         if dataset_name not in PLACES:
             raise ArtifactError(f"no collection '{dataset_name}'; there are: {', '.join(PLACES)}")
         home = PLACES[dataset_name]
+        check_given(data_dir, plots)
         self.dataset_name = dataset_name
         self.directory = Path(data_dir) if data_dir else (home if is_multimodal(home) else from_home(Data().raw_dir))
         self.multimodal = is_multimodal(self.directory)
         self.layout = MULTIMODAL
         self.plots = Path(plots) if plots else None
+        if self.plots and self.multimodal:
+            note("data", f"{self.plots} is not read: the multimodal files have texts of their own, {TEXTS}")
         self.ledgers = {"ratings": Ledger("ratings"), "movies": Ledger("movies")}
         if not self.multimodal:
             data = Data(source="movielens", dataset=dataset_name, raw_dir=self.directory)
-            self.layout, self.directory = movielens.find_layout(data) or obtain(data)
+            self.layout, self.directory = movielens.find_layout(data) or obtain(data, given=data_dir is not None)
             self.plots = self.plots or movielens.find_plots_file(data, self.directory)
 
     def load(self) -> tuple[ItemMetadata, UserSequences, dict[int, dict[str, Any]]]:
@@ -112,10 +117,14 @@ class MovieLensDataLoader:
 
     @cached_property
     def movies(self) -> dict[int, tuple[str, list[str]]]:
-        rows = self.rows("movies", self.layout.items, self.layout.separators[1], self.layout.film)
-        films = {int(film): (clean_title(title) or f"Movie {film}", genres) for film, title, genres in rows}
-        if not films:
-            raise ArtifactError(f"{self.directory / self.layout.items} holds no film")
+        parse = self.layout.film
+        rows = self.rows(
+            "movies", self.layout.items, self.layout.separators[1], lambda fields: parse_film(fields, parse)
+        )
+        films = {}
+        for film, title, genres in rows:
+            films.setdefault(film, (clean_title(title) or f"Movie {film}", genres))
+        self.ledgers["movies"].drop("of the id of an earlier film", len(rows) - len(films))
         return films
 
     @cached_property
@@ -136,6 +145,8 @@ class MovieLensDataLoader:
     def rows(self, name: str, file: str, separator: str, parse: Any) -> list[tuple]:
         """Parsed lines; too many that cannot be parsed are an error."""
         ledger, path = self.ledgers[name], self.directory / file
+        if not path.is_file():
+            raise ArtifactError(f"{path} is {'a directory, not a file' if path.is_dir() else 'missing'}")
         ledger.read, ledger.dropped = 0, {}
         rows = list(movielens.parse_lines(path, separator, self.layout, parse, ledger))
         check_bad_share(ledger, path, BAD_SHARE)
@@ -147,7 +158,7 @@ class MovieLensDataLoader:
         """{original id: text}: column `review` of text.xls, or the plots of the optional file; {} without either."""
         if self.multimodal:
             return read_texts(self.directory / TEXTS)
-        return {int(film): plot for film, plot in movielens.read_plots(self.plots).items()} if self.plots else {}
+        return number_plots(self.plots) if self.plots else {}
 
     def load_users(self) -> dict[int, dict[str, Any]]:
         """{user: {"gender", "age", "occupation", "zip"}}; {} where the file is missing."""
@@ -184,12 +195,18 @@ class MovieLensDataLoader:
         liked = np.flatnonzero(self.ratings.rating >= min_rating)
         order = liked[np.lexsort((self.ratings.time[liked], self.ratings.user[liked]))]  # stable
         users, begins = np.unique(self.ratings.user[order], return_index=True)
-        histories = np.split(self.ratings.item[order], begins[1:])
-        return {
+        histories = np.split(self.ratings.item[order], begins[1:]) if len(users) else []
+        sequences = {
             int(user): [self.number[int(film)] for film in films]
             for user, films in zip(users, histories, strict=True)
             if len(films) >= min_seq_len
         }
+        if not sequences:
+            raise ArtifactError(
+                f"{self.directory} has no user with {min_seq_len} ratings of {min_rating:g} or more, of {len(users)} "
+                "users with one; nothing can be learned from it"
+            )
+        return sequences
 
     def counts(self, min_rating: float = MIN_RATING, min_seq_len: int = MIN_SEQ_LEN) -> dict[str, int]:
         return {
@@ -213,8 +230,21 @@ class MovieLensDataLoader:
         return "\n".join(lines)
 
 
-def obtain(data: Data) -> tuple[Layout, Path]:
-    """Plain MovieLens fetched into the folder, or one line with this program's ways on."""
+def check_given(data_dir: Path | str | None, plots: Path | str | None) -> None:
+    """What a flag names must be there: a name that is mistyped is no place to download into."""
+    if data_dir and not Path(data_dir).is_dir():
+        raise ArtifactError(f"there is no folder {data_dir}; name the one of the files, or leave data_dir out")
+    if plots and not Path(plots).is_file():
+        raise ArtifactError(f"there is no file {plots} of plots; name the one with movie_id and plot, or leave it out")
+
+
+def obtain(data: Data, given: bool) -> tuple[Layout, Path]:
+    """Plain MovieLens out of its zip, fetched where no folder was given; or one line with this program's ways on."""
+    if given and movielens.find_archive(data) is None:
+        raise ArtifactError(
+            f"{data.raw_dir} holds neither the multimodal files ({MULTIMODAL.events}, {MULTIMODAL.items}, {TEXTS}) nor "
+            f"{data.dataset}. Put the files or {data.dataset}.zip there, or leave data_dir out to have it fetched"
+        )
     try:
         return movielens.obtain_layout(data)
     except ArtifactError as error:
@@ -230,13 +260,31 @@ def is_multimodal(directory: Path) -> bool:
 
 
 def parse_rating(fields: list[str]) -> tuple[int, int, float, int]:
-    user, item, time, rating = movielens.parse_event(fields)
-    return int(user), int(item), rating, time
+    """Numbers that are no ids, ratings or times are a bad line's."""
+    try:
+        user, item, time, rating = movielens.parse_event(fields)
+    except OverflowError:
+        raise ValueError("an infinite time") from None
+    if not (abs(rating) <= MOST_STARS and abs(time) < MOST_SECONDS):
+        raise ValueError(f"a rating of {rating} at {time}")
+    return parse_id(user), parse_id(item), rating, time
+
+
+def parse_id(text: str) -> int:
+    number = int(text) if text.isascii() else -1
+    if not 0 <= number < 2**63:
+        raise ValueError(f"{text!r} is no id")
+    return number
+
+
+def parse_film(fields: list[str], parse: Any) -> tuple[int, str, list[str]]:
+    film, title, genres = parse(fields)
+    return parse_id(film), title, [clean_text(genre) for genre in genres]
 
 
 def parse_user(fields: list[str], columns: tuple[str, ...]) -> tuple[int, dict[str, Any]]:
     person = dict(zip(columns, fields[1:5], strict=True))
-    return int(fields[0]), {**person, "age": int(person["age"])}
+    return parse_id(fields[0]), {**person, "age": int(person["age"])}
 
 
 def plain_description(title: str, genres: str) -> str:
@@ -253,24 +301,38 @@ def read_texts(path: Path) -> dict[int, str]:
     full = [row for row in rows[1:] if len(row) > max(film, review) and str(row[film]).strip()]
     try:  # a spreadsheet's whole numbers come as 487.0
         reviews = {int(float(row[film])): clean_text(str(row[review] or "")) for row in full}
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ArtifactError(f"{path}: a movie-id is not a number ({error})") from None
     return {number: text for number, text in reviews.items() if text}
 
 
+def number_plots(path: Path) -> dict[int, str]:
+    """{original id: plot}"""
+    try:
+        return {parse_id(film): plot for film, plot in movielens.read_plots(path).items()}
+    except ValueError as error:
+        raise ArtifactError(f"{path}: a movie_id is no number ({error})") from None
+
+
 def read_sheet(path: Path) -> list[list[Any]]:
     """Rows of the first sheet; the first bytes say what kind of file it is, not the name."""
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
     if content.startswith(EXCEL):
         calamine = import_extra("python_calamine", f"{path}, an Excel file,")
         try:
             return calamine.CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
         except calamine.CalamineError as error:
             raise ArtifactError(f"{path} is no Excel file: {error}") from None
+    longest = csv.field_size_limit(len(content) + 1)  # the module's own is 131,072 characters
     try:
         return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter="\t"))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ArtifactError(f"{path} is neither an Excel file nor tab-separated UTF-8 text: {error}") from None
+    finally:
+        csv.field_size_limit(longest)
 
 
 def show_counts(counts: dict[str, int]) -> str:

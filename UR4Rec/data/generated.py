@@ -94,6 +94,8 @@ def check_origin(directory: Path, origin: dict[str, Any]) -> None:
     """Texts of other data, models or prompts are never mixed into one file."""
     path = directory / MADE_OF
     there = read_json(path) if path.exists() else origin
+    if not isinstance(there, dict):
+        raise ArtifactError(f"{path} must hold a JSON object, found {type(there).__name__}; put the file back")
     if different := differences({"config": there, "inputs": {}}, {"config": origin, "inputs": {}}):
         raise ArtifactError(refusal(directory, different, "--output_dir ANOTHER", "remove it"))
     if not path.exists() and any((directory / name).exists() for name in (USER_PREFERENCES, ITEM_DESCRIPTIONS)):

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, first_line
 from UR4Rec.extras import import_extra
 
 
 def posters_by_id(directory: Path) -> dict[int, Path]:
     """{original id: file} of a folder of posters named by it."""
     files = sorted(path for path in directory.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
-    return {int(path.stem): path for path in files if path.stem.isdigit()}
+    return {int(path.stem): path for path in files if path.stem.isascii() and path.stem.isdigit()}
 
 
 def find_posters(item_metadata: Mapping[int, dict[str, Any]], image_dir: Path | str | None) -> dict[int, Path]:
@@ -30,5 +30,5 @@ def open_image(path: Path):
     try:
         with images.open(path) as image:
             return image.convert("RGB")
-    except OSError as error:
-        raise ArtifactError(f"{path} is no image: {error}") from None
+    except (OSError, ValueError, SyntaxError, images.DecompressionBombError) as error:
+        raise ArtifactError(f"{path} is no image that can be read: {first_line(error)}") from None

@@ -5,6 +5,7 @@ U users, S texts
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from genrec.artifacts import read_json
@@ -55,16 +56,26 @@ def given_snapshots(
         )
     texts = {}
     for number, (user, liked) in enumerate(source.histories.items()):
+        check_moments(path.with_name(SNAPSHOTS), user, earlier.get(user, {}), len(liked))
         texts |= {(number, events): text for events, text in earlier.get(user, {}).items()}
         if user in whole:
             texts[number, len(liked)] = whole[user]
     return encode_snapshots(texts, len(source.histories), encoder, cache)
 
 
+def check_moments(path: Path, user: str, moments: Mapping[int, str], length: int) -> None:
+    for events in moments:
+        if not 1 <= events < length:
+            raise ArtifactError(f"{path}: a text of user {user} knows {events} events of {length} in training")
+
+
 def check_source(path: Path, source: TextSource) -> None:
     """Texts of other films or other histories may know held-out items."""
     origin = path.with_name(MADE_OF)
-    there = read_json(origin).get("data") if origin.exists() else "unknown"
+    content = read_json(origin) if origin.exists() else {}
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{origin} must hold a JSON object, found {type(content).__name__}")
+    there = content.get("data", "unknown")
     if there != source.fingerprint:
         raise ArtifactError(
             f"{path} was made from data {there}, here it is {source.fingerprint}; "
@@ -73,6 +84,8 @@ def check_source(path: Path, source: TextSource) -> None:
 
 
 def encode_snapshots(texts: Texts, num_users: int, encoder: str, cache: Path | str | None) -> Preferences:
+    if not texts:
+        raise ArtifactError(f"there is no text about any of {num_users} users; the texts belong to other data")
     user, end = zip(*texts, strict=True)
     vectors = encode_texts(list(texts.values()), encoder, cache)
     return make_preferences(vectors.vector, vectors.present, user, end, num_users)

@@ -6,19 +6,24 @@ will not be answered, and ArtifactError where none will.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import threading
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from genrec.artifacts import sample_fingerprint
 from genrec.data.texts import clean_text
 from genrec.errors import ArtifactError, first_line
 from UR4Rec.extras import import_extra
 from UR4Rec.models.llm_cache import Answer, Question
 
 DASHSCOPE_URL = "https://dashscope.aliyuncs.com/compatible-mode/v1"
+OPENAI_URL = "https://api.openai.com/v1"
 THOUGHT = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 
 Backend = Callable[[Question], Answer]
@@ -44,11 +49,19 @@ def clean_answer(text: object) -> str:
     return answer
 
 
-def endpoint(base_url: str | None) -> tuple[str | None, str]:
-    """(URL, None = OpenAI's own; key). Keys come from the environment alone, and each goes to its own provider."""
+def endpoint(base_url: str | None, insecure: bool = False) -> tuple[str | None, str]:
+    """(URL, None = OpenAI's own; key). Keys come from the environment alone, and each goes to its own provider.
+
+    A key goes over https or to this machine; elsewhere only with `insecure`.
+    """
     dashscope, openai = os.environ.get("DASHSCOPE_API_KEY"), os.environ.get("OPENAI_API_KEY")
     if base_url:
-        own = dashscope if (urlsplit(base_url).hostname or "").endswith(".aliyuncs.com") else openai
+        own = dashscope if check_url(base_url).endswith(".aliyuncs.com") else openai
+        if own and not insecure and not is_private(base_url):
+            raise ArtifactError(
+                f"{name_endpoint(base_url)} is neither https nor on this machine, and a key sent there could be read "
+                "on the way; use https, unset the key, or insist with --insecure_endpoint"
+            )
         return base_url, own or "none"  # a server of one's own takes any key
     if dashscope:
         return DASHSCOPE_URL, dashscope
@@ -60,9 +73,54 @@ def endpoint(base_url: str | None) -> tuple[str | None, str]:
     )
 
 
-def openai_backend(base_url: str | None, timeout: float) -> Backend:
+def check_url(url: str) -> str:
+    """The host of an http or https address."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ArtifactError(f"--base_url {url!a} is no address; it is like https://HOST/v1 or http://localhost:8000/v1")
+    return parts.hostname
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody between here and there can read along."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or parts.hostname == "localhost":
+        return True
+    try:
+        return ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
+
+
+def name_endpoint(base_url: str | None) -> str:
+    """Who is asked, without any password that the address carries."""
+    url = endpoint_url(base_url)
+    check_url(url)
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2].lower()
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
+def endpoint_url(base_url: str | None) -> str:
+    return base_url or (DASHSCOPE_URL if os.environ.get("DASHSCOPE_API_KEY") else OPENAI_URL)
+
+
+def name_local_model(model_dir: str) -> str:
+    """A local model by sizes and samples of its files: another one in the same place is another one."""
+    directory = Path(model_dir)
+    if not (directory / "config.json").is_file():
+        raise ArtifactError(f"no Hugging Face model in '{model_dir}'; --backend local --model_name DIR takes one")
+    files = {path.name: sample_fingerprint(path) for path in sorted(directory.iterdir()) if path.is_file()}
+    return f"local {hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]}"
+
+
+def openai_backend(base_url: str | None, timeout: float, insecure: bool = False) -> Backend:
     openai = import_extra("openai", "--backend openai")
-    url, key = endpoint(base_url)
+    url, key = endpoint(base_url, insecure)
     client = openai.OpenAI(api_key=key, base_url=url, timeout=timeout, max_retries=0)  # the caller retries
 
     def ask(question: Question) -> Answer:
@@ -113,8 +171,7 @@ def local_backend(model_dir: str, device: str) -> Backend:
     from genrec.models.language import load_pretrained
     from genrec.runtime.device import pick_device
 
-    if not (Path(model_dir) / "config.json").exists():
-        raise ArtifactError(f"no Hugging Face model in '{model_dir}'; --backend local --model_name DIR takes one")
+    name_local_model(model_dir)  # is there one?
     where = pick_device(device, "--device")
     model, tokenizer = load_pretrained(model_dir, torch.float32 if where.type == "cpu" else torch.bfloat16)
     model.to(where).eval()

@@ -41,7 +41,7 @@ from UR4Rec.data.generated import (
     prepared_source,
 )
 from UR4Rec.models.llm_asking import Patience, ask_all
-from UR4Rec.models.llm_backends import Backend, local_backend, openai_backend
+from UR4Rec.models.llm_backends import Backend, local_backend, name_endpoint, name_local_model, openai_backend
 from UR4Rec.models.llm_cache import Answer, AnswerCache, Question, read_answers
 from UR4Rec.options import GeneratorOptions, read_options
 
@@ -99,6 +99,7 @@ def generate_texts(options: GeneratorOptions, source: TextSource) -> int:
         "backend": options.backend,
         "model": options.model_name,
         "temperature": options.temperature,
+        "endpoint": endpoint_of(options),
     }
     check_origin(options.output_dir, origin)
     jobs, path = list(make_jobs(options, source)), options.output_dir / CACHE
@@ -108,6 +109,11 @@ def generate_texts(options: GeneratorOptions, source: TextSource) -> int:
     with AnswerCache(path) as cache:
         if cache.dropped:
             print(f"{path}: {cache.dropped:,} lines are no answers and are left out", flush=True)
+        if cache.nameless:
+            print(
+                f"{path}: {cache.nameless:,} answers name no endpoint and may be another model's; they are left out",
+                flush=True,
+            )
         open_jobs = unanswered(jobs, cache.answers)
         print(estimate(jobs, open_jobs, options), flush=True)
         failures = ask_for(open_jobs, cache, options)
@@ -152,9 +158,15 @@ def choose(options: GeneratorOptions, source: TextSource) -> tuple[list[str], li
     return users, items
 
 
+def endpoint_of(options: GeneratorOptions) -> str:
+    return name_local_model(options.model_name) if options.backend == "local" else name_endpoint(options.base_url)
+
+
 def make_jobs(options: GeneratorOptions, source: TextSource) -> Iterator[TextJob]:
+    endpoint = endpoint_of(options)
+
     def question(prompt: str, max_tokens: int) -> Question:
-        return Question(prompts.SYSTEM, prompt, options.model_name, options.temperature, max_tokens)
+        return Question(prompts.SYSTEM, prompt, options.model_name, options.temperature, max_tokens, endpoint)
 
     users, items = choose(options, source)
     for user in users:
@@ -171,7 +183,7 @@ def make_jobs(options: GeneratorOptions, source: TextSource) -> Iterator[TextJob
 def make_backend(options: GeneratorOptions) -> Backend:
     if options.backend == "local":
         return local_backend(options.model_name, options.device)
-    return openai_backend(options.base_url, options.timeout)
+    return openai_backend(options.base_url, options.timeout, options.insecure_endpoint)
 
 
 def estimate(jobs: list[TextJob], open_jobs: list[TextJob], options: GeneratorOptions) -> str:

@@ -15,15 +15,17 @@ Killed, the same command goes on where it was.
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrec.artifacts import read_json, sample_fingerprint, write_json
+from genrec.artifacts import describe_files, read_json, sample_fingerprint, write_json
 from genrec.cli import run_program
 from genrec.config import result_knobs
-from genrec.errors import ArtifactError, exit_on_failure
-from genrec.guard import differences, refusal
+from genrec.errors import ArtifactError, ConfigError, exit_on_failure
+from genrec.guard import differences, read_made, refusal
 from genrec.launch import note
 from genrec.lock import only_writer
+from genrec.verify import verify_files
 from UR4Rec.data.dataset_loader import ItemMetadata, MovieLensDataLoader, UserSequences
 from UR4Rec.options import TrainOptions, read_options
 
@@ -45,6 +47,7 @@ def main() -> None:
     with exit_on_failure(options.output_dir), only_writer(options.output_dir):
         check_settings(options)
         if (options.output_dir / TRAINING).exists():
+            check_files(options.output_dir)
             note("ur4rec", "up to date")
         else:
             train(options)
@@ -54,10 +57,35 @@ def check_settings(options: TrainOptions) -> None:
     """A directory holds one run; other settings, or other files under the same names, want another directory."""
     path, asked = options.output_dir / SETTINGS, settings_of(options)
     if not path.exists():
+        check_owner(options.output_dir)
         options.output_dir.mkdir(parents=True, exist_ok=True)
         write_json(path, asked)
-    elif different := differences(read_json(path), asked):
+    elif different := differences(read_made(path), asked):
         raise ArtifactError(refusal(options.output_dir, different, "--output_dir ANOTHER", "remove it"))
+
+
+def check_owner(directory: Path) -> None:
+    """What lies there was begun by a run that says with what, so that nobody else's state is gone on from."""
+    from UR4Rec.models.stages import BEST, STAGE_RUNS
+
+    names = [name for name in (TRAINING, STAGE_RUNS, BEST) if (directory / name).exists()]
+    if names:
+        raise ArtifactError(
+            f"{directory} holds {' and '.join(names)}, but no {SETTINGS} that says what made them; "
+            "pass --output_dir ANOTHER, or remove them"
+        )
+
+
+def check_files(directory: Path) -> None:
+    """A finished training's files are those that its record has the hashes of."""
+    record = read_json(directory / TRAINING)
+    files = record.get("files", {}) if isinstance(record, dict) else None
+    if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
+        raise ArtifactError(f"{directory / TRAINING} is no record of a training; put it back, or remove {directory}")
+    try:
+        verify_files(directory, files, "")
+    except ArtifactError as error:
+        raise ArtifactError(f"{str(error).rpartition('; ')[0]}; put it back, or remove {directory}") from None
 
 
 def settings_of(options: TrainOptions) -> dict[str, dict]:
@@ -91,8 +119,14 @@ def train(options: TrainOptions) -> None:
     result = fit_stages(trainer, *loaders[:2], epochs, options.early_stop, options.output_dir)
     write_results(trainer, loaders[2], item_metadata, options)
     switches = trainer.adaptive_alternating.get_stats()
-    write_json(options.output_dir / TRAINING, {"curve": result.curve, "alternation": switches})
+    files = {name: entry for name, entry in describe_files(options.output_dir).items() if is_result(name)}
+    write_json(options.output_dir / TRAINING, {"curve": result.curve, "alternation": switches, "files": files})
     shutil.rmtree(options.output_dir / STAGE_RUNS)
+
+
+def is_result(name: str) -> bool:
+    """Whether a file below the output directory stays as it is when training is finished."""
+    return not name.startswith(("stages/", "logs/"))
 
 
 def make_trainer(options: TrainOptions, model: UR4RecV2) -> JointTrainer:
@@ -113,18 +147,28 @@ def make_trainer(options: TrainOptions, model: UR4RecV2) -> JointTrainer:
 
 
 def make_model(options: TrainOptions, item_metadata: ItemMetadata, user_sequences: UserSequences) -> UR4RecV2:
-    from UR4Rec.models.ur4rec_v2 import UR4RecV2
-
     features = make_features(options, item_metadata)
     reads_users = "preference" in options.experts and options.retriever != "multimodal"
+    preferences = make_preferences(options, item_metadata, user_sequences) if reads_users else None
+    try:
+        return build_model(options, len(item_metadata), features, preferences)
+    except ValueError as error:  # flags that do not fit what the data have
+        raise ConfigError(str(error)) from None
+
+
+def build_model(
+    options: TrainOptions, num_items: int, features: ItemFeatures, preferences: Preferences | None
+) -> UR4RecV2:
+    from UR4Rec.models.ur4rec_v2 import UR4RecV2
+
     return UR4RecV2(
-        len(item_metadata) + 1,
+        num_items + 1,
         sasrec_hidden_dim=options.sasrec_hidden_size,
         text_embedding_dim=features.text.shape[1],
         retriever_output_dim=options.retriever_hidden_size,
         device=options.device,
         features=features,
-        preferences=make_preferences(options, item_metadata, user_sequences) if reads_users else None,
+        preferences=preferences,
         retriever=options.retriever,
         experts=tuple(options.experts),
         top_k=options.top_k,

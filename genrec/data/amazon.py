@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,11 @@ from genrec.data import texts
 from genrec.data.download import fetch_file
 from genrec.data.events import Events, Shop, encode_events
 from genrec.data.ledger import Ledger
-from genrec.data.ndjson import check_bad_share, read_ndjson
+from genrec.data.ndjson import LATEST, check_bad_share, read_ndjson, sound_identifier, sound_list, sound_text
+from genrec.errors import ArtifactError
 
 SUFFIXES = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
-LATEST = 4_102_444_800  # seconds of 2100-01-01: later ones are milliseconds in a seconds field, or noise
+LARGEST = 1e18  # a number of a record is smaller, or it is noise
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,11 @@ def find_raw_files(data: Data, edition: Edition) -> dict[str, Path]:
 
 def find_file(data: Data, stems: tuple[str, ...]) -> Path | None:
     """The first of these names that lies in raw_dir, or None."""
-    names = (stem.format(dataset=data.dataset) + suffix for stem in stems for suffix in SUFFIXES)
-    return next((data.raw_dir / name for name in names if (data.raw_dir / name).is_file()), None)
+    paths = (data.raw_dir / (stem.format(dataset=data.dataset) + suffix) for stem in stems for suffix in SUFFIXES)
+    path = next((path for path in paths if path.exists()), None)
+    if path and not path.is_file():
+        raise ArtifactError(f"{path} must be a file of JSON lines, and is a folder; put the file in its place")
+    return path
 
 
 def read_reviews(path: Path, edition: Edition, max_bad_share: float) -> tuple[Events, Ledger]:
@@ -96,7 +102,8 @@ def read_reviews(path: Path, edition: Edition, max_bad_share: float) -> tuple[Ev
     e = edition
     schema = {e.user: pl.String, e.item: pl.String, e.time: pl.Int64, e.rating: pl.Float64}
     seconds = pl.col(e.time) // e.ticks
-    sound = (pl.col(e.user) != "") & (pl.col(e.item) != "") & seconds.is_between(1, LATEST)
+    usual_rating = pl.col(e.rating).is_null() | (pl.col(e.rating).abs() < LARGEST)
+    sound = sound_identifier(e.user) & sound_identifier(e.item) & seconds.is_between(1, LATEST) & usual_rating
     frame, ledger = read_ndjson(path, schema, sound, partial(parse_review, edition=e), "reviews")
     check_bad_share(ledger, path, max_bad_share)
     frame = frame.with_columns(seconds)
@@ -119,36 +126,50 @@ def parse_review(record: dict[str, Any], edition: Edition) -> dict[str, Any] | s
 
 
 def parse_identifier(value: Any) -> str | None:
-    """An id as text; numbers are taken as they are printed."""
+    """An id as text; a number in plain decimals, 59.0 as 59."""
+    if isinstance(value, float):
+        return print_plainly(value) if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    return str(value) or None
+    text = str(value)
+    return None if "\x00" in text or texts.NO_UNICODE.search(text) else text or None
+
+
+def print_plainly(number: float) -> str:
+    """The shortest decimals that give this number again, without an exponent."""
+    return f"{Decimal(repr(number)):f}".removesuffix(".0")
 
 
 def parse_number(value: Any) -> float | int | None:
     """A finite number, also when quoted, or None."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or (isinstance(value, str) and "_" in value):
         return None
     try:
         read = value if isinstance(value, int) else float(value)
     except ValueError:
         return None
-    return read if abs(read) < 1e18 else None  # nan and infinity compare False
+    return read if abs(read) < LARGEST else None  # nan and infinity compare False
 
 
 def read_items(path: Path, edition: Edition, data: Data, reviewed: pl.Series) -> tuple[pl.DataFrame, Ledger]:
     """(item, title, text, brand, categories) of reviewed items; title is null where none is usable."""
     e, strings = edition, pl.List(pl.String)
     schema = {e.item: pl.String, "title": pl.String, "description": strings, e.brand: pl.String, e.categories: strings}
-    frame, ledger = read_ndjson(path, schema, pl.col(e.item) != "", partial(parse_item, edition=e), "items")
+    frame, ledger = read_ndjson(path, schema, sound_items(e), partial(parse_item, edition=e), "items")
     check_bad_share(ledger, path, data.max_bad_share)
     frame = frame.rename({e.item: "item", e.brand: "brand", e.categories: "categories"})
     records = frame.filter(pl.col("item").is_in(reviewed.implode()))
     ledger.drop("of items that nobody reviewed", len(frame) - len(records))
-    items = keep_last_records(records, TEXT_RULES[data.compat])
+    items = join_records(records, TEXT_RULES[data.compat])
     ledger.drop("repeating an item", len(records) - len(items))
     ledger.check(len(items))
     return items, ledger
+
+
+def sound_items(edition: Edition) -> pl.Expr:
+    """True of item records whose every field is of its own kind."""
+    single = sound_identifier(edition.item) & sound_text("title") & sound_text(edition.brand)
+    return single & sound_list("description") & sound_list(edition.categories)
 
 
 def parse_item(record: dict[str, Any], edition: Edition) -> dict[str, Any] | str:
@@ -165,14 +186,18 @@ def parse_item(record: dict[str, Any], edition: Edition) -> dict[str, Any] | str
 
 
 def as_text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return texts.mend_unicode(value) if isinstance(value, str) else None
 
 
 def as_list(value: Any) -> list[str]:
     """Texts of a list, of nested lists, or of one text alone."""
     if isinstance(value, list):
         return [text for element in value for text in as_list(element)]
-    return [value] if isinstance(value, str) else []
+    text = as_text(value)
+    return [] if text is None else [text]
+
+
+FIELDS = ("text", "brand", "categories")  # of an item beside its title; '' where unknown
 
 
 @dataclass(frozen=True)
@@ -182,25 +207,29 @@ class TextRules:
     title: Callable[[str | None], str | None]
     text: Callable[[list[str | None] | None], str]
     brand: Callable[[str | None], str]
+    last_record: bool  # of an item with several records: its last one counts, empty fields and all
 
 
 TEXT_RULES = {
-    "none": TextRules(texts.clean_title, texts.join_paragraphs, lambda brand: texts.clean_text(brand or "")),
-    "minionerec": TextRules(texts.clean_published_title, texts.clean_published_text, texts.clean_published_brand),
+    "none": TextRules(texts.clean_title, texts.join_paragraphs, lambda brand: texts.clean_text(brand or ""), False),
+    "minionerec": TextRules(texts.clean_published_title, texts.clean_published_text, texts.clean_published_brand, True),
 }
 
 
-def keep_last_records(records: pl.DataFrame, rules: TextRules) -> pl.DataFrame:
-    """Items once: the last record counts, and for the title the last that has a usable one."""
-    titled = records.select("item", map_column("title", rules.title)).filter(pl.col("title").is_not_null())
-    last = records.drop("title").unique("item", keep="last", maintain_order=True)
-    return last.join(titled.unique("item", keep="last"), on="item", how="left", maintain_order="left").select(
+def join_records(records: pl.DataFrame, rules: TextRules) -> pl.DataFrame:
+    """Items once: of each field the last record's, or the last that is not empty; of the title always that."""
+    cleaned = records.select(
         "item",
-        "title",
+        map_column("title", rules.title),
         map_column("description", rules.text).alias("text"),
         map_column("brand", rules.brand),
         map_column("categories", texts.join_categories),
-    )
+    ).with_columns(pl.col(FIELDS).replace("", None))
+    last = pl.col(FIELDS).last() if rules.last_record else pl.col(FIELDS).drop_nulls().last()
+    several = pl.col("item").is_duplicated()
+    joined = cleaned.filter(several).group_by("item", maintain_order=True)
+    joined = joined.agg(pl.col("title").drop_nulls().last(), last)
+    return pl.concat([cleaned.filter(~several), joined]).with_columns(pl.col(FIELDS).fill_null(""))
 
 
 def map_column(column: str, function: Callable[[Any], str | None]) -> pl.Expr:

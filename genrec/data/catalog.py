@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, first_line
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,13 @@ def save_catalog(catalog: Catalog, path: Path) -> None:
 
 def load_catalog(path: Path) -> Catalog:
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path.read_bytes())  # polars would take a name with [ ] * ? for a pattern
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
+        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
+    if missing := [name for name in TEXTS if name not in table.columns or table[name].dtype != pl.String]:
+        raise ArtifactError(f"{path} has no column '{missing[0]}' of texts; it has {', '.join(table.columns)}")
+    if empty := [name for name in TEXTS if table[name].null_count()]:
+        raise ArtifactError(f"{path}: {table[empty[0]].null_count():,} items have no {empty[0]}, not even an empty one")
     texts = {name: table[name].to_numpy().astype(object) for name in TEXTS}
     features = {
         name.removeprefix("feature_"): table[name].to_numpy() for name in table.columns if name.startswith("feature_")

@@ -1,7 +1,8 @@
-"""Files from elsewhere: resumed where they stopped, size checked, whole or not there."""
+"""Files from elsewhere: resumed where they stopped, size and checksum checked, whole or not there."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import urllib.error
@@ -15,14 +16,24 @@ from typing import Any
 from genrec.artifacts import whole_path
 from genrec.config import Data
 from genrec.errors import ArtifactError
+from genrec.launch import note
+from genrec.places import from_home
 
 TIMEOUT = 30  # seconds without an answer
 BLOCK = 1 << 20
 UNSATISFIABLE = 416  # nothing lies beyond what the .part file holds
 
+# file -> (hash, what its publisher states); the Amazon files come without
+CHECKSUMS = {
+    "ml-100k.zip": ("md5", "0e33842e24a9c977be4e0107933c0723"),
+    "ml-1m.zip": ("md5", "c4d9eecfca2ab87c1945afe126590906"),
+    "recbole-1.2.1-py3-none-any.whl": ("sha256", "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"),
+}
+
 
 def fetch_file(own_url: str, data: Data, timeout: float = TIMEOUT) -> Path:
     """The reader's own URL, or data.url in its place, downloaded into raw_dir."""
+    open_destination(data.raw_dir)
     file = own_url.format(dataset=data.dataset).rsplit("/", 1)[-1]
     url = (data.url or own_url).replace("{dataset}", data.dataset).replace("{file}", file)
     return download_file(url, data.raw_dir / file, timeout)
@@ -37,8 +48,21 @@ def download_file(url: str, path: Path, timeout: float = TIMEOUT) -> Path:
     except (OSError, ValueError, HTTPException) as error:
         raise download_error(url, path, error) from None
     check_kind(url, part, path)
+    check_checksum(url, part, path)
     os.replace(part, path)
     return path
+
+
+def open_destination(directory: Path) -> None:
+    """Files are downloaded into a folder that is there or into the default; any other name may be mistyped."""
+    if directory.is_dir():
+        return
+    if directory not in (Data().raw_dir, from_home(Data().raw_dir)):
+        raise ArtifactError(
+            f"there is no folder {directory}, and nothing is downloaded into a name that may be mistyped; name the "
+            f"folder of the raw files (--data.raw_dir DIR), or make this one first: mkdir -p '{directory}'"
+        )
+    make_directory(directory)
 
 
 def make_directory(directory: Path) -> None:
@@ -99,6 +123,24 @@ def check_kind(url: str, part: Path, path: Path) -> None:
         raise download_error(url, path, f"the answer is not a {kind} file, probably a page of a host that moved")
 
 
+def check_checksum(url: str, part: Path, path: Path) -> None:
+    """Refuse what differs from the published checksum; where none is known, say so and what came."""
+    kind, published = CHECKSUMS.get(path.name, ("sha256", None))
+    came = compute_checksum(part, kind)
+    if published is None:
+        note("data", f"no checksum is known for {path.name}, so only its size was checked; its {kind} is {came}")
+    elif came != published:
+        part.unlink()
+        raise download_error(url, path, f"its {kind} is {came}, the published file's is {published}")
+    else:
+        note("data", f"{path.name} has the published {kind} {came}")
+
+
+def compute_checksum(path: Path, kind: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
 def is_gzip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
@@ -123,5 +165,5 @@ def unpack_members(archive: Path, members: dict[str, str], directory: Path) -> N
             for member, name in members.items():
                 with whole_path(directory / name) as beside, file.open(member) as content, beside.open("wb") as target:
                     shutil.copyfileobj(content, target)
-    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:  # the last: encrypted
         raise ArtifactError(f"{archive} is not the archive it should be ({error}); remove it and run again") from None

@@ -11,6 +11,7 @@ U users, S texts, E examples
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from genrec.data.sequences import Sequences, Split
 from genrec.data.texts import clean_text
 from genrec.errors import ArtifactError
 
-ROW_KEYS = {"user", "split", "user_preference", "context"}
+EVENTS = re.compile("[0-9]{1,18}")
 MADE_OF = "made_of.json"
 SNAPSHOTS = "user_preference_snapshots.json"
 
@@ -100,7 +101,10 @@ def read_preferences(path: Path, data: str, sequences: Sequences, seen: np.ndarr
 
 def check_made_of(path: Path, data: str) -> None:
     made_of = path.with_name(MADE_OF)
-    artifact = read_json(made_of).get("data_artifact", "none") if made_of.exists() else "unknown"
+    origin = read_json(made_of) if made_of.exists() else {"data_artifact": "unknown"}
+    if not isinstance(origin, dict):
+        raise ArtifactError(f'{made_of} must hold {{"data_artifact": "..."}}, found a JSON {type(origin).__name__}')
+    artifact = origin.get("data_artifact", "none")
     if artifact != data:
         raise ArtifactError(
             f"{path} was made from data artifact {artifact}, this run has {data}; texts of other data may know "
@@ -112,12 +116,12 @@ def read_snapshots(path: Path) -> dict[str, dict[int, str]]:
     """{user: {events it knows: text}}, {} where the file is not there."""
     if not path.exists():
         return {}
-    try:
-        return {
-            user: {int(events): str(text) for events, text in texts.items()} for user, texts in read_json(path).items()
-        }
-    except (AttributeError, ValueError):
-        raise ArtifactError(f'{path} must hold {{"user": {{"events": "text", ...}}, ...}}') from None
+    content = read_json(path)
+    users = content.values() if isinstance(content, dict) else [None]
+    pairs = [pair for texts in users for pair in (texts.items() if isinstance(texts, dict) else [("", None)])]
+    if not all(EVENTS.fullmatch(events) and isinstance(text, str) for events, text in pairs):
+        raise ArtifactError(f'{path} must hold {{"user": {{"events": "text", ...}}, ...}}')
+    return {user: {int(events): text for events, text in texts.items()} for user, texts in content.items()}
 
 
 def read_training_preferences(path: Path, data: str, prepared: Prepared) -> tuple[Preferences, str]:
@@ -146,13 +150,23 @@ def read_preference_rows(path: Path) -> list[dict] | None:
     rows = read_json_lines(path) if path.suffix == ".jsonl" else read_json(path)
     if isinstance(rows, dict):
         return None
+    if not isinstance(rows, list):
+        raise ArtifactError(f"{path} must hold a list of rows or one object, found a JSON {type(rows).__name__}")
     for number, row in enumerate(rows):
-        lacking = ROW_KEYS - set(row) if isinstance(row, dict) else ROW_KEYS
-        context = row["context"] if not lacking else None
-        if lacking or not isinstance(context, dict) or not {"history_items", "target_item"} <= set(context):
-            form = "{user, split, user_preference, context: {history_items, target_item}}"
-            raise ArtifactError(f"{path}: row {number} must be {form}")
+        if not is_preference_row(row):
+            form = "{user, split, user_preference: text, context: {history_items: list, target_item}}"
+            raise ArtifactError(f"{path}: row {number} must be {form}, ids and items texts or whole numbers")
     return rows
+
+
+def is_preference_row(row: object) -> bool:
+    context = row.get("context") if isinstance(row, dict) else None
+    if not isinstance(row, dict) or not isinstance(context, dict):
+        return False
+    history = context.get("history_items")
+    names = [row.get("user"), context.get("target_item"), *(history if isinstance(history, list) else [None])]
+    texts = [row.get("split"), row.get("user_preference")]
+    return all(isinstance(name, str | int) for name in names) and all(isinstance(text, str) for text in texts)
 
 
 def find_targets(rows: list[dict], prepared: Prepared) -> list[tuple[int, int] | None]:

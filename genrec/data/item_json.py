@@ -11,6 +11,7 @@ import numpy as np
 
 from genrec.artifacts import read_json, write_json
 from genrec.data.catalog import Catalog
+from genrec.data.texts import mend_unicode
 from genrec.errors import ArtifactError
 
 FIELDS = {"title": "title", "description": "text", "brand": "brand", "categories": "categories"}  # theirs -> ours
@@ -42,7 +43,7 @@ def _shorten(value: object) -> str:
 
 
 def _make_column(values: list[object]) -> np.ndarray:
-    return np.array([" ".join(_make_plain(value).split()) for value in values], dtype=object)
+    return np.array([" ".join(mend_unicode(_make_plain(value)).split()) for value in values], dtype=object)
 
 
 def _make_plain(value: object) -> str:
@@ -53,6 +54,6 @@ def _make_plain(value: object) -> str:
     if text.startswith("[") and text.endswith("]"):
         try:
             return " ".join(str(part) for part in ast.literal_eval(text))
-        except (ValueError, SyntaxError, TypeError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: thousands of brackets
             return text
     return text

@@ -16,9 +16,11 @@ from __future__ import annotations
 import csv
 import json
 import re
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +36,9 @@ from genrec.data.texts import clean_text
 from genrec.errors import ArtifactError
 
 PUBLISHED_HISTORY = 10  # the files cut histories to this
+COLUMNS = {"user_id", "history_item_id", "item_id"}  # those that are read
+NO_UTF8 = re.compile(r"[\udc80-\udcff]")
+LONGEST_FIELD = 2**31 - 1  # characters; the csv module's own limit is less than some histories of titles
 
 
 class PublishedRow(NamedTuple):
@@ -126,28 +131,52 @@ def read_catalog(path: Path) -> Catalog:
 def read_rows(path: Path, num_items: int, max_bad_share: float) -> tuple[list[PublishedRow], Ledger]:
     """The rows of a CSV in file order; bad ones are counted with their line."""
     ledger, rows = Ledger(path.parent.name), []
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = {"user_id", "history_item_id", "item_id"} - set(reader.fieldnames or [])
-        if missing:
-            raise ArtifactError(f"{path} lacks the column {sorted(missing)[0]}; it has {reader.fieldnames}")
-        for fields in reader:
-            ledger.read += 1
-            row = parse_row(fields, num_items)
-            if isinstance(row, str):
-                ledger.drop(row, 1, [reader.line_num])
-            else:
-                rows.append(row)
+    for number, fields in number_records(path):
+        ledger.read += 1
+        row = parse_row(fields, num_items)
+        if isinstance(row, str):
+            ledger.drop(row, 1, [number])
+        else:
+            rows.append(row)
     ledger.check(len(rows))
     check_bad_share(ledger, path, max_bad_share)
     return rows, ledger
 
 
-def parse_row(fields: dict[str, str | None], num_items: int) -> PublishedRow | str:
-    """One row, or why it cannot be used. A printed list of integers is JSON, so nothing is evaluated."""
+def number_records(path: Path) -> Iterator[tuple[int, dict[str | None, Any]]]:
+    """(line on which it ends, fields by column) of each record; bytes that are not UTF-8 come as lone surrogates."""
+    csv.field_size_limit(LONGEST_FIELD)
+    number = 0
     try:
-        history, target = json.loads(fields["history_item_id"] or ""), int(fields["item_id"] or "")
-    except ValueError:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            check_columns(reader.fieldnames or [], path)
+            for fields in reader:
+                number = reader.line_num
+                yield number, fields
+    except csv.Error as error:
+        raise ArtifactError(
+            f"{path}: after line {number} comes what is no CSV ({error}); mend the quotes there"
+        ) from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def check_columns(columns: Sequence[str], path: Path) -> None:
+    if missing := COLUMNS - set(columns):
+        present = textwrap.shorten(ascii(list(columns)), 200, placeholder=" ...")
+        raise ArtifactError(f"{path} lacks the column {sorted(missing)[0]}; it has {present}")
+
+
+def parse_row(fields: dict[str | None, Any], num_items: int) -> PublishedRow | str:
+    """One row, or why it cannot be used. A printed list of integers is JSON, so nothing is evaluated."""
+    if None in fields or None in fields.values():
+        return "with another number of fields than columns"
+    if any(NO_UTF8.search(field) for field in fields.values()):
+        return "with a byte that is not UTF-8"
+    try:
+        history, target = json.loads(fields["history_item_id"]), json.loads(fields["item_id"])
+    except (ValueError, RecursionError):
         return "without a readable history or target"
     if not fields["user_id"] or not isinstance(history, list) or not history:
         return "without a user or history"
@@ -182,7 +211,7 @@ def flatten_segments(
 ) -> tuple[Sequences, dict[str, Split], dict[str, int]]:
     """Segments end to end, and places within them as pointers."""
     offset = np.cumsum([0, *(len(segment.items) for segment in segments)])
-    number_of = {segment.name: number for number, segment in enumerate(segments)}
+    number_of = {id(segment): number for number, segment in enumerate(segments)}  # a user may be called 'A584#2'
     sequences = Sequences(
         item=np.concatenate([segment.items for segment in segments]).astype(np.int32),
         time=np.concatenate([segment.times for segment in segments]).astype(np.int64),
@@ -191,6 +220,6 @@ def flatten_segments(
     )
     splits = {}
     for name, targets in places.items():
-        user = np.array([number_of[segment.name] for segment, _ in targets], dtype=np.int32)
+        user = np.array([number_of[id(segment)] for segment, _ in targets], dtype=np.int32)
         splits[name] = Split(user, offset[user] + np.array([place for _, place in targets], dtype=np.int64))
     return sequences, splits, new_segments

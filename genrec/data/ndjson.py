@@ -1,15 +1,24 @@
-"""JSON lines -> a frame. Sound files go through polars' lazy reader; a file with any bad line is read again line by
-line, so that each bad line is counted by its reason and its number."""
+"""JSON lines -> a frame. A line means what `parse` makes of its JSON object, whatever stands in the other lines.
+
+polars' reader is the quick way there. It takes numbers, lists and objects for text, so a row of its frame counts only
+where `sound` shows that nothing was taken for anything; the other rows are parsed from their lines. A file that polars
+refuses is parsed line by line. Lines end at \\n alone, a byte-order mark may open the file, and of a key that repeats
+within an object the first counts, as with polars.
+"""
 
 from __future__ import annotations
 
+import glob
 import gzip
 import json
+import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from genrec.data.ledger import Ledger
@@ -17,62 +26,148 @@ from genrec.errors import ArtifactError
 
 CHUNK = 200_000  # parsed lines held as Python objects
 GZIP_MAGIC = b"\x1f\x8b"
+UNPACKED_BY_POLARS = (b"x", b"(")  # how zlib and zstd begin, which are no formats of these files, and JSON never does
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+NESTING = 3_000  # Python's recursion limit while lines are parsed; polars takes objects 1,024 deep
+LATEST = 4_102_444_800  # seconds of 2100-01-01: later ones are milliseconds in a seconds field, or noise
+
+# What polars may have written for a value that is no text: a list, an object, a boolean, a number; and half of a
+# surrogate pair, for which it writes NUL. An identifier may be a number, printed the same way up to 15 characters.
+NO_TEXT = r"^(?:[\[{]|true$|false$|-?\d[\d.]*$)|\x00"
+NO_IDENTIFIER = r"^(?:$|[\[{]|true$|false$|-?[\d.]{16,}$)|\x00"
 
 Parse = Callable[[dict[str, Any]], dict[str, Any] | str]  # a record -> its row, or why it cannot be used
 
 
-def read_ndjson(path: Path, schema: dict[str, pl.DataType], sound: pl.Expr, parse: Parse, name: str):
+def read_ndjson(path: Path, schema: dict[str, Any], sound: pl.Expr, parse: Parse, name: str):
     """(frame with the columns of `schema`, Ledger). `sound`: true of every row that needs no second look."""
-    try:
-        frame = pl.scan_ndjson(path, schema=schema).collect(engine="streaming")
-        is_sound = frame.select(sound.fill_null(False).all()).item()
-    except pl.exceptions.PolarsError:
-        is_sound = False  # a line that is not JSON or has another type: found again below, with its number
-    except OSError as error:
-        raise damaged_file_error(path, error) from None
-    if is_sound:
+    frame = scan_quickly(path, schema)
+    if frame is None:
+        return read_line_by_line(path, schema, parse, name)
+    doubtful = frame.select((~sound.fill_null(False)).arg_true()).to_series().to_numpy()
+    if len(doubtful) == 0:
         return frame, Ledger(name, read=len(frame))
-    return read_line_by_line(path, schema, parse, name)
+    if len(doubtful) > CHUNK:
+        return read_line_by_line(path, schema, parse, name)
+    return reread_rows(path, frame, doubtful, parse, name)
 
 
-def read_line_by_line(path: Path, schema: dict[str, pl.DataType], parse: Parse, name: str):
-    """The same, by json.loads on one line after another: slower, and it knows every line number."""
+def sound_identifier(column: str) -> pl.Expr:
+    return ~pl.col(column).str.contains(NO_IDENTIFIER)
+
+
+def sound_text(column: str) -> pl.Expr:
+    return pl.col(column).is_null() | ~pl.col(column).str.contains(NO_TEXT)
+
+
+def sound_list(column: str) -> pl.Expr:
+    """Of a list of texts: each is one."""
+    bad_element = pl.element().is_null() | pl.element().str.contains(NO_TEXT)
+    return pl.col(column).is_null() | ~pl.col(column).list.eval(bad_element).list.any()
+
+
+def scan_quickly(path: Path, schema: dict[str, Any]) -> pl.DataFrame | None:
+    """What polars makes of the file, a row for each line that is not blank; None where it refuses."""
+    with open_file(path) as file:
+        if file.read(1) in UNPACKED_BY_POLARS:
+            return None
+    try:
+        return pl.scan_ndjson(glob.escape(str(path.absolute())), schema=schema).collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+
+
+def reread_rows(path: Path, frame: pl.DataFrame, doubtful: np.ndarray, parse: Parse, name: str):
+    """`frame` with these rows (ascending numbers) parsed from their lines."""
+    ledger, rows, places = Ledger(name, read=len(frame)), [], []
+    order, left, count = np.arange(len(frame)), set(doubtful.tolist()), 0
+    with deep_nesting():
+        for count, (number, line) in enumerate(number_lines(path), start=1):
+            if count - 1 not in left:
+                continue
+            row = parse_line(line, parse)
+            if isinstance(row, str):
+                ledger.drop(row, 1, [number])
+                order[count - 1] = -1
+            else:
+                rows.append(row)
+                places.append(count - 1)
+    assert count == len(frame), f"{path}: polars reads {len(frame)} rows of {count} lines"
+    order[places] = len(frame) + np.arange(len(rows))
+    parsed = pl.DataFrame(rows, schema=frame.schema, orient="row")
+    frame = pl.concat([frame, parsed])[order[order >= 0]]
+    ledger.check(len(frame))
+    return frame, ledger
+
+
+def read_line_by_line(path: Path, schema: dict[str, Any], parse: Parse, name: str):
+    """The same by `parse` alone: slower, and no file is refused."""
     ledger, rows, chunks = Ledger(name), [], [pl.DataFrame(schema=schema)]
-    for number, line in number_lines(path):
-        ledger.read += 1
-        row = parse_line(line, parse)
-        if isinstance(row, str):
-            ledger.drop(row, 1, [number])
-            continue
-        rows.append(row)
-        if len(rows) == CHUNK:
-            chunks.append(pl.DataFrame(rows, schema=schema, orient="row"))
-            rows = []
+    with deep_nesting():
+        for number, line in number_lines(path):
+            ledger.read += 1
+            row = parse_line(line, parse)
+            if isinstance(row, str):
+                ledger.drop(row, 1, [number])
+                continue
+            rows.append(row)
+            if len(rows) == CHUNK:
+                chunks.append(pl.DataFrame(rows, schema=schema, orient="row"))
+                rows = []
     chunks.append(pl.DataFrame(rows, schema=schema, orient="row"))
     frame = pl.concat(chunks)
     ledger.check(len(frame))
     return frame, ledger
 
 
+def keep_first(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(reversed(pairs))
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=keep_first)
+
+
 def parse_line(line: bytes, parse: Parse) -> dict[str, Any] | str:
     try:
-        record = json.loads(line)
+        record = DECODER.decode(line.decode("utf-8"))
     except (ValueError, RecursionError):
         return "not valid JSON"
     return parse(record) if isinstance(record, dict) else "not a JSON object"
 
 
+@contextmanager
+def deep_nesting() -> Iterator[None]:
+    """Within: json takes at least what polars takes, so a deep line means the same on both ways."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, NESTING))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def number_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(1-based number, line) of every line that is not blank, plain or gzip by content."""
-    with path.open("rb") as plain:
+    """(1-based number, line) of every line that is not blank, plain or gzip by content, without a byte-order mark."""
+    with open_file(path) as plain:
         packed = plain.read(2) == GZIP_MAGIC
     try:
-        with gzip.open(path, "rb") if packed else path.open("rb") as file:
+        with gzip.open(path, "rb") if packed else open_file(path) as file:
             for number, line in enumerate(file, start=1):
-                if not line.isspace():
-                    yield number, line
+                content = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+                if content and not content.isspace():
+                    yield number, content
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise damaged_file_error(path, error) from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def open_file(path: Path):
+    """A raw file, open for bytes."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def damaged_file_error(path: Path, error: Exception) -> ArtifactError:

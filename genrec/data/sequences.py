@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from genrec.artifacts import load_arrays, save_arrays
+from genrec.errors import ArtifactError
 
 SPLITS = ("train", "valid", "test")
 
@@ -77,7 +78,21 @@ def save_sequences(sequences: Sequences, path: Path) -> None:
 
 
 def load_sequences(path: Path) -> Sequences:
-    return Sequences(**load_arrays(path))
+    """What save_sequences wrote, or ArtifactError where the arrays do not belong together."""
+    arrays = load_arrays(path, "item", "time", "offset", "user_id")
+    sequences = Sequences(*(arrays[name] for name in ("item", "time", "offset", "user_id")))
+    item, offset = sequences.item, sequences.offset
+    integers = all(array.ndim == 1 and array.dtype.kind == "i" for array in (item, sequences.time, offset))
+    names = sequences.user_id.ndim == 1 and sequences.user_id.dtype.kind == "U"
+    if not (integers and names and len(offset) == len(sequences) + 1 and len(item) == len(sequences.time)):
+        held = ", ".join(f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in arrays)
+        raise ArtifactError(f"{path} must hold events (T,), offsets (U + 1,) and users (U,); it holds {held}")
+    if offset[0] != 0 or offset[-1] != len(item) or (np.diff(offset) < 0).any() or item.min(initial=0) < 0:
+        raise ArtifactError(
+            f"{path}: offsets must rise from 0 to {len(item):,} and items be 0 or more; "
+            f"offsets go from {offset[0]} to {offset[-1]}, the least item is {item.min(initial=0)}"
+        )
+    return sequences
 
 
 def save_splits(splits: dict[str, Split], path: Path) -> None:
@@ -86,8 +101,14 @@ def save_splits(splits: dict[str, Split], path: Path) -> None:
 
 
 def load_splits(path: Path) -> dict[str, Split]:
-    arrays = load_arrays(path)
-    return {name: Split(arrays[f"{name}_user"], arrays[f"{name}_end"]) for name in SPLITS}
+    arrays = load_arrays(path, *(f"{name}_{array}" for name in SPLITS for array in ("user", "end")))
+    splits = {name: Split(arrays[f"{name}_user"], arrays[f"{name}_end"]) for name in SPLITS}
+    for name, split in splits.items():
+        pair = (split.user, split.end)
+        if split.user.shape != split.end.shape or any(array.ndim != 1 or array.dtype.kind != "i" for array in pair):
+            held = " and ".join(f"{array.dtype} {array.shape}" for array in pair)
+            raise ArtifactError(f"{path}: {name}_user and {name}_end must be integers (E,) each; they are {held}")
+    return splits
 
 
 def mark_seen_in_training(sequences: Sequences, splits: dict[str, Split]) -> np.ndarray:

@@ -18,6 +18,7 @@ from genrec.data.prepared import Prepared
 from genrec.data.profile import Profile, make_profile
 from genrec.data.prompts import Prompt
 from genrec.data.sequences import Examples
+from genrec.errors import ArtifactError
 from genrec.sids import SidIndex
 
 
@@ -104,6 +105,10 @@ class Texts:
 
 def make_texts(data: Prepared, index: SidIndex, source: str, profile: list[str]) -> Texts:
     """`profile` is sft.profile; a model directory carries it, so that everybody asks the model as it was taught."""
+    if len(index) != len(data.catalog):
+        raise ArtifactError(
+            f"the semantic IDs are of {len(index)} items, the catalogue has {len(data.catalog)}; make them anew"
+        )
     return Texts(data.catalog, index, source, make_profile(data, profile) if profile else None)
 
 

@@ -13,9 +13,15 @@ TAG = re.compile(
     r'|"?\s*/>',  # the end of a tag whose beginning is cut
     re.DOTALL,
 )
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\ufeff]+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\ud800-\udfff\ufeff]+")
+NO_UNICODE = re.compile(r"[\ud800-\udfff]")  # half of a surrogate pair, which JSON can spell and no file can hold
 SCRIPT = ".getTime();"  # 2018 records whose page was not understood carry its timing script as title
 PUBLISHED_WORDS = 20
+
+
+def mend_unicode(text: str) -> str:
+    """The text with the sign for 'unreadable' in place of each half of a surrogate pair."""
+    return NO_UNICODE.sub("\ufffd", text)
 
 
 def clean_text(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import RECOMMENDATIONS, RESULTS, read_manifest, sha256
+from genrec.artifacts import RECOMMENDATIONS, RESULTS, read_manifest, require, sha256
 from genrec.config import Analysis
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
@@ -33,7 +33,7 @@ def read_cases(
     """All rows of the evaluation in `directory`, its results.json read, with what the run knows of their items."""
     length = results["lists"]["length"]
     examples, recommendations = read_predictions(directory)
-    check_rows_of_run(results["rows"], examples, data, directory)
+    check_rows_of_run(results["rows"], examples, recommendations.item, data, directory)
     return Cases(
         CaseLimits(knobs.top_k, min(knobs.near_miss, length), knobs.short_history, knobs.recent_items),
         examples,
@@ -59,6 +59,8 @@ def require_predictions(evaluation: Path, model: str) -> Path:
             f"{directory} is a model, not its predictions; run first: {command_of('evaluation')} --models sft "
             f"--base_model {directory} (with your other flags), then {command_of('analysis')} --model sft"
         )
+    if read_manifest(directory.parent):
+        require(directory.parent, command_of("evaluation"))
     if (directory / RECOMMENDATIONS).exists() and (directory / RESULTS).exists():
         return directory
     if (manifest := read_manifest(evaluation)) is None:
@@ -90,7 +92,9 @@ def check_list_length(length: int, knobs: Analysis, directory: Path) -> None:
         )
 
 
-def check_rows_of_run(rows: dict[str, Any], examples: Examples, data: Prepared, directory: Path) -> None:
+def check_rows_of_run(
+    rows: dict[str, Any], examples: Examples, lists: np.ndarray, data: Prepared, directory: Path
+) -> None:
     """Every row of the predictions is a row of this run's split, over a catalogue of the same size."""
     split = data.examples(rows["split"])
     scored, own = (each.user.astype(np.int64) * rows["items"] + each.target for each in (examples, split))
@@ -100,6 +104,14 @@ def check_rows_of_run(rows: dict[str, Any], examples: Examples, data: Prepared, 
             f"{directory} was scored on other data: {strange:,} of its {len(examples):,} rows are not in this run's "
             f"{rows['split']} split, and it ranks {rows['items']:,} items where this run has {len(data.catalog):,}; "
             "pass the --run.dir whose data it was scored on"
+        )
+    largest = max(int(array.max(initial=-1)) for array in (lists, examples.history))
+    ordered = np.sort(lists, axis=1)
+    twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+    if largest >= rows["items"] or twice.any():
+        raise ArtifactError(
+            f"{directory} ranks item {largest} of {rows['items']:,}, and {twice.sum():,} lists name an item twice; "
+            f"it is no evaluation of this program, make it anew: {command_of('evaluation')} --clean"
         )
 
 

@@ -25,6 +25,7 @@ from genrec.config import Embeddings
 from genrec.data.catalog import Catalog
 from genrec.data.vectors import check_vectors
 from genrec.errors import ArtifactError, first_line
+from genrec.launch import note
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -86,7 +87,7 @@ def encode_items(texts: list[str], settings: EncoderSettings, work_dir: Path) ->
     spans = split_spans(len(texts), settings.shard_size)
     shards = work_dir / SHARDS
     shards.mkdir(parents=True, exist_ok=True)
-    missing = [span for span in spans if not shard_path(shards, span).exists()]
+    missing = [span for span in spans if not is_whole(shard_path(shards, span), span)]
     if missing:
         encode_shards(texts, order, missing, shards, settings)
     vectors = np.concatenate([np.load(shard_path(shards, span), allow_pickle=False) for span in spans])  # (N, D) sorted
@@ -110,6 +111,18 @@ def encode_shards(
                 rows.append(encode([texts[i] for i in order[start + first : start + last]]))
                 bar.update(last - first)
             save_array(shard_path(shards, (start, end)), np.concatenate(rows))
+
+
+def is_whole(path: Path, span: tuple[int, int]) -> bool:
+    """Whether a shard is there with a finite vector, not all zeros, for each of its texts; a damaged one is named."""
+    if not path.exists():
+        return False
+    try:
+        check_vectors(np.load(path, allow_pickle=False), span[1] - span[0], f"its {path.name}")
+    except (OSError, ValueError, EOFError, ArtifactError) as error:
+        note("embeddings", f"{path} is damaged and made again: {first_line(error)}")
+        return False
+    return True
 
 
 def forget_shards(work_dir: Path) -> None:

@@ -14,6 +14,7 @@ from genrec.artifacts import EVAL_RESULTS, RECOMMENDATIONS, load_arrays, save_ar
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Examples, Sequences
 from genrec.data.texts import escape_controls
+from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations, ranks
 
 
@@ -55,9 +56,32 @@ def describe_row(
 
 
 def read_predictions(directory: Path) -> tuple[Examples, Recommendations]:
-    arrays = load_arrays(directory / RECOMMENDATIONS)
+    arrays = load_arrays(directory / RECOMMENDATIONS, "user", "history", "target", "item", "score")
     examples = Examples(arrays["user"], arrays["history"], arrays["target"])
-    return examples, Recommendations(arrays["item"], arrays["score"])
+    recommendations = Recommendations(arrays["item"], arrays["score"])
+    check_arrays(directory / RECOMMENDATIONS, examples, recommendations)
+    return examples, recommendations
+
+
+def check_arrays(path: Path, examples: Examples, recommendations: Recommendations) -> None:
+    """Rows of one length, of integers, and finite scores, or ArtifactError."""
+    rows, lists = examples.user.shape, recommendations.item.shape
+    whole = (examples.user, examples.target, examples.history, recommendations.item)
+    if (
+        any(array.dtype.kind != "i" for array in whole)
+        or len(rows) != 1
+        or rows[0] == 0
+        or examples.target.shape != rows
+        or (examples.history.ndim, examples.history.shape[:1]) != (2, rows)
+        or (len(lists), lists[:1]) != (2, rows)
+        or recommendations.score.shape != lists
+        or not np.isfinite(recommendations.score[recommendations.item >= 0]).all()
+    ):
+        shapes = f"rows {rows}, histories {examples.history.shape}, lists {lists}, scores {recommendations.score.shape}"
+        raise ArtifactError(
+            f"{path} must hold rows (E,), histories (E, H) and lists (E, k) of item numbers with finite scores; "
+            f"it holds {shapes}"
+        )
 
 
 def show_examples(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from genrec.artifacts import PER_EXAMPLE, RESULTS, load_arrays, read_json, save_arrays, write_json
 from genrec.config import Analysis
@@ -259,7 +260,10 @@ def write_report(report: Report, directory: Path, seed: int) -> None:
 
 def read_report(directory: Path) -> Report:
     """The report of one model's evaluation directory."""
-    content, arrays = read_results(directory), load_arrays(directory / PER_EXAMPLE)
+    content, arrays = (
+        read_results(directory),
+        load_arrays(directory / PER_EXAMPLE, "user", "score_name", "score", "slice_name", "slice"),
+    )
     scores = dict(zip(arrays["score_name"].tolist(), arrays["score"].T.astype(float), strict=True))
     slices = dict(zip(arrays["slice_name"].tolist(), arrays["slice"].T, strict=True))
     rows, lists = ScoredRows(**content["rows"]), ListSettings(**content["lists"])
@@ -309,6 +313,8 @@ def read_results(directory: Path) -> dict[str, Any]:
     if not path.exists():
         raise ArtifactError(f"{path} cannot be read: there is no such file; `{command_of('evaluation')}` writes it")
     content = read_json(path)
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} is not the results.json of one model: it holds {type(content).__name__}")
     if missing := {"model", "rows", "metrics", "beyond_accuracy"} - set(content):
         raise ArtifactError(f"{path} is not the results.json of one model: it has no '{sorted(missing)[0]}'")
     if "lists" not in content:
@@ -316,6 +322,15 @@ def read_results(directory: Path) -> dict[str, Any]:
             f"{path} does not say how long its lists are, so its metrics may go beyond them; "
             f"score the model anew: {command_of('evaluation')} --clean"
         )
+    try:
+        TypeAdapter(ScoredRows).validate_python(content["rows"])
+        TypeAdapter(ListSettings).validate_python(content["lists"])
+        TypeAdapter(dict[str, dict[str, float | None]]).validate_python(content["metrics"])
+    except ValidationError as error:
+        fault = f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
+        raise ArtifactError(f"{path} is not the results.json of one model ({fault})") from None
+    if not isinstance(content["model"], str):
+        raise ArtifactError(f"{path} is not the results.json of one model: its model is {content['model']!r:.80}")
     return content
 
 

@@ -15,6 +15,7 @@ from genrec.config import Evaluation
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import CUTOFFS, ListSettings, Recommendations
+from genrec.models.card import require_card
 from genrec.pipeline import FAMILY_READS
 from genrec.store import RunStore
 
@@ -142,5 +143,6 @@ def fingerprints_outside(store: RunStore, settings: Evaluation) -> dict[str, str
     if settings.index == "sids_grown" and store.grown_dir.exists():
         fingerprints["sids_grown"] = artifacts.directory_fingerprint(store.grown_dir)
     if settings.base_model:
+        require_card(settings.base_model)  # before every file below it is read
         fingerprints["base_model"] = artifacts.directory_fingerprint(settings.base_model)
     return fingerprints

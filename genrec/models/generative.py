@@ -5,8 +5,7 @@ E examples, k cut-off, K beams
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,33 +13,23 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec import artifacts
-from genrec.config import Evaluation, Rl
+from genrec.config import Evaluation
 from genrec.data.lists import pad_lists
 from genrec.data.prepared import Prepared
-from genrec.data.prompts import Encoder, prompt_fingerprint
+from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples
-from genrec.data.tasks import RECOMMEND, TASKS, Texts, make_texts
+from genrec.data.tasks import RECOMMEND, Texts, make_texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.beam import NEVER, beam_search
+from genrec.models.card import check_card, load_card, prompts_of_evaluation
 from genrec.models.exact import exact_search, tokens_within
 from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.token_tree import takes_trees
 from genrec.models.trie import build_trie, make_filter
 from genrec.runtime.device import pick_device
-from genrec.sids import SidIndex, load_index, save_index
+from genrec.sids import load_index
 from genrec.store import RunStore
-
-
-@dataclass(frozen=True)
-class Card:
-    """What must match when a model directory meets a catalogue."""
-
-    sids: str  # fingerprint of the sids artifact
-    prompts: dict[str, str]  # prompts.prompt_fingerprint()
-    source: str  # data.source
-    cutoff_len: int
-    profile: list[str]  # sft.profile
 
 
 @dataclass(frozen=True)
@@ -88,6 +77,8 @@ class GenerativeModel:
             rows = order[start : start + decoding.batch_size]
             batch = [prompts[row] for row in rows]
             leaves, scores = self.search(batch, examples.history[rows], k, decoding, allowed)
+            if bool(torch.isnan(scores).any()):
+                raise ArtifactError("the language model gives scores that are no numbers; train it anew with --clean")
             for row, leaf, value in zip(rows, leaves.cpu().numpy(), scores.float().cpu().numpy(), strict=True):
                 item[row], score[row] = self.items_of(leaf, value, k, allowed)
         return Recommendations(item, score)
@@ -157,55 +148,6 @@ class GenerativeRecommender:
 
     def recommend(self, examples: Examples, k: int) -> Recommendations:
         return self.model.recommend(examples, k, self.decoding, self.allowed)
-
-
-def save_card(directory: Path, card: Card, index: SidIndex) -> None:
-    artifacts.write_json(directory / artifacts.CARD, asdict(card))
-    save_index(index, directory / artifacts.SID_INDEX)
-
-
-def load_card(directory: Path) -> Card:
-    path = directory / artifacts.CARD
-    if not path.exists():
-        raise ArtifactError(
-            f"{directory} is not a model of this project: it has no {artifacts.CARD}; make one with sft.py"
-        )
-    card = artifacts.read_json(path)
-    if not isinstance(card, dict) or set(card) != {*Card.__annotations__} or not isinstance(card["prompts"], dict):
-        names = ", ".join(Card.__annotations__)
-        raise ArtifactError(
-            f"{path} does not hold what a model card must: {names}; train it anew (python sft.py --clean)"
-        )
-    return Card(**card)
-
-
-def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection[str]) -> None:
-    """A model meets the run it is used in: same SIDs, data source and texts of prompts, or an error with both values.
-
-    `prompts` names the texts in use, as prompt_fingerprint() does.
-    """
-    source = store.data_settings()["data.source"]
-    pairs = {"sids": (card.sids, store.manifest("sids").fingerprint), "data.source": (card.source, source)}
-    current = prompt_fingerprint()
-    for name in prompts:
-        pairs[f"the text of '{name}'"] = (card.prompts.get(name), current.get(name))
-    for name, (trained, now) in pairs.items():
-        if trained != now:
-            raise ArtifactError(
-                f"{directory} was trained with {name} {trained}, but this run has {now}; "
-                "use the run it was trained in (--run.dir) or train it anew (python sft.py --clean)"
-            )
-
-
-def prompts_of_evaluation(card: Card) -> list[str]:
-    """Names of the texts that evaluation asks with."""
-    return [card.source, *card.profile, RECOMMEND.form]
-
-
-def prompts_of_rl(card: Card, settings: Rl) -> list[str]:
-    """Those of its tasks, and of evaluation; a task that is newer than the model was not taught, so it may be asked."""
-    tasks = [TASKS[name].form for name, share in settings.tasks.items() if share]
-    return [*prompts_of_evaluation(card), *(form for form in tasks if form in card.prompts)]
 
 
 def load_generative(

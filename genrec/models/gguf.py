@@ -37,15 +37,26 @@ def gguf_file(name: str) -> Path | None:
     return files[0]
 
 
+def require_model_directory(path: Path) -> None:
+    if not (path / "config.json").exists():
+        raise ArtifactError(f"sft.base_model {path} is not a model directory: it has no config.json")
+
+
 def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model, dequantised and plain again so that it can be trained and saved, and tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoTokenizer, GgufConfig
 
-    where = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name, "local_files_only": True}
+    from genrec.models.loading import load_whole
+
+    where = {"gguf_file": path.name, "local_files_only": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(**where)
-        model = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=dtype, attn_implementation="sdpa", quantization_config=GgufConfig(dequantize=True)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
+        model = load_whole(
+            path.parent,
+            **where,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            quantization_config=GgufConfig(dequantize=True),
         )
     except (OSError, ValueError, ImportError, struct.error) as error:
         raise ArtifactError(f"{path} cannot be loaded: {first_line(error)}") from None

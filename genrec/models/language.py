@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from logging import LogRecord
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from genrec.config import Scratch
 from genrec.data.catalog import Catalog
 from genrec.errors import ArtifactError, first_line
 from genrec.models.beam import SidVocabulary
-from genrec.models.gguf import gguf_file, load_gguf
+from genrec.models.gguf import gguf_file, load_gguf, require_model_directory
+from genrec.models.loading import load_whole
 from genrec.sids import SidIndex
 
 logging.disable_progress_bar()  # a bar for loading weights hides the bars that matter
@@ -37,8 +39,15 @@ UNTRUE = (  # warnings that sound like faults and are none here
     "The new embeddings will be initialized",  # rows of SID tokens get their beginning from sft.sid_init
     "There were missing keys in the checkpoint model loaded: ['lm_head.weight']",  # a tied head is the embedding
 )
+REPORT = "LOAD REPORT"  # a table of what models.loading refuses in one line
+
+
+def is_of_use(record: LogRecord) -> bool:
+    return not record.getMessage().startswith(UNTRUE) and REPORT not in record.getMessage()
+
+
 for module in ("modeling_utils", "trainer"):
-    logging.get_logger(f"transformers.{module}").addFilter(lambda record: not record.getMessage().startswith(UNTRUE))
+    logging.get_logger(f"transformers.{module}").addFilter(is_of_use)
 
 PAD, EOS = "<|endoftext|>", "<|im_end|>"
 # How Qwen2 splits text before merging; a tokenizer saved with another rule would be read back with this one.
@@ -63,7 +72,7 @@ def load_pretrained(
         return _load_local(Path(name), how)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, **how)
+        model = load_whole(name, **how)
     except OSError as error:
         raise ArtifactError(
             f"language model '{name}' is neither a local directory nor reachable on the hub "
@@ -75,12 +84,13 @@ def load_pretrained(
 
 
 def _load_local(path: Path, how: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    if not (path / "config.json").exists():
-        raise ArtifactError(f"sft.base_model {path} is not a model directory: it has no config.json")
+    require_model_directory(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, **how)
-    except (OSError, ValueError) as error:
+        model = load_whole(path, local_files_only=True, **how)
+    except ArtifactError:
+        raise
+    except Exception as error:  # tokenizers, transformers, safetensors and torch each raise families of their own
         raise ArtifactError(f"{path} cannot be loaded: {first_line(error)}") from None
     return model, tokenizer
 

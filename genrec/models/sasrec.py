@@ -15,17 +15,18 @@ from typing import Literal
 
 import numpy as np
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genrec.artifacts import read_json, write_json
+from genrec.artifacts import read_record, write_json
 from genrec.data.lists import pad_lists
 from genrec.data.sequences import Examples
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, first_line
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.backbone import Backbone, BackboneShape
 from genrec.runtime.device import pick_device
+from genrec.runtime.tensor_file import load_weights, read_tensors
 
 WEIGHTS, SHAPE = "model.safetensors", "config.json"
 BATCH = 512  # examples scored at once
@@ -134,6 +135,8 @@ class SasRecRecommender:
         device = self.model.bias.device
         states = self.model(torch.from_numpy(items).to(device))  # (B, H, d)
         scores = self.model.score(states[torch.arange(len(items)), torch.from_numpy(last).to(device)])  # (B, N)
+        if not bool(torch.isfinite(scores).all()):
+            raise ArtifactError("SASRec gives scores that are no finite numbers; train it anew with --clean")
         best = scores.float().topk(min(k, scores.shape[1]), dim=1)
         return pad_lists(best.indices.cpu().numpy().astype(np.int32), best.values.cpu().numpy(), k)
 
@@ -158,6 +161,11 @@ def load_sasrec(directory: Path, device: str) -> SasRecRecommender:
         raise ArtifactError(
             f"no SASRec in {directory}; add '{directory.name}' to sequential.models and run sequential.py"
         )
-    model = SasRec(SasRecShape(**read_json(path)))
-    load_model(model, directory / WEIGHTS)
+    try:
+        model = SasRec(read_record(path, SasRecShape, "train it anew"))
+    except ArtifactError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{path} is not the shape of a SASRec ({first_line(error)}); train it anew") from None
+    load_weights(model, read_tensors(directory / WEIGHTS, SHAPE)[0], directory / WEIGHTS)
     return SasRecRecommender(model.to(pick_device(device)))

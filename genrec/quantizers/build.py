@@ -16,6 +16,7 @@ import numpy as np
 from genrec.artifacts import CONSTRAINED, QUANTIZER
 from genrec.config import Sids
 from genrec.errors import ArtifactError
+from genrec.launch import note
 from genrec.quantizers import collisions, quality, residual
 from genrec.quantizers.purchases import Purchases
 from genrec.quantizers.residual import Quantized
@@ -88,11 +89,22 @@ def quantize_constrained(vectors: np.ndarray, knobs: Sids, seed: int, device: st
 
 
 def quantize_rqkmeans_plus(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> Quantized:
-    if not (directory / CONSTRAINED).exists():
-        constrained = quantize_constrained(vectors, knobs, seed, device, directory)
-        save_codebooks(constrained.codebooks, directory / CONSTRAINED)
-    codebooks = load_codebooks(directory / CONSTRAINED)
+    codebooks = read_begun_codebooks(directory / CONSTRAINED)
+    if codebooks is None:
+        codebooks = quantize_constrained(vectors, knobs, seed, device, directory).codebooks
+        save_codebooks(codebooks, directory / CONSTRAINED)
     return train_rqvae(vectors, knobs, seed, device, directory, vectors.shape[1], 1e-4, codebooks)
+
+
+def read_begun_codebooks(path: Path) -> tuple[np.ndarray, ...] | None:
+    """What an earlier start of this stage had learned; None where it had not, or the file is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return load_codebooks(path)
+    except ArtifactError as error:
+        note("sids", f"{error}; the codebooks are learned again")
+        return None
 
 
 def quantize_rqvae(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> Quantized:

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from genrec.data.vectors import check_magnitude
 from genrec.quantizers import residual
 from genrec.quantizers.residual import Quantized
 
@@ -24,6 +25,7 @@ def cluster_kmeans(vectors: np.ndarray, num_codes: int, seed: int, iters: int) -
     """Lloyd's k-means: (N, D) -> centroids (K, D), codes (N,). Above 256 K rows faiss learns on a sample of 256 K."""
     import faiss
 
+    check_magnitude(vectors, "the vectors to be clustered")
     quiet_floor = 1  # faiss warns below 39 rows a centroid, which small shops always are
     clustering = faiss.Kmeans(
         vectors.shape[1], num_codes, niter=iters, seed=seed & 0x7FFFFFFF, min_points_per_centroid=quiet_floor

@@ -20,7 +20,7 @@ from genrec.quantizers.residual import Quantized, encode_residually
 from genrec.quantizers.rqkmeans import cluster_kmeans
 from genrec.quantizers.rqvae import ResidualQuantizer, RqvaeOutput, RqvaeShape
 from genrec.runtime.epochs import CHECKPOINT, LearnerState, Metrics, fit
-from genrec.runtime.tensor_file import pack_state, read_state, unpack_state, write_tensors
+from genrec.runtime.tensor_file import load_weights, pack_state, read_state, unpack_state, write_tensors
 from genrec.sids import count_collisions
 
 HEADER = "json"  # the key of a model file's header
@@ -257,5 +257,5 @@ def load_quantizer(path: Path) -> ResidualQuantizer:
     tensors, header = read_state(path, HEADER)
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in header["shape"].items()}
     model = ResidualQuantizer(RqvaeShape(**fields))
-    model.load_state_dict(tensors)
+    load_weights(model, tensors, path)
     return model

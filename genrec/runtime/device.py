@@ -16,8 +16,10 @@ def pick_device(name: str, flag: str = "run.device") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ArtifactError(f"{flag} is '{name}'; it can be auto, cpu, cuda or cuda:1") from None
-    if device.type != "cuda":
+    if device.type == "cpu":
         return device
+    if device.type != "cuda":
+        raise ArtifactError(f"{flag} is '{name}', which is not supported; it can be auto, cpu, cuda or cuda:1")
     if not torch.cuda.is_available():
         raise ArtifactError(f"{flag} is {name}, but torch sees no GPU here; it can be auto or cpu")
     return torch.device("cuda", local_rank()) if device.index is None or world_size() > 1 else device

@@ -3,7 +3,8 @@
     learner.train_epoch(epoch, save)   one pass; everything random in it comes from the seed and `epoch`
     validate()                         metrics of the learner as it is, or None while there is nothing to judge
     bests                              {file stem: whether an entry beats the best so far}; patience counts by the first
-    <directory>/checkpoint.safetensors the learner's state and the progress, after every validation
+    <directory>/checkpoint.safetensors the learner's state and the progress, after every validation; the one before it
+                                       stands beside it until training ends, in case the newest is damaged
     <directory>/<stem>.safetensors     what is kept of the best epoch
 
 A state within an epoch is written by calling `save`; its learner then goes on in the middle, by its own counters. A
@@ -13,19 +14,31 @@ loss, weight or metric that is no finite number ends the training before anythin
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from tqdm import tqdm
 
+from genrec.artifacts import flush_path
 from genrec.errors import ArtifactError
-from genrec.runtime.tensor_file import MODEL, Tensors, read_state, select, write_tensors
+from genrec.launch import note
+from genrec.runtime.finite import describe_not_finite, diverged
+from genrec.runtime.tensor_file import (
+    MODEL,
+    Tensors,
+    check_readable,
+    checksum,
+    read_state,
+    select,
+    write_tensors,
+)
 
 CHECKPOINT = "checkpoint.safetensors"
-HEADER = "training"  # the key of its header, {"progress", "counters"}
+PREVIOUS = "checkpoint.previous.safetensors"  # the one before it, while training: where the newest is damaged
+HEADER = "training"  # the key of its header, {"progress", "counters", "checksum"}
 
 Metrics = dict[str, float]  # name -> value; an entry of the curve has "epoch" beside them
 Better = Callable[[Metrics, Metrics | None], bool]  # (new entry, best entry so far) -> the new one is better
@@ -115,6 +128,8 @@ def fit(
                 loop.save()
                 bar.set_postfix_str(progress_line(progress, next(iter(bests))), refresh=False)
             bar.update()
+    if loop.group.first:
+        (directory / PREVIOUS).unlink(missing_ok=True)
     return progress
 
 
@@ -133,12 +148,33 @@ class Loop:
     progress: Progress = field(default_factory=Progress)
 
     def resume(self) -> Progress:
-        path = self.directory / CHECKPOINT
-        if path.exists():
-            tensors, header = read_state(path, HEADER)
-            self.learner.load_state(LearnerState(tensors, header["counters"]))
-            self.progress = Progress(**header["progress"])
+        """Go on from the newest whole state; a damaged one is named, and without any training begins anew."""
+        for path in (self.directory / CHECKPOINT, self.directory / PREVIOUS):
+            if not path.exists():
+                continue
+            try:
+                self.go_on_from(path)
+                break
+            except DamagedState as damage:
+                older = path.name == CHECKPOINT and (self.directory / PREVIOUS).exists()
+                note(self.name, f"{damage}; {'the state before it is tried' if older else 'training begins anew'}")
         return self.progress
+
+    def go_on_from(self, path: Path) -> None:
+        tensors, header = self.read_whole(path)
+        self.learner.load_state(LearnerState(tensors, header["counters"]))
+        self.progress = Progress(**header["progress"])
+
+    def read_whole(self, path: Path) -> tuple[Tensors, dict[str, Any]]:
+        try:
+            tensors, header = read_state(path, HEADER)
+            for stem in header["progress"]["best"]:
+                check_readable(self.directory / f"{stem}.safetensors")
+        except ArtifactError as error:
+            raise DamagedState(str(error)) from None
+        if (now := checksum(tensors)) != header["checksum"]:
+            raise DamagedState(f"{path} is not what was written: checksum {header['checksum']} then, {now} now")
+        return tensors, header
 
     def judge(self, losses: Metrics) -> None:
         """A validation: the curve, the best states, the patience."""
@@ -173,11 +209,20 @@ class Loop:
             write_tensors(path, select(MODEL, self.learner.state().tensors), HEADER, entry)
 
     def save(self) -> None:
-        if self.group.first:
-            tensors, counters = self.learner.state()
-            check_finite(self.name, tensors, self.progress.epoch)
-            header = {"progress": asdict(self.progress), "counters": counters}
-            write_tensors(self.directory / CHECKPOINT, tensors, HEADER, header)
+        if not self.group.first:
+            return
+        tensors, counters = self.learner.state()
+        check_finite(self.name, tensors, self.progress.epoch)
+        header = {"progress": asdict(self.progress), "counters": counters, "checksum": checksum(tensors)}
+        newest = self.directory / CHECKPOINT
+        if newest.exists():
+            os.replace(newest, self.directory / PREVIOUS)  # a kill between the two writes goes on from it
+        write_tensors(newest, tensors, HEADER, header)
+        flush_path(self.directory)
+
+
+class DamagedState(Exception):
+    """A state that cannot be gone on from, and why."""
 
 
 def progress_line(progress: Progress, stem: str) -> str:
@@ -191,18 +236,9 @@ def progress_line(progress: Progress, stem: str) -> str:
 def check_numbers(name: str, what: str, values: Metrics, epoch: int) -> None:
     for key, value in values.items():
         if not math.isfinite(value):
-            raise diverged(name, f"{what} '{key}' is {value}", epoch)
+            raise diverged(name, f"{what} '{key}' is {value}", f"after epoch {epoch}")
 
 
 def check_finite(name: str, tensors: Tensors, epoch: int) -> None:
-    for key, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            count = int((~torch.isfinite(tensor)).sum())
-            raise diverged(name, f"{count:,} of {tensor.numel():,} values of '{key}' are no finite numbers", epoch)
-
-
-def diverged(name: str, fault: str, epoch: int) -> ArtifactError:
-    return ArtifactError(
-        f"{name}: {fault} after epoch {epoch}; nothing of it was published. Lower the learning rate, or look for "
-        "values that are no numbers in what it learns from"
-    )
+    if fault := describe_not_finite(tensors.items()):
+        raise diverged(name, fault, f"after epoch {epoch}")

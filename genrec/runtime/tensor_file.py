@@ -8,6 +8,8 @@ there are several.
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch.optim import Optimizer
 
 from genrec.artifacts import whole_path
 from genrec.errors import ArtifactError, first_line
+from genrec.runtime.finite import describe_not_finite
 
 MODEL = "model."  # what a model's weights begin with in a training's state
 
@@ -52,6 +55,53 @@ def read_state(path: Path, key: str) -> tuple[Tensors, Any]:
     if header is None:
         raise ArtifactError(f"{path} is no checkpoint of this trainer: its header has no '{key}'")
     return tensors, header
+
+
+def check_readable(path: Path) -> None:
+    """Raise ArtifactError where the file is missing, or its length is not what its header says."""
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
+
+
+def checksum(tensors: Tensors) -> str:
+    """CRC-32 over the values of all tensors, in the order of their names."""
+    value = 0
+    for name in sorted(tensors):
+        whole = tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        value = zlib.crc32(whole.numpy(), zlib.crc32(name.encode(), value))
+    return f"{value:08x}"
+
+
+def load_weights(module: nn.Module, tensors: Tensors, source: Path | str) -> None:
+    """Fill a module with what was read from `source`: every tensor it has, of its shape, finite, and no other."""
+    if fault := describe_difference(module.state_dict(), tensors):
+        raise ArtifactError(f"{source} {fault}; put the file back, or make it anew with --clean")
+    check_model_finite(tensors.items(), source)
+    module.load_state_dict(tensors)
+
+
+def describe_difference(own: Tensors, stored: Tensors) -> str:
+    """Why the tensors of a file are not those of a model, one clause; '' where they are."""
+    if missing := own.keys() - stored.keys():
+        return f"lacks the tensor '{min(missing)}'{and_others(len(missing))}"
+    if more := stored.keys() - own.keys():
+        return f"has the tensor '{min(more)}'{and_others(len(more))}, which the model has not"
+    for name, tensor in stored.items():
+        if tensor.shape != own[name].shape:
+            return f"has the tensor '{name}' as {tuple(tensor.shape)}, the model as {tuple(own[name].shape)}"
+    return ""
+
+
+def check_model_finite(tensors: Iterable[tuple[str, Tensor]], source: Path | str) -> None:
+    if fault := describe_not_finite(tensors):
+        raise ArtifactError(f"{source}: {fault}; nothing can be made of such a model. Use another, or train it anew")
+
+
+def and_others(count: int) -> str:
+    return f" and {count - 1} more" if count > 1 else ""
 
 
 def pack_state(modules: dict[str, nn.Module], optimizers: dict[str, Optimizer]) -> Tensors:

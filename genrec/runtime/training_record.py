@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from genrec.artifacts import TRAINING, read_json, write_json
-from genrec.errors import ArtifactError
+from pydantic import Field
+
+from genrec.artifacts import TRAINING, flush, write_json
+from genrec.artifacts import read_record as read_record_of
 
 
 @dataclass(frozen=True)
 class TrainingRecord:
     unit: Literal["epochs", "steps"]  # what `length`, `best` and the curve are counted in
-    length: int  # so many were trained
-    best: int  # after so many it was best, which is what was kept; 0: the state that training began from
+    length: Annotated[int, Field(ge=0)]  # so many were trained
+    best: Annotated[int, Field(ge=0)]  # after so many it was best, and that was kept; 0: as training began
     metric: str  # what it was best by, on valid
     score: float | None  # the metric's value then; None where nothing was validated
     curve: list[dict[str, Any]]  # one entry a validation: <unit without s>, losses, metrics
@@ -38,11 +40,10 @@ def is_trained(directory: Path) -> bool:
 
 
 def write_record(record: TrainingRecord, directory: Path) -> None:
+    """The weights are handed to the disk first, so that a record is never there without them."""
+    flush(directory)
     write_json(directory / TRAINING, asdict(record))
 
 
 def read_record(directory: Path) -> TrainingRecord:
-    try:
-        return TrainingRecord(**read_json(directory / TRAINING))
-    except TypeError as error:
-        raise ArtifactError(f"{directory / TRAINING} is no record of a training of this program: {error}") from None
+    return read_record_of(directory / TRAINING, TrainingRecord, "train the model anew")

@@ -92,6 +92,8 @@ def read_training(config: Config, model: str) -> dict[str, Any] | None:
         return None
     directory = artifact_dir(config, stages[-1])
     trained = directory / model if stages[-1] == "sequential" else directory
+    if read_manifest(directory):
+        stage.require(config, stages[-1])
     return {"best_at": round(read_record(trained).best_share, 4)} if is_trained(trained) else None
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from genrec.artifacts import RESULTS, read_json, write_json, write_text
+from genrec.artifacts import RESULTS, read_json, read_manifest, require, write_json, write_text
 from genrec.commandline import options_program, parse
 from genrec.config import Section, knob
 from genrec.errors import ArtifactError, exit_on_failure
-from genrec.pipeline import COMPARE, call_of
+from genrec.pipeline import COMPARE, call_of, command_of
 
 
 class ComparisonOptions(Section):
@@ -40,6 +40,9 @@ def write_comparison(baseline: Path, optimized: Path, output_dir: Path, seed: in
     from genrec.evaluation.report import read_report
 
     directories = find_model_directory(baseline), find_model_directory(optimized)
+    for directory in directories:
+        if read_manifest(directory.parent):
+            require(directory.parent, command_of("evaluation"))
     reports = [read_report(directory) for directory in directories]
     comparison = compare_reports(*reports, names=tuple(map(str, directories)), seed=seed)
     text = describe_comparison(comparison)

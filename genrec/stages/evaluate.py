@@ -115,7 +115,7 @@ def measure_beam_losses(settings: Evaluation, seed: int, partial: Path) -> dict[
 
 def choose_examples(data: Prepared, split: str, limit: int, seed: int) -> Examples:
     """The rows of a split, or `limit` of them drawn by seed and kept in order."""
-    examples = data.examples(split)
+    examples = data.some_examples(split)
     if not limit or limit >= len(examples):
         return examples
     return examples.take(np.sort(np.random.default_rng(seed).choice(len(examples), limit, replace=False)))

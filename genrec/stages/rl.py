@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from genrec.data.prepared import Prepared
     from genrec.data.tasks import Texts
-    from genrec.models.generative import Card
+    from genrec.models.card import Card
     from genrec.runtime.training_record import TrainingRecord
     from genrec.training.rewards import Groups
     from genrec.training.rollout import Answers
@@ -56,10 +56,10 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     """SFT model, data and SIDs -> model directory; returns what the manifest tells of the training."""
     from transformers import set_seed
 
-    from genrec.models.generative import save_card
+    from genrec.models.card import save_card
     from genrec.runtime.training_record import is_trained, read_record, write_record
     from genrec.training.checkpoints import remove_checkpoints
-    from genrec.training.health import check_weights
+    from genrec.training.finite_steps import check_weights
 
     if not is_trained(directory):  # else killed after the last weight was written
         set_seed(config.run.seed)
@@ -80,7 +80,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
 def gather_material(config: Config) -> Material:
     from genrec.data.tasks import make_texts
-    from genrec.models.generative import check_card, load_card, prompts_of_rl
+    from genrec.models.card import check_card, load_card, prompts_of_rl
     from genrec.models.language import sid_vocabulary
     from genrec.runtime.device import pick_device
     from genrec.sids import load_index
@@ -102,7 +102,7 @@ def gather_material(config: Config) -> Material:
 def train(config: Config, directory: Path, material: Material) -> tuple[PreTrainedModel, TrainingRecord]:
     """The model that is best on valid, the SFT model included, and how that came about."""
     from genrec.runtime.curves import tracker_callbacks
-    from genrec.training.checkpoints import find_newest_checkpoint
+    from genrec.training.checkpoints import list_checkpoints
     from genrec.training.grpo import train_rl
     from genrec.training.health import check_alive
     from genrec.training.knowledge import load_knowledge
@@ -110,7 +110,7 @@ def train(config: Config, directory: Path, material: Material) -> tuple[PreTrain
     settings, run, index = config.rl, config.run, material.texts.index
     knowledge = load_knowledge(RunStore.of(config), material.data, index, settings.reward_type, run.device)
     note("rl", f"{len(material.prompts):,} prompts in groups of {settings.num_generations} from {model_dir(config)}")
-    if not find_newest_checkpoint(directory):
+    if not list_checkpoints(directory):
         groups = sample(config, material, SAMPLED_GROUPS)
         dead = check_alive(groups, knowledge, settings.reward_type)
         note("rl", f"{dead:.1%} of {len(groups.item)} groups of the SFT model are without advantage")
@@ -134,7 +134,7 @@ def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, f
     from genrec.training.validation import ValidDecoder
 
     generative = GenerativeModel(material.model, material.tokenizer, material.texts, material.card.cutoff_len)
-    sample = (material.data.examples("valid"), config.rl.valid_size, config.run.seed)
+    sample = (material.data.some_examples("valid"), config.rl.valid_size, config.run.seed)
     return ValidDecoder(generative, *sample, config.evaluation.normalization)
 
 
@@ -165,8 +165,13 @@ def model_dir(config: Config) -> Path:
 
 def sources(config: Config) -> dict[str, str]:
     """A model directory in place of the run's sft."""
+    from genrec.models.card import require_card
+
     directory = config.rl.model_path
-    return {"model_path": artifacts.directory_fingerprint(directory)} if directory else {}
+    if not directory:
+        return {}
+    require_card(directory)  # before every file below it is read
+    return {"model_path": artifacts.directory_fingerprint(directory)}
 
 
 def main(argv: list[str] | None = None) -> None:

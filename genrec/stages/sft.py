@@ -133,14 +133,14 @@ def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, f
     from genrec.training.validation import ValidDecoder
 
     generative = GenerativeModel(material.model, material.tokenizer, material.texts, config.sft.cutoff_len)
-    sample = (material.data.examples("valid"), config.sft.valid_size, config.run.seed)
+    sample = (material.data.some_examples("valid"), config.sft.valid_size, config.run.seed)
     return ValidDecoder(generative, *sample, config.sft.normalization)
 
 
 def write_weights(config: Config, directory: Path, material: Material) -> None:
     """The weights as one plain model, adapters folded in; every process takes part where the weights are dealt out."""
     from genrec.models.adapters import gather_weights, merge_adapters
-    from genrec.training.health import check_weights
+    from genrec.training.finite_steps import check_weights
     from genrec.training.sft_start import restore_precision
 
     model = material.model
@@ -148,15 +148,15 @@ def write_weights(config: Config, directory: Path, material: Material) -> None:
         model = restore_precision(model, RunStore.of(config), material.texts, config.sft)
     with gather_weights(model):
         if rank() == 0:
-            plain = merge_adapters(model)
-            check_weights("sft", plain)
-            plain.save_pretrained(directory)
+            merged = merge_adapters(model)
+            check_weights("sft", merged)
+            merged.save_pretrained(directory)
 
 
 def write_rest(config: Config, directory: Path, material: Material) -> None:
     """Tokenizer, card and SIDs."""
     from genrec.data.prompts import prompt_fingerprint
-    from genrec.models.generative import Card, save_card
+    from genrec.models.card import Card, save_card
 
     material.tokenizer.save_pretrained(directory)
     sids = RunStore.of(config).manifest("sids")
@@ -175,14 +175,17 @@ def sources(config: Config) -> dict[str, str]:
 
 
 def fingerprint_base_model(settings: Sft) -> dict[str, str]:
-    from genrec.models.gguf import gguf_file
+    from genrec.models.gguf import gguf_file, require_model_directory
 
     if settings.train_from_scratch:
         return {}
     if file := gguf_file(settings.base_model):
         return {"base_model": artifacts.sha256(file)}
     base = Path(settings.base_model)
-    return {"base_model": artifacts.directory_fingerprint(base)} if base.is_dir() else {}
+    if not base.is_dir():
+        return {}
+    require_model_directory(base)  # before every file below it is read
+    return {"base_model": artifacts.directory_fingerprint(base)}
 
 
 def main(argv: list[str] | None = None) -> None:

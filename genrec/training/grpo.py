@@ -23,18 +23,19 @@ from datasets import Dataset
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
 from genrec.config import Rl, Run
+from genrec.errors import ArtifactError
 from genrec.launch import note
 from genrec.models.adapters import lora_config, merge_adapters
 from genrec.models.language import load_pretrained
 from genrec.models.policy import answer_scores
 from genrec.runtime.training_record import TrainingRecord
-from genrec.training.checkpoints import find_newest_checkpoint
+from genrec.training.checkpoints import SealedCheckpoints, check_best, checkpoint_path, find_newest_checkpoint
+from genrec.training.finite_steps import FiniteSteps
 from genrec.training.grpo_arguments import grpo_arguments
-from genrec.training.health import FiniteLoss, Floor, KlLimit
+from genrec.training.health import Floor, KlLimit
 from genrec.training.resuming import OrderedEpochs, Patience, derive_seed
 from genrec.training.rewards import Groups, Knowledge, score_groups
 from genrec.training.rollout import Answers, roll_out
@@ -54,14 +55,23 @@ def make_reward_function(name: str, knowledge: Knowledge, group: int) -> Callabl
             np.array(target)[::group],
             np.array(history)[::group],
         )
-        return score_groups(name, groups, knowledge).ravel().tolist()
+        scores = score_groups(name, groups, knowledge)
+        if not np.isfinite(scores).all():
+            count = int((~np.isfinite(scores)).sum())
+            raise ArtifactError(
+                f"rl: {count} of {scores.size} rewards '{name}' of a batch are no finite numbers; nothing was "
+                "published. Make anew what that reward reads, or leave it out of rl.reward_type"
+            )
+        return scores.ravel().tolist()
 
     reward.__name__ = name
     return reward
 
 
-class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
+class GroupTrainer(OrderedEpochs, FiniteSteps, SealedCheckpoints, DecodingEvaluation, GRPOTrainer):
     """GRPOTrainer whose unit is the group; `evaluate` decodes the valid sample and scores it."""
+
+    stage = "rl"
 
     def __init__(
         self,
@@ -181,7 +191,7 @@ class GroupTrainer(OrderedEpochs, DecodingEvaluation, GRPOTrainer):
 
     def _save_checkpoint(self, model, trial) -> None:
         if self.args.sync_ref_model and self.args.should_save:  # before the trainer's state, which is written last
-            directory = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            directory = checkpoint_path(Path(self.args.output_dir), self.state.global_step)
             directory.mkdir(parents=True, exist_ok=True)
             save_model(self.accelerator.unwrap_model(self.ref_model), str(directory / REFERENCE))
         super()._save_checkpoint(model, trial)
@@ -230,10 +240,11 @@ def train_rl(
         eval_dataset=prompts.select(range(1)),
         processing_class=tokenizer,
         peft_config=lora_config(settings.lora) if settings.lora.r else None,
-        callbacks=[FiniteLoss("rl"), floor, limit, *([Patience(patience)] if patience else []), *callbacks],
+        callbacks=[floor, limit, *([Patience(patience)] if patience else []), *callbacks],
     )
     replace_screen(trainer, RlScreen())
-    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory))
+    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory, trainer.stage))
+    check_best(trainer)
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     best_step, best = find_best(trainer, before)
     statistics = {f"sft_valid_{VALID_METRIC}": before, "stopped": limit.reason}

@@ -1,14 +1,11 @@
-"""Is a training worth its time? Numbers that are finite; for RL what the rewards say before a step, and when to stop.
+"""Is RL worth its time? What the rewards say before a step is taken, where it began, when to stop.
 
 B groups, G answers a group
 """
 
 from __future__ import annotations
 
-import math
-
-import torch
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import TrainerCallback
 
 from genrec.config import SEQUENTIAL_REWARDS
 from genrec.errors import ArtifactError
@@ -44,32 +41,6 @@ def check_alive(groups: Groups, knowledge: Knowledge, chosen: dict[str, float]) 
                 "Ways on: rl.reward_type prefix, which tells misses apart; more rl.num_generations; a better SFT model"
             )
     return float(is_flat(sum(weight * values[name] for name, weight in chosen.items())).mean())
-
-
-class FiniteLoss(TrainerCallback):
-    """Ends a training whose loss or gradient is no finite number, with the step and both of them."""
-
-    def __init__(self, stage: str):
-        self.stage = stage
-
-    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(float(logs.get(name, 0.0))):
-                raise ArtifactError(
-                    f"{self.stage}: {name} is {logs[name]} at step {state.global_step}; nothing of it was published. "
-                    f"Lower {self.stage}.learning_rate ({args.learning_rate:g}) and run it with --clean"
-                )
-
-
-def check_weights(stage: str, model: PreTrainedModel) -> None:
-    """Raise where a weight that is to be published is no finite number, with its name."""
-    for name, weight in model.state_dict().items():
-        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-            count = int((~torch.isfinite(weight)).sum())
-            raise ArtifactError(
-                f"{stage}: {count:,} of {weight.numel():,} values of '{name}' are no finite numbers after training; "
-                f"nothing of it was published. Lower {stage}.learning_rate and run it with --clean"
-            )
 
 
 class Floor(TrainerCallback):

@@ -24,7 +24,7 @@ from genrec.evaluation.metrics import item_scores
 from genrec.models.sasrec import SasRec, SasRecRecommender, SasRecShape, save_sasrec
 from genrec.runtime.device import pick_device
 from genrec.runtime.epochs import CHECKPOINT, HEADER, LearnerState, fit, highest
-from genrec.runtime.tensor_file import pack_state, read_state, unpack_state
+from genrec.runtime.tensor_file import load_weights, pack_state, read_state, unpack_state
 from genrec.runtime.training_record import TrainingRecord, write_record
 from genrec.training.answer_loss import symmetric_divergence
 
@@ -47,7 +47,7 @@ def train_sasrec(
     torch.manual_seed(seed)
     model = make_model(name, data, settings, vectors).to(pick_device(device))
     learner = SasRecLearner(model, make_windows(data, settings), LOSSES[name], settings, seed)
-    valid = data.examples("valid")
+    valid = data.some_examples("valid")
     progress = fit(
         learner,
         lambda: {METRIC: score_valid(model, valid)},
@@ -58,7 +58,7 @@ def train_sasrec(
         bests={BEST: highest(METRIC)},
     )
     best = progress.best[BEST]
-    model.load_state_dict(read_state(directory / f"{BEST}.safetensors", HEADER)[0])
+    load_weights(model, read_state(directory / f"{BEST}.safetensors", HEADER)[0], directory / f"{BEST}.safetensors")
     save_sasrec(model, directory)
     record = TrainingRecord("epochs", progress.epoch, best["epoch"], METRIC, best[METRIC], progress.curve)
     write_record(record, directory)

@@ -21,16 +21,18 @@ from genrec.models.token_tree import IGNORE, answer_logits, takes_trees
 from genrec.runtime.training_record import TrainingRecord
 from genrec.training.answer_loss import Legal, answer_loss, symmetric_divergence
 from genrec.training.arguments import common_arguments, framework_arguments, limit_to_one_gpu, split_step
-from genrec.training.checkpoints import find_newest_checkpoint
-from genrec.training.health import FiniteLoss
+from genrec.training.checkpoints import SealedCheckpoints, check_best, find_newest_checkpoint
+from genrec.training.finite_steps import FiniteSteps
 from genrec.training.resuming import OrderedEpochs, Patience
 from genrec.training.rows import Collator
 from genrec.training.screen import SftScreen, replace_screen
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation, validation_curve
 
 
-class TreeTrainer(OrderedEpochs, DecodingEvaluation, Trainer):
+class TreeTrainer(OrderedEpochs, FiniteSteps, SealedCheckpoints, DecodingEvaluation, Trainer):
     """transformers.Trainer on token trees; `evaluate` decodes and scores instead of computing a loss."""
+
+    stage = "sft"
 
     def __init__(self, *args, decode: Callable[[], dict[str, float]], legal: Legal | None = None, rdrop=0.0, **kwargs):
         super().__init__(*args, **kwargs)
@@ -127,10 +129,11 @@ def train_sft(
         decode=decode,
         legal=legal,
         rdrop=settings.rdrop,
-        callbacks=[FiniteLoss("sft"), *patience, *callbacks],
+        callbacks=[*patience, *callbacks],
     )
     replace_screen(trainer, SftScreen(sum(rows["targets"])))
-    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory))
+    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory, trainer.stage))
+    check_best(trainer)
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     state = trainer.state
     best_step = state.best_global_step or state.global_step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import item_scores, join_recommendations
 from genrec.launch import rank, world_size
 from genrec.models.generative import Decoding, GenerativeModel, order_longest_first
+from genrec.runtime.finite import diverged
 from genrec.runtime.processes import gather_all
 
 VALID_METRIC = "ndcg@10"
@@ -54,10 +56,14 @@ def validation_curve(state: TrainerState) -> list[dict[str, float]]:
 class DecodingEvaluation:
     """Mixin of a Trainer whose `evaluate` asks `decode` for the scores of the model as it then is."""
 
+    stage: str
     decode: Callable[[], dict[str, float]]
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         scores = {f"{metric_key_prefix}_{name}": value for name, value in self.decode().items()}
+        for name, value in scores.items():
+            if not math.isfinite(value):
+                raise diverged(self.stage, f"the validation's '{name}' is {value}", f"at step {self.state.global_step}")
         self.log(scores)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
         return scores

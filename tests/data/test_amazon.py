@@ -167,3 +167,39 @@ def test_every_real_2023_category_is_read_whole():
     }
     assert len(shops) == 24 and sum(shop.event_ledger.kept for shop in shops.values()) == 3455
     assert all(shop.event_ledger.dropped == {} for shop in shops.values())
+
+
+@pytest.mark.parametrize("bad", [[], ['{"broken'], ["", '{"asin": null}']])
+def test_a_bad_line_changes_no_title(tmp_path, bad):
+    """Titles that are no text: once the quick reader took them for titles, and the other did not."""
+    titles = {"a": "T", "b": 12345, "c": ["x"], "d": {"v": "x"}, "e": "12345", "f": '["x"]', "g": True, "h": "true"}
+    path = write_lines(tmp_path / "meta.json", [*(item(name, title=title) for name, title in titles.items()), *bad])
+    items, ledger = amazon.read_items(
+        path, amazon.EDITIONS["amazon18"], Data(max_bad_share=1.0), amazon.pl.Series(list(titles))
+    )
+    assert dict(items.select("item", "title").rows()) == {
+        "a": "T", "b": None, "c": None, "d": None, "e": "12345", "f": '["x"]', "g": None, "h": "true",
+    }  # fmt: skip
+    assert len(items) == 8 and sum(ledger.dropped.values()) == (1 if bad else 0)
+
+
+def test_a_later_emptier_record_wipes_nothing(tmp_path):
+    full = item("a", title="Old", brand="x", description=["first"], category=["A", "B"])
+    records = [full, item("b"), item("a", title=None, brand="y", description=[""], category=None), item("a", title="")]
+    path = write_lines(tmp_path / "meta.json", records)
+    reviewed = amazon.pl.Series(["a", "b"])
+    items, ledger = amazon.read_items(path, amazon.EDITIONS["amazon18"], Data(), reviewed)
+    assert sorted(items.rows()) == [("a", "Old", "first", "y", "A,B"), ("b", "Title b", "", "", "")]
+    assert ledger.dropped == {"repeating an item": 2}
+    published = amazon.read_items(path, amazon.EDITIONS["amazon18"], Data(compat="minionerec"), reviewed)[0]
+    assert sorted(published.rows())[0] == ("a", "Old", "", "", "")  # their rules: the last record, title aside
+
+
+def test_half_a_surrogate_pair_is_no_traceback(tmp_path):
+    line = (
+        '{"asin": "a", "title": "T\\ud800", "description": ["d\\udc00"], "brand": "\\ud83dA", "category": ["\\ud800"]}'
+    )
+    path = write_lines(tmp_path / "meta.json", [line])
+    for compat in ("none", "minionerec"):
+        items, _ = amazon.read_items(path, amazon.EDITIONS["amazon18"], Data(compat=compat), amazon.pl.Series(["a"]))
+        assert "T" in items["title"][0] and items["item"][0] == "a"

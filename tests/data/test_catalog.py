@@ -1,6 +1,7 @@
 """The catalogue on disk, and the level of a category path that tells items apart."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from genrec.data.catalog import TEXTS, Catalog, load_catalog, pick_categories, save_catalog
@@ -37,3 +38,34 @@ def test_a_torn_file_is_one_clear_line(tmp_path):
 )
 def test_categories_are_taken_where_none_covers_nine_tenths(paths, names):
     assert pick_categories(np.array(paths, dtype=object)).tolist() == names
+
+
+def test_a_name_is_no_pattern(tmp_path):
+    for folder, size in (("run a", 3), ("run [ab]", 5), ("run *", 4), ("run ?", 2)):
+        (tmp_path / folder).mkdir()
+        save_catalog(small_catalog(size), tmp_path / folder / "c.parquet")
+    assert len(load_catalog(tmp_path / "run [ab]" / "c.parquet")) == 5
+    assert len(load_catalog(tmp_path / "run *" / "c.parquet")) == 4
+    assert len(load_catalog(tmp_path / "run ?" / "c.parquet")) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [({"title": [1] * 5}, "title"), ({"text": [None] * 5}, "text"), ({"brand": [["x"]] * 5}, "brand")],
+)
+def test_columns_of_another_kind_are_one_clear_line(tmp_path, changed, name):
+    columns = {column: ["x"] * 5 for column in TEXTS} | changed
+    pl.DataFrame(columns).write_parquet(tmp_path / "c.parquet")
+    with pytest.raises(ArtifactError, match=f"c.parquet must hold the texts .*; {name} is missing or not all text"):
+        load_catalog(tmp_path / "c.parquet")
+    pl.DataFrame(columns).drop(name).write_parquet(tmp_path / "c.parquet")
+    with pytest.raises(ArtifactError, match=f"{name} is missing"):
+        load_catalog(tmp_path / "c.parquet")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"hello", b"\xff" * 100])
+def test_what_is_no_parquet_is_one_clear_line(tmp_path, content):
+    (tmp_path / "c.parquet").write_bytes(content)
+    with pytest.raises(ArtifactError, match="c.parquet cannot be read") as failure:
+        load_catalog(tmp_path / "c.parquet")
+    assert "\n" not in str(failure.value)

@@ -1,10 +1,12 @@
 import gzip
+import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from genrec.config import Data
+from genrec.data import download
 from genrec.data.download import download_file, fetch_file
 from genrec.errors import ArtifactError
 
@@ -73,6 +75,7 @@ def test_a_part_file_that_reaches_the_end_is_checked(host, tmp_path, left):
 def test_a_template_takes_file_urls(tmp_path):
     (tmp_path / "mirror" / "Toys").mkdir(parents=True)
     (tmp_path / "mirror" / "Toys" / "Toys_5.json.gz").write_bytes(CONTENT)
+    (tmp_path / "raw").mkdir()
     data = Data(dataset="Toys", raw_dir=tmp_path / "raw", url=f"file://{tmp_path}/mirror/{{dataset}}/{{file}}")
     path = fetch_file("https://nowhere.invalid/{dataset}_5.json.gz", data)
     assert path == tmp_path / "raw" / "Toys_5.json.gz" and path.read_bytes() == CONTENT
@@ -98,3 +101,37 @@ def test_a_raw_dir_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(ArtifactError, match="raw files cannot go to .*file.*--data.raw_dir"):
         download_file("file:///no/such/x.gz", tmp_path / "file" / "x.gz")
+
+
+def test_a_mistyped_folder_is_no_place_to_download_into(tmp_path):
+    (tmp_path / "x.json.gz").write_bytes(CONTENT)
+    data = Data(raw_dir=tmp_path / "rwa", url=f"file://{tmp_path}/x.json.gz")
+    with pytest.raises(ArtifactError, match=r"there is no folder .*rwa, .*--data.raw_dir DIR.*mkdir -p"):
+        fetch_file("https://nowhere.invalid/x.json.gz", data)
+    assert not (tmp_path / "rwa").exists()
+
+
+def test_the_default_folder_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.json.gz").write_bytes(CONTENT)
+    assert fetch_file("https://nowhere.invalid/x.json.gz", Data(url=f"file://{tmp_path}/x.json.gz")).exists()
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha256"])
+def test_a_published_checksum_is_verified(tmp_path, monkeypatch, capsys, kind):
+    (tmp_path / "y.gz").write_bytes(CONTENT)
+    right = hashlib.new(kind, CONTENT).hexdigest()
+    monkeypatch.setitem(download.CHECKSUMS, "x.json.gz", (kind, right))
+    download_file(f"file://{tmp_path}/y.gz", tmp_path / "x.json.gz")
+    assert f"data: x.json.gz has the published {kind} {right}\n" in capsys.readouterr().out
+    monkeypatch.setitem(download.CHECKSUMS, "x.json.gz", (kind, "0" * 32))
+    with pytest.raises(ArtifactError, match=f"its {kind} is {right}, the published file's is 0000.*--data.url"):
+        download_file(f"file://{tmp_path}/y.gz", tmp_path / "x.json.gz")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_where_no_checksum_is_known_that_is_said(tmp_path, capsys):
+    (tmp_path / "y.gz").write_bytes(CONTENT)
+    download_file(f"file://{tmp_path}/y.gz", tmp_path / "x.json.gz")
+    said = capsys.readouterr().out
+    assert "no checksum is known for x.json.gz" in said and hashlib.sha256(CONTENT).hexdigest() in said

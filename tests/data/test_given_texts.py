@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from genrec.data.given_texts import SNAPSHOTS, add_descriptions, match_texts, read_preferences
+from genrec.data.given_texts import SNAPSHOTS, add_descriptions, match_texts, read_preference_rows, read_preferences
 from genrec.errors import ArtifactError
 from tests.small_shop import small_catalog, small_shop
 
@@ -69,10 +69,75 @@ def test_a_text_is_read_for_targets_after_what_it_knows_and_no_others(preference
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [({"u0": {"99": "x"}}, "knows 99 events of"), ({"u0": "x"}, "must hold"), ([], "must hold")]
+    ("content", "said"),
+    [
+        ({"u0": {"99": "x"}}, "knows 99 events of"),
+        ({"u0": "x"}, "must hold"),
+        ([], "must hold"),
+        ({"u0": {"1": None}}, "must hold"),
+        ({"u0": {"1": 5}}, "must hold"),
+        ({"u0": {"1e3": "x"}}, "must hold"),
+        ({"u0": {"-1": "x"}}, "must hold"),
+        ({"u0": [1]}, "must hold"),
+        (None, "must hold"),
+        ("x", "must hold"),
+    ],
 )
 def test_snapshots_that_know_too_much_or_are_none_are_refused(preferences, content, said):
     shop, path = preferences
     write(path.with_name(SNAPSHOTS), content)
     with pytest.raises(ArtifactError, match=said):
         read_preferences(path, "abc", shop.sequences, shop.seen)
+
+
+@pytest.mark.parametrize("content", [[], "x", 5, None])
+def test_an_origin_of_another_shape_is_one_line(preferences, content):
+    shop, path = preferences
+    write(path.with_name("made_of.json"), content)
+    with pytest.raises(ArtifactError, match='made_of.json must hold {"data_artifact"'):
+        read_preferences(path, "abc", shop.sequences, shop.seen)
+
+
+PREFERENCE = {
+    "user": "u",
+    "split": "train",
+    "user_preference": "x",
+    "context": {"history_items": ["a"], "target_item": 1},
+}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        5,
+        None,
+        [],
+        {},
+        {**PREFERENCE, "user": None},
+        {**PREFERENCE, "user": ["u"]},
+        {**PREFERENCE, "split": 1},
+        {**PREFERENCE, "user_preference": 5},
+        {**PREFERENCE, "user_preference": None},
+        {**PREFERENCE, "context": None},
+        {**PREFERENCE, "context": {"history_items": "ab", "target_item": 1}},
+        {**PREFERENCE, "context": {"history_items": [[1]], "target_item": 1}},
+        {**PREFERENCE, "context": {"history_items": [1.5], "target_item": 1}},
+        {**PREFERENCE, "context": {"history_items": [1], "target_item": {}}},
+    ],
+)
+def test_a_row_of_another_shape_is_named(tmp_path, row):
+    assert read_preference_rows(write(tmp_path / "p.json", [PREFERENCE])) == [PREFERENCE]
+    with pytest.raises(ArtifactError, match="p.json: row 1 must be {user, split"):
+        read_preference_rows(write(tmp_path / "p.json", [PREFERENCE, row]))
+
+
+@pytest.mark.parametrize("content", [5, "x", None, True])
+def test_rows_that_are_no_list_are_one_line(tmp_path, content):
+    with pytest.raises(ArtifactError, match="p.json must hold a list of rows or one object"):
+        read_preference_rows(write(tmp_path / "p.json", content))
+
+
+def test_a_line_separator_within_a_text_ends_no_line(tmp_path):
+    row = {**PREFERENCE, "user_preference": "a\u2028b\x85c"}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_preference_rows(tmp_path / "p.jsonl") == [row]

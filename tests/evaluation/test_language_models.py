@@ -19,7 +19,7 @@ from genrec.data.prompts import prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.predictions import read_predictions
-from genrec.models.generative import Card, check_card, load_card, prompts_of_evaluation, prompts_of_rl, save_card
+from genrec.models.card import Card, check_card, load_card, prompts_of_evaluation, prompts_of_rl, save_card
 from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
 from genrec.quantizers.grow import join_catalogs, write_grown
 from genrec.sids import load_index, make_index, save_index

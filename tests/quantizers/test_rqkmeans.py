@@ -57,3 +57,12 @@ def test_same_seed_same_codes():
     assert (
         rqkmeans.fit_rqkmeans(vectors(), 3, 9, 10, 5).codes == rqkmeans.fit_rqkmeans(vectors(), 3, 9, 10, 5).codes
     ).all()
+
+
+def test_vectors_whose_distances_overflow_are_refused_before_they_are_clustered():
+    vectors = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    vectors[7, 2] = 3e38
+    with pytest.raises(
+        ArtifactError, match=r"hold values up to 3e\+38; distances in float32 allow 4.61e\+18 at width 4"
+    ):
+        rqkmeans.fit_rqkmeans(vectors, 2, 4, 5, 0)

@@ -8,7 +8,7 @@ import torch
 
 from genrec.errors import ArtifactError
 from genrec.runtime import epochs
-from genrec.runtime.epochs import CHECKPOINT, HEADER, LearnerState, fit, highest
+from genrec.runtime.epochs import CHECKPOINT, HEADER, PREVIOUS, LearnerState, fit, highest
 from genrec.runtime.tensor_file import pack_state, read_state, unpack_state
 
 STEPS = 4  # of an epoch
@@ -249,3 +249,54 @@ def test_a_weight_that_is_no_number_is_named_before_it_is_scored_or_kept(tmp_pat
 def test_a_metric_that_is_no_number_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="still: the validation's 'score' is nan after epoch 2"):
         run_still([0.1, math.nan], tmp_path)
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "zeros": lambda content: bytes(len(content)),
+    "zeros at the end": lambda content: content[:-8] + bytes(8),
+}
+
+
+def kill_in_epoch_3(directory, save_within=False):
+    learner = TinyLearner(save_within)
+    learner.fatal = (3, 2)
+    with pytest.raises(KeyboardInterrupt):
+        run(learner, directory)
+
+
+@pytest.mark.parametrize("save_within", [False, True])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_is_named_and_the_one_before_it_ends_in_the_same_bytes(tmp_path, capsys, damage, save_within):
+    whole = run(TinyLearner(save_within), tmp_path / "whole")
+    kill_in_epoch_3(tmp_path / "killed", save_within)
+    newest = tmp_path / "killed" / CHECKPOINT
+    newest.write_bytes(DAMAGES[damage](newest.read_bytes()))
+    again = TinyLearner(save_within)
+    assert run(again, tmp_path / "killed") == whole
+    assert again.epochs == ([3, 4] if save_within else [2, 3, 4])
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"tiny: {newest} ")
+    assert lines[0].endswith("; the state before it is tried")
+
+
+@pytest.mark.parametrize("names", [(CHECKPOINT, PREVIOUS), ("best.safetensors",)])
+def test_without_a_whole_state_or_its_best_one_training_begins_anew(tmp_path, capsys, names):
+    whole = run(TinyLearner(), tmp_path / "whole")
+    kill_in_epoch_3(tmp_path / "killed")
+    for name in names:
+        (tmp_path / "killed" / name).write_bytes(b"")
+    again = TinyLearner()
+    assert run(again, tmp_path / "killed") == whole and again.epochs == list(range(5))
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("; training begins anew")
+
+
+def test_a_kill_between_the_two_writes_of_a_state_goes_on_from_the_one_before(tmp_path):
+    whole = run(TinyLearner(), tmp_path / "whole")
+    kill_in_epoch_3(tmp_path / "killed")
+    (tmp_path / "killed" / CHECKPOINT).unlink()
+    again = TinyLearner()
+    assert run(again, tmp_path / "killed") == whole and again.epochs == [2, 3, 4]

@@ -3,7 +3,17 @@ import torch
 from safetensors.torch import load_file
 
 from genrec.errors import ArtifactError
-from genrec.runtime.tensor_file import MODEL, pack_state, read_state, read_tensors, select, unpack_state, write_tensors
+from genrec.runtime.tensor_file import (
+    MODEL,
+    checksum,
+    load_weights,
+    pack_state,
+    read_state,
+    read_tensors,
+    select,
+    unpack_state,
+    write_tensors,
+)
 
 
 def stepped(steps, model=None, optimizer=None):
@@ -65,3 +75,32 @@ def test_a_broken_file_and_one_without_the_header_are_refused(tmp_path):
     (tmp_path / "f").write_bytes((tmp_path / "f").read_bytes()[:-5])
     with pytest.raises(ArtifactError, match="f cannot be read"):
         read_tensors(tmp_path / "f", "k")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"bias": None}, "file lacks the tensor 'bias'; put the file back"),
+        ({"bias": None, "weight": None}, "file lacks the tensor 'bias' and 1 more; put"),
+        ({"more": torch.zeros(1)}, "file has the tensor 'more', which the model has not; put"),
+        ({"bias": torch.zeros(3)}, r"file has the tensor 'bias' as \(3,\), the model as \(2,\)"),
+        ({"bias": torch.tensor([1.0, float("nan")])}, "file: 1 of 2 values of 'bias' are no finite numbers"),
+    ],
+)
+def test_a_model_is_loaded_whole_or_refused_by_the_name_of_the_tensor(change, said):
+    layer = torch.nn.Linear(3, 2)
+    tensors = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
+    load_weights(layer, tensors, "file")
+    assert layer.bias.tolist() == [1, 1]
+    tensors = {name: value for name, value in (tensors | change).items() if value is not None}
+    with pytest.raises(ArtifactError, match=said) as caught:
+        load_weights(torch.nn.Linear(3, 2), tensors, "file")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checksum_follows_every_value_and_name():
+    tensors = {"a": torch.arange(3.0), "b": torch.tensor([True, False]), "c": torch.tensor(1, dtype=torch.bfloat16)}
+    whole = checksum(tensors)
+    assert whole == checksum(dict(reversed(tensors.items())))
+    for change in ({"a": torch.tensor([0.0, 1.0, 3.0])}, {"b": torch.tensor([True, True])}, {"d": tensors["c"]}):
+        assert checksum(tensors | change) != whole

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ from UR4Rec import prompts
 from UR4Rec.data.dataset_loader import load_ml_100k
 from UR4Rec.data.generated import plain_preferences
 from UR4Rec.models import llm_asking, llm_generator
-from UR4Rec.models.llm_backends import DASHSCOPE_URL, endpoint
+from UR4Rec.models.llm_backends import DASHSCOPE_URL, endpoint, name_endpoint
 from UR4Rec.models.llm_cache import Answer, AnswerCache, Question
 
 NUM_USERS, NUM_ITEMS = 12, 40
@@ -253,7 +254,8 @@ def test_a_run_that_is_killed_goes_on(collection, tmp_path):
     assert len(written(tmp_path)[1]) == NUM_ITEMS
 
 
-QUESTIONS = [Question("s", f"prompt {n}", "m", 0.7, 10) for n in range(3)]
+URL = "https://host/v1"
+QUESTIONS = [Question("s", f"prompt {n}", "m", 0.7, 10, URL) for n in range(3)]
 
 
 def test_the_cache_survives_a_kill_at_any_byte(tmp_path):
@@ -283,9 +285,10 @@ def test_lines_that_are_no_answers_are_counted_and_told(run, tmp_path, capsys):
 
 
 def test_an_answer_belongs_to_its_whole_question(tmp_path):
-    question = Question("s", "p", "m", 0.7, 10)
-    others = [Question("t", "p", "m", 0.7, 10), Question("s", "q", "m", 0.7, 10), Question("s", "p", "n", 0.7, 10)]
-    others += [Question("s", "p", "m", 0.0, 10), Question("s", "p", "m", 0.7, 11)]
+    question = Question("s", "p", "m", 0.7, 10, URL)
+    others = [replace(question, system="t"), replace(question, prompt="q"), replace(question, model="n")]
+    others += [replace(question, temperature=0.0), replace(question, max_tokens=11)]
+    others += [replace(question, endpoint="https://other/v1")]
     with AnswerCache(tmp_path / "answers.jsonl") as cache:
         cache.add(question, Answer("text", 1, 2))
         assert cache.get(question).text == "text" and not any(map(cache.get, others))
@@ -302,10 +305,60 @@ def test_each_key_goes_to_its_own_provider(monkeypatch):
         endpoint(None)
     assert endpoint("http://localhost:8000/v1") == ("http://localhost:8000/v1", "none")
     monkeypatch.setenv("OPENAI_API_KEY", "one")
+    assert endpoint("http://127.0.0.2:1/v1") == ("http://127.0.0.2:1/v1", "one")
     assert endpoint(None) == (None, "one")
     monkeypatch.setenv("DASHSCOPE_API_KEY", "other")
     assert endpoint(None) == (DASHSCOPE_URL, "other") == endpoint(DASHSCOPE_URL)
     assert endpoint("http://localhost/dashscope") == ("http://localhost/dashscope", "one")
+
+
+def test_a_key_goes_over_https_or_to_this_machine(monkeypatch):
+    assert endpoint("http://10.0.0.1/v1") == ("http://10.0.0.1/v1", "none")  # there is no key to be read
+    monkeypatch.setenv("OPENAI_API_KEY", "one")
+    for url in ("http://10.0.0.1/v1", "http://host/v1", "http://localhost.example.org/v1", "http://[2001:db8::1]/v1"):
+        with pytest.raises(ArtifactError, match="neither https nor on this machine.*--insecure_endpoint"):
+            endpoint(url)
+        assert endpoint(url, insecure=True) == (url, "one")
+    for url in ("https://host/v1", "http://localhost:8000/v1", "http://127.0.0.1/v1", "http://[::1]:80/v1"):
+        assert endpoint(url) == (url, "one")
+
+
+def test_an_endpoint_is_named_without_its_password():
+    assert name_endpoint("https://me:secret@Host:8000/v1/") == "https://host:8000/v1"
+    assert name_endpoint(None) == "https://api.openai.com/v1"
+
+
+def test_answers_are_of_one_endpoint(run, tmp_path, capsys):
+    with serving() as one, serving() as other:
+        assert run(one, "--num_users", "1", "--skip_items") == 0
+        assert run(other, "--num_users", "1", "--skip_items") == 1
+        assert f"endpoint is '{one.url}' there, '{other.url}' asked" in capsys.readouterr().err
+        (tmp_path / "out/made_of.json").unlink()
+        (tmp_path / "out/user_preferences.json").unlink()
+        assert run(other, "--num_users", "1", "--skip_items") == 0
+        assert len(other.prompts) == 1  # the answer that is kept is another endpoint's
+
+
+def test_answers_without_an_endpoint_are_left_out_and_stay(run, tmp_path, capsys):
+    path = tmp_path / "out" / "llm_cache" / "answers.jsonl"
+    path.parent.mkdir(parents=True)
+    line = '{"key": "0", "model": "qwen-flash", "text": "old", "tokens_in": 1, "tokens_out": 1}\n'
+    path.write_text(line)
+    with serving() as stub:
+        assert run(stub, "--num_users", "1", "--skip_items") == 0
+        assert len(stub.prompts) == 1
+    assert f"{path}: 1 answers name no endpoint" in capsys.readouterr().out
+    assert path.read_text().startswith(line)
+
+
+def test_an_answer_that_was_changed_is_none(run, tmp_path, capsys):
+    path = tmp_path / "out" / "llm_cache" / "answers.jsonl"
+    with serving() as stub:
+        run(stub, "--num_users", "1", "--skip_items")
+        path.write_text(path.read_text().replace("Text 2", "Text 3"))
+        assert run(stub, "--num_users", "1", "--skip_items") == 0
+        assert len(stub.prompts) == 2
+    assert f"{path}: 1 lines are no answers and are left out" in capsys.readouterr().out
 
 
 def test_the_key_of_the_environment_is_sent_and_kept_nowhere(run, tmp_path, monkeypatch):

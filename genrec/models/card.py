@@ -1,0 +1,81 @@
+"""The card of a model directory: what it was trained on, and whether that is what it meets now.
+
+Apart from the model itself, since whoever asks for the card alone needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from genrec import artifacts
+from genrec.config import Rl
+from genrec.data.prompts import prompt_fingerprint
+from genrec.data.tasks import RECOMMEND, TASKS
+from genrec.errors import ArtifactError
+from genrec.sids import SidIndex, save_index
+from genrec.store import RunStore
+
+
+@dataclass(frozen=True)
+class Card:
+    """What must match when a model directory meets a catalogue."""
+
+    sids: str  # fingerprint of the sids artifact
+    prompts: dict[str, str]  # prompts.prompt_fingerprint()
+    source: str  # data.source
+    cutoff_len: Annotated[int, Field(ge=1)]
+    profile: list[Literal["taste", "companions"]]  # sft.profile
+
+
+def save_card(directory: Path, card: Card, index: SidIndex) -> None:
+    artifacts.write_json(directory / artifacts.CARD, asdict(card))
+    save_index(index, directory / artifacts.SID_INDEX)
+
+
+def require_card(directory: Path) -> None:
+    if not directory.is_dir():
+        raise ArtifactError(f"{directory} is not a directory")
+    if not (directory / artifacts.CARD).exists():
+        raise ArtifactError(
+            f"{directory} is not a model of this project: it has no {artifacts.CARD}; make one with sft.py"
+        )
+
+
+def load_card(directory: Path) -> Card:
+    require_card(directory)
+    path = directory / artifacts.CARD
+    return artifacts.read_record(path, Card, "train the model anew (python sft.py --clean)")
+
+
+def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection[str]) -> None:
+    """A model meets the run it is used in: same SIDs, data source and texts of prompts, or an error with both values.
+
+    `prompts` names the texts in use, as prompt_fingerprint() does.
+    """
+    source = store.data_settings()["data.source"]
+    pairs = {"sids": (card.sids, store.manifest("sids").fingerprint), "data.source": (card.source, source)}
+    current = prompt_fingerprint()
+    for name in prompts:
+        pairs[f"the text of '{name}'"] = (card.prompts.get(name), current.get(name))
+    for name, (trained, now) in pairs.items():
+        if trained != now:
+            raise ArtifactError(
+                f"{directory} was trained with {name} {trained}, but this run has {now}; "
+                "use the run it was trained in (--run.dir) or train it anew (python sft.py --clean)"
+            )
+
+
+def prompts_of_evaluation(card: Card) -> list[str]:
+    """Names of the texts that evaluation asks with."""
+    return [card.source, *card.profile, RECOMMEND.form]
+
+
+def prompts_of_rl(card: Card, settings: Rl) -> list[str]:
+    """Those of its tasks, and of evaluation; a task that is newer than the model was not taught, so it may be asked."""
+    tasks = [TASKS[name].form for name, share in settings.tasks.items() if share]
+    return [*prompts_of_evaluation(card), *(form for form in tasks if form in card.prompts)]
