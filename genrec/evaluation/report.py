@@ -330,8 +330,14 @@ def read_results(directory: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} is not the results.json of one model: it holds {type(content).__name__}")
     if missing := {"model", "rows", "metrics", "beyond_accuracy"} - set(content):
         raise ArtifactError(f"{path} is not the results.json of one model: it has no '{sorted(missing)[0]}'")
+    if "lists" not in content:
+        raise ArtifactError(
+            f"{path} does not say how long its lists are, so its metrics may go beyond them; "
+            f"score the model anew: {command_of('evaluation')} --clean"
+        )
     try:
         TypeAdapter(ScoredRows).validate_python(content["rows"])
+        TypeAdapter(ListSettings).validate_python(content["lists"])
         TypeAdapter(dict[str, dict[str, float | None]]).validate_python(content["metrics"])
         TypeAdapter(dict[str, float | None]).validate_python(content["beyond_accuracy"])
     except ValidationError as error:
@@ -339,11 +345,6 @@ def read_results(directory: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} is not the results.json of one model ({fault})") from None
     if not isinstance(content["model"], str):
         raise ArtifactError(f"{path} is not the results.json of one model: its model is {content['model']!r:.80}")
-    if "lists" not in content:
-        raise ArtifactError(
-            f"{path} does not say how long its lists are, so its metrics may go beyond them; "
-            f"score the model anew: {command_of('evaluation')} --clean"
-        )
     return content
 
 

@@ -67,3 +67,17 @@ def test_the_published_title_rule(raw, expected):
 def test_the_published_description_is_a_printed_list():
     assert texts.clean_published_text(["a <b>b</b>", "c&amp;d"]) == "['a b', 'c&d']"
     assert texts.clean_published_text([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("A1B2 é 日本 €5", "A1B2 é 日本 €5"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("a\u202eb\u200b\u2028c\n\t\x9b", r"a\u202eb\u200b\u2028c\n\t\x9b"),
+        ("5\xa0mm", "5\xa0mm"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_what_steers_a_terminal_is_shown_and_not_done(text, shown):
+    assert texts.escape_controls(text) == shown

@@ -1,5 +1,6 @@
 """Which predictions an analysis reads, and which it refuses."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from genrec.config import Analysis
 from genrec.data.prepared import Prepared
 from genrec.diagnosis.badcase_inputs import exact_dir, fingerprint_inputs, read_cases, require_predictions
 from genrec.errors import ArtifactError
-from genrec.evaluation.metrics import Recommendations
+from genrec.evaluation.metrics import ListSettings, Recommendations
 from genrec.evaluation.predictions import write_predictions
+from genrec.evaluation.report import ScoredRows
 from tests.small_shop import small_shop
 
 
@@ -29,7 +31,8 @@ def write_model(directory: Path, rows: Prepared, split: str = "test") -> Path:
 
 def describe(num_items: int, length: int = 50) -> dict:
     """What is read of results.json."""
-    return {"rows": {"split": "test", "items": num_items}, "lists": {"length": length}}
+    rows = ScoredRows("f00d", "test", 60, 60, 60, num_items)
+    return {"rows": asdict(rows), "lists": asdict(ListSettings(length))}
 
 
 def test_a_model_is_found_in_the_evaluation_or_by_its_directory(tmp_path):
