@@ -134,11 +134,3 @@ def write_binary(path: Path, values: np.ndarray) -> None:
     with whole_file(path) as file:
         file.write(np.array(values.shape, dtype=np.uint32).tobytes())
         file.write(np.ascontiguousarray(values).tobytes())
-
-
-def read_binary(path: Path, dtype: type) -> np.ndarray:
-    content = path.read_bytes()
-    rows, columns = np.frombuffer(content[:8], dtype=np.uint32)
-    if len(content) - 8 != int(rows) * int(columns) * np.dtype(dtype).itemsize:
-        raise ArtifactError(f"{path} holds {len(content) - 8} bytes, its header says {rows} x {columns}")
-    return np.frombuffer(content[8:], dtype=dtype).reshape(rows, columns)

@@ -66,8 +66,8 @@ def test_an_input_that_changes_under_way_is_the_one_that_was_read(tmp_path):
     now = {"texts": "before"}
 
     def build(config, directory):
-        write("made of what stood there")(config, directory)
         now.update(texts="after", download="fetched")
+        return write("made of what stood there")(config, directory)
 
     stage.run("data", command(tmp_path), build, lambda config: dict(now))
     assert read_manifest(tmp_path / "run/data").inputs == {"texts": "before", "download": "fetched"}

@@ -20,7 +20,6 @@ from genrec.config import Data
 from genrec.data import amazon
 from genrec.data.download import make_directory
 from genrec.data.events import Shop
-from genrec.data.preparation import Preparation, prepare_shop
 
 NUM_USERS, NUM_ITEMS, CLUSTER_SIZE = 600, 200, 10
 SHORTEST, LONGEST = 6, 18  # events a user
@@ -56,15 +55,6 @@ def find_raw_files(data: Data, seed: int) -> dict[str, Path]:
         data.model_copy(update={"raw_dir": seed_dir(data, seed)}), amazon.EDITIONS["amazon18"]
     )
     return paths if len(paths) == 2 else {}
-
-
-def make_toy_store(
-    directory: Path, num_users: int = NUM_USERS, num_items: int = NUM_ITEMS, seed: int = 0, **knobs: Any
-) -> Preparation:
-    """The whole walk for tests: raw files into `directory`, read, filtered (data knobs as named), split."""
-    data = Data(source="toy", dataset="toy", raw_dir=directory, **knobs)
-    write_raw(directory, data.dataset, num_users, num_items, seed)
-    return prepare_shop(amazon.read_shop(data, amazon.EDITIONS["amazon18"]), data, seed)
 
 
 def write_raw(

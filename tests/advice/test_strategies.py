@@ -9,7 +9,6 @@ from genrec.advice.plan import (
 )
 from genrec.advice.strategies import FAMILY, list_remedies, recommend_strategies
 from genrec.data.sequences import count_train_events, cut_examples
-from genrec.data.toy import make_toy_store
 from genrec.diagnosis.badcase_report import CaseReader, CaseSampling, make_badcase_report
 from genrec.diagnosis.causes import CaseLimits, Cases, number_categories
 from genrec.diagnosis.lift import diagnose_cases
@@ -17,6 +16,7 @@ from genrec.evaluation.metrics import Recommendations
 from genrec.evaluation.report import mark_tail
 from genrec.pipeline import STAGES
 from tests.advice.reports import config, pattern, report
+from tests.toy_store import make_toy_store
 
 CASES = {
     "long_tail": {"long_tail": pattern(0.4, 0.1)},

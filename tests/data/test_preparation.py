@@ -3,8 +3,8 @@
 import numpy as np
 
 from genrec.data.preparation import describe_preparation, measure_histories, share_repeating_last, summarize_preparation
-from genrec.data.toy import make_toy_store
 from tests.data.test_weights import two_users
+from tests.toy_store import make_toy_store
 
 
 def test_histories_and_repeats_by_hand():

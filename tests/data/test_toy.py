@@ -3,7 +3,8 @@ from collections import Counter
 import numpy as np
 
 from genrec.data.sequences import count_train_events, cut_examples
-from genrec.data.toy import make_toy_store, write_raw
+from genrec.data.toy import write_raw
+from tests.toy_store import make_toy_store
 
 
 def test_the_same_seed_writes_the_same_bytes(tmp_path):

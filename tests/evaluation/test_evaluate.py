@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from genrec import stage
+from genrec import artifacts, stage
 from genrec.commandline import Command
 from genrec.config import Config
 from genrec.errors import ArtifactError, ConfigError
@@ -132,6 +132,9 @@ def test_a_language_model_is_required_by_name_and_replaced_by_base_model(ready, 
     with pytest.raises(ArtifactError, match="run first: genrec sft"):
         run(config)
     given = ready(models=["popular", "sft"], base_model=str(tmp_path))
+    with pytest.raises(ArtifactError, match="is not a model of this project"):
+        evaluate.sources(given)
+    (tmp_path / artifacts.CARD).write_text("{}")
     assert reads("evaluation", given) == ("data", "sids") and "base_model" in evaluate.sources(given)
     with pytest.raises(ConfigError, match="which evaluation.models"):
         ready(models=["popular"], base_model=str(tmp_path))
