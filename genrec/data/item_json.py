@@ -29,7 +29,9 @@ def read_item_json(path: Path) -> Catalog:
         raise ArtifactError(f"{path} must map the items '0'..'N-1' to their texts; found {_shorten(rows)}")
     keys = [str(item) for item in range(len(rows))]
     if unknown := sorted(rows.keys() - set(keys)):
-        raise ArtifactError(f"{path} must map the items '0'..'{len(rows) - 1}' to their texts; found '{unknown[0]:.40}'")
+        raise ArtifactError(
+            f"{path} must map the items '0'..'{len(rows) - 1}' to their texts; found '{unknown[0]:.40}'"
+        )
     if wrong := [key for key in keys if not isinstance(rows[key], dict)]:
         raise ArtifactError(
             f"{path}: item '{wrong[0]}' must be an object with a title; found {_shorten(rows[wrong[0]])}"
