@@ -3,15 +3,12 @@
 import numpy as np
 import pytest
 
-from genrec import artifacts
 from genrec.data.sequences import Examples
-from genrec.data.tasks import RECOMMEND, Texts
+from genrec.data.tasks import Texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import check_recommendations
-from genrec.models.card import Card, load_card, prompts_of_evaluation, prompts_of_rl, save_card
 from genrec.models.generative import Decoding, GenerativeModel, drop_repeats, order_longest_first
-from genrec.sids import load_index, make_index
-from tests import parse_flags
+from genrec.sids import make_index
 from tests.training.small_rows import NUM_ITEMS, make_small_model, make_small_texts, make_small_tokenizer
 
 
@@ -71,25 +68,6 @@ def test_prompts_are_batched_longest_first_and_histories_named_once():
     assert order_longest_first([[1], [1, 2, 3], [1, 2], [4, 5, 6]]).tolist() == [1, 3, 2, 0]
     once = drop_repeats(np.array([[3, 1, 3, -1], [2, 2, 2, 2]]))
     assert [sorted(row[row >= 0].tolist()) for row in once] == [[1, 3], [2]]
-
-
-def test_a_card_comes_back_with_its_sids(tmp_path, texts):
-    card = Card("abc", {"toy": "1"}, "toy", 256, ["taste"])
-    save_card(tmp_path, card, texts.index)
-    assert load_card(tmp_path) == card
-    assert (load_index(tmp_path / artifacts.SID_INDEX).codes == texts.index.codes).all()
-    (tmp_path / artifacts.CARD).unlink()
-    with pytest.raises(ArtifactError, match=r"is not a model of this project: it has no genrec\.json"):
-        load_card(tmp_path)
-    with pytest.raises(ArtifactError, match="elsewhere is not a directory"):
-        load_card(tmp_path / "elsewhere")
-
-
-def test_rl_asks_what_evaluation_asks_and_the_tasks_that_the_model_was_taught():
-    settings = parse_flags(["--rl.tasks", "{sid_to_sid: 1, title_to_sid: 1}"]).config.rl
-    card = Card("abc", {"title -> sid": "1"}, "toy", 256, ["taste"])
-    assert prompts_of_evaluation(card) == ["toy", "taste", RECOMMEND.form]
-    assert prompts_of_rl(card, settings) == [*prompts_of_evaluation(card), "title -> sid"]
 
 
 def test_a_model_that_reads_no_trees_cannot_be_ranked_exactly(generative, monkeypatch):
