@@ -226,7 +226,7 @@ def remove_directories(*paths: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     with whole_path(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may hold any bytes
 
 
 def write_json(path: Path, value: Any) -> None:

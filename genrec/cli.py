@@ -88,7 +88,8 @@ def call(main: Callable[[], object]) -> None:
     signal.signal(signal.SIGTERM, end_on_signal)
     try:
         main()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is where the output is closed, `>&-`
+            sys.stdout.flush()
     except BrokenPipeError:  # `genrec sft --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
