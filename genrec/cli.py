@@ -91,7 +91,7 @@ def call(main: Callable[[], object]) -> None:
         if sys.stdout is not None:  # it is where the output is closed, `>&-`
             sys.stdout.flush()
     except BrokenPipeError:  # `genrec sft --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(141) from None
     except KeyboardInterrupt:
         fail("stopped; the same command goes on from here", code=130)
