@@ -26,6 +26,7 @@ SMALLEST = {
 NO_SMALLEST = {
     "random_twin": "writes a model as large as the one it is a twin of",
     "recbole_sasrec": "needs recbole in an environment of its own",
+    "same_results": "compares two runs; tests/test_same_results.py does",
     "sid_methods": "runs every quantizer to its end; tests/rq runs each",
     "tencentgr_ablations": "trains dozens of models; tests/tencentgr trains one",
     "ur4rec": "trains for an hour; tests/ur4rec trains one",
