@@ -100,7 +100,7 @@ class Bench:
             return GRPOTrainer(model, reward_funcs=[reward], rollout_func=self.generate, **shared)
         settings = Rl(num_generations=GROUP, reward_type="diversity", normalization=side)
         answers = make_answers(self.index, self.sids, model.device, GROUP)
-        return GroupTrainer(model, settings=settings, answers=answers, known=known, decode=dict, **shared)
+        return GroupTrainer(model, settings=settings, answers=answers, knowledge=known, decode=dict, **shared)
 
     def generate(self, prompts: list[list[int]], trainer: Any) -> dict[str, list]:
         """Constrained beams of every prompt by transformers, all prompts at once, padded on the left."""

@@ -100,8 +100,6 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
         state, reason = status(job)
         note(stage, f"{'to run anew' if command.clean else state}{reason}")
     else:
-        if not job.final.parent.exists():
-            require_inputs(job)  # a mistyped --run.dir is refused before it is made
         with only_writer(job.final):
             settle(job)
             bring_up_to_date(job, command.clean)
@@ -120,13 +118,9 @@ def bring_up_to_date(job: Job, clean: bool) -> None:
             f"{job.final} is a symbolic link to {job.final.resolve()}; remove the link, or move what it is"
         )
     require_own_files(job.final)
-    require_inputs(job)
-    make(job, clean)
-
-
-def require_inputs(job: Job) -> None:
     for name in reads(job.stage, job.config):
         require(job.config, name)
+    make(job, clean)
 
 
 def require_own_files(directory: Path) -> None:

@@ -92,12 +92,12 @@ def stopped(report, path):
     raise KeyboardInterrupt
 
 
-def test_new_predictions_make_it_stale(evaluated):
+def test_altered_predictions_are_refused(evaluated):
     run_analysis(evaluated, model="popular")
     path = evaluated.run.dir / "evaluation/popular/recommendations.npz"
     arrays = load_arrays(path)
     save_arrays(path, **arrays | {"score": arrays["score"] + 1})
-    with pytest.raises(ArtifactError, match="predictions is now"):
+    with pytest.raises(ArtifactError, match="recommendations.npz was changed after it was made"):
         run_analysis(evaluated, model="popular")
 
 

@@ -104,8 +104,11 @@ class Texts:
 
 
 def make_texts(data: Prepared, index: SidIndex, source: str, profile: list[str]) -> Texts:
-    """`profile` is sft.profile; a model directory carries it, so that everybody asks the model as it was taught."""
-    if len(index) != len(data.catalog):
+    """`profile` is sft.profile; a model directory carries it, so that everybody asks the model as it was taught.
+
+    The index may hold more items than the catalogue: those that came since, which no history names.
+    """
+    if len(index) < len(data.catalog):
         raise ArtifactError(
             f"the semantic IDs are of {len(index)} items, the catalogue has {len(data.catalog)}; make them anew"
         )

@@ -31,7 +31,7 @@ BELOW = (
     *(f"summary.{key}" for key in ("bad_cases_count", "failure_rate", "total_samples")),
     *(f"failure_patterns.{key}" for key in ("long_tail", "cold_item", "near_miss", "beam_loss", "short_history")),
     *(f"failure_patterns.long_tail.{key}" for key in ("share", "finding", "share_among_hits", "lift", "says")),
-    "failure_patterns.near_miss.share.mean",
+    "failure_patterns.long_tail.share.mean",
     *(f"sid_quality.{key}" for key in ("items", "collision")),
     "training.best_at",
     *(f"config.{key}" for key in ("sft", "sids", "rl", "data", "evaluation", "sequential")),
@@ -41,7 +41,7 @@ BELOW = (
 WRONG = (None, "words", [])
 RIGHT = (("model", "words"), ("training", None), ("failure_patterns.long_tail.finding", "words"),
          ("failure_patterns.long_tail.says", "words"),
-         ("failure_patterns.near_miss.share.mean", None))  # fmt: skip
+         ("failure_patterns.long_tail.share.mean", None))  # fmt: skip
 EVERY = "long_tail,cold_start,short_history,sid_quality,recency_bias,hyperparameter"
 
 

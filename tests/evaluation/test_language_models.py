@@ -164,7 +164,7 @@ def test_a_card_of_other_fields_is_one_clear_error(ready, tmp_path):
     written = json.loads((ready().evaluation.base_model / "genrec.json").read_text())
     for broken in (written | {"prompts": "0123456789abcdef"}, {"sids": "x"}, []):
         artifacts.write_json(tmp_path / "genrec.json", broken)
-        with pytest.raises(ArtifactError, match="must: sids, prompts, source, cutoff_len, profile; train it anew"):
+        with pytest.raises(ArtifactError, match="genrec.json is no Card.*train the model anew"):
             load_card(tmp_path)
 
 
