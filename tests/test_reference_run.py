@@ -13,7 +13,10 @@ from tests import ROOT
 SHARED = ROOT.parent / "shared" / "data"
 RAW = SHARED / "amazon18_rawlike"
 TOKENIZER = SHARED / "qwen2.5_tokenizer"
-pytestmark = pytest.mark.skipif(not RAW.exists(), reason=f"the real data is not at {SHARED}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not RAW.exists(), reason=f"the real data is not at {SHARED}"),
+]
 
 
 @pytest.fixture(scope="module")
