@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from genrec.errors import ArtifactError, first_line
-from genrec.verify import verify_files
+from genrec.verify import sha256, verify_files
 
 Record = TypeVar("Record")  # a dataclass
 
@@ -128,14 +128,6 @@ def _describe(path: Path) -> dict[str, Any]:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         entry |= {"shape": list(array.shape), "dtype": str(array.dtype)}
     return entry
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def sample_fingerprint(path: Path) -> str:

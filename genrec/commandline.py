@@ -121,10 +121,7 @@ def parse_strict(program: Program, argv: list[str]) -> Command:
     layers = [*file_layers(program, words.files), Layer("", words.tree)]
     environment = environment_layer(program, layers)
     layers.insert(-1, environment)
-    merged: Tree = {}
-    for layer in layers:
-        merge(merged, copy.deepcopy(layer.tree))
-    config = program.check(merged)
+    config = program.check(merge_layers(layers))
     origins = origins_of(program, layers, words.flags)
     return Command(start_from_home(config, origins), "clean" in words.switches, "dry-run" in words.switches, origins)
 
@@ -322,13 +319,18 @@ def rename_keys(schema: type[BaseModel], tree: Tree) -> Tree:
     return renamed
 
 
+def merge_layers(layers: list[Layer]) -> Tree:
+    """One tree of all layers, later ones on top; the layers stay as they are."""
+    merged: Tree = {}
+    for layer in layers:
+        merge(merged, copy.deepcopy(layer.tree))
+    return merged
+
+
 def environment_layer(program: Program, layers: list[Layer]) -> Layer:
     """What the environment sets, by the variables that the program reads under the values known so far."""
-    known: Tree = {}
-    for layer in layers:
-        merge(known, copy.deepcopy(layer.tree))
     tree: Tree = {}
-    for key, variables in program.environment(known).items():
+    for key, variables in program.environment(merge_layers(layers)).items():
         value = next((os.environ[name] for name in variables if os.environ.get(name)), None)
         if value is not None:
             set_path(tree, key, value)

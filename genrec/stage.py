@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from genrec import artifacts
-from genrec.artifacts import MANIFEST, Manifest, read_json, read_manifest, remove_directories
+from genrec.artifacts import MANIFEST, Manifest, read_manifest, remove_directories
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config, value_at
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
-from genrec.guard import differences, refusal
+from genrec.guard import Made, differences, read_made, refusal
 from genrec.launch import note, rank, world_size
 from genrec.lock import only_writer
 from genrec.pipeline import STAGES, artifact_dir, command_of, depends_on, reads
@@ -97,8 +97,8 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
         if not command.dry_run:
             follow(job)
     elif command.dry_run:
-        state, reason = status(job)
-        note(stage, f"{'to run anew' if command.clean else state}{reason}")
+        state, details = status(job)
+        note(stage, describe_state(state, details, command.clean))
     else:
         with only_writer(job.final):
             settle(job)
@@ -107,12 +107,12 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
 
 def bring_up_to_date(job: Job, clean: bool) -> None:
     """Build what is not there, or with `clean` what is; leave what is up to date; refuse what differs."""
-    state, reason = status(job)
+    state, details = status(job)
     if state == "up to date" and not clean:
         note(job.stage, "up to date")
         return
     if state == "stale" and not clean:
-        raise ArtifactError(refuse(job, job.final, reason))
+        raise ArtifactError(refuse(job, job.final, details))
     if job.final.is_symlink():
         raise ArtifactError(
             f"{job.final} is a symbolic link to {job.final.resolve()}; remove the link, or move what it is"
@@ -142,22 +142,28 @@ def foreign_files(directory: Path) -> Iterator[Path]:
             yield path
 
 
-def status(job: Job) -> tuple[State, str]:
-    """The state of a stage, and what there is to say of it."""
+def status(job: Job) -> tuple[State, list[str]]:
+    """The state of a stage; of one to run the inputs that are missing, of a stale one what differs."""
     manifest = read_manifest(job.final)
     if manifest is None and job.final.exists():
         raise ArtifactError(f"{job.final} exists but is no artifact: it has no {MANIFEST}; move it away")
     asked = job.identity
     if manifest is None:
-        missing = [name for name in reads(job.stage, job.config) if name not in asked["inputs"]]
-        return "to run", f" (after {', '.join(missing)})" if missing else ""
+        return "to run", [name for name in reads(job.stage, job.config) if name not in asked["inputs"]]
     different = differences({"config": manifest.config, "inputs": manifest.inputs}, asked)
-    return ("stale", f": {'; '.join(different)}") if different else ("up to date", "")
+    return ("stale" if different else "up to date"), different
 
 
-def refuse(job: Job, place: Path, reason: str) -> str:
-    anew = f"`{command_of(job.stage)} --clean` (with your other flags)"
-    return refusal(place, [reason.removeprefix(": ")], "--run.dir ANOTHER", anew)
+def describe_state(state: State, details: list[str], clean: bool) -> str:
+    """What a dry run says."""
+    text = "to run anew" if clean else state
+    if not details:
+        return text
+    return f"{text} (after {', '.join(details)})" if state == "to run" else f"{text}: {'; '.join(details)}"
+
+
+def refuse(job: Job, place: Path, different: list[str]) -> str:
+    return refusal(place, different, "--run.dir ANOTHER", f"`{command_of(job.stage)} --clean` (with your other flags)")
 
 
 def make(job: Job, clean: bool) -> None:
@@ -181,7 +187,7 @@ def follow(job: Job) -> None:
     begun, launched, wanted = job.partial / BEGUN, time.time(), job.identity
     while time.time() < launched + 120:
         fresh = begun.exists() and begun.stat().st_mtime > launched - 30  # not that of a launch killed earlier
-        if fresh and not differences(read_json(begun), wanted):
+        if fresh and not differences(read_made(begun), wanted):
             job.build(job.config, job.partial)
             return
         time.sleep(0.1)
@@ -205,22 +211,19 @@ def begin(job: Job, wanted: Identity, clean: bool) -> None:
             begun.touch()
             return
         if different and not clean and any(path != begun for path in job.partial.iterdir()):
-            raise ArtifactError(refuse(job, job.partial, "; ".join(different)))
+            raise ArtifactError(refuse(job, job.partial, different))
         shutil.rmtree(job.partial)
     job.partial.mkdir(parents=True)
     artifacts.write_json(begun, own)
 
 
-def read_begun(job: Job) -> dict[str, Any]:
+def read_begun(job: Job) -> Made:
     """What <stage>.partial was begun with; a directory that says nothing of it is not ours to touch."""
     begun = job.partial / BEGUN
     if job.partial.is_symlink() or not job.partial.is_dir():
         raise ArtifactError(f"{job.partial} is no directory of this program; move it away")
     if begun.exists():
-        content = read_json(begun)
-        if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "inputs")):
-            raise ArtifactError(f"{begun} does not say what was begun here; move {job.partial} away")
-        return content
+        return read_made(begun)
     if any(job.partial.iterdir()):
         raise ArtifactError(f"{job.partial} was not begun by this program: it has no {BEGUN}; move it away")
     return {"config": {}, "inputs": {}}

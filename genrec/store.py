@@ -76,7 +76,8 @@ class RunStore:
     def prepared(self) -> Prepared:
         """Catalogue, sequences and splits; an error where they were made with other data.* knobs than asked."""
         knobs = self.data_settings()
-        catalog, (sequences, splits) = self.catalog(), self.events()
+        catalog = self.catalog()
+        sequences, splits = self.events(len(catalog))
         if not len(splits["train"]):
             raise ArtifactError(f"{self.path('data')} has no train rows; prepare more events or a wider window")
         return Prepared(catalog, sequences, splits, knobs["data.max_history"])
@@ -96,10 +97,10 @@ class RunStore:
     def catalog(self) -> Catalog:
         return load_catalog(self.path("data") / artifacts.CATALOG)
 
-    def events(self) -> tuple[Sequences, dict[str, Split]]:
-        """Sequences and splits, held against each other and against the catalogue."""
+    def events(self, num_items: int) -> tuple[Sequences, dict[str, Split]]:
+        """Sequences and splits, held against each other and against the catalogue's size."""
         sequences, splits = self.sequences(), self.splits()
-        check_pointers(len(self.catalog()), sequences, splits, self.path("data"))
+        check_pointers(num_items, sequences, splits, self.path("data"))
         return sequences, splits
 
     def sequences(self) -> Sequences:

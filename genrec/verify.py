@@ -6,6 +6,7 @@ as these are the same it is not hashed again. `run.verify always` hashes it in e
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -24,8 +25,6 @@ _verified: set[tuple[str, str]] = set()  # (directory, what its files looked lik
 
 def verify_files(directory: Path, files: Files, command: str) -> None:
     """Raise ArtifactError, with both values, where a file is missing or is not what the manifest says."""
-    from genrec.artifacts import sha256
-
     looks = {name: look_of(directory / name, command, directory) for name in files}
     key = (str(directory.resolve()), json.dumps(looks, sort_keys=True))
     if key in _verified:
@@ -78,3 +77,11 @@ def remember(directory: Path, looks: dict[str, list[Any]]) -> None:
         os.replace(beside, directory / REMEMBERED)
     except OSError:
         beside.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

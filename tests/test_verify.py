@@ -51,9 +51,8 @@ def test_a_lost_file_is_named(run):
 
 def test_files_are_hashed_once_and_again_after_a_change_or_when_asked(run, monkeypatch):
     hashed = []
-    from genrec import artifacts
 
-    monkeypatch.setattr(artifacts, "sha256", lambda path, own=artifacts.sha256: hashed.append(path.name) or own(path))
+    monkeypatch.setattr(verify, "sha256", lambda path, own=verify.sha256: hashed.append(path.name) or own(path))
 
     def reads(*flags):
         hashed.clear()

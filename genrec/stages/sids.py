@@ -77,7 +77,7 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     store, knobs, seed = RunStore.of(config), config.sids, config.run.seed
     catalog = store.catalog()
     text = store.vectors(len(catalog))
-    purchases = collect_purchases(*store.events(), knobs, len(catalog))
+    purchases = collect_purchases(*store.events(len(catalog)), knobs, len(catalog))
     mixture = mix(text, purchases, config, partial)
     if knobs.method == "imported":
         built = take_published(store.published_index(), len(catalog), store.path("data"))
