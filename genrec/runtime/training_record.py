@@ -24,6 +24,7 @@ class TrainingRecord:
     score: float | None  # the metric's value then; None where nothing was validated
     curve: list[dict[str, Any]]  # one entry a validation: <unit without s>, losses, metrics
     statistics: dict[str, Any] = field(default_factory=dict)  # what else the stage has to say
+    losses: list[dict[str, Any]] = field(default_factory=list)  # a Trainer's, between validations: step, loss, rate
 
     @property
     def best_share(self) -> float:

@@ -26,7 +26,7 @@ from genrec.training.finite_steps import FiniteSteps
 from genrec.training.resuming import OrderedEpochs, Patience
 from genrec.training.rows import Collator
 from genrec.training.screen import SftScreen, replace_screen
-from genrec.training.validation import VALID_METRIC, DecodingEvaluation, validation_curve
+from genrec.training.validation import VALID_METRIC, DecodingEvaluation, loss_curve, validation_curve
 
 
 class TreeTrainer(OrderedEpochs, FiniteSteps, SealedCheckpoints, DecodingEvaluation, Trainer):
@@ -138,4 +138,5 @@ def train_sft(
     state = trainer.state
     best_step = state.best_global_step or state.global_step
     curve = validation_curve(state)
-    return TrainingRecord("steps", state.global_step, best_step, VALID_METRIC, state.best_metric, curve)
+    steps = (state.global_step, best_step, VALID_METRIC, state.best_metric)
+    return TrainingRecord("steps", *steps, curve, losses=loss_curve(state))
