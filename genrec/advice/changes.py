@@ -13,13 +13,15 @@ from genrec.advice.evidence import (
     taught_normalization,
     weigh_history,
 )
-from genrec.advice.learning import read_learning
+from genrec.advice.learning import read_learning, read_rate
 
 CROWDED = 0.10  # share of items whose codes had to be changed, from which the index is too small
 MOST_ROWS = 3.0  # largest share a task is raised to
 MOST_DIVERSITY, MOST_GENERATIONS, MOST_BETA = 0.5, 64, 4.0
 MOST_DROPOUT = 0.5
 SHORTEST_HALF_LIFE = 0.1  # of the training period
+FEW_STEPS, MOST_TIMES = 100, 10  # fewer steps teach little, whatever the rate; so many times as long at most
+HIGHEST_RATE = 0.02
 FEWEST_BEAMS = 50  # the schema's own
 
 Changes = dict[str, Any]  # {"sft.learning_rate": 3e-4, "sft.tasks.title_to_sid": 2.0}
@@ -107,13 +109,13 @@ def favour_recent(section: str) -> Callable[[dict[str, Any]], Changes]:
 def tune_language(report: dict[str, Any]) -> Changes:
     """Longer while it was still learning; longer and more regular where it was level; slower where it got worse."""
     sft, learning = report["config"]["sft"], read_learning(report["training"])
-    if is_undertrained(report):
+    if is_undertrained(report) and learning is not None:
         return train_until_it_learns(report)
     changes: Changes = {}
     if learning is None or learning.trend != "falling":
         changes["sft.num_epochs"] = math.ceil(5 / 3 * sft["num_epochs"])
     if learning is None or learning.trend == "falling":
-        changes["sft.learning_rate"] = round(0.6 * sft["learning_rate"], 10)
+        changes["sft.learning_rate"] = scale_rate(sft["learning_rate"], 0.6)
         changes["sft.warmup_ratio"] = max(sft["warmup_ratio"], 0.1)
     if learning is None or learning.trend != "rising":
         changes["sft.weight_decay"] = max(sft["weight_decay"], 0.01)
@@ -121,8 +123,21 @@ def tune_language(report: dict[str, Any]) -> Changes:
 
 
 def train_until_it_learns(report: dict[str, Any]) -> Changes:
+    """Slower where the rate was too high; else longer while it took few steps; else faster."""
     sft, training = report["config"]["sft"], report["training"]
-    return {"sft.num_epochs": math.ceil(3 * sft["num_epochs"])}
+    warm = {"sft.warmup_ratio": max(sft["warmup_ratio"], 0.1)}
+    if read_rate(training) == "too high" or read_learning(training).trend == "falling":
+        return {"sft.learning_rate": scale_rate(sft["learning_rate"], 0.2)} | warm
+    if training["unit"] == "steps" and training["length"] < FEW_STEPS:
+        times = min(max(FEW_STEPS / max(training["length"], 1), 3), MOST_TIMES)
+        return {"sft.num_epochs": math.ceil(times * sft["num_epochs"])}
+    faster = 5 if sft["train_from_scratch"] else 2
+    return {"sft.learning_rate": min(scale_rate(sft["learning_rate"], faster), HIGHEST_RATE)} | warm
+
+
+def scale_rate(rate: float, factor: float) -> float:
+    return float(f"{factor * rate:.3g}")
+
 
 def tune_reinforced(report: dict[str, Any]) -> Changes:
     """Longer while it was still learning; else slower, nearer to the SFT model, in larger groups where they fit."""

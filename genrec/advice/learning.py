@@ -53,3 +53,22 @@ def measure_rise(scores: np.ndarray) -> tuple[float, float]:
 def noise_of(scores: np.ndarray) -> float:
     """Standard deviation of one validation around a line through its neighbours: second differences have 6 times it."""
     return float(np.sqrt(np.mean(np.diff(scores, 2) ** 2) / 6))
+
+
+SETTLED, JUDGED = 0.15, 0.60  # of the steps: behind the first fall, before the falling rate shows
+STUCK = 0.12  # the loss fell by less than this share between the two
+
+Rate = Literal["too high", "fits"]
+
+
+def read_rate(training: dict[str, Any] | None) -> Rate | None:
+    """Whether the losses say that the rate was too high: a quick first fall, then hardly any while the rate is at its
+    highest. None without losses."""
+    losses = [entry["loss"] for entry in (training or {}).get("losses", [])]
+    if len(losses) < 10:
+        return None
+    first, judged = round(SETTLED * len(losses)), round(JUDGED * len(losses))
+    width = max(1, len(losses) // 10)
+    begin, settled, late = (float(np.mean(losses[at : at + width])) for at in (0, first, judged - width))
+    early_fall, later_fall = begin - settled, settled - late
+    return "too high" if later_fall < STUCK * settled and early_fall > 2 * max(later_fall, 0.0) else "fits"
