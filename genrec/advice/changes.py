@@ -80,7 +80,7 @@ def improve_sids(report: dict[str, Any]) -> Changes:
     if sids["collisions"] == "keep" or sids["method"] == "imported":
         changes["sids.collisions"] = "reassign"
     crowded = quality.get("collision", {}).get("before", {}).get("share", 0.0) > CROWDED
-    if crowded and sids["method"] == "rqkmeans":
+    if crowded and sids["method"] != "rqkmeans_constrained":  # equal clusters left the fewest on every shop measured
         changes["sids.method"] = "rqkmeans_constrained"
     return changes | enlarge_codebooks(sids, quality) if crowded or not changes else changes
 

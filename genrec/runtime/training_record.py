@@ -40,6 +40,11 @@ def is_trained(directory: Path) -> bool:
     return (directory / TRAINING).exists()
 
 
+def is_unchanged(directory: Path) -> bool:
+    """Whether the model is the one that its training began from, because no step of it was better on valid."""
+    return is_trained(directory) and read_record(directory).best == 0
+
+
 def write_record(record: TrainingRecord, directory: Path) -> None:
     """The weights are handed to the disk first, so that a record is never there without them."""
     flush(directory)

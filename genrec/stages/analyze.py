@@ -37,7 +37,7 @@ from genrec.artifacts import (
 )
 from genrec.config import Config
 from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of
-from genrec.runtime.training_record import is_trained, read_record
+from genrec.runtime.training_record import is_trained, is_unchanged, read_record
 from genrec.store import RunStore
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def was_rl_kept(config: Config, model: str) -> bool | None:
     directory = artifact_dir(config, "rl")
     if "rl" not in FAMILY_READS[model] or Path(config.analysis.model).is_dir() or not is_trained(directory):
         return None
-    return read_record(directory).best > 0
+    return not is_unchanged(directory)
 
 
 def read_training(config: Config, model: str) -> dict[str, Any] | None:

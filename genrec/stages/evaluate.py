@@ -165,11 +165,19 @@ def write_summary(
     five_users = show_examples(*read_predictions(partial / last), data.catalog, data.sequences, config.run.seed)
     losses = "".join(f"{describe_beam_loss(name, loss)}\n" for name, loss in beam_losses.items())
     text = (
-        f"{make_table(contents)}\n{losses}\nFive users, recommendations of '{last}':\n\n{five_users}\n\n"
+        f"{make_table(contents)}\n{note_rejected_rl(config)}{losses}\nFive users, recommendations of '{last}':\n\n{five_users}\n\n"
         f"All numbers: {final / RESULTS}\nA line a row: {final / last / EVAL_RESULTS}\nThis text: {final / SUMMARY}\n"
     )
     write_text(partial / SUMMARY, text)
     print("\n" + text)
+
+
+def note_rejected_rl(config: Config) -> str:
+    """A line below the table where its row `rl` is the SFT model."""
+    from genrec.runtime.training_record import is_unchanged
+
+    rejected = "rl" in config.evaluation.models and is_unchanged(artifact_dir(config, "rl"))
+    return "rl = sft: RL did not help on valid\n" if rejected else ""
 
 
 def sources(config: Config) -> dict[str, str]:

@@ -91,3 +91,11 @@ def report(model: str = "sft", flags: tuple[str, ...] = (), collisions: int = 0,
         "training": None,
         "config": config(*flags),
     }
+
+
+MEASURED = ("split", "top_k", "summary", "failure_patterns", "metrics", "seen_items")
+
+
+def written(report: dict) -> dict:
+    """The same as an analysis writes it: what is measured of valid rows apart, that of test rows at the top."""
+    return report | {"split": "test", "valid": {key: report[key] for key in MEASURED}}
