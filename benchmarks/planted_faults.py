@@ -127,9 +127,9 @@ FAULTS = {
         "30 x the rate of RL", {"rl.learning_rate": 1e-2}, {"rl.learning_rate": FALL}, model="rl"
     ),
     "wrong_normalization": Fault(
-        "taught over the trie, ranked over all tokens",
-        {"evaluation.normalization": "vocab"},
-        {"evaluation.normalization": "trie"},
+        "taught over all tokens, ranked over the trie",
+        {"sft.normalization": "vocab"},
+        {"sft.normalization": "trie", "evaluation.normalization": "vocab"},
     ),
     "cut_prompts": Fault("prompts of 16 tokens", {"sft.cutoff_len": 16}, {"sft.cutoff_len": RISE}),
     "leaking_ties": Fault(

@@ -14,6 +14,7 @@ WORTH_ACTING = 0.20  # of the bad cases, or of the rows: a smaller group is left
 BAD_FAILURE_RATE = 0.30
 BEAM_LOSSES = 0.05  # share of bad cases that more beams could cure
 CUT_PROMPTS = 0.05  # share of prompts that lose items of their history
+SOFTMAX = {"vocab": "all tokens", "trie": "the legal ones"}
 FLOOR = "last_item"  # a language model below it has not learned yet
 
 # The order of advice: what makes every number untrue, what costs no training, what no training can mend, what was not
@@ -112,13 +113,14 @@ def weigh_decoding(report: dict[str, Any]) -> Evidence:
     beams, lost = report["config"]["evaluation"]["num_beams"], report["failure_patterns"]["beam_loss"]
     share = lost.get("share", {}).get("mean") or 0.0
     if taught != asked:
-        return Evidence(True, FREE, f"the model was taught by a softmax over the {taught}, and is ranked over the {asked}")
+        says = f"taught by a softmax over {SOFTMAX[taught]} and ranked over {SOFTMAX[asked]}"
+        return Evidence(True, STRUCTURE, says)
     if lost["finding"] != "not measured" and share > BEAM_LOSSES:
         says = f"an exact ranking has {format_percent(share)} of the bad cases that {beams} beams lost"
         return Evidence(True, FREE, says, share * report["summary"]["failure_rate"])
     if beams < 2 * report["top_k"]:
         return Evidence(True, FREE, f"{beams} beams are few for the first {report['top_k']}; twice as many are usual")
-    return Evidence(False, 0.0, f"ranked as it was taught ({taught}), by {beams} beams")
+    return Evidence(False, 0.0, f"taught and ranked over {SOFTMAX[asked]}, by {beams} beams")
 
 
 def taught_normalization(report: dict[str, Any]) -> str:
