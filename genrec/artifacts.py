@@ -40,6 +40,7 @@ ITEM_JSON = "{dataset}.item.json"
 CODES = "codes.npy"
 CODEBOOKS = "codebooks.npz"
 CONSTRAINED = "constrained.npz"  # codebooks that rqkmeans_plus starts from
+CONSTRAINED_QUALITY = "constrained.json"  # what these codebooks were worth, before rqkmeans_plus went on from them
 FACTORS = "factors.npy"
 GROWN = "grown.json"
 ALLOWED = "allowed.npy"  # (N,) bool: items that may be recommended
@@ -107,7 +108,7 @@ def require(directory: Path, command: str) -> Manifest:
     """The manifest of an artifact that a stage needs, or an error that names the command to run first."""
     manifest = read_manifest(directory)
     if manifest is None:
-        raise ArtifactError(f"{directory} is not there yet; run first: {command}")
+        raise ArtifactError(f"{directory} is not there yet; run first: {command} (with your other flags)")
     verify_files(directory, manifest.files, command)
     return manifest
 
@@ -209,6 +210,19 @@ def whole_directory(path: Path) -> Iterator[Path]:
     remove_directories(path)
     os.replace(beside, path)
     flush_path(path.parent)
+
+
+def share_directory(original: Path, target: Path) -> None:
+    """The same files in a second place: hard links, or copies where the file system has none. Whole or not there."""
+    with whole_directory(target) as beside:
+        shutil.copytree(original, beside, copy_function=link_file, dirs_exist_ok=True)
+
+
+def link_file(original: str, target: str) -> None:
+    try:
+        os.link(original, target)
+    except OSError:
+        shutil.copy2(original, target)
 
 
 def remove_directories(*paths: Path) -> None:
