@@ -10,10 +10,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 STOPPED = {signal.SIGINT: "stopped", signal.SIGTERM: "stopped by SIGTERM"}
 WAY_ON = "the same command goes on from here"
-Handler = Callable[[int, object], None]
+Handler = Callable[[int, FrameType | None], object]
 
 
 def exit_on_signals() -> None:
@@ -36,14 +37,14 @@ def answer(interrupt: Handler, terminate: Handler) -> None:
             signal.signal(number, handler)
 
 
-def exit_at_once(number: int, frame: object) -> None:
+def exit_at_once(number: int, frame: FrameType | None) -> None:
     try:
         os.write(2, f"{line_of(number)}\n".encode())
     finally:  # it may be closed, `2>&-`
         os._exit(128 + number)
 
 
-def raise_exit(number: int, frame: object) -> None:
+def raise_exit(number: int, frame: FrameType | None) -> None:
     print(line_of(number), file=sys.stderr)
     raise SystemExit(128 + number)
 

@@ -118,6 +118,8 @@ def run_loop(command: Command) -> None:
     from genrec.advice.rounds import list_rejected, make_next_plan
 
     config, dry_run = command.config, command.dry_run
+    if not dry_run:
+        stage.require(config, "data")  # before anything is written into a mistyped directory
     home = config.run.dir / artifacts.ROUNDS
     best, rounds = LoopRun(config, home / "base.json"), []
     for number in range(1, config.iterate.rounds + 1):
