@@ -29,6 +29,7 @@ from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
 from genrec.launch import note
+from genrec.lock import only_writer
 from genrec.pipeline import ITERATE, MEASURED, STAGES, affected, artifact_dir, call_of, command_of, needed_for
 
 if TYPE_CHECKING:
@@ -74,9 +75,14 @@ def main(argv: list[str] | None = None) -> None:
     command = parse(stage_program(call_of(*ITERATE), __doc__, "iterate"), argv)
     with exit_on_failure(command.config.run.dir):
         check_analysed_model(command.config)
-        if command.clean and not command.dry_run:
-            remove_rounds(command.config.run.dir)
-        run_loop(command)
+        if command.dry_run:
+            run_loop(command)
+        else:
+            with only_writer(command.config.run.dir / artifacts.ROUNDS):
+                stage.require(command.config, "data")  # before anything is written into a mistyped directory
+                if command.clean:
+                    remove_rounds(command.config.run.dir)
+                run_loop(command)
 
 
 def remove_rounds(run_dir: Path) -> None:
@@ -118,8 +124,6 @@ def run_loop(command: Command) -> None:
     from genrec.advice.rounds import list_rejected, make_next_plan
 
     config, dry_run = command.config, command.dry_run
-    if not dry_run:
-        stage.require(config, "data")  # before anything is written into a mistyped directory
     home = config.run.dir / artifacts.ROUNDS
     best, rounds = LoopRun(config, home / "base.json"), []
     for number in range(1, config.iterate.rounds + 1):
