@@ -223,13 +223,23 @@ def make(job: Job, clean: bool) -> None:
     wanted = job.identity
     begin(job, wanted, clean)
     start = time.perf_counter()
-    statistics = job.build(job.config, job.partial)
+    try:
+        statistics = job.build(job.config, job.partial)
+    except BaseException:
+        remove_unused(job.partial)
+        raise
     seconds = time.perf_counter() - start
     made_from = job.identity  # with what the build itself brought, a download say
     made_from["inputs"] |= wanted["inputs"]  # what was read is what stood there at the beginning
     finish(job, made_from, statistics, seconds)
     publish(job)
     note(job.name, f"done in {seconds:.1f} s -> {job.final}")
+
+
+def remove_unused(partial: Path) -> None:
+    """What a build that failed before it wrote anything leaves behind."""
+    if [path.name for path in partial.rglob("*") if not path.is_dir()] == [BEGUN]:
+        remove_directories(partial)
 
 
 def follow(job: Job) -> None:

@@ -27,6 +27,7 @@ from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
 from genrec.launch import note
+from genrec.lock import only_writer
 from genrec.pipeline import ITERATE, MEASURED, STAGES, affected, artifact_dir, call_of, command_of, needed_for
 
 if TYPE_CHECKING:
@@ -73,9 +74,14 @@ def main(argv: list[str] | None = None) -> None:
     command = parse(stage_program(call_of(*ITERATE), __doc__, "iterate"), argv)
     with exit_on_failure(command.config.run.dir):
         check_analysed_model(command.config)
-        if command.clean and not command.dry_run:
-            remove_rounds(command.config.run.dir)
-        run_loop(command)
+        if command.dry_run:
+            run_loop(command)
+        else:
+            with only_writer(command.config.run.dir / artifacts.ROUNDS):
+                stage.require(command.config, "data")  # before anything is written into a mistyped directory
+                if command.clean:
+                    remove_rounds(command.config.run.dir)
+                run_loop(command)
 
 
 def remove_rounds(run_dir: Path) -> None:
