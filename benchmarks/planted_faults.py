@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import gzip
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -33,7 +32,7 @@ from genrec.artifacts import read_json
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import value_at
 from genrec.data import toy
-from genrec.pipeline import STAGES, affected, artifact_dir, needed_for
+from genrec.pipeline import STAGES, affected, needed_for
 
 HOME = Path(__file__).resolve().parents[1]
 
@@ -82,11 +81,7 @@ def starve_tail(reviews: Reviews) -> Reviews:
     """Of every second cluster two of three reviews of the first three quarters are lost."""
     times = sorted(review["unixReviewTime"] for review in reviews)
     end, random = times[len(times) * 3 // 4], np.random.default_rng(0)
-    return [
-        r
-        for r in reviews
-        if r["unixReviewTime"] > end or cluster_of(r) % 2 or random.random() < 1 / 3
-    ]
+    return [r for r in reviews if r["unixReviewTime"] > end or cluster_of(r) % 2 or random.random() < 1 / 3]
 
 
 def cluster_of(review: dict[str, Any]) -> int:
@@ -184,7 +179,7 @@ def try_fault(name: str, fault: Fault, options: argparse.Namespace) -> Outcome:
     """The spoilt run and one round of the loop on it."""
     from genrec.stages import iterate
 
-    command = make_command(name, fault, options)
+    command = make_command(name, raw_name(name, fault), {"evaluation.models": [fault.model]} | fault.knobs, options)
     with mock.patch.object(iterate, "call_stage", call_here):  # a process a stage would import torch each time
         make_run(name, fault, command, options)
         with silenced(options.work / f"{name}.log"):
@@ -204,11 +199,12 @@ def try_fault(name: str, fault: Fault, options: argparse.Namespace) -> Outcome:
     )
 
 
-def make_command(name: str, fault: Fault, options: argparse.Namespace) -> Command:
-    knobs = HEALTHY | {"run.seed": options.seed} | ({"sft.num_epochs": options.epochs} if options.epochs else {})
-    knobs |= {"evaluation.models": [fault.model]} | fault.knobs
-    paths = {"run.dir": str(options.work / name), "data.raw_dir": str(options.work / "raw" / raw_name(name, fault))}
-    words = [word for key, value in (knobs | paths).items() for word in (f"--{key}", as_word(value))]
+def make_command(run: str, raw: str, knobs: dict[str, Any], options: argparse.Namespace) -> Command:
+    """`genrec iterate` on a run, begun from the healthy one of the same shop."""
+    healthy = HEALTHY | {"run.seed": options.seed} | ({"sft.num_epochs": options.epochs} if options.epochs else {})
+    paths = {"run.dir": str(options.work / run), "data.raw_dir": str(options.work / "raw" / raw)}
+    paths |= {} if run == raw else {"run.from_run": str(options.work / raw)}
+    words = [word for key, value in (healthy | knobs | paths).items() for word in (f"--{key}", as_word(value))]
     program = stage_program("genrec iterate", __doc__ or "", "iterate")
     return parse(program, ["--config", str(HOME / "config/tiny.yaml"), *words])
 
@@ -217,26 +213,23 @@ def as_word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def raw_name(name: str, fault: Fault) -> str:
-    return name if fault.spoil else "healthy"
-
-
 def make_run(name: str, fault: Fault, command: Command, options: argparse.Namespace) -> None:
-    """Every stage of the analysed model; what the fault leaves alone is shared with the first run that has it."""
+    """Every stage of the analysed model; what the fault leaves alone is made in the healthy run and shared with it."""
     from genrec.stages import iterate
 
-    config = command.config
+    config, raw = command.config, raw_name(name, fault)
     write_shop(config.data.raw_dir / f"toy_seed{config.run.seed}", fault, options)
-    run = iterate.LoopRun(config, config.run.dir / "planted.json")
-    stages, spoilt = needed_for(config.analysis.model, config), affected(fault.knobs, config)
-    for stage in stages:
-        place, store = artifact_dir(config, stage), options.work / "shared" / f"{raw_name(name, fault)}_{stage}"
-        shareable = stage not in spoilt and not (options.epochs and stage in ("sft", "rl"))
-        if shareable and store.exists():
-            iterate.share_artifact(store, place)
-        call_here(stage, run)
-        if shareable and not store.exists():
-            shutil.copytree(place, store, copy_function=iterate.link_file)
+    healthy = make_command(raw, raw, {}, options).config
+    spoilt = affected(fault.knobs, config)
+    for stage in needed_for(config.analysis.model, config):
+        if stage not in spoilt:
+            call_here(stage, iterate.LoopRun(healthy, healthy.run.dir / "planted.json"))
+        call_here(stage, iterate.LoopRun(config, config.run.dir / "planted.json"))
+
+
+def raw_name(name: str, fault: Fault) -> str:
+    """The shop, and the healthy run of it."""
+    return f"{name}_shop" if fault.spoil else "healthy"
 
 
 def write_shop(directory: Path, fault: Fault, options: argparse.Namespace) -> None:
@@ -294,7 +287,9 @@ def describe(outcome: Outcome) -> str:
 
 
 def make_table(outcomes: list[Outcome]) -> str:
-    lines = ["| fault | planted | first advice | changes | the cure | valid NDCG@10 | change [95%] | test, change [95%] |"]
+    lines = [
+        "| fault | planted | first advice | changes | the cure | valid NDCG@10 | change [95%] | test, change [95%] |"
+    ]
     lines.append("|---|---|---|---|---|---|---|---|")
     lines += [make_row(each) for each in outcomes]
     right = sum(each.cured or each.lifted for each in outcomes)

@@ -137,9 +137,7 @@ def weigh_seen_items(report: dict[str, Any]) -> Evidence:
     listed = f"{format_percent(seen['listed'])} of the listed items stand in the user's history, "
     listed += f"{format_percent(seen['repeats'])} of the truths do"
     if seen["filtered"]:
-        return Evidence(
-            seen["repeats"] > WORTH_ACTING, FREE, f"lists leave seen items out; {listed}", seen["repeats"]
-        )
+        return Evidence(seen["repeats"] > WORTH_ACTING, FREE, f"lists leave seen items out; {listed}", seen["repeats"])
     gain = seen["gain"]
     reason = f"{listed}; without seen items the same lists score {format_gain(gain)} NDCG@{report['top_k']}"
     return Evidence((gain["low"] or 0.0) > 0, FREE, reason, max(gain["mean"] or 0.0, 0.0))

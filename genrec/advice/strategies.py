@@ -68,9 +68,7 @@ STRATEGIES: dict[str, Strategy] = {
         weigh_patterns("long_tail", "popularity_bias"),
         {"language": balance_items, "reinforced": balance_and_reward, "sequential": balance_targets},
     ),
-    "cold_start": Strategy(
-        "items are known by their texts", weigh_patterns("cold_item"), {"language": align_texts}
-    ),
+    "cold_start": Strategy("items are known by their texts", weigh_patterns("cold_item"), {"language": align_texts}),
     "short_history": Strategy(
         "more is made of few items", weigh_patterns("short_history"), {"language": use_other_signals}
     ),

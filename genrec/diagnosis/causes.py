@@ -184,9 +184,7 @@ CAUSES: dict[str, Cause] = {
     "sid_collision": Cause(
         sid_collision, "the truth shares its semantic ID with another item", condition=True, needs="codes"
     ),
-    "tied_target": Cause(
-        tied_target, "the truth has the time of the event before it", condition=True, needs="tied"
-    ),
+    "tied_target": Cause(tied_target, "the truth has the time of the event before it", condition=True, needs="tied"),
     "category_mismatch": Cause(category_mismatch, "nothing in the list is of the truth's category", needs="category"),
     "wrong_at_level_1": Cause(
         lambda cases: cases.miss & (cases.left_at == 1), "no item shares the first code", needs="codes"

@@ -36,9 +36,7 @@ def probe_history(data: Prepared, split: str, seed: int) -> dict[str, Any]:
     if not (past > kept).any():
         return content | {"gain": None}
     knn = fit_knn(data.sequences, data.seen, data.train_count)
-    before, after = (
-        score_rows(knn, each.examples(split)) for each in (data, replace(data, max_history=longer))
-    )
+    before, after = (score_rows(knn, each.examples(split)) for each in (data, replace(data, max_history=longer)))
     return content | {"gain": estimate_to_json(estimate_change(rows.user, after - before, seed))}
 
 
@@ -58,10 +56,12 @@ def measure_prompts(model_dir: Path, data: Prepared, examples: Examples) -> dict
     card, index = load_card(model_dir), load_index(model_dir / artifacts.SID_INDEX)
     texts = make_texts(data, index, card.source, card.profile)
     encoder = Encoder(AutoTokenizer.from_pretrained(model_dir))
-    length = np.array([
-        len(encoder.prompt(texts.prompt(RECOMMEND, history, user), limit=2**31))
-        for history, user in zip(examples.history, examples.user.tolist(), strict=True)
-    ])  # (E,)
+    length = np.array(
+        [
+            len(encoder.prompt(texts.prompt(RECOMMEND, history, user), limit=2**31))
+            for history, user in zip(examples.history, examples.user.tolist(), strict=True)
+        ]
+    )  # (E,)
     return {
         "cutoff_len": card.cutoff_len,
         "cut": round(float((length > card.cutoff_len - index.num_levels).mean()), 6),

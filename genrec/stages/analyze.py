@@ -1,12 +1,13 @@
 """Why a model missed: every bad case with its causes, each cause held against the hits, and a page to read.
 
-Reads   data/, evaluation/<model>/ (any model of the table), sids/ where the run has it
+Reads   data/, evaluation/<row>/ (any row of the table, scored now where it is not there), sids/ where the run has it
 Writes  analysis/<model>/{eval_results.jsonl, badcase_report.json, report.html}
         analysis/<model>/visualizations/{failure_patterns,failure_rate,sid_quality,rank_distribution}.png
         analysis/<model>/visualizations/summary_report.txt
 
     genrec analyze --config quickstart
     genrec analyze --config quickstart --model sasrec --top_k 10
+    genrec analyze --model path/to/model --category Industrial_and_Scientific --top_k 10
     genrec analyze --model other_run/evaluation/sft --category Industrial_and_Scientific
 """
 
@@ -35,8 +36,10 @@ from genrec.artifacts import (
     write_json_lines,
     write_text,
 )
+from genrec.commandline import parse, stage_program
 from genrec.config import Config
-from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of
+from genrec.errors import exit_on_failure
+from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of, command_of
 from genrec.runtime.training_record import is_trained, is_unchanged, read_record
 from genrec.store import RunStore
 
@@ -87,21 +90,20 @@ def diagnose_run(config: Config) -> tuple[dict[str, Any], CaseReader]:
     directory = require_predictions(artifact_dir(config, "evaluation"), knobs.model)
     results, reader = read_cases_of(config, directory, data, codes)
     slices = make_slices(reader.cases.examples, data.catalog, data.train_count)
-    valid = find_valid_row(config, results, directory)
-    model = results["model"]
+    valid, own, model = find_valid_row(config, results, directory), is_own(config, directory), results["model"]
     report = {
         "model": model,
         "split": results["rows"]["split"],
         "test_set": results["rows"]["fingerprint"],
         **make_badcase_report(reader, slices, CaseSampling(config.run.seed, knobs.examples, knobs.sample)),
         "valid": measure_valid(config, valid, data, codes),
-        "baselines": measure_baselines(config, valid),
+        "baselines": measure_baselines(config, valid, own),
         "history": probe_history(data, config.run.seed),
-        "prompts": probe_prompts(config, model, data),
+        "prompts": probe_prompts(config, model, data) if own else None,
         "ties": read_ties(store),
         "sid_quality": summarize_sid_quality(store.sid_quality()),
-        "rl_kept": was_rl_kept(config, model),
-        "training": read_training(config, model),
+        "rl_kept": was_rl_kept(config, model) if own else None,
+        "training": read_training(config, model) if own else None,
         "config": config.model_dump(mode="json"),
     }
     return report, reader
@@ -121,28 +123,51 @@ def read_cases_of(
     return results, CaseReader(cases, diagnose_cases(cases, config.run.seed), data.catalog, data.sequences)
 
 
+def is_own(config: Config, directory: Path) -> bool:
+    """Whether the lists are those of a model that this run trained, or that needs no training."""
+    manifest = read_manifest(directory)
+    inside = directory.parent == artifact_dir(config, "evaluation")
+    return inside and manifest is not None and "base_model" not in manifest.inputs
+
+
 def find_valid_row(config: Config, results: dict[str, Any], directory: Path) -> Path | None:
-    """Where the same model's valid rows lie, scored now if they are this run's own; None of a directory without them."""
+    """Where the same model's valid rows lie, scored now if they can be; None of a directory that has none beside it."""
     if results["rows"]["split"] == "valid":
         return directory
-    if not Path(config.analysis.model).is_dir():
-        return ensure_row(config, config.analysis.model, "valid")
+    if directory.parent == artifact_dir(config, "evaluation"):
+        return ensure_valid_rows(config, results["model"]) if has_valid_rows(config) else None
     beside = directory.parent.with_name(f"{directory.parent.name}_valid") / directory.name
     return beside if (beside / RESULTS).exists() else None
 
 
-def measure_valid(
-    config: Config, directory: Path | None, data: Prepared, codes: np.ndarray | None
-) -> dict[str, Any]:
+def has_valid_rows(config: Config) -> bool:
+    return len(RunStore.of(config).splits()["valid"]) > 0
+
+
+def ensure_valid_rows(config: Config, model: str) -> Path:
+    """The model's row on valid, and that of its exact ranking where the other split has one."""
+    from genrec.stages.evaluate import ensure_row
+
+    if (artifact_dir(config, "evaluation") / f"{model}_exact" / RESULTS).exists():
+        ensure_row(on_valid(config), f"{model}_exact")
+    return ensure_row(on_valid(config), model)
+
+
+def on_valid(config: Config) -> Config:
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"split": "valid"})})
+
+
+def measure_valid(config: Config, directory: Path | None, data: Prepared, codes: np.ndarray | None) -> dict[str, Any]:
     """What is measured of the rows of evaluation.split, of valid's."""
     from genrec.diagnosis.badcase_report import measure_cases
     from genrec.diagnosis.seen_items import measure_seen_items
     from genrec.evaluation.report import make_slices
 
     if directory is None:
-        return {"not_measured": f"no valid rows lie beside {config.analysis.model}"}
-    without_exact = config.analysis.model_copy(update={"exact": None})  # a file that is given ranks the other split
-    results, reader = read_cases_of(config.model_copy(update={"analysis": without_exact}), directory, data, codes)
+        return {"not_measured": f"no valid rows of {config.analysis.model} are there"}
+    if config.evaluation.split != "valid":  # an exact ranking that is given is of the other split
+        config = config.model_copy(update={"analysis": config.analysis.model_copy(update={"exact": None})})
+    results, reader = read_cases_of(config, directory, data, codes)
     slices, seed = make_slices(reader.cases.examples, data.catalog, data.train_count), config.run.seed
     filtered = bool(results["lists"]["filter_seen"])
     return {
@@ -155,28 +180,31 @@ def measure_valid(
     }
 
 
-def measure_baselines(config: Config, model_row: Path | None) -> dict[str, dict[str, Any]]:
+def measure_baselines(config: Config, model_row: Path | None, own: bool) -> dict[str, dict[str, Any]]:
     """{split: {baseline: metrics, and on valid how far the model is ahead of it}}: valid is scored, test read."""
     from genrec.evaluation.report import read_results
 
-    if model_row is None or Path(config.analysis.model).is_dir():
+    if model_row is None or not own:
         return {"valid": {}, "test": {}}
-    on_test = {name: row_dir(config, name, "test") for name in BASELINES}
+    section = config.evaluation.model_copy(update={"split": "test"})
+    test = artifact_dir(config.model_copy(update={"evaluation": section}), "evaluation")
     return {
         "valid": {name: compare_with_baseline(config, model_row, name) for name in BASELINES},
         "test": {
-            name: pick_metrics(read_results(directory)) for name, directory in on_test.items() if is_scored(directory)
+            name: pick_metrics(read_results(test / name)) for name in BASELINES if (test / name / RESULTS).exists()
         },
     }
 
 
 def compare_with_baseline(config: Config, model_row: Path, name: str) -> dict[str, Any]:
     """A baseline's metrics on valid, and how far the analysed model is ahead of it."""
-    from genrec.evaluation.comparison import measure_differences, shared_cutoff
+    from genrec.evaluation.comparison import check_same_rows, measure_differences, shared_cutoff
     from genrec.evaluation.report import estimate_to_json, read_report, read_results
+    from genrec.stages.evaluate import ensure_row
 
-    directory = ensure_row(config, name, "valid")
+    directory = ensure_row(on_valid(config), name)
     baseline, model = read_report(directory), read_report(model_row)
+    check_same_rows(baseline, model, (str(directory), str(model_row)))
     everywhere = np.ones(len(model.user), dtype=bool)
     metric = f"ndcg@{shared_cutoff(baseline, model)}"
     (ahead,) = measure_differences(baseline, model, (metric,), everywhere, config.run.seed)
@@ -195,41 +223,37 @@ def probe_history(data: Prepared, seed: int) -> dict[str, Any] | None:
 
 
 def probe_prompts(config: Config, model: str, data: Prepared) -> dict[str, Any] | None:
-    """How many valid prompts are cut; None of a model that reads none, or was trained elsewhere."""
-    from genrec.models.families import model_directory
+    """How many valid prompts are cut; None of a model that reads none."""
     from genrec.models.probes import measure_prompts
 
-    stage_name = FAMILY_READS[model][-1] if "sids" in FAMILY_READS[model] else ""
-    if stage_name not in ("sft", "rl") or Path(config.analysis.model).is_dir() or not len(data.splits["valid"]):
+    stages = FAMILY_READS[model]
+    if stages[-1:] not in (("sft",), ("rl",)) or not len(data.splits["valid"]):
         return None
-    directory = model_directory(RunStore.of(config), config.evaluation, stage_name)
-    return measure_prompts(directory, data, data.examples("valid")) if (directory / CARD).exists() else None
+    return measure_prompts(artifact_dir(config, stages[-1]), data, data.examples("valid"))
 
 
 def read_ties(store: RunStore) -> dict[str, Any] | None:
     """What the data artifact says of events of one time; None of one made before that was measured."""
     path = store.path("data") / REPORT
-    return read_json(path).get("ties") if path.exists() else None
+    return read_json(path).get("time_ties") if path.exists() else None
 
 
 def was_rl_kept(config: Config, model: str) -> bool | None:
-    """False where the model after RL is the SFT model, None of a model without RL, or one trained elsewhere."""
-    directory = artifact_dir(config, "rl")
-    if "rl" not in FAMILY_READS[model] or Path(config.analysis.model).is_dir() or not is_trained(directory):
-        return None
-    return not is_unchanged(directory)
+    """False where the model after RL is the SFT model, None of a model without RL."""
+    return not is_unchanged(artifact_dir(config, "rl")) if "rl" in FAMILY_READS[model] else None
 
 
 def read_training(config: Config, model: str) -> dict[str, Any] | None:
-    """How the run's own training of this model went, None for a model that was not trained in this run.
+    """How the training of this model went, None of one that is not trained.
 
     Where RL left the SFT model as it was, that of the SFT model, with RL's own under `rejected_rl`.
     """
     stages = [name for name in FAMILY_READS[model] if name not in ("embeddings", "sids")]
-    if not stages or Path(config.analysis.model).is_dir() or config.evaluation.base_model:
+    if not stages:
         return None
     if was_rl_kept(config, model) is False and not config.rl.model_path:
-        return describe_training(config, "sft", "sft") | {"rejected_rl": describe_training(config, "rl", "rl")}
+        sft, rl = (describe_training(config, name, name) for name in ("sft", "rl"))
+        return None if sft is None else sft | {"rejected_rl": rl}
     return describe_training(config, stages[-1], model)
 
 
@@ -246,40 +270,34 @@ def describe_training(config: Config, stage_name: str, model: str) -> dict[str, 
     return {"stage": stage_name, "best_at": round(record.best_share, 4)} | content
 
 
-# TODO seam
-def row_dir(config: Config, model: str, split: str) -> Path:
-    section = config.evaluation.model_copy(update={"split": split})
-    return artifact_dir(config.model_copy(update={"evaluation": section}), "evaluation") / model
-
-
-def is_scored(directory: Path) -> bool:
-    return (directory / RESULTS).exists()
-
-
-def ensure_row(config: Config, model: str, split: str) -> Path:
-    from genrec.commandline import Command
-    from genrec.stages import evaluate
-
-    directory = row_dir(config, model, split)
-    if not is_scored(directory):
-        update = {"split": split, "models": [*dict.fromkeys([config.analysis.model, *BASELINES])]}
-        section = config.evaluation.model_copy(update=update)
-        command = Command(config.model_copy(update={"evaluation": section}), clean=False, dry_run=False)
-        stage.run("evaluation", command, evaluate.build, evaluate.sources)
-    return directory
-
-
 def sources(config: Config) -> dict[str, str]:
     """What is read beside data/, as far as it exists: the predictions of both splits, the exact ranking, the SIDs."""
     from genrec.diagnosis.badcase_inputs import fingerprint_inputs
 
     fingerprints = fingerprint_inputs(artifact_dir(config, "evaluation"), config.analysis)
     sids = read_manifest(artifact_dir(config, "sids"))
-    valid = row_dir(config, config.analysis.model, "valid") / RECOMMENDATIONS
+    valid = artifact_dir(on_valid(config), "evaluation") / Path(config.analysis.model).name / RECOMMENDATIONS
     if valid.exists():
         fingerprints["valid_predictions"] = sha256(valid)[:16]
     return fingerprints | ({"sids": sids.fingerprint} if sids else {})
 
 
 def main(argv: list[str] | None = None) -> None:
-    stage.main("analysis", __doc__, build, sources, argv)
+    command = parse(stage_program(command_of("analysis"), __doc__, "analysis"), argv)
+    with exit_on_failure(command.config.run.dir):
+        config = command.config if command.dry_run else score_model(command.config)
+        stage.run("analysis", command._replace(config=config), build, sources)
+
+
+def score_model(config: Config) -> Config:
+    """The same, with `analysis.model` a row of the evaluation; what is not there yet is scored now."""
+    from genrec.models.families import FAMILIES
+    from genrec.stages.evaluate import ensure_row
+
+    model, settings = config.analysis.model, config.evaluation
+    if (Path(model) / "config.json").exists():  # a model's directory
+        settings, model = settings.model_copy(update={"base_model": Path(model)}), "sft"
+    if model not in FAMILIES:
+        return config
+    row = ensure_row(config.model_copy(update={"evaluation": settings}), model)
+    return config.model_copy(update={"analysis": config.analysis.model_copy(update={"model": row.name})})

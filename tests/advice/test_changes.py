@@ -60,7 +60,9 @@ def test_more_beams_where_beams_lose_the_truth_or_are_few():
     lost = {"says": "", "finding": "describes the miss", "count": 20, "share": {"mean": 0.2}}
     beams = config()["evaluation"]["num_beams"]
     assert make_plan(report(beam_loss=lost), ["decoding"]).values["evaluation.num_beams"] == 2 * beams
-    assert make_plan(report(flags=("--evaluation.num_beams", "10")), ["decoding"]).values == {"evaluation.num_beams": 50}
+    assert make_plan(report(flags=("--evaluation.num_beams", "10")), ["decoding"]).values == {
+        "evaluation.num_beams": 50
+    }
     assert "evaluation.num_beams" not in make_plan(report(), ["decoding"]).values
 
 
@@ -81,7 +83,11 @@ RISING, LEVEL, FALLING = (0.1, 0.2, 0.3, 0.4), (0.1, 0.3, 0.4, 0.41, 0.4, 0.41, 
         ),
         (
             LEVEL,
-            {"sft": {"num_epochs"}, "rl": {"learning_rate", "beta", "num_generations"}, "sasrec": {"learning_rate", "dropout"}},
+            {
+                "sft": {"num_epochs"},
+                "rl": {"learning_rate", "beta", "num_generations"},
+                "sasrec": {"learning_rate", "dropout"},
+            },
         ),
     ],
 )
