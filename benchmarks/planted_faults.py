@@ -2,7 +2,7 @@
 
     python benchmarks/planted_faults.py --work DIR                                  # all, a row a fault
     python benchmarks/planted_faults.py --work DIR --faults undertrained,few_beams
-    python benchmarks/planted_faults.py --work DIR --epochs 1 --users 150 --faults few_beams    # quick, to see that it works
+    python benchmarks/planted_faults.py --work DIR --epochs 1 --users 150 --faults few_beams   # quick, to see it work
 
 A healthy run of the toy shop, one thing of it spoilt: a knob, or the raw files. The run is made, one round of the loop
 takes the first advice, and the round is held against the run on valid rows. Prints a markdown table: what was advised
@@ -89,7 +89,7 @@ def cluster_of(review: dict[str, Any]) -> int:
 
 
 def sort_by_item(reviews: Reviews) -> Reviews:
-    """Times are rounded to half years, and within one the file is in the order of items: the next item is a larger one."""
+    """Times are rounded to half years, and within one the file is in the order of items: the next one is larger."""
     coarse = [r | {"unixReviewTime": r["unixReviewTime"] // HALF_YEAR * HALF_YEAR} for r in reviews]
     return sorted(coarse, key=lambda r: (r["unixReviewTime"], r["asin"]))
 

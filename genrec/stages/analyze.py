@@ -22,7 +22,6 @@ from genrec import stage
 from genrec.artifacts import (
     BADCASE_PAGE,
     BADCASE_REPORT,
-    CARD,
     EVAL_RESULTS,
     RECOMMENDATIONS,
     REPORT,

@@ -10,7 +10,6 @@ from genrec.advice.plan import (
 from genrec.advice.strategies import STRATEGIES, make_advice, recommend_strategies
 from tests.advice.reports import config, pattern, report, trained
 
-
 QUIET_ONES = {"decoding", "long_history", "seen_items", "ties"}  # what they would change is right in a healthy run
 
 
