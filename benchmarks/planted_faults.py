@@ -287,10 +287,8 @@ def describe(outcome: Outcome) -> str:
 
 
 def make_table(outcomes: list[Outcome]) -> str:
-    lines = [
-        "| fault | planted | first advice | changes | the cure | valid NDCG@10 | change [95%] | test, change [95%] |"
-    ]
-    lines.append("|---|---|---|---|---|---|---|---|")
+    columns = "fault | planted | first advice | changes | the cure | valid NDCG@10 | change [95%] | on test"
+    lines = [f"| {columns} |", "|---" * len(columns.split("|")) + "|"]
     lines += [make_row(each) for each in outcomes]
     right = sum(each.cured or each.lifted for each in outcomes)
     cured, lifted = sum(each.cured for each in outcomes), sum(each.lifted for each in outcomes)

@@ -107,8 +107,9 @@ CHANGE_THE_ROWS = ("ties",)  # what comes of them answers other questions, so no
 
 # Findings that a report has and no strategy acts on, and why.
 WITHOUT_STRATEGY = {
-    "category_mismatch": "it describes a miss and no hit can have it, so nothing shows it to be a cause: whatever lowers "
-    "misses lowers it",
+    "category_mismatch": (
+        "it describes a miss, no hit can have it, so nothing shows it to be a cause: what lowers misses lowers it"
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""What leaving out items that the user has seen would bring, from the ranked lists as they are: nothing is decoded anew.
+"""What leaving out items that the user has seen would bring, from the ranked lists as they are: no list is made anew.
 
 E examples, W list length, H history, k cut-off
 """
@@ -14,7 +14,7 @@ from genrec.evaluation.report import Estimate, estimate_ratios, estimate_to_json
 
 
 def measure_seen_items(cases: Cases, filtered: bool, seed: int) -> dict[str, Any]:
-    """How much of the lists the user has seen, how many truths are repeats, and the change of NDCG@k without seen items.
+    """How much of the lists the user has seen, how many truths are repeats, and what NDCG@k gains without seen items.
 
     `filtered` says whether the lists leave seen items out already.
     """

@@ -28,7 +28,7 @@ BLOCK = 1024  # rows that are scored at once
 
 
 def probe_history(data: Prepared, split: str, seed: int) -> dict[str, Any]:
-    """What item-kNN, which needs no training, gains from histories twice as long; `cut` rows have more past than kept."""
+    """What item-kNN, which needs no training, gains from histories twice as long; `cut`: rows with more past."""
     rows, kept = data.splits[split], data.max_history
     past = rows.end - data.sequences.offset[rows.user]
     longer = 2 * kept
@@ -50,7 +50,7 @@ def score_rows(model: Any, examples: Examples) -> np.ndarray:
 
 
 def measure_prompts(model_dir: Path, data: Prepared, examples: Examples) -> dict[str, Any]:
-    """The share of prompts that the model's cutoff_len cuts, and the tokens of the longest one, uncut, with its answer."""
+    """The share of prompts that the model's cutoff_len cuts, and the tokens of the longest, uncut, with its answer."""
     from transformers import AutoTokenizer
 
     card, index = load_card(model_dir), load_index(model_dir / artifacts.SID_INDEX)
