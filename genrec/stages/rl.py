@@ -57,11 +57,13 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from transformers import set_seed
 
     from genrec.models.card import save_card
+    from genrec.runtime.curves import check_installed, note_dashboard
     from genrec.runtime.training_record import is_trained, read_record, write_record
     from genrec.training.checkpoints import remove_checkpoints
     from genrec.training.finite_steps import check_weights
 
     if not is_trained(directory):  # else killed after the last weight was written
+        check_installed(config.run.tracker)
         set_seed(config.run.seed)
         material = gather_material(config)
         model, record = train(config, directory, material)
@@ -72,6 +74,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         material.tokenizer.save_pretrained(directory)
         save_card(directory, material.card, material.texts.index)
         write_record(record, directory)
+        note_dashboard("rl", config.run)
     if rank() > 0:
         return {}
     remove_checkpoints(directory)

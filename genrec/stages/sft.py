@@ -45,10 +45,12 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     """Data and SIDs -> model directory; returns what the manifest tells of the training."""
     from transformers import set_seed
 
+    from genrec.runtime.curves import check_installed, note_dashboard
     from genrec.runtime.training_record import is_trained, read_record, write_record
     from genrec.training.checkpoints import remove_checkpoints
 
     if not is_trained(directory):  # else killed after the last weight was written
+        check_installed(config.run.tracker)
         set_seed(config.run.seed)
         material = gather_material(config)
         record = train(config, directory, material)
@@ -57,6 +59,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
             return record.summary()
         write_rest(config, directory, material)
         write_record(record, directory)
+        note_dashboard("sft", config.run)
     if rank() > 0:
         return {}
     remove_checkpoints(directory)
