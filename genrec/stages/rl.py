@@ -87,6 +87,7 @@ def gather_material(config: Config) -> Material:
     from genrec.models.language import sid_vocabulary
     from genrec.runtime.device import pick_device
     from genrec.sids import load_index
+    from genrec.training.memory import note_memory_of_rl
     from genrec.training.rl_start import load_policy, make_prompts
     from genrec.training.rollout import make_answers
 
@@ -95,6 +96,7 @@ def gather_material(config: Config) -> Material:
     check_card(directory, card, store, prompts_of_rl(card, config.rl))
     texts = make_texts(data, load_index(directory / artifacts.SID_INDEX), card.source, card.profile)
     device = pick_device(config.run.device)
+    note_memory_of_rl(config, directory, card.cutoff_len)
     model, tokenizer = load_policy(directory, device)
     answers = make_answers(texts.index, sid_vocabulary(tokenizer, texts.index), device, config.rl.num_generations)
     limit = card.cutoff_len - texts.index.num_levels

@@ -69,8 +69,10 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 def gather_material(config: Config) -> Material:
     from genrec.models.adapters import attach_adapters
     from genrec.models.language import sid_vocabulary
+    from genrec.training.memory import note_memory_of_sft
     from genrec.training.sft_start import make_model, make_training_texts
 
+    note_memory_of_sft(config)
     store, settings = RunStore.of(config), config.sft
     data = store.prepared()
     texts = make_training_texts(store, data, config.data.source, settings)
