@@ -57,11 +57,13 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from transformers import set_seed
 
     from genrec.models.card import save_card
+    from genrec.runtime.curves import check_installed, note_dashboard
     from genrec.runtime.training_record import is_trained, read_record, write_record
     from genrec.training.checkpoints import remove_checkpoints
     from genrec.training.finite_steps import check_weights
 
     if not is_trained(directory):  # else killed after the last weight was written
+        check_installed(config.run.tracker)
         set_seed(config.run.seed)
         material = gather_material(config)
         model, record = train(config, directory, material)
@@ -72,6 +74,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         material.tokenizer.save_pretrained(directory)
         save_card(directory, material.card, material.texts.index)
         write_record(record, directory)
+        note_dashboard("rl", config.run)
     if rank() > 0:
         return {}
     remove_checkpoints(directory)
@@ -83,6 +86,7 @@ def gather_material(config: Config) -> Material:
     from genrec.models.card import check_card, load_card, load_own_index, prompts_of_rl
     from genrec.models.language import sid_vocabulary
     from genrec.runtime.device import pick_device
+    from genrec.training.memory import note_memory_of_rl
     from genrec.training.rl_start import load_policy, make_prompts
     from genrec.training.rollout import make_answers
 
@@ -91,6 +95,7 @@ def gather_material(config: Config) -> Material:
     check_card(directory, card, store, prompts_of_rl(card, config.rl))
     texts = make_texts(data, load_own_index(directory, store), card.source, card.profile)
     device = pick_device(config.run.device)
+    note_memory_of_rl(config, directory, card.cutoff_len)
     model, tokenizer = load_policy(directory, device)
     answers = make_answers(texts.index, sid_vocabulary(tokenizer, texts.index), device, config.rl.num_generations)
     limit = card.cutoff_len - texts.index.num_levels
