@@ -25,6 +25,7 @@ from genrec import stage
 from genrec.artifacts import EVAL_RESULTS, RESULTS, SUMMARY, write_json, write_text
 from genrec.config import Config, Evaluation
 from genrec.data.prepared import Prepared
+from genrec.data.repeats import leaves_out_seen
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import (
     CUTOFFS,
@@ -73,7 +74,9 @@ def score(config: Config, partial: Path) -> dict[str, Any]:
     store, settings = RunStore.of(config), config.evaluation
     data = store.prepared()
     shop = store.with_new_items(data) if settings.index == "sids_grown" else data  # what can be recommended
+    filter_seen = leaves_out_seen(settings.filter_seen, data)
     examples = choose_examples(data, settings.split, settings.limit, config.run.seed)
+    examples = examples.without_seen() if filter_seen else examples
     rows = describe_rows(examples, shop.catalog, data.sequences, settings.split, len(data.splits[settings.split]))
     slices = make_slices(examples, shop.catalog, shop.train_count)
     request, item_sid = Request(store, data, settings, config.run.device), item_to_sid(config)
@@ -85,7 +88,7 @@ def score(config: Config, partial: Path) -> dict[str, Any]:
             recommendations = recommend(name, recommender, examples, len(shop.catalog), BATCHES * settings.batch_size)
             if rank() > 0:
                 continue
-            lists = describe_lists(name, settings, len(shop.catalog))
+            lists = describe_lists(name, settings, len(shop.catalog), filter_seen)
             report = make_report(name, rows, examples, recommendations, slices, shop.train_count, lists, item_sid)
             (partial / name).mkdir(exist_ok=True)
             write_predictions(partial / name, examples, recommendations, shop.catalog, shop.sequences)
