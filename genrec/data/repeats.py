@@ -44,11 +44,13 @@ def measure_repeats(sequences: Sequences, splits: dict[str, Split]) -> dict[str,
 
 def leaves_out_seen(filter_seen: bool | Literal["auto"], data: Prepared) -> bool:
     """Whether lists leave seen items out: as asked, or as the valid targets say."""
-    return decide(measure_repeats(data.sequences, data.splits)) if filter_seen == "auto" else filter_seen
+    if filter_seen != "auto":
+        return filter_seen
+    return len(data.splits["valid"]) > 0 and decide(measure_repeats(data.sequences, data.splits))
 
 
 def decide(repeats: dict[str, float]) -> bool:
-    """What `auto` makes of measure_repeats()."""
+    """What `auto` makes of the shares that measure_repeats() found."""
     return repeats["valid"] < REPEATS_ALLOWED
 
 
