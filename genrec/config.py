@@ -413,7 +413,7 @@ class Evaluation(Section):
     filter_seen: bool | Literal["auto"] = knob(
         "auto",
         "lists leave out what the user had before, in every row of the table and in validation; auto: where less than "
-        "2% of the valid targets repeat it",
+        "1% of the valid targets repeat it",
     )
     ensemble_with: Literal["sasrec", "sasrec_text"] = knob(
         "sasrec", "ensemble: whose probabilities are mixed with sft's"

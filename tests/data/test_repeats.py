@@ -73,10 +73,10 @@ def shop_of(repeats: int, rows: int = 100) -> Prepared:
     return Prepared(small_shop().catalog, events, leave_one_out(events), 2)
 
 
-@pytest.mark.parametrize(("repeats", "left_out"), [(0, True), (1, True), (2, False), (60, False)])
+@pytest.mark.parametrize(("repeats", "left_out"), [(0, True), (1, False), (60, False)])
 def test_auto_leaves_seen_items_out_where_hardly_a_valid_target_repeats(repeats, left_out):
     shop = shop_of(repeats)
-    assert REPEATS_ALLOWED == 0.02
+    assert REPEATS_ALLOWED == 0.01
     assert leaves_out_seen("auto", shop) == left_out
     assert (held_out(shop, "test", "auto").excluded is not None) == left_out
     assert leaves_out_seen(True, shop) and not leaves_out_seen(False, shop)
