@@ -3,10 +3,9 @@
 T events, E examples
 
 Where nobody takes an item twice, what the user had before only stands in the way of other items. Where people buy
-again, leaving it out makes each such target unreachable. With p the share of targets that repeat, r the NDCG of those when
-lists are whole and g what the others gain by shorter ones, leaving seen items out pays where p < g / (g + r); for
-item-kNN that is about 1% on real purchases (docs/results/seen-items.md). `evaluation.filter_seen: auto` asks the valid
-targets.
+again, leaving it out makes each such target unreachable. With p the share of targets that repeat, r the NDCG of those
+when lists are whole and g what the others gain by shorter ones, leaving seen items out pays where p < g / (g + r): for
+item-kNN about 1% on real purchases (docs/results/seen-items.md). `evaluation.filter_seen: auto` asks the valid targets.
 """
 
 from __future__ import annotations
