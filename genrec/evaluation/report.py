@@ -399,16 +399,20 @@ def describe_seen_items(contents: list[dict[str, Any]]) -> list[str]:
     """Whether lists hold what the user had before, and how many targets that concerns; a line a difference."""
     lines: dict[str, list[str]] = {}
     for content in contents:
-        repeats = content.get("targets_that_repeat")
-        targets = f"; {repeats['rows']:,} targets ({repeats['share']:.1%}) are such items" if repeats else ""
-        if content["lists"]["filter_seen"]:
-            line = f"lists leave out what the user had before{targets}{' and can never be hit' if targets else ''}"
-        else:
-            line = f"lists may hold what the user had before{targets}"
+        left_out, repeats = content["lists"]["filter_seen"], content.get("targets_that_repeat")
+        line = f"lists {'leave out' if left_out else 'may hold'} what the user had before"
+        if repeats:
+            line += f"; {count_targets(repeats)}{' and can never be hit' if left_out and repeats['rows'] else ''}"
         lines.setdefault(line, []).append(content["model"])
     if len(lines) == 1:
         return list(lines)
     return [f"{', '.join(models)}: {line}" for line, models in lines.items()]
+
+
+def count_targets(repeats: dict[str, Any]) -> str:
+    if not repeats["rows"]:
+        return "no target is such an item"
+    return f"{repeats['rows']:,} targets ({repeats['share']:.1%}) are such items"
 
 
 def name_beams(content: dict[str, Any]) -> str:
