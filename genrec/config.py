@@ -444,7 +444,11 @@ class Evaluation(Section):
     exact_memory: float = knob(1.0, "GiB that a pass of exact ranking may take beside the model", gt=0, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
     normalization: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
-    filter_seen: bool = knob(False, "language models leave out the items of the history")
+    filter_seen: bool | Literal["auto"] = knob(
+        "auto",
+        "lists leave out what the user had before, in every row of the table and in validation; auto: where less than "
+        "1% of the valid targets repeat it",
+    )
     ensemble_with: Literal["sasrec", "sasrec_text"] = knob(
         "sasrec", "ensemble: whose probabilities are mixed with sft's"
     )
