@@ -12,7 +12,7 @@ FLOORS = [
         "artifacts", "commandline", "config", "config_checks", "errors", "guard", "help_text", "launch", "lock",
         "pipeline", "places", "presets", "stage", "verify",
     },
-    {"sids", "store", "data", "evaluation", "diagnosis", "advice"},
+    {"sids", "store", "tables", "data", "evaluation", "diagnosis", "advice"},
     {"runtime", "embeddings", "models", "quantizers"},
     {"training"},
     {"stages", "cli", "__main__"},
