@@ -19,7 +19,7 @@ from pathlib import Path
 
 from genrec import __version__
 from genrec.errors import fail, suggest
-from genrec.launch import set_waiting_policy
+from genrec.launch import hold_back_notes, set_waiting_policy
 from genrec.pipeline import STAGES
 from genrec.places import HOME, presets_dir
 
@@ -83,6 +83,7 @@ def run_command(command: str, argv: list[str], **options: str) -> None:
 def call(main: Callable[[], object]) -> None:
     """Before torch is imported the waiting policy is set; a reader of the output may leave early."""
     set_waiting_policy()
+    hold_back_notes()
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal's encoding lacks is escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, end_on_signal)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from genrec.lines import write_line
+
 UNWRITABLE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),  # full, limited, not ours
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),  # something else lies there
@@ -66,7 +68,7 @@ def exit_on_usage_error() -> Iterator[None]:
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    write_line(f"error: {one_line(message)}", sys.stderr)
     raise SystemExit(code)
 
 

@@ -9,8 +9,8 @@ from tests import ROOT
 
 FLOORS = [
     {
-        "artifacts", "commandline", "config", "config_checks", "errors", "guard", "help_text", "launch", "lock",
-        "pipeline", "places", "presets", "stage", "verify",
+        "artifacts", "commandline", "config", "config_checks", "errors", "guard", "help_text", "launch", "lines",
+        "lock", "pipeline", "places", "presets", "stage", "verify",
     },
     {"sids", "store", "tables", "data", "evaluation", "diagnosis", "advice"},
     {"runtime", "embeddings", "models", "quantizers"},
