@@ -77,6 +77,7 @@ def diagnose_run(config: Config) -> tuple[dict[str, Any], CaseReader]:
         "model": results["model"],
         "split": results["rows"]["split"],
         "test_set": results["rows"]["fingerprint"],
+        "metrics": {name: results["metrics"][name] for name in ("hr@10", "ndcg@10") if name in results["metrics"]},
         **make_badcase_report(reader, slices, CaseSampling(config.run.seed, knobs.examples, knobs.sample)),
         "sid_quality": summarize_sid_quality(store.sid_quality()),
         "training": read_training(config, results["model"]),

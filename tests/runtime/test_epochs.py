@@ -282,12 +282,12 @@ def test_a_damaged_state_is_named_and_the_one_before_it_ends_in_the_same_bytes(t
     assert lines[0].endswith("; the state before it is tried")
 
 
-@pytest.mark.parametrize("names", [(CHECKPOINT, PREVIOUS), ("best.safetensors",)])
 def list_faults(capsys) -> list[str]:
     """The lines that are not an epoch's."""
     return [line for line in capsys.readouterr().out.splitlines() if not line.startswith("tiny: epoch ")]
 
 
+@pytest.mark.parametrize("names", [(CHECKPOINT, PREVIOUS), ("best.safetensors",)])
 def test_without_a_whole_state_or_its_best_one_training_begins_anew(tmp_path, capsys, names):
     whole = run(TinyLearner(), tmp_path / "whole")
     kill_in_epoch_3(tmp_path / "killed")
