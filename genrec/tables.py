@@ -84,7 +84,8 @@ def total(widths: list[int]) -> int:
 
 def draw_table(columns: list[Column], widths: list[int]) -> str:
     table = Table(box=RULE, show_edge=False, pad_edge=False, padding=(0, 0, 0, GAP - 1))  # the box adds one
-    for column, width in zip(columns, widths, strict=True):
+    inner = [widths[0] - 1, *widths[1:]]  # rich counts a padding before the first column too, and draws none there
+    for column, width in zip(columns, inner, strict=True):
         table.add_column(Text(column.head), justify="left" if column.folds else "right", width=width, overflow="fold")
     for row in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*map(Text, row))

@@ -89,6 +89,8 @@ TRAINER = """
 import sys, time
 from types import SimpleNamespace
 from genrec.errors import fail
+from genrec.launch import hold_back_notes
+hold_back_notes()
 from genrec.training.screen import {screen}
 
 shown = {screen}({arguments})

@@ -65,3 +65,12 @@ def test_no_line_is_wider_than_the_screen_and_no_number_is_lost(rows):
     assert all(cell_len(line) <= 80 for line in table.splitlines())
     for row in rows:
         assert all(number in table for number in row[1:])
+
+
+def test_a_table_that_fits_is_as_wide_as_its_cells():
+    rows = [["m", "HR@5", "MRR@20"], ["popular", "0.0334", "0.0281"], ["x", "0.7936", "0.3727"]]
+    assert render_table(rows).splitlines()[2] == "popular  0.0334  0.0281"
+    assert render_table([["m", "n"], ["x", "1"]]).splitlines() == ["m  n", "----", "x  1"]
+    columns = [["a" * n, "b" * n] for n in (20, 20, 20, 14)]  # 80 with three gaps
+    lines = render_table([list(row) for row in zip(*columns, strict=True)]).splitlines()
+    assert len(lines) == 3 and lines[2] == "  ".join(body for _, body in columns)

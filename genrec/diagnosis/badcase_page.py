@@ -162,9 +162,10 @@ def render_settings(config: dict[str, Any], model: str) -> str:
     reads = ("sids", "sft", "rl") if model == "rl" else FAMILY_READS.get(model, ())  # RL goes on from SFT
     rows = ""
     for section in (name for name in SETTINGS if name in ("data", *reads, "evaluation")):
-        values = [
-            f"{key} {format_setting(config[section][key])}" for key in SETTINGS[section] if key in config[section]
-        ]
+        knobs = config[section]
+        unread = {"base_model"} if knobs.get("train_from_scratch") else set()
+        shown = [key for key in SETTINGS[section] if key in knobs and key not in unread]
+        values = [f"{key} {format_setting(knobs[key])}" for key in shown]
         rows += f"<tr><td>{section}</td><td>{escape('; '.join(values))}</td></tr>"
     whole = escape(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100))
     return (

@@ -39,6 +39,7 @@ from genrec.runtime.tensor_file import (
 
 CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS = "checkpoint.previous.safetensors"  # the one before it, while training: where the newest is damaged
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # no pace, so that the metric has room
 HEADER = "training"  # the key of its header, {"progress", "counters", "checksum"}
 
 Metrics = dict[str, float]  # name -> value; an entry of the curve has "epoch" beside them
@@ -120,7 +121,8 @@ def fit(
     if judge_start and progress.epoch == 0 and not progress.curve:
         loop.judge({})
     milestones = Milestones(epochs, progress.epoch)
-    with tqdm(total=epochs, initial=progress.epoch, desc=name, disable=None if loop.group.first else True) as bar:
+    shown = {"desc": name, "bar_format": BAR, "disable": None if loop.group.first else True}
+    with tqdm(total=epochs, initial=progress.epoch, **shown) as bar:
         while progress.epoch < epochs and not (patience and progress.stale >= patience):
             losses = learner.train_epoch(progress.epoch, loop.save)
             progress.epoch += 1
