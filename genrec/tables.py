@@ -21,6 +21,7 @@ from genrec.data.texts import escape_controls
 WIDTH = 80
 GAP = 2
 NARROW = 14  # as far as a column of words is folded before the table is split
+LONG_WORD = 32  # up to which a word stays whole
 RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)  # a line below the head, nothing else
 
 
@@ -37,10 +38,14 @@ class Column:
 
     @property
     def least(self) -> int:
-        """Its width where everything folds that may: a head at its spaces, words anywhere."""
+        """Its width where everything folds that may, at spaces: heads, and words."""
         body = max(map(cell_len, self.cells), default=0)
-        head = max(map(cell_len, self.head.split()), default=0)
-        return max(head, min(body, NARROW) if self.folds else body)
+        head = measure_words([self.head])
+        return max(head, min(body, max(NARROW, min(measure_words(self.cells), LONG_WORD))) if self.folds else body)
+
+
+def measure_words(texts: list[str]) -> int:
+    return max((cell_len(word) for text in texts for word in text.split()), default=0)
 
 
 def render_table(rows: list[list[str]], words: Collection[str] = (), width: int = WIDTH) -> str:
