@@ -2,7 +2,7 @@
 
 Reads   data/, evaluation/<model>/ (any model of the table), sids/ where the run has it
 Writes  analysis/<model>/{eval_results.jsonl, badcase_report.json, report.html}
-        analysis/<model>/visualizations/{failure_patterns,failure_rate,sid_quality,rank_distribution}.png
+        analysis/<model>/visualizations/{learning_curves,failure_patterns,failure_rate,sid_quality,rank_distribution}.png
         analysis/<model>/visualizations/summary_report.txt
 
     genrec analyze --config quickstart
