@@ -6,6 +6,7 @@ table of their own below, beside the first column again.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection
 from dataclasses import dataclass
 from io import StringIO
@@ -59,6 +60,11 @@ def render_table(rows: list[list[str]], words: Collection[str] = (), width: int 
         Column(name, [row[place] for row in body], place == 0 or name in words) for place, name in enumerate(head)
     ]
     return "\n\n".join(draw_table(part, choose_widths(part, width)) for part in split_columns(columns, width))
+
+
+def fold_lines(text: str, indent: str = "") -> str:
+    """A sentence in lines of the screen's width; `indent` begins all but the first."""
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def split_columns(columns: list[Column], width: int) -> list[list[Column]]:

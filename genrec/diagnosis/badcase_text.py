@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from genrec.data.texts import escape_controls
 from genrec.evaluation.report import MIN_ROWS
-from genrec.tables import WIDTH, render_table
+from genrec.tables import fold_lines, render_table
 
 
 def describe_report(report: dict[str, Any]) -> str:
@@ -41,11 +40,6 @@ def describe_patterns(patterns: dict[str, dict[str, Any]]) -> list[str]:
         f"not measured: {name}, {pattern['why']}" for name, pattern in ordered if pattern["finding"] == "not measured"
     ]
     return [*tables, *(["\n".join(map(fold_lines, unmeasured))] if unmeasured else [])]
-
-
-def fold_lines(text: str) -> str:
-    """A sentence in lines of the screen's width."""
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def make_headline(report: dict[str, Any]) -> str:
