@@ -82,6 +82,11 @@ class Run(Section):
     """Where a run writes and what all stages share."""
 
     dir: Path = knob(Path("outputs/run"), "directory of this run; one sub-directory a stage", result=False)
+    from_run: Path | None = knob(
+        None,
+        "a run to begin from: a stage that would come out the same is shared with it (hard links), not made again",
+        result=False,
+    )
     seed: int = knob(42, "seed of every random choice", ge=0)
     device: str = knob("auto", "auto | cpu | cuda | cuda:1", result=False)
     verify: Literal["changed", "always"] = knob(
@@ -151,6 +156,12 @@ class Sids(Section):
     method: Literal["rqkmeans", "rqvae", "rqkmeans_constrained", "rqkmeans_plus", "imported"] = knob(
         "rqkmeans_plus",
         "quantizer: rqkmeans is quickest, rqkmeans_plus recommended; imported takes the data's own index",
+    )
+    name: str = knob(
+        "",
+        "these SIDs lie in sids/<name>, the method's name when empty; several lie side by side in one run",
+        result=False,
+        pattern=r"^([\w\-][\w.\-]*)?$",
     )
     num_levels: int = knob(3, "codes an item", ge=1, le=8)
     codebook_size: int = knob(256, "codes a level", ge=2, le=32767)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from genrec.lines import write_line
+from genrec.signals import WAY_ON
 
 UNWRITABLE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),  # full, limited, not ours
@@ -55,7 +56,7 @@ def exit_on_failure(directory: Path) -> Iterator[None]:
         ways_on = "free space there or write elsewhere. Nothing finished was touched."
         fail(f"cannot write under {directory}: {cause}; {ways_on}")
     except KeyboardInterrupt:
-        fail("stopped; the same command goes on from here", code=130)
+        fail(f"stopped; {WAY_ON}", code=130)
 
 
 @contextmanager
