@@ -20,7 +20,7 @@ th.number, td.number { text-align: right; white-space: nowrap; font-variant-nume
 tr.own td { font-weight: 700; } tr.own .soft { font-weight: 400; } table.scores { width: auto; }
 table.scores td:first-child { white-space: nowrap; }
 table.settings td:first-child { color: var(--soft); width: 110px; }
-@media (min-width: 761px) { table.causes td:first-child { min-width: 250px; } }
+@media screen and (min-width: 761px) { table.causes td:first-child { min-width: 250px; } }
 .bar { position: relative; height: 9px; width: 130px; background: var(--line); margin-top: 5px; }
 .bar i { position: absolute; inset: 0 auto 0 0; background: var(--plain); } .bar.cause i { background: var(--cause); }
 .bar b { position: absolute; top: -4px; bottom: -4px; width: 3px; background: var(--ink); }
@@ -36,7 +36,7 @@ details { border-bottom: 1px solid var(--line); padding: 6px 0; } summary { curs
   border-top: 1px dotted var(--line); font-size: 13px; line-height: 1.45; overflow-wrap: anywhere; }
 .case h4 { margin: 0 0 4px; font-size: 12px; color: var(--soft); font-weight: 600; }
 .case ol, .case ul { margin: 0; padding-left: 20px; } .truth { color: var(--good); font-weight: 600; }
-@media (max-width: 760px) { body { padding: 20px 14px 40px; } .figures, .case { grid-template-columns: 1fr; }
+@media screen and (max-width: 760px) { body { padding: 20px 14px 40px; } .figures, .case { grid-template-columns: 1fr; }
   h1 { font-size: 20px; } th, td { padding: 5px 6px; } table.scores .soft { display: none; }
   .figures figure { overflow-x: auto; } .figures img { width: 560px; } }
 @media screen and (max-width: 760px) {
@@ -44,6 +44,7 @@ details { border-bottom: 1px solid var(--line); padding: 6px 0; } summary { curs
   table.causes thead { display: none; }
   table.causes tr { border-bottom: 1px solid var(--line); padding: 8px 0; }
   table.causes td { border: 0; padding: 1px 0; text-align: left; }
+  table.causes td.number { display: inline-block; margin-right: 14px; }
   table.causes td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); } .bar { width: 100%; } }
 @page { margin: 14mm; }
 @media print {

@@ -111,4 +111,5 @@ def test_curves_take_what_each_row_has():
 def test_one_typeface_and_paper_is_light():
     assert len(set(re.findall(r"font(?:-family)?: [^;{}]*?(\"[^;]*sans-serif)", STYLE))) == 1 and "serif," not in STYLE
     screen, paper = STYLE.split("@media print")
+    assert "@media (max-width" not in STYLE  # a sheet of paper is narrow too, and its pictures are not to scroll
     assert "color-scheme: light;" in paper and "break-inside: avoid" in paper and "@page" in screen
