@@ -20,6 +20,7 @@ from genrec.commandline import Command, Program, options_program, parse, parse_s
 from genrec.config import Config, Section, comma_list, knob
 from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.launch import note
+from genrec.lines import relay_line
 from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, artifact_dir, reads
 from genrec.stages.dialogue import ask_about
 
@@ -126,7 +127,7 @@ def call(command: str, flags: list[str], log: Path, dry_run: bool) -> None:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace")
         try:
             for line in process.stdout:
-                print(line, end="", flush=True)
+                relay_line(line)
                 file.write(line)
         except BaseException:  # a stage does not outlive its pipeline
             process.terminate()
