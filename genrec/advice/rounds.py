@@ -14,7 +14,7 @@ import numpy as np
 
 from genrec.advice.changes import Changes
 from genrec.advice.plan import Plan, make_plan
-from genrec.advice.strategies import FAMILY, current_value, recommend_strategies
+from genrec.advice.strategies import CHANGE_THE_ROWS, FAMILY, current_value, recommend_strategies
 from genrec.config import Config
 from genrec.config_checks import validate
 from genrec.evaluation.comparison import (
@@ -64,8 +64,11 @@ class LoopRound:
 
 
 def make_next_plan(report: dict[str, Any], rejected: set[str], how_many: str) -> Plan | None:
-    """What to try on a run, of advice that no earlier round rejected; None where none is left."""
-    names = [name for name in recommend_strategies(report) if name not in rejected]
+    """What to try on a run, of advice that no earlier round rejected; None where none is left.
+
+    What would change the held-out rows is left to a person: its score could not be held against the run before.
+    """
+    names = [name for name in recommend_strategies(report) if name not in rejected and name not in CHANGE_THE_ROWS]
     plan = make_plan(report, names[:1] if how_many == "first" else names)
     return plan if plan.values else None
 

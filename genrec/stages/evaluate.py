@@ -64,6 +64,7 @@ from genrec.models.families import (
     rows_scored,
 )
 from genrec.pipeline import STAGES, artifact_dir, command_of, read_by_row
+from genrec.runtime.training_record import is_unchanged
 from genrec.stage import Job
 from genrec.store import RunStore
 
@@ -271,6 +272,8 @@ def write_summary(config: Config, last: Job) -> None:
     five_users = show_examples(*read_predictions(last.final), shop.catalog, shop.sequences, config.run.seed)
     notes = [describe_beam_loss(name, loss) for name, loss in losses.items()]
     notes += [describe_absence(row) for row in rows if row not in fresh]
+    if is_unchanged(artifact_dir(config, "rl")) and any(row.name == "rl" for row in fresh):
+        notes.append("rl = sft: RL did not help on valid")
     text = "\n".join([
         make_table(contents), *notes, f"\nFive users, recommendations of '{last.row}':\n", five_users,
         f"\nAll numbers: {directory / RESULTS}", f"A line a row: {last.final / EVAL_RESULTS}",

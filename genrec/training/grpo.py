@@ -39,7 +39,7 @@ from genrec.training.resuming import OrderedEpochs, Patience, derive_seed
 from genrec.training.rewards import Groups, Knowledge, score_groups
 from genrec.training.rollout import Answers, roll_out
 from genrec.training.screen import RlScreen, show_on
-from genrec.training.validation import VALID_METRIC, DecodingEvaluation, validation_curve
+from genrec.training.validation import VALID_METRIC, DecodingEvaluation, loss_curve, validation_curve
 
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy
 
@@ -241,7 +241,8 @@ def train_rl(
     best_step, best = find_best(trainer, before)
     statistics = {f"sft_valid_{VALID_METRIC}": before, "stopped": limit.reason}
     curve = validation_curve(trainer.state)
-    record = TrainingRecord("steps", trainer.state.global_step, best_step, VALID_METRIC, best, curve, statistics)
+    steps = (trainer.state.global_step, best_step, VALID_METRIC, best)
+    record = TrainingRecord("steps", *steps, curve, statistics, loss_curve(trainer.state))
     if best_step:
         note("rl", f"best on valid is step {best_step}: NDCG@10 {best:.4f}, SFT {before:.4f}")
         return merge_adapters(trainer.accelerator.unwrap_model(trainer.model)), record

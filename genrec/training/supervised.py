@@ -26,7 +26,7 @@ from genrec.training.finite_steps import FiniteSteps
 from genrec.training.resuming import OrderedEpochs, Patience
 from genrec.training.rows import Collator
 from genrec.training.screen import SftScreen, show_on
-from genrec.training.validation import VALID_METRIC, DecodingEvaluation, validation_curve
+from genrec.training.validation import VALID_METRIC, DecodingEvaluation, loss_curve, validation_curve
 
 
 class TreeTrainer(OrderedEpochs, FiniteSteps, SealedCheckpoints, DecodingEvaluation, Trainer):
@@ -140,4 +140,5 @@ def train_sft(
     curve = validation_curve(state)
     first, *_, last = [entry["loss"] for entry in state.log_history if "loss" in entry] * 2 or [0.0, 0.0]
     warning = warn_of_rise(trainer.stage, first, last, "--sft.learning_rate", settings.learning_rate)
-    return TrainingRecord("steps", state.global_step, best_step, VALID_METRIC, state.best_metric, curve, warning)
+    steps = (state.global_step, best_step, VALID_METRIC, state.best_metric)
+    return TrainingRecord("steps", *steps, curve, warning, loss_curve(state))
