@@ -25,12 +25,15 @@ from pydantic import BaseModel
 
 from genrec.config import Config, Section, known_sections, other_spellings, section_schema, walk
 from genrec.config_checks import explain_errors, validate
-from genrec.errors import ConfigError, exit_on_usage_error, suggest
+from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error, suggest
 from genrec.help_text import help_text, show_config
-from genrec.places import from_home
+from genrec.launch import note
+from genrec.places import RUN_SAID, from_home
 from genrec.presets import Layer, Tree, find_config, has_path, is_float, load_layers, load_yaml, merge, set_path
+from genrec.run_choice import RunChoice, choose_run, data_settings, place_in_run, require_known_root
 
 DEFAULT_PRESET = "0.5b"
+OWN_PRESET = "GENREC_CONFIG"  # environment: the preset or file of commands that name none
 TRUTHS = ("true", "false", "yes", "no", "on", "off", "auto", "1", "0")
 LAUNCHER_FLAGS = ("--local-rank", "--local_rank")  # torch.distributed.launch adds it; LOCAL_RANK says the same
 
@@ -42,6 +45,7 @@ class Command(NamedTuple):
     clean: bool = False
     dry_run: bool = False
     origins: Mapping[str, str] = {}  # key -> the file, variable or flag that set it; defaults are not in it
+    run: RunChoice | None = None  # of commands that belong to a run: which, and by what it was chosen
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Program:
     headings: bool = False  # of files: sections are headings only, their keys are the flags' names
     default_preset: str = ""
     switches: tuple[str, ...] = ("clean", "dry-run")
+    in_run: bool = False  # it belongs to a run, which is chosen by genrec.run_choice
+    root_alone: bool = False  # and works on a --root that came from none
     also: type[Section] | None = None  # flags of the program that go nowhere else, for its help
 
     @property
@@ -77,14 +83,19 @@ class Program:
 ALIASES = {
     "category": "data.dataset",
     "dataset": "data.dataset",
-    "root": "run.dir",
+    "root": "run.root",
     "num_quantization_layers": "sids.num_levels",
 }
 
 
-def stage_program(name: str, doc: str, section: str = "") -> Program:
+def stage_program(name: str, doc: str, section: str = "", **rest: Any) -> Program:
     """A command over the whole configuration of the pipeline."""
-    return Program(name, doc, Config, validate, section, ALIASES, default_preset=DEFAULT_PRESET)
+    rest.setdefault("default_preset", default_preset())
+    return Program(name, doc, Config, validate, section, ALIASES, in_run=True, **rest)
+
+
+def default_preset() -> str:
+    return os.environ.get(OWN_PRESET) or DEFAULT_PRESET
 
 
 def options_program(name: str, doc: str, schema: type[Section], **rest: Any) -> Program:
@@ -104,7 +115,7 @@ def checker(schema: type[Section]) -> Callable[[Tree], Any]:
 def parse(program: Program, argv: list[str] | None = None) -> Command:
     """Command line -> Command; prints help, the configuration, or one clear line, and exits where nothing is to run."""
     argv = sys.argv[1:] if argv is None else argv
-    with exit_on_usage_error():
+    with exit_on_failure(Path()), exit_on_usage_error():
         if "--help" in argv or "-h" in argv:
             print(help_text(program, *resolve_for_help(program, argv)))
             raise SystemExit(0)
@@ -112,15 +123,37 @@ def parse(program: Program, argv: list[str] | None = None) -> Command:
         if "--show-config" in argv:
             print(show_config(command))
             raise SystemExit(0)
-        return command
+    say_run(command)
+    return command
+
+
+def say_run(command: Command) -> None:
+    """The first line: the run, and by what it was chosen; once where a command calls others."""
+    choice = command.run
+    if choice and not choice.lost and os.environ.get(RUN_SAID) != str(choice.directory):
+        note("run", f"{choice.directory} ({choice.reason})")
 
 
 def parse_strict(program: Program, argv: list[str]) -> Command:
     """The same, with ConfigError in place of an exit."""
     words = read_words(program, argv)
     layers = [*file_layers(program, words.files), Layer("", words.tree)]
-    environment = environment_layer(program, layers)
-    layers.insert(-1, environment)
+    layers.insert(-1, environment_layer(program, layers))
+    command = check_layers(program, layers, words)
+    if not program.in_run:
+        return command
+    choice = choose_run(command.config, command.origins)
+    if not program.root_alone:
+        require_known_root(command.config.run.root, choice)
+    if not words.files and program.default_preset == DEFAULT_PRESET:
+        settings = data_settings(choice.directory, program.keys)
+        layers.insert(-2, Layer(f"{choice.directory}/data", settings))
+        command = check_layers(program, layers, words)
+    return command._replace(config=place_in_run(command.config, choice), run=choice)
+
+
+def check_layers(program: Program, layers: list[Layer], words: Words) -> Command:
+    """The layers as one checked configuration."""
     config = program.check(merge_layers(layers))
     origins = origins_of(program, layers, words.flags)
     return Command(start_from_home(config, origins), "clean" in words.switches, "dry-run" in words.switches, origins)

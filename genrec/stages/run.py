@@ -9,6 +9,7 @@ pipeline go to every stage: --config FILE, --sft.learning_rate 3e-4, --clean, ..
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from genrec.config import Config, Section, comma_list, knob
 from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.launch import note
 from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, artifact_dir, reads
+from genrec.places import RUN_SAID
 
 METHODS = "rqkmeans_plus (recommended), rqvae, rqkmeans (quickest), rqkmeans_constrained"
 
@@ -123,12 +125,16 @@ def leave_out(name: str, config: Config, skipped: set[str]) -> list[str]:
 def call(command: str, flags: list[str], log: Path, dry_run: bool) -> None:
     """One command in a process of its own: its lines on the screen and in a log, bars and errors on the screen."""
     words = [sys.executable, "-m", "genrec", command, *flags]
+    environment = {**os.environ, RUN_SAID: str(log.parent.parent)}  # our own first line has named it
     if dry_run:
-        finish(subprocess.run([*words, "--dry-run"] if "--dry-run" not in flags else words).returncode)
+        words += [] if "--dry-run" in flags else ["--dry-run"]
+        finish(subprocess.run(words, env=environment).returncode)
         return
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace")
+        process = subprocess.Popen(
+            words, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace"
+        )
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)
