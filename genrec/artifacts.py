@@ -211,6 +211,19 @@ def whole_directory(path: Path) -> Iterator[Path]:
     flush_path(path.parent)
 
 
+def share_directory(original: Path, target: Path) -> None:
+    """The same files in a second place: hard links, or copies where the file system has none. Whole or not there."""
+    with whole_directory(target) as beside:
+        shutil.copytree(original, beside, copy_function=link_file, dirs_exist_ok=True)
+
+
+def link_file(original: str, target: str) -> None:
+    try:
+        os.link(original, target)
+    except OSError:
+        shutil.copy2(original, target)
+
+
 def remove_directories(*paths: Path) -> None:
     for path in paths:
         shutil.rmtree(path, ignore_errors=True)

@@ -66,6 +66,9 @@ class Program:
     switches: tuple[str, ...] = ("clean", "dry-run")
     in_run: bool = False  # it belongs to a run, which is chosen by genrec.run_choice
     root_alone: bool = False  # and works on a --root that came from none
+    plain: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # name -> keys of any section
     also: type[Section] | None = None  # flags of the program that go nowhere else, for its help
 
     @property
@@ -169,6 +172,33 @@ def resolve_for_help(program: Program, argv: list[str]) -> tuple[Any, Mapping[st
     return command.config, command.origins
 
 
+def plain_names() -> dict[str, tuple[str, ...]]:
+    """{a key's name without its section, or another spelling of it: the keys of that name}."""
+    keys: dict[str, tuple[str, ...]] = {}
+    for section in Config.model_fields:
+        schema = section_schema(Config, section)
+        assert schema is not None, section
+        names = {name: name for name in schema.model_fields} | other_spellings(schema)
+        for spelling, name in names.items():
+            keys[spelling] = (*keys.get(spelling, ()), f"{section}.{name}")
+    return keys
+
+
+def spell_out(program: Program, argv: list[str]) -> list[str]:
+    """The same command line with every key of the schema by its path, as each command of the pipeline takes it."""
+    return [spell_out_word(program, word) for word in argv]
+
+
+def spell_out_word(program: Program, word: str) -> str:
+    name, equals, value = word.removeprefix("--").partition("=")
+    if not word.startswith("--") or word.startswith(LAUNCHER_FLAGS):
+        return word
+    if name in ("config", "show-config", "help") or name.replace("_", "-") in program.switches:
+        return word
+    path, negated = key_of(program, name)
+    return f"--{'no-' if negated else ''}{path}{equals}{value}"
+
+
 def split_words(program: Program, argv: list[str]) -> tuple[list[str], list[str]]:
     """(the words that are flags of `program`, with their values; all others), each in order."""
     own, others, rest = [], [], deque(argv)
@@ -229,6 +259,8 @@ def key_of(program: Program, name: str) -> tuple[str, bool]:
             if program.keys[key].annotation is bool:
                 return key, True
     own = program.own.model_fields
+    if several := program.plain.get(name.replace("-", "_").partition(".")[0]):
+        raise ConfigError(f"--{name} could be {', '.join(f'--{key}' for key in several)}; write which")
     sections = known_sections() if program.section or program.schema is Config else "; --help lists all"
     names = (*own, *other_spellings(program.own), *program.keys, "config", *program.switches)
     near = suggest(f"--{name}", [f"--{flag}" for flag in names])
@@ -245,6 +277,8 @@ def plain_or_dotted(program: Program, name: str) -> str | None:
         return f"{program.section}.{plain}" if program.section else plain
     if name in program.aliases:
         return program.aliases[name]
+    if len(keys := program.plain.get(name.partition(".")[0], ())) == 1:
+        return keys[0] + dot + below
     return rename_path(program.schema, name) if dot else None
 
 

@@ -92,6 +92,16 @@ class Run(Section):
         "given",
         result=False,
     )
+    from_run: Path | None = knob(
+        None,
+        "a run to begin from: a stage that would come out the same is shared with it (hard links), not made again",
+        result=False,
+    )
+    when_changed: Literal["refuse", "new_run"] = knob(
+        "refuse",
+        "what an artifact of other settings means; new_run: begin <run.dir>_2, _3, ... from this run, or find it",
+        result=False,
+    )
     seed: int = knob(42, "seed of every random choice", ge=0)
     device: str = knob("auto", "auto | cpu | cuda | cuda:1", result=False)
     verify: Literal["changed", "always"] = knob(

@@ -66,7 +66,7 @@ def test_a_record_names_the_run_wherever_the_files_went(shop, tmp_path):
     assert json.loads((out / RECORD).read_text()) == {"run": "../../../outputs/small"}
     assert run_of("--root", str(out))[0] == "outputs/small"
     (out / RECORD).write_text('{"run": "../nowhere"}')
-    with pytest.raises(Exception, match="came from the run .*/Amazon18/nowhere, which is not there; pass --run.dir"):
+    with pytest.raises(ArtifactError, match="the run .*/Amazon18/nowhere, which is not there; pass --run.dir"):
         run_of("--root", str(out))
 
 

@@ -4,7 +4,8 @@
     genrec run                                the reference run (preset 0.5b): one GPU, a model hub
 
 A finished stage is "up to date" and not run again; a killed run goes on where it was. Flags other than those of the
-pipeline go to every stage: --config FILE, --sft.learning_rate 3e-4, --clean, ...
+pipeline go to every stage: --config FILE, --clean, --sft.learning_rate 3e-4, or plainly where one stage alone has it:
+--codebook_size 512.
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ from pathlib import Path
 from pydantic import field_validator
 
 from genrec.artifacts import OPTIMIZED_CONFIG, read_manifest
-from genrec.commandline import Command, Program, options_program, parse, parse_strict, split_words, stage_program
+from genrec.commandline import (
+    Command,
+    Program,
+    options_program,
+    parse,
+    parse_strict,
+    plain_names,
+    spell_out,
+    split_words,
+    stage_program,
+)
 from genrec.config import Config, Section, comma_list, knob
 from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.launch import note
@@ -41,7 +52,7 @@ class Pipeline(Section):
 
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
-    program = stage_program("genrec run", __doc__)
+    program = stage_program("genrec run", __doc__, plain=plain_names())
     choices = options_program("genrec run", __doc__, Pipeline)
     if "--help" in argv or "-h" in argv:
         parse(program_with_choices(program), argv)
@@ -49,6 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         own, flags = split_words(choices, argv)
         chosen = parse_strict(choices, own).config
         stages = chosen_stages(chosen)
+        flags = spell_out(program, flags)
     command = parse(program, flags)  # a typo anywhere ends here, before any work
     with exit_on_failure(command.config.run.dir):
         walk(stages, chosen, command, flags)
