@@ -66,9 +66,7 @@ class Program:
     switches: tuple[str, ...] = ("clean", "dry-run")
     in_run: bool = False  # it belongs to a run, which is chosen by genrec.run_choice
     root_alone: bool = False  # and works on a --root that came from none
-    plain: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # name -> keys of any section
+    plain: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> keys of any section
     also: type[Section] | None = None  # flags of the program that go nowhere else, for its help
 
     @property
