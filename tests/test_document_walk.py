@@ -117,7 +117,7 @@ def document() -> str:
 def blocks(text: str) -> list[Block]:
     """The document's bash blocks, each with the nearest heading above it."""
     found, heading = [], ""
-    for heading_line, code in re.findall(r"^(#+ .*)$|^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+    for heading_line, code in re.findall(r"^(#+ [^\n]*)$|^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         heading = heading_line or heading
         found += [Block(heading, code)] if code else []
     return found
