@@ -169,6 +169,12 @@ class Sids(Section):
         "rqkmeans_plus",
         "quantizer: rqkmeans is quickest, rqkmeans_plus recommended; imported takes the data's own index",
     )
+    name: str = knob(
+        "",
+        "these SIDs lie in sids/<name>, the method's name when empty; several lie side by side in one run",
+        result=False,
+        pattern=r"^([\w\-][\w.\-]*)?$",
+    )
     num_levels: int = knob(3, "codes an item", ge=1, le=8)
     codebook_size: int = knob(256, "codes a level", ge=2, le=32767)
     collisions: Literal["reassign", "extra_level", "keep"] = knob(

@@ -23,7 +23,7 @@ from genrec.config import Config, Sft
 from genrec.launch import note
 from genrec.pipeline import artifact_dir
 from genrec.places import checkout
-from genrec.run_choice import RunChoice, enclosing_run
+from genrec.run_choice import enclosing_run
 
 Places = dict[Path, Path]  # a place -> what of the run it leads to
 
@@ -31,13 +31,16 @@ SPLITS = ("train", "valid", "test", "info")  # directories of a conversion, but 
 NAMED_SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z0-9])", re.IGNORECASE)  # the 0.5B of Qwen2.5-0.5B-Instruct
 
 
-def link_places(stage: str, config: Config, choice: RunChoice | None = None) -> None:
-    """Let the recipe's places lead to a finished artifact; one line says where, when any is new."""
+def link_places(stage: str, config: Config, scored: Mapping[str, str] | None = None) -> None:
+    """Let the recipe's places lead to a finished artifact; one line says where, when any is new.
+
+    `scored` is {name of a model's directory that evaluation was given: the row that it became}.
+    """
     places = places_below_root(config) if stage == "embeddings" else {}
     home = checkout()
     if home is not None and belongs_to(home, config) and stage in PLACES:
         places |= PLACES[stage](config, home)
-        places |= evaluated_model(config, home, choice) if stage == "evaluation" else {}
+        places |= scored_models(config, home, scored or {})
         places |= model_pair(stage, config, home)
     made = [place for place, target in places.items() if link(stage, place, target)]
     if made:
@@ -125,16 +128,13 @@ def dated_place(parent: Path, begin: str, directory: Path) -> Places:
     return {place: directory}
 
 
-def evaluated_model(config: Config, home: Path, choice: RunChoice | None) -> Places:
-    """evaluation/<name>_results.json of the model directory that was named: <name>, or <name>_model."""
-    given = choice.given if choice else None
-    if given is None:
-        return {}
-    row = given.resolve().name
-    target = artifact_dir(config, "evaluation") / row / RESULTS
-    if not target.is_file():
-        return {}
-    return {home / "evaluation" / f"{given.name.removesuffix('_model')}_{RESULTS}": target}
+def scored_models(config: Config, home: Path, scored: Mapping[str, str]) -> Places:
+    """evaluation/<name>_results.json of a model directory that was named: <name>, or <name>_model."""
+    rows = artifact_dir(config, "evaluation")
+    return {
+        home / "evaluation" / f"{name.removesuffix('_model')}_{RESULTS}": rows / row / RESULTS
+        for name, row in scored.items()
+    }
 
 
 def model_pair(stage: str, config: Config, home: Path) -> Places:

@@ -11,7 +11,6 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from genrec.artifacts import MANIFEST, read_json, read_manifest, write_json
 from genrec.config import Config, value_at
@@ -107,30 +106,12 @@ def data_settings(run: Path, keys: Collection[str]) -> Tree:
 
 
 def place_in_run(config: Config, choice: RunChoice) -> Config:
-    """The configuration in its run; directories that are this run's own are called by the run's own names."""
+    """The configuration in its run; RL from the run's own sft, given by its directory, is RL from the run's own sft."""
     run = config.run.model_copy(update={"dir": choice.directory})
-    changes: dict[str, Any] = {"run": run, "evaluation": own_evaluation(config, choice.directory)}
-    changes["analysis"] = config.analysis.model_copy(update={"model": own_row(config.analysis.model, choice.directory)})
-    if same_place(config.rl.model_path, choice.directory / "sft"):
-        changes["rl"] = config.rl.model_copy(update={"model_path": None})
-    return config.model_copy(update=changes)
-
-
-def own_evaluation(config: Config, run: Path) -> Any:
-    settings = config.evaluation
-    own = next((name for name in ("sft", "rl") if same_place(settings.base_model, run / name)), None)
-    if own is None:
-        return settings
-    models = settings.models if own in settings.models else [*settings.models, own]
-    return settings.model_copy(update={"base_model": None, "models": models})
-
-
-def own_row(model: str, run: Path) -> str:
-    """The row that a model's directory, or its results', is in the run; else the same."""
-    if not Path(model).is_dir():
-        return model
-    rows = [run / "sft", run / "rl", run / "evaluation" / Path(model).resolve().name]
-    return next((row.name for row in rows if same_place(model, row)), model)
+    rl = config.rl
+    if same_place(rl.model_path, choice.directory / "sft"):
+        rl = rl.model_copy(update={"model_path": None})
+    return config.model_copy(update={"run": run, "rl": rl})
 
 
 def same_place(path: Path | str | None, place: Path) -> bool:

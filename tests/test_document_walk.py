@@ -48,6 +48,7 @@ embeddings: {{max_length: 32}}
 sids: {{codebook_size: {codes}, num_epochs: 5, kmeans_iters: 10}}
 sft:
   base_model: {base}
+  tasks: {{sid_to_sid: 1, title_to_sid: 1}}
   num_epochs: {epochs}
   learning_rate: 5e-3
   eval_step: 0.5

@@ -10,7 +10,8 @@ from tests import ROOT
 FLOORS = [
     {
         "artifacts", "commandline", "config", "config_checks", "errors", "guard", "help_text", "launch", "lock",
-        "pipeline", "places", "presets", "recipe_places", "run_choice", "stage", "verify",
+        "pipeline", "places", "presets", "recipe_places", "run_choice", "signals",
+        "stage", "verify",
     },
     {"sids", "store", "data", "evaluation", "diagnosis", "advice"},
     {"runtime", "embeddings", "models", "quantizers"},

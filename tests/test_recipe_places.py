@@ -12,7 +12,7 @@ from genrec.commandline import Command
 from genrec.pipeline import artifact_dir
 from genrec.places import HOME
 from genrec.recipe_places import link_places, model_size
-from genrec.run_choice import RunChoice, record_run
+from genrec.run_choice import record_run
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
 
@@ -124,9 +124,7 @@ def test_results_of_a_named_model_have_its_name(home):
     write_json(home / "outputs/small/evaluation/sft/results.json", {"model": "sft"})
     write_json(home / "outputs/small/evaluation/results.json", {"models": {}})
     finish("sft", config, model="one")
-    baseline = home / "outputs" / "baseline_model"
-    baseline.symlink_to("small/sft")
-    link_places("evaluation", config, RunChoice(config.run.dir, "", baseline))
+    link_places("evaluation", config, {"baseline_model": "sft"})
     assert read_json(home / "evaluation" / "baseline_results.json") == {"model": "sft"}
     assert read_json(home / "evaluation" / "results.json") == {"models": {}}
 

@@ -82,17 +82,10 @@ def test_a_root_that_came_from_no_run_is_refused_with_the_ways_on(shop, tmp_path
         parse_flags(["--root", str(tmp_path)], "sids")
 
 
-def test_directories_of_the_run_itself_are_its_own_models(shop):
-    rl = parse_flags(["--model_path", "outputs/baseline_model"], "rl").config.rl
-    assert rl.model_path is None
-    evaluation = parse_flags(["--base_model", "outputs/baseline_model"], "evaluation").config.evaluation
-    assert evaluation.base_model is None
-    asked = ["--base_model", "outputs/small/rl", "--models", "sft"]
-    evaluation = parse_flags(asked, "evaluation").config.evaluation
-    assert evaluation.base_model is None and evaluation.models == ["sft", "rl"]
-    assert parse_flags(["--model", "outputs/baseline_model"], "analysis").config.analysis.model == "sft"
-    elsewhere = ["--base_model", "outputs/small/sft", "--run.dir", "other"]
-    assert parse_flags(elsewhere, "evaluation").config.evaluation.base_model == Path("outputs/small/sft")
+def test_rl_from_a_link_to_the_runs_own_sft_is_rl_from_its_own_sft(shop):
+    assert parse_flags(["--model_path", "outputs/baseline_model"], "rl").config.rl.model_path is None
+    elsewhere = ["--model_path", "outputs/small/sft", "--run.dir", "other"]
+    assert parse_flags(elsewhere, "rl").config.rl.model_path == Path("outputs/small/sft")
 
 
 def test_the_runs_own_data_settings_hold_where_no_file_and_no_flag_says_otherwise(shop):

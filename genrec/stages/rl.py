@@ -81,17 +81,16 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
 def gather_material(config: Config) -> Material:
     from genrec.data.tasks import make_texts
-    from genrec.models.card import check_card, load_card, prompts_of_rl
+    from genrec.models.card import check_card, load_card, load_own_index, prompts_of_rl
     from genrec.models.language import sid_vocabulary
     from genrec.runtime.device import pick_device
-    from genrec.sids import load_index
     from genrec.training.rl_start import load_policy, make_prompts
     from genrec.training.rollout import make_answers
 
     store, directory = RunStore.of(config), model_dir(config)
     data, card = store.prepared(), load_card(directory)
     check_card(directory, card, store, prompts_of_rl(card, config.rl))
-    texts = make_texts(data, load_index(directory / artifacts.SID_INDEX), card.source, card.profile)
+    texts = make_texts(data, load_own_index(directory, store), card.source, card.profile)
     device = pick_device(config.run.device)
     model, tokenizer = load_policy(directory, device)
     answers = make_answers(texts.index, sid_vocabulary(tokenizer, texts.index), device, config.rl.num_generations)

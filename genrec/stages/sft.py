@@ -97,7 +97,8 @@ def train(config: Config, directory: Path, material: Material) -> TrainingRecord
         tracker_callbacks(config.run, "sft"),
         find_legal_tokens(texts, model, material.sids, settings),
     )
-    return replace(record, statistics={"rows": len(rows), "answer_tokens": count_answer_tokens(rows)})
+    size = {"rows": len(rows), "answer_tokens": count_answer_tokens(rows)}
+    return replace(record, statistics=size | record.statistics)
 
 
 def choose_packing(settings: Sft, model: PreTrainedModel | PeftModel) -> Sft:
