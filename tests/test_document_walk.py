@@ -38,7 +38,7 @@ STAND_INS = [
 LEFT_OUT = re.compile(r"^(conda create|conda activate|pip install) .*$", re.MULTILINE)
 # The reader is told to change the script's parameters before its second call; its variables are those.
 CHANGED = {"应用优化策略重新训练": {"NUM_EPOCHS": "2"}}
-ANSWERS = "\n"  # where a program asks on a terminal: what it advises
+ANSWERS = "\n" * 64  # where a program asks on a terminal: what it proposes, each time
 
 OVERLAY = """
 extends: 0.5b.yaml

@@ -22,6 +22,7 @@ def complete_overlay(analysed: Tree, overlay: Tree) -> Tree:
     Without advice it is that run's own configuration.
     """
     wanted = merge(copy.deepcopy(analysed), copy.deepcopy(overlay))
+    wanted["run"] |= {"root": None, "when_changed": "refuse"}  # how the analysis was called
     if overlay:
         begun_from = Path(analysed["run"]["dir"])
         wanted["run"] |= {"dir": str(next_directory(begun_from)), "from_run": str(begun_from)}

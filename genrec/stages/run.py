@@ -62,6 +62,8 @@ def main(argv: list[str] | None = None) -> None:
         stages = chosen_stages(chosen)
         flags = spell_out(program, flags)
     command = parse(program, flags)  # a typo anywhere ends here, before any work
+    with exit_on_usage_error():
+        check_one_run(command.config)
     with exit_on_failure(command.config.run.dir):
         walk(stages, chosen, command, flags)
 
@@ -84,6 +86,15 @@ def chosen_stages(chosen: Pipeline) -> list[str]:
     if begin > end:
         raise ConfigError(f"--to {chosen.last} comes before --from {chosen.first}")
     return names[begin : end + 1]
+
+
+def check_one_run(config: Config) -> None:
+    """All stages of a pipeline belong to one run."""
+    if config.run.when_changed != "refuse":
+        raise ConfigError(
+            f"--run.when_changed {config.run.when_changed} is for one stage's command; the pipeline begins a run from "
+            f"another by --run.dir NEW --run.from_run {config.run.dir}"
+        )
 
 
 def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]) -> None:
