@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from genrec.windows import Collection
+
 
 def knob(default: Any, help: str, *, result: bool = True, spellings: tuple[str, ...] = (), **constraints: Any) -> Any:
     """A config field. `result=False` marks knobs of speed or display: changing one does not make an artifact stale.
@@ -81,10 +83,25 @@ def comma_list(value: Any) -> Any:
 class Run(Section):
     """Where a run writes and what all stages share."""
 
-    dir: Path = knob(Path("outputs/run"), "directory of this run; one sub-directory a stage", result=False)
+    dir: Path = knob(
+        Path("outputs/{dataset}"),
+        "directory of this run, one sub-directory a stage; {dataset} stands for data.dataset",
+        result=False,
+    )
+    root: Path | None = knob(
+        None,
+        "a directory that a run's files were written to (--output_path, a link): means that run where run.dir is not "
+        "given",
+        result=False,
+    )
     from_run: Path | None = knob(
         None,
         "a run to begin from: a stage that would come out the same is shared with it (hard links), not made again",
+        result=False,
+    )
+    when_changed: Literal["refuse", "new_run"] = knob(
+        "refuse",
+        "what an artifact of other settings means; new_run: begin <run.dir>_2, _3, ... from this run, or find it",
         result=False,
     )
     seed: int = knob(42, "seed of every random choice", ge=0)
@@ -112,10 +129,18 @@ class Data(Section):
     )
     user_k: int = knob(5, "keep users with at least this many events", ge=1)
     item_k: int = knob(5, "keep items with at least this many events", ge=1)
-    st_year: int = knob(1996, "window start: year", ge=1970, le=2100)
-    st_month: int = knob(10, "window start: month", ge=1, le=12)
-    ed_year: int = knob(2018, "window end: year", ge=1970, le=2100)
-    ed_month: int = knob(11, "window end: month; from its first second on nothing counts but that second", ge=1, le=12)
+    st_year: int | None = knob(
+        None,
+        "window start: year; without a window the collection's own (amazon18 1996-10 to 2018-11, amazon23 1996-5 to "
+        "2023-10), of MovieLens and of a shop of one's own all events",
+        ge=1970,
+        le=2100,
+    )
+    st_month: int | None = knob(None, "window start: month", ge=1, le=12)
+    ed_year: int | None = knob(None, "window end: year", ge=1970, le=2100)
+    ed_month: int | None = knob(
+        None, "window end: month; from its first second on nothing counts but that second", ge=1, le=12
+    )
     min_rating: float = knob(0.0, "keep events rated at least this")
     split: Literal["chronological", "leave_one_out"] = knob(
         "chronological",
@@ -125,11 +150,24 @@ class Data(Section):
         "file", "order of events of one time: as in the file, or drawn by run.seed (also between train, valid and test)"
     )
     max_history: int = knob(10, "items a history keeps", ge=1)
+    untitled: Literal["drop", "keep"] = knob(
+        "drop",
+        "items without a readable title: leave them out with their events, or keep them, called by brand, category and "
+        "description, else by their id",
+    )
     compat: Literal["none", "minionerec"] = knob("none", "minionerec: the published preprocessing rules, exactly")
     max_bad_share: float = knob(0.01, "stop when more than this share of lines cannot be parsed", ge=0, le=1)
     output_path: Path | None = knob(
         None, "also write <dataset>.{train,valid,test}.inter and .item.json under output_path/<dataset>", result=False
     )
+
+    @model_validator(mode="after")
+    def take_own_window(self) -> Data:
+        """What of the window is not given is the collection's own."""
+        for key, value in Collection(self.source, self.dataset).window.items():
+            if getattr(self, key) is None:
+                setattr(self, key, value)
+        return self
 
 
 class Embeddings(Section):
@@ -145,9 +183,6 @@ class Embeddings(Section):
     normalize: bool = knob(True, "scale every vector to length 1")
     shard_size: int = knob(4096, "texts between two saves; a killed run goes on from the last", ge=1, result=False)
     num_processes: int = knob(1, "worker processes on CPU; devices are used as found on GPU", ge=1, result=False)
-    root: Path | None = knob(
-        None, "use without a run: read <root>/<dataset>.item.json, write <root>/<dataset>.emb.npy", result=False
-    )
 
 
 class Sids(Section):
@@ -421,7 +456,11 @@ class Evaluation(Section):
     exact_memory: float = knob(1.0, "GiB that a pass of exact ranking may take beside the model", gt=0, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
     normalization: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
-    filter_seen: bool = knob(False, "language models leave out the items of the history")
+    filter_seen: bool | Literal["auto"] = knob(
+        "auto",
+        "lists leave out what the user had before, in every row of the table and in validation; auto: where less than "
+        "1% of the valid targets repeat it",
+    )
     ensemble_with: Literal["sasrec", "sasrec_text"] = knob(
         "sasrec", "ensemble: whose probabilities are mixed with sft's"
     )
@@ -510,6 +549,11 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     analysis: Analysis = Analysis()
     iterate: Iterate = Iterate()
+
+    @model_validator(mode="after")
+    def name_the_run(self) -> Config:
+        self.run.dir = Path(str(self.run.dir).replace("{dataset}", self.data.dataset))
+        return self
 
     @model_validator(mode="after")
     def analyse_the_last_row(self) -> Config:

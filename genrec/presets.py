@@ -1,10 +1,12 @@
-"""Preset files: found by name or path, read strictly, laid one over another.
+"""Preset files, YAML or JSON: found by name or path, read strictly, laid one over another.
 
 A preset may begin with `extends: other.yaml` (relative to itself). Mappings merge key by key, all else is replaced.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +15,8 @@ import yaml
 from genrec.config import expand_home
 from genrec.errors import ConfigError, suggest
 from genrec.places import presets_dir
+from genrec.windows import KEYS as WINDOW_KEYS
+from genrec.windows import Collection
 
 FOR_LAUNCHERS = {"accelerate", "zero2_opt.yaml"}  # of config/: what accelerate and DeepSpeed read
 
@@ -68,11 +72,14 @@ def load_layers(path: Path, below: tuple[Path, ...] = ()) -> list[Layer]:
 
 def read_config(path: Path) -> Tree:
     try:
-        content = load_yaml(path.read_text(encoding="utf-8-sig")) or {}
+        text = path.read_text(encoding="utf-8-sig")
+        content = (load_json(text) if path.suffix == ".json" else load_yaml(text)) or {}
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path} is nested too deeply for a configuration") from None
     if not isinstance(content, dict):
@@ -86,6 +93,18 @@ def load_yaml(text: str) -> Any:
         return yaml.load(text, Loader=PlainLoader)
     except (ValueError, AttributeError, TypeError) as error:  # 2020-13-45, `!!int x`: PyYAML's own, of any kind
         raise yaml.YAMLError(f"a value that is not of its kind ({error})") from None
+
+
+def load_json(text: str) -> Any:
+    """The value of a JSON text in which a key may stand once, as in YAML."""
+    return json.loads(text, object_pairs_hook=refuse_repeats)
+
+
+def refuse_repeats(pairs: list[tuple[str, Any]]) -> Tree:
+    keys = [key for key, _ in pairs]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise json.JSONDecodeError(f"'{twice}' stands twice", twice, 0)
+    return dict(pairs)
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -136,6 +155,28 @@ def merge(base: Tree, over: Tree) -> Tree:
         else:
             base[key] = value
     return base
+
+
+def drop_foreign_windows(layers: Sequence[Layer], default: Collection) -> list[Layer]:
+    """A window belongs to the collection that is named beside it, or was when it was laid on; to another it is foreign.
+
+    So `--data.source amazon23` over a preset for amazon18 is not cut where Amazon 2018 ends. A file that gives nothing
+    but a window means whatever collection it is laid on.
+    """
+    sections = [data if isinstance(data := layer.tree.get("data"), dict) else {} for layer in layers]
+    named = [default]
+    for section in sections:
+        named.append(named[-1]._replace(**{key: str(section[key]) for key in Collection._fields if key in section}))
+    kept = []
+    for layer, section, collection in zip(layers, sections, named[1:], strict=True):
+        names_one = any(key in section for key in Collection._fields)
+        foreign = names_one and collection.window != named[-1].window
+        kept.append(Layer(layer.origin, without_window(layer.tree)) if foreign else layer)
+    return kept
+
+
+def without_window(tree: Tree) -> Tree:
+    return {**tree, "data": {key: value for key, value in tree["data"].items() if key not in WINDOW_KEYS}}
 
 
 def set_path(tree: Tree, path: str, value: Any) -> None:

@@ -28,19 +28,25 @@ from genrec.guard import Made, differences, read_made, refusal
 from genrec.launch import note, rank, world_size
 from genrec.lock import only_writer
 from genrec.pipeline import (
+    FAMILY_READS,
+    MEASURED,
     RUN,
     STAGES,
+    affected,
     artifact_dir,
     call_of,
     command_of,
     depends_on,
+    needed_for,
     read_by_row,
     reads,
     row_depends_on,
 )
 from genrec.places import PACKAGE
+from genrec.recipe_places import link_places
 from genrec.verify import ALWAYS
 
+MOST_RUNS = 1000  # that run.when_changed new_run begins beside one
 BEGUN = ".begun.json"  # inside <stage>.partial: what it was begun with
 PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu")
 
@@ -114,13 +120,58 @@ def main(stage: str, doc: str, build: Build, sources: Sources | None = None, arg
     """A stage's command: parse, then `run`; every expected failure ends in one line and exit 1."""
     command = parse(stage_program(command_of(stage), doc, STAGES[stage].section), argv)
     with exit_on_failure(command.config.run.dir):
-        run(stage, command, build, sources)
+        return run(stage, command, build, sources)
+
+
+def run(stage: str, command: Command, build: Build, sources: Sources | None = None) -> Command:
+    """One stage, from what is there to what should be there; returns the command as it was carried out."""
+    job = settle_run(Job(stage, command.config, build, sources), command)
+    command = command._replace(config=job.config)
+    run_job(job, command)
+    if rank() == 0 and not command.dry_run:
+        link_places(stage, job.config)
     return command
 
 
-def run(stage: str, command: Command, build: Build, sources: Sources | None = None) -> None:
-    """One stage, from what is there to what should be there."""
-    run_job(Job(stage, command.config, build, sources), command)
+def settle_run(job: Job, command: Command) -> Job:
+    """The job, or with run.when_changed new_run the first of <run>, <run>_2, ... that has no other artifact there."""
+    if job.config.run.when_changed == "refuse" or command.clean:
+        return job
+    first, wanted = job.config.run.dir, job.identity
+    runs = [first, *(first.with_name(f"{first.name}_{number}") for number in range(2, MOST_RUNS))]
+    chosen = next((other for run in runs if fits(other := job.of_run(run), wanted)), None)
+    if chosen is None:
+        raise ArtifactError(f"{first} to {runs[-1].name} hold other settings; name a run by --run.dir NEW")
+    if chosen.config.run.dir == first:
+        return job
+    note(job.stage, f"{first} was made with other settings; this is {chosen.config.run.dir}, begun from it")
+    begun = chosen.config.run.model_copy(update={"from_run": first})
+    chosen = replace(chosen, config=job.config.model_copy(update={"run": begun}))
+    if rank() == 0 and not command.dry_run:
+        share_rest(job, chosen)
+    return chosen
+
+
+def fits(job: Job, wanted: Identity) -> bool:
+    """Whether what is wanted can be, or is, this run's artifact: nothing there was made from anything else."""
+    inputs = job.identity["inputs"]
+    if any(wanted["inputs"].get(name) != value for name, value in inputs.items()):
+        return False
+    if manifest := read_manifest(job.final):
+        return not differences({"config": manifest.config, "inputs": manifest.inputs}, wanted)
+    return not (job.partial / BEGUN).is_file() or not differences(read_made(job.partial / BEGUN), wanted)
+
+
+def share_rest(job: Job, other: Job) -> None:
+    """What the first run has and this stage's result does not reach lies in the other run too."""
+    reached = affected(depends_on(job.stage)[:1], job.config)  # any key of its own reaches what all of them do
+    for name in STAGES:
+        original, target = artifact_dir(job.config, name), artifact_dir(other.config, name)
+        if name in reached or name in MEASURED or target.exists() or read_manifest(original) is None:
+            continue
+        require(job.config, name)
+        with only_writer(target):
+            artifacts.share_directory(original, target)
 
 
 def run_job(job: Job, command: Command) -> None:
@@ -133,6 +184,8 @@ def run_job(job: Job, command: Command) -> None:
             follow(job)
     elif command.dry_run:
         state, details = status(job)
+        if state == "up to date" and (changing := list_changing(job)):
+            state, details = "stale", [f"after {', '.join(changing)}"]
         note(job.name, describe_state(state, details, command.clean))
     else:
         with only_writer(job.final):
@@ -204,6 +257,21 @@ def status(job: Job) -> tuple[State, list[str]]:
     return ("stale" if different else "up to date"), different
 
 
+def list_changing(job: Job) -> list[str]:
+    """Of the stages that a finished artifact rests on those that this configuration makes, or makes anew."""
+    model = job.config.analysis.model
+    rests_on = needed_for(model, job.config) if job.stage == "analysis" and model in FAMILY_READS else job.reads
+    return [name for name in rests_on if is_changing(name, job.config)]
+
+
+def is_changing(stage: str, config: Config) -> bool:
+    manifest = read_manifest(artifact_dir(config, stage))
+    if manifest is None:
+        return True
+    knobs = {key: plain(value_at(config, key)) for key in depends_on(stage)}
+    return manifest.config != knobs or any(is_changing(name, config) for name in reads(stage, config))
+
+
 def describe_state(state: State, details: list[str], clean: bool) -> str:
     """What a dry run says."""
     text = "to run anew" if clean else state
@@ -271,7 +339,8 @@ def begin(job: Job, wanted: Identity, clean: bool) -> None:
         counted = {name: value for name, value in wanted["inputs"].items() if name in have["inputs"]}
         different = differences(have, wanted | {"inputs": counted})  # files that came since are no difference
         if not different and bool(have.get("clean")) == clean:
-            note(job.name, "going on from where it was stopped")
+            left = any(path != begun for path in job.partial.iterdir())
+            note(job.name, "going on from where it was stopped" if left else "stopped before, with nothing yet to keep")
             begun.touch()
             return
         if different and not clean and any(path != begun for path in job.partial.iterdir()):

@@ -2,7 +2,7 @@
 
 Reads   data/, evaluation/<row>/ (any row of the table, scored now where it is not there), sids/ where the run has it
 Writes  analysis/<model>/{eval_results.jsonl, badcase_report.json, report.html}
-        analysis/<model>/visualizations/{failure_patterns,failure_rate,sid_quality,rank_distribution}.png
+        analysis/<model>/visualizations/{learning_curves,failure_patterns,failure_rate,sid_quality,rank_distribution}.png
         analysis/<model>/visualizations/summary_report.txt
 
     genrec analyze --config quickstart
@@ -94,6 +94,7 @@ def diagnose_run(config: Config) -> tuple[dict[str, Any], CaseReader]:
         "model": model,
         "split": results["rows"]["split"],
         "test_set": results["rows"]["fingerprint"],
+        "metrics": {name: results["metrics"][name] for name in ("hr@10", "ndcg@10") if name in results["metrics"]},
         **make_badcase_report(reader, slices, CaseSampling(config.run.seed, knobs.examples, knobs.sample)),
         "valid": measure_valid(config, valid, data, codes),
         "baselines": measure_baselines(config, valid, own),

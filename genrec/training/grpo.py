@@ -38,7 +38,7 @@ from genrec.training.health import Floor, KlLimit
 from genrec.training.resuming import OrderedEpochs, Patience, derive_seed
 from genrec.training.rewards import Groups, Knowledge, score_groups
 from genrec.training.rollout import Answers, roll_out
-from genrec.training.screen import RlScreen, replace_screen
+from genrec.training.screen import RlScreen, show_on
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation, loss_curve, validation_curve
 
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy
@@ -234,8 +234,8 @@ def train_rl(
         peft_config=lora_config(settings.lora) if settings.lora.r else None,
         callbacks=[floor, limit, *([Patience(patience)] if patience else []), *callbacks],
     )
-    replace_screen(trainer, RlScreen())
-    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory, trainer.stage))
+    with show_on(trainer, RlScreen()):
+        trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory, trainer.stage))
     check_best(trainer)
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     best_step, best = find_best(trainer, before)

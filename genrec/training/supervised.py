@@ -25,7 +25,7 @@ from genrec.training.checkpoints import SealedCheckpoints, check_best, find_newe
 from genrec.training.finite_steps import FiniteSteps
 from genrec.training.resuming import OrderedEpochs, Patience
 from genrec.training.rows import Collator
-from genrec.training.screen import SftScreen, replace_screen
+from genrec.training.screen import SftScreen, show_on
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation, loss_curve, validation_curve
 
 
@@ -131,8 +131,8 @@ def train_sft(
         rdrop=settings.rdrop,
         callbacks=[*patience, *callbacks],
     )
-    replace_screen(trainer, SftScreen(sum(rows["targets"])))
-    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory, trainer.stage))
+    with show_on(trainer, SftScreen(sum(rows["targets"]))):
+        trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory, trainer.stage))
     check_best(trainer)
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     state = trainer.state
