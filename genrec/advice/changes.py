@@ -22,6 +22,7 @@ MOST_DROPOUT = 0.5
 SHORTEST_HALF_LIFE = 0.1  # of the training period
 FEW_STEPS, MOST_TIMES = 100, 10  # fewer steps teach little, whatever the rate; so many times as long at most
 HIGHEST_RATE = 0.02
+SHORTEST = 0.1  # of a training that fell from its best, however early that was
 FEWEST_BEAMS = 50  # the schema's own
 
 Changes = dict[str, Any]  # {"sft.learning_rate": 3e-4, "sft.tasks.title_to_sid": 2.0}
@@ -107,19 +108,37 @@ def favour_recent(section: str) -> Callable[[dict[str, Any]], Changes]:
 
 
 def tune_language(report: dict[str, Any]) -> Changes:
-    """Longer while it was still learning; longer and more regular where it was level; slower where it got worse."""
+    """Longer while it was still learning or level; where it got worse, shorter and more regular."""
     sft, learning = report["config"]["sft"], read_learning(report["training"])
     if is_undertrained(report) and learning is not None:
         return train_until_it_learns(report)
-    changes: Changes = {}
-    if learning is None or learning.trend != "falling":
-        changes["sft.num_epochs"] = math.ceil(5 / 3 * sft["num_epochs"])
-    if learning is None or learning.trend == "falling":
+    if learning is not None and learning.trend == "falling":
+        return regularize(sft, report["training"]["best_at"])
+    changes: Changes = {"sft.num_epochs": math.ceil(5 / 3 * sft["num_epochs"])}
+    if learning is None:
         changes["sft.learning_rate"] = scale_rate(sft["learning_rate"], 0.6)
         changes["sft.warmup_ratio"] = max(sft["warmup_ratio"], 0.1)
-    if learning is None or learning.trend != "rising":
+    if learning is None or learning.trend == "level":
         changes["sft.weight_decay"] = max(sft["weight_decay"], 0.01)
     return changes
+
+
+def regularize(sft: dict[str, Any], best_at: float) -> Changes:
+    """What fell from its best had learned its rows by heart.
+
+    Twice the training up to the best, so that the rate has come down by then; more dropout in a model of our own, with
+    two passes that should agree (R-Drop); a slower one where the model was there before.
+    """
+    changes: Changes = {
+        "sft.num_epochs": min(round(2 * max(best_at, SHORTEST) * sft["num_epochs"], 2), sft["num_epochs"]),
+        "sft.weight_decay": max(sft["weight_decay"], 0.1),
+    }
+    if not sft["train_from_scratch"]:
+        return changes | {"sft.learning_rate": scale_rate(sft["learning_rate"], 0.6)}
+    for name in ("embedding_dropout", "hidden_dropout"):
+        had = sft["scratch"][name]
+        changes[f"sft.scratch.{name}"] = max(had, min(round(had + 0.1, 4), MOST_DROPOUT))
+    return changes | {"sft.rdrop": max(sft["rdrop"], 1.0)}
 
 
 def train_until_it_learns(report: dict[str, Any]) -> Changes:

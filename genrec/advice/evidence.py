@@ -18,8 +18,9 @@ SOFTMAX = {"vocab": "all tokens", "trie": "the legal ones"}
 FLOOR = "last_item"  # a language model below it has not learned yet
 
 # The order of advice: what makes every number untrue, what costs no training, what no training can mend, what was not
-# trained enough; then causes by their excess, between 0 and 1; tuning last.
-UNTRUE, FREE, STRUCTURE, CUT, UNDERTRAINED, TUNING = 6.0, 5.0, 4.0, 3.0, 2.0, -1.0
+# trained enough, or whose curve still rises or fell from its best; then causes by their excess, between 0 and 1; tuning
+# of what is level last.
+UNTRUE, FREE, STRUCTURE, CUT, UNDERTRAINED, MISTRAINED, TUNING = 6.0, 5.0, 4.0, 3.0, 2.0, 1.5, -1.0
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,9 @@ def weigh_tuning(report: dict[str, Any]) -> Evidence:
         f"failure rate {format_percent(rate)} (bad above {format_percent(BAD_FAILURE_RATE)}), {format_percent(near)} "
         f"of bad cases are near misses (tuning is worth it above {format_percent(WORTH_ACTING)}){went}"
     )
-    return Evidence(rate > BAD_FAILURE_RATE or near > WORTH_ACTING, TUNING, reason, near * rate)
+    learning = read_learning(report["training"])
+    weight = TUNING if learning is None or learning.trend == "level" else MISTRAINED
+    return Evidence(rate > BAD_FAILURE_RATE or near > WORTH_ACTING, weight, reason, near * rate)
 
 
 def is_undertrained(report: dict[str, Any]) -> bool:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from genrec.models.probes import probe_history, score_rows
 from genrec.models.knn import fit_knn
+from genrec.models.probes import probe_history, score_rows
 from tests.small_shop import small_shop
 
 
