@@ -23,14 +23,26 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from genrec.config import Config, Section, known_sections, other_spellings, section_schema, walk
+from genrec.config import Config, Data, Section, known_sections, other_spellings, section_schema, walk
 from genrec.config_checks import explain_errors, validate
 from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error, suggest
 from genrec.help_text import help_text, show_config
 from genrec.launch import note
 from genrec.places import RUN_SAID, from_home
-from genrec.presets import Layer, Tree, find_config, has_path, is_float, load_layers, load_yaml, merge, set_path
+from genrec.presets import (
+    Layer,
+    Tree,
+    drop_foreign_windows,
+    find_config,
+    has_path,
+    is_float,
+    load_layers,
+    load_yaml,
+    merge,
+    set_path,
+)
 from genrec.run_choice import RunChoice, choose_run, data_settings, place_in_run, require_known_root
+from genrec.windows import Collection
 
 DEFAULT_PRESET = "0.5b"
 OWN_PRESET = "GENREC_CONFIG"  # environment: the preset or file of commands that name none
@@ -155,6 +167,9 @@ def parse_strict(program: Program, argv: list[str]) -> Command:
 
 def check_layers(program: Program, layers: list[Layer], words: Words) -> Command:
     """The layers as one checked configuration."""
+    if program.schema is Config:
+        own = Collection(*(Data.model_fields[key].default for key in Collection._fields))
+        layers = drop_foreign_windows(layers, own)
     config = program.check(merge_layers(layers))
     origins = origins_of(program, layers, words.flags)
     return Command(start_from_home(config, origins), "clean" in words.switches, "dry-run" in words.switches, origins)

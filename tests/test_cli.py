@@ -26,7 +26,7 @@ def test_the_overview_names_every_command_and_a_way_to_begin():
 
 def test_presets_are_listed_with_what_they_are():
     out = genrec("presets").stdout
-    assert all(f"  {name} " in out for name in preset_names()) and "The toy shop" in out
+    assert all(f"\n{name} " in out for name in preset_names()) and "The toy shop" in out
 
 
 def test_a_typo_is_one_line_with_the_nearest_command():

@@ -101,11 +101,12 @@ def ask_for_strategies(report: dict[str, Any]) -> list[str]:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    from genrec.advice.report import check_report
+    """The report as advice reads it: of valid rows."""
+    from genrec.advice.report import check_report, take_valid
 
     report = read_json(path)
     check_report(report, str(path), command_of("analysis"))
-    return report
+    return take_valid(report)
 
 
 def describe_way_on(output: Path, plan: Plan, content: dict[str, Any]) -> str:

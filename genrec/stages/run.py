@@ -32,10 +32,10 @@ from genrec.commandline import (
 from genrec.config import Config, Section, comma_list, knob
 from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.launch import note
+from genrec.lines import relay_line
 from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, artifact_dir, reads
 from genrec.places import RUN_SAID
-
-METHODS = "rqkmeans_plus (recommended), rqvae, rqkmeans (quickest), rqkmeans_constrained"
+from genrec.stages.dialogue import ask_about
 
 
 class Pipeline(Section):
@@ -65,6 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     with exit_on_usage_error():
         check_one_run(command.config)
     with exit_on_failure(command.config.run.dir):
+        check_curves(stages, chosen, command)
         walk(stages, chosen, command, flags)
 
 
@@ -88,6 +89,14 @@ def chosen_stages(chosen: Pipeline) -> list[str]:
     return names[begin : end + 1]
 
 
+def check_curves(stages: list[str], chosen: Pipeline, command: Command) -> None:
+    """A tracker that is not installed is told before the first stage, not hours later before the training."""
+    from genrec.runtime.curves import check_installed
+
+    if not command.dry_run and {"sft", "rl"} & set(stages) - set(chosen.skip):
+        check_installed(command.config.run.tracker)
+
+
 def check_one_run(config: Config) -> None:
     """All stages of a pipeline belong to one run."""
     if config.run.when_changed != "refuse":
@@ -103,7 +112,7 @@ def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]
     run_dir, skipped = command.config.run.dir, set(chosen.skip)
     for name in stages:
         config = parse_strict(stage_program("genrec run", __doc__), flags).config
-        answer = ask_about(name) if ask and name not in skipped else []
+        answer = ask_about(name, config, flags) if ask and name not in skipped else []
         if name in skipped or answer is None:
             flags = [*flags, *leave_out(name, config, skipped)]
             continue
@@ -114,19 +123,6 @@ def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]
     if chosen.iterate:
         rounds = ["--rounds", str(chosen.iterate)]
         call("iterate", [*flags, *rounds], run_dir / "logs" / "iterate.log", command.dry_run)
-
-
-def ask_about(name: str) -> list[str] | None:
-    """Further flags for a stage that is to be run, None for one to skip; `q` ends the program."""
-    answer = input(f"{name}: [r]un, [s]kip or [q]uit? [r] ").strip().lower()
-    if answer.startswith("q"):
-        raise SystemExit(0)
-    if answer.startswith("s"):
-        return None
-    if name != "sids":
-        return []
-    method = input(f"  method: {METHODS}? [as configured] ").strip()
-    return ["--sids.method", method] if method else []
 
 
 def leave_out(name: str, config: Config, skipped: set[str]) -> list[str]:
@@ -160,7 +156,7 @@ def call(command: str, flags: list[str], log: Path, dry_run: bool) -> None:
         )
         try:
             for line in process.stdout:
-                print(line, end="", flush=True)
+                relay_line(line)
                 file.write(line)
         except BaseException:  # a stage does not outlive its pipeline
             process.terminate()
