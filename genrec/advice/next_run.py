@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from genrec.artifacts import ROUNDS
-from genrec.commandline import DEFAULT_PRESET, merge_layers
-from genrec.config_checks import validate
-from genrec.presets import REPLACED_WHOLE, Layer, Tree, find_config, load_layers, merge, preset_names
+from genrec.commandline import DEFAULT_PRESET, parse_strict, stage_program
+from genrec.presets import REPLACED_WHOLE, Tree, merge, preset_names
 
 
 def complete_overlay(analysed: Tree, overlay: Tree) -> Tree:
@@ -41,8 +40,8 @@ def next_directory(run: Path) -> Path:
 
 
 def resolve_preset(name: str) -> Tree:
-    layers: list[Layer] = load_layers(find_config(name))
-    return validate(merge_layers(layers)).model_dump(mode="json")
+    """The configuration that a preset gives by itself."""
+    return parse_strict(stage_program("genrec run", ""), ["--config", name]).config.model_dump(mode="json")
 
 
 def subtract(wanted: Tree, base: Tree) -> Tree | None:
