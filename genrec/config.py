@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from genrec.windows import Collection
+
 
 def knob(default: Any, help: str, *, result: bool = True, spellings: tuple[str, ...] = (), **constraints: Any) -> Any:
     """A config field. `result=False` marks knobs of speed or display: changing one does not make an artifact stale.
@@ -112,10 +114,18 @@ class Data(Section):
     )
     user_k: int = knob(5, "keep users with at least this many events", ge=1)
     item_k: int = knob(5, "keep items with at least this many events", ge=1)
-    st_year: int = knob(1996, "window start: year", ge=1970, le=2100)
-    st_month: int = knob(10, "window start: month", ge=1, le=12)
-    ed_year: int = knob(2018, "window end: year", ge=1970, le=2100)
-    ed_month: int = knob(11, "window end: month; from its first second on nothing counts but that second", ge=1, le=12)
+    st_year: int | None = knob(
+        None,
+        "window start: year; without a window the collection's own (amazon18 1996-10 to 2018-11, amazon23 1996-5 to "
+        "2023-10), of MovieLens and of a shop of one's own all events",
+        ge=1970,
+        le=2100,
+    )
+    st_month: int | None = knob(None, "window start: month", ge=1, le=12)
+    ed_year: int | None = knob(None, "window end: year", ge=1970, le=2100)
+    ed_month: int | None = knob(
+        None, "window end: month; from its first second on nothing counts but that second", ge=1, le=12
+    )
     min_rating: float = knob(0.0, "keep events rated at least this")
     split: Literal["chronological", "leave_one_out"] = knob(
         "chronological",
@@ -125,11 +135,24 @@ class Data(Section):
         "file", "order of events of one time: as in the file, or drawn by run.seed (also between train, valid and test)"
     )
     max_history: int = knob(10, "items a history keeps", ge=1)
+    untitled: Literal["drop", "keep"] = knob(
+        "drop",
+        "items without a readable title: leave them out with their events, or keep them, called by brand, category and "
+        "description, else by their id",
+    )
     compat: Literal["none", "minionerec"] = knob("none", "minionerec: the published preprocessing rules, exactly")
     max_bad_share: float = knob(0.01, "stop when more than this share of lines cannot be parsed", ge=0, le=1)
     output_path: Path | None = knob(
         None, "also write <dataset>.{train,valid,test}.inter and .item.json under output_path/<dataset>", result=False
     )
+
+    @model_validator(mode="after")
+    def take_own_window(self) -> Data:
+        """What of the window is not given is the collection's own."""
+        for key, value in Collection(self.source, self.dataset).window.items():
+            if getattr(self, key) is None:
+                setattr(self, key, value)
+        return self
 
 
 class Embeddings(Section):
@@ -421,7 +444,11 @@ class Evaluation(Section):
     exact_memory: float = knob(1.0, "GiB that a pass of exact ranking may take beside the model", gt=0, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
     normalization: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
-    filter_seen: bool = knob(False, "language models leave out the items of the history")
+    filter_seen: bool | Literal["auto"] = knob(
+        "auto",
+        "lists leave out what the user had before, in every row of the table and in validation; auto: where less than "
+        "1% of the valid targets repeat it",
+    )
     ensemble_with: Literal["sasrec", "sasrec_text"] = knob(
         "sasrec", "ensemble: whose probabilities are mixed with sft's"
     )

@@ -28,12 +28,14 @@ from genrec.guard import Made, differences, read_made, refusal
 from genrec.launch import note, rank, world_size
 from genrec.lock import only_writer
 from genrec.pipeline import (
+    FAMILY_READS,
     RUN,
     STAGES,
     artifact_dir,
     call_of,
     command_of,
     depends_on,
+    needed_for,
     read_by_row,
     reads,
     row_depends_on,
@@ -133,6 +135,8 @@ def run_job(job: Job, command: Command) -> None:
             follow(job)
     elif command.dry_run:
         state, details = status(job)
+        if state == "up to date" and (changing := list_changing(job)):
+            state, details = "stale", [f"after {', '.join(changing)}"]
         note(job.name, describe_state(state, details, command.clean))
     else:
         with only_writer(job.final):
@@ -204,6 +208,21 @@ def status(job: Job) -> tuple[State, list[str]]:
     return ("stale" if different else "up to date"), different
 
 
+def list_changing(job: Job) -> list[str]:
+    """Of the stages that a finished artifact rests on those that this configuration makes, or makes anew."""
+    model = job.config.analysis.model
+    rests_on = needed_for(model, job.config) if job.stage == "analysis" and model in FAMILY_READS else job.reads
+    return [name for name in rests_on if is_changing(name, job.config)]
+
+
+def is_changing(stage: str, config: Config) -> bool:
+    manifest = read_manifest(artifact_dir(config, stage))
+    if manifest is None:
+        return True
+    knobs = {key: plain(value_at(config, key)) for key in depends_on(stage)}
+    return manifest.config != knobs or any(is_changing(name, config) for name in reads(stage, config))
+
+
 def describe_state(state: State, details: list[str], clean: bool) -> str:
     """What a dry run says."""
     text = "to run anew" if clean else state
@@ -271,7 +290,8 @@ def begin(job: Job, wanted: Identity, clean: bool) -> None:
         counted = {name: value for name, value in wanted["inputs"].items() if name in have["inputs"]}
         different = differences(have, wanted | {"inputs": counted})  # files that came since are no difference
         if not different and bool(have.get("clean")) == clean:
-            note(job.name, "going on from where it was stopped")
+            left = any(path != begun for path in job.partial.iterdir())
+            note(job.name, "going on from where it was stopped" if left else "stopped before, with nothing yet to keep")
             begun.touch()
             return
         if different and not clean and any(path != begun for path in job.partial.iterdir()):

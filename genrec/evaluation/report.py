@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from genrec.artifacts import PER_EXAMPLE, RESULTS, load_arrays, read_json, save_arrays, write_json
 from genrec.config import Analysis
 from genrec.data.catalog import Catalog, pick_categories
+from genrec.data.repeats import mark_repeated_targets
 from genrec.data.sequences import Examples, Sequences
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import (
@@ -35,6 +36,7 @@ RESAMPLES = 2000
 LEVEL = 0.95
 TAIL_SHARE, SHORT_HISTORY = Analysis().tail_share, Analysis().short_history  # fixed, so that reports can be compared
 HEADLINE_CUTOFF = 10
+REPEATS = "repeat purchase"  # the slice of targets that the user had before
 MIN_ROWS = 30  # with fewer rows a slice shows their number, and nothing is claimed of it
 
 
@@ -174,7 +176,7 @@ def make_slices(examples: Examples, catalog: Catalog, train_count: np.ndarray) -
         "cold target": train_count[target] == 0,
         "tail target": mark_tail(train_count)[target] & (train_count[target] > 0),
         "short history": (history >= 0).sum(axis=1) <= SHORT_HISTORY,
-        "repeat purchase": (history == target[:, None]).any(axis=1),
+        REPEATS: mark_repeated_targets(examples),
         **make_category_slices(target, catalog),
     }
 
@@ -301,7 +303,15 @@ def summarize_report(report: Report, seed: int) -> dict[str, Any]:
         },
         "beyond_accuracy": {name: round(value, 6) for name, value in report.beyond.items()},
         "slices": summarize_slices(report, seed),
-    }
+    } | count_repeats(report)
+
+
+def count_repeats(report: Report) -> dict[str, Any]:
+    """How many targets the user had before: where lists leave those items out, none of them can be hit."""
+    if REPEATS not in report.slices:
+        return {}
+    repeats = report.slices[REPEATS]
+    return {"targets_that_repeat": {"rows": int(repeats.sum()), "share": round(float(repeats.mean()), 6)}}
 
 
 def summarize_slices(report: Report, seed: int) -> dict[str, Any]:
@@ -392,7 +402,28 @@ def make_table_notes(contents: list[dict[str, Any]]) -> list[str]:
             short.setdefault(f"end at {each['lists']['length']} items{name_beams(each)}", []).append(each["model"])
     notes = [f"lists of {', '.join(map(repr, models))} {where}" for where, models in short.items()]
     one_user = [each["model"] for each in contents if each["rows"]["users"] < 2]
+    notes += describe_seen_items(contents)
     return notes + ([f"no interval of {', '.join(one_user)}: all rows are of one user"] if one_user else [])
+
+
+def describe_seen_items(contents: list[dict[str, Any]]) -> list[str]:
+    """Whether lists hold what the user had before, and how many targets that concerns; a line a difference."""
+    lines: dict[str, list[str]] = {}
+    for content in contents:
+        left_out, repeats = content["lists"]["filter_seen"], content.get("targets_that_repeat")
+        line = f"lists {'leave out' if left_out else 'may hold'} what the user had before"
+        if repeats:
+            line += f"; {count_targets(repeats)}{' and can never be hit' if left_out and repeats['rows'] else ''}"
+        lines.setdefault(line, []).append(content["model"])
+    if len(lines) == 1:
+        return list(lines)
+    return [f"{', '.join(models)}: {line}" for line, models in lines.items()]
+
+
+def count_targets(repeats: dict[str, Any]) -> str:
+    if not repeats["rows"]:
+        return "no target is such an item"
+    return f"{repeats['rows']:,} targets ({repeats['share']:.1%}) are such items"
 
 
 def name_beams(content: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ from genrec.artifacts import EVAL_RESULTS, RESULTS, SUMMARY, read_manifest, writ
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config
 from genrec.data.prepared import Prepared
+from genrec.data.repeats import leaves_out_seen
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError, exit_on_failure
 from genrec.evaluation.metrics import (
@@ -175,9 +176,14 @@ class HeldOut:
         return self.store.with_new_items(self.data) if grown else self.data
 
     @cached_property
+    def filter_seen(self) -> bool:
+        return leaves_out_seen(self.config.evaluation.filter_seen, self.data)
+
+    @cached_property
     def examples(self) -> Examples:
         settings = self.config.evaluation
-        return choose_examples(self.data, settings.split, settings.limit, self.config.run.seed)
+        examples = choose_examples(self.data, settings.split, settings.limit, self.config.run.seed)
+        return examples.without_seen() if self.filter_seen else examples
 
     @cached_property
     def rows(self) -> ScoredRows:
@@ -208,7 +214,7 @@ def score(held_out: HeldOut, family: str, partial: Path) -> dict[str, Any]:
     if recommendations is None:
         return {}
     item_to_sid = held_out.item_to_sid if "sids" in read_by_row(family, config) else None
-    lists = describe_lists(family, config.evaluation, len(shop.catalog))
+    lists = describe_lists(family, config.evaluation, len(shop.catalog), held_out.filter_seen)
     report = make_report(
         family, held_out.rows, examples, recommendations, held_out.slices, shop.train_count, lists, item_to_sid
     )

@@ -13,7 +13,7 @@ model itself where no step was better; training.json says which. A killed run go
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +56,15 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     """SFT model, data and SIDs -> model directory; returns what the manifest tells of the training."""
     from transformers import set_seed
 
+    from genrec.data.repeats import leaves_out_seen
     from genrec.models.card import save_card
+    from genrec.runtime.curves import check_installed, note_dashboard
     from genrec.runtime.training_record import is_trained, read_record, write_record
     from genrec.training.checkpoints import remove_checkpoints
     from genrec.training.finite_steps import check_weights
 
     if not is_trained(directory):  # else killed after the last weight was written
+        check_installed(config.run.tracker)
         set_seed(config.run.seed)
         material = gather_material(config)
         model, record = train(config, directory, material)
@@ -70,8 +73,10 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         check_weights("rl", model)
         model.save_pretrained(directory)
         material.tokenizer.save_pretrained(directory)
-        save_card(directory, material.card, material.texts.index)
+        filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
+        save_card(directory, replace(material.card, filter_seen=filter_seen), material.texts.index)
         write_record(record, directory)
+        note_dashboard("rl", config.run)
     if rank() > 0:
         return {}
     remove_checkpoints(directory)
@@ -83,6 +88,7 @@ def gather_material(config: Config) -> Material:
     from genrec.models.card import check_card, load_card, load_own_index, prompts_of_rl
     from genrec.models.language import sid_vocabulary
     from genrec.runtime.device import pick_device
+    from genrec.training.memory import note_memory_of_rl
     from genrec.training.rl_start import load_policy, make_prompts
     from genrec.training.rollout import make_answers
 
@@ -91,6 +97,7 @@ def gather_material(config: Config) -> Material:
     check_card(directory, card, store, prompts_of_rl(card, config.rl))
     texts = make_texts(data, load_own_index(directory, store), card.source, card.profile)
     device = pick_device(config.run.device)
+    note_memory_of_rl(config, directory, card.cutoff_len)
     model, tokenizer = load_policy(directory, device)
     answers = make_answers(texts.index, sid_vocabulary(tokenizer, texts.index), device, config.rl.num_generations)
     limit = card.cutoff_len - texts.index.num_levels
@@ -129,11 +136,12 @@ def train(config: Config, directory: Path, material: Material) -> tuple[PreTrain
 
 def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, float]]:
     """() -> {metric: value} of the model as it then is, decoded as `evaluate` does."""
+    from genrec.data.repeats import held_out
     from genrec.models.generative import GenerativeModel
     from genrec.training.validation import ValidDecoder
 
     generative = GenerativeModel(material.model, material.tokenizer, material.texts, material.card.cutoff_len)
-    sample = (material.data.some_examples("valid"), config.rl.valid_size, config.run.seed)
+    sample = (held_out(material.data, "valid", config.evaluation.filter_seen), config.rl.valid_size, config.run.seed)
     return ValidDecoder(generative, *sample, config.evaluation.normalization)
 
 

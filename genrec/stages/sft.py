@@ -45,10 +45,12 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     """Data and SIDs -> model directory; returns what the manifest tells of the training."""
     from transformers import set_seed
 
+    from genrec.runtime.curves import check_installed, note_dashboard
     from genrec.runtime.training_record import is_trained, read_record, write_record
     from genrec.training.checkpoints import remove_checkpoints
 
     if not is_trained(directory):  # else killed after the last weight was written
+        check_installed(config.run.tracker)
         set_seed(config.run.seed)
         material = gather_material(config)
         record = train(config, directory, material)
@@ -57,6 +59,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
             return record.summary()
         write_rest(config, directory, material)
         write_record(record, directory)
+        note_dashboard("sft", config.run)
     if rank() > 0:
         return {}
     remove_checkpoints(directory)
@@ -66,8 +69,10 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 def gather_material(config: Config) -> Material:
     from genrec.models.adapters import attach_adapters
     from genrec.models.language import sid_vocabulary
+    from genrec.training.memory import note_memory_of_sft
     from genrec.training.sft_start import make_model, make_training_texts
 
+    note_memory_of_sft(config)
     store, settings = RunStore.of(config), config.sft
     data = store.prepared()
     texts = make_training_texts(store, data, config.data.source, settings)
@@ -130,11 +135,12 @@ def count_answer_tokens(rows: Dataset) -> int:
 
 def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, float]]:
     """() -> {metric: value} of the model as it then is, decoded by the normalization that it is taught by."""
+    from genrec.data.repeats import held_out
     from genrec.models.generative import GenerativeModel
     from genrec.training.validation import ValidDecoder
 
     generative = GenerativeModel(material.model, material.tokenizer, material.texts, config.sft.cutoff_len)
-    sample = (material.data.some_examples("valid"), config.sft.valid_size, config.run.seed)
+    sample = (held_out(material.data, "valid", config.evaluation.filter_seen), config.sft.valid_size, config.run.seed)
     return ValidDecoder(generative, *sample, config.sft.normalization)
 
 
@@ -157,11 +163,14 @@ def write_weights(config: Config, directory: Path, material: Material) -> None:
 def write_rest(config: Config, directory: Path, material: Material) -> None:
     """Tokenizer, card and SIDs."""
     from genrec.data.prompts import prompt_fingerprint
+    from genrec.data.repeats import leaves_out_seen
     from genrec.models.card import Card, save_card
 
     material.tokenizer.save_pretrained(directory)
     sids = RunStore.of(config).manifest("sids")
-    card = Card(sids.fingerprint, prompt_fingerprint(), config.data.source, config.sft.cutoff_len, config.sft.profile)
+    filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
+    of_run = (config.data.source, config.sft.cutoff_len, config.sft.profile, filter_seen)
+    card = Card(sids.fingerprint, prompt_fingerprint(), *of_run)
     save_card(directory, card, material.texts.index)
 
 

@@ -155,6 +155,23 @@ def test_the_table_has_a_line_a_model_and_sid_columns_only_when_needed(tmp_path)
     assert report.make_table([content]).splitlines()[3].split()[-2:] == ["0.5000", "0.2500"]
 
 
+def test_the_table_says_whether_lists_hold_seen_items_and_how_many_targets_that_concerns():
+    shop = small_shop()
+    kept = report.summarize_report(example_report(shop), seed=0)
+    rows = shop.examples("test")
+    past = [shop.sequences.item[a:b] for a, b in zip(shop.sequences.offset, rows.past.split.end, strict=False)]
+    repeats = sum(target in items for target, items in zip(rows.target, past, strict=True))
+    assert repeats and kept["targets_that_repeat"] == {"rows": repeats, "share": round(repeats / 60, 6)}
+    line = f"what the user had before; {repeats} targets ({repeats / 60:.1%}) are such items"
+    assert report.make_table([kept, kept]).splitlines()[-1] == f"lists may hold {line}"
+    out = kept | {"model": "sft", "lists": kept["lists"] | {"filter_seen": True}}
+    assert report.make_table([out]).splitlines()[-1] == f"lists leave out {line} and can never be hit"
+    assert report.make_table([kept, out]).splitlines()[-2:] == [
+        f"popular: lists may hold {line}",
+        f"sft: lists leave out {line} and can never be hit",
+    ]
+
+
 def recommend_ranked(num_rows: int, length: int) -> tuple[Examples, Recommendations]:
     """Row r wants item r, which stands at place r of lists of `length` items, 50 places wide."""
     item = np.full((num_rows, 50), -1, dtype=np.int32)
@@ -194,7 +211,7 @@ def test_the_table_ends_where_the_shortest_lists_end_and_says_so():
     contents = [report.summarize_report(report_of_lists(k, f"m{k}"), 0) for k in (50, 20, 4)]
     both, short = report.make_table(contents[:2]), report.make_table(contents)
     assert "MRR@20" in both and "MRR@50" not in both and "MRR@50" in report.make_table(contents[:1])
-    assert both.splitlines()[-1] == "lists of 'm20' end at 20 items, by 20 beams"
+    assert both.splitlines()[-2] == "lists of 'm20' end at 20 items, by 20 beams"
     row = short.splitlines()[4].split()
     assert row[:4] == ["m4", "-", "-", "-"] and "MRR@3" in short
     assert "MRR@4" in report.make_table(contents[2:])
