@@ -8,6 +8,11 @@ reads   MovieLens-100K as UR4Rec/data/dataset_loader.py does
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 from pathlib import Path
 
 from genrec.cli import run_program

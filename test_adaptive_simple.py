@@ -6,6 +6,11 @@ python test_adaptive_simple.py --threshold 0.05 --min_steps 8
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 from genrec.cli import run_program
 from genrec.config import Section, knob
 from UR4Rec.options import read_options

@@ -10,6 +10,11 @@ The measured comparison, with seeds and intervals, is benchmarks/ur4rec.py.
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 import copy
 import itertools
 from pathlib import Path

@@ -87,7 +87,7 @@ def ours(path: Path) -> dict[str, int]:
 
     data = Data(st_year=START[0], st_month=START[1], ed_year=END[0], ed_month=END[1])
     events, _ = amazon.read_reviews(path, amazon.EDITIONS["amazon18"], data.max_bad_share)
-    events = events.take(mark_inside(events, data, data.st_year))
+    events = events.take(mark_inside(events, data))
     events = events.take(k_core(events.user, events.item, K, K).keep)
     sequences, item_ids, tie_order = build_sequences(events, draw_tie_order("file", len(events), seed=0))
     rows = split_targets(sequences, "chronological", tie_order)

@@ -40,6 +40,7 @@ ITEM_JSON = "{dataset}.item.json"
 CODES = "codes.npy"
 CODEBOOKS = "codebooks.npz"
 CONSTRAINED = "constrained.npz"  # codebooks that rqkmeans_plus starts from
+CONSTRAINED_QUALITY = "constrained.json"  # what these codebooks were worth, before rqkmeans_plus went on from them
 FACTORS = "factors.npy"
 GROWN = "grown.json"
 ALLOWED = "allowed.npy"  # (N,) bool: items that may be recommended
@@ -107,7 +108,7 @@ def require(directory: Path, command: str) -> Manifest:
     """The manifest of an artifact that a stage needs, or an error that names the command to run first."""
     manifest = read_manifest(directory)
     if manifest is None:
-        raise ArtifactError(f"{directory} is not there yet; run first: {command}")
+        raise ArtifactError(f"{directory} is not there yet; run first: {command} (with your other flags)")
     verify_files(directory, manifest.files, command)
     return manifest
 
@@ -211,6 +212,19 @@ def whole_directory(path: Path) -> Iterator[Path]:
     flush_path(path.parent)
 
 
+def share_directory(original: Path, target: Path) -> None:
+    """The same files in a second place: hard links, or copies where the file system has none. Whole or not there."""
+    with whole_directory(target) as beside:
+        shutil.copytree(original, beside, copy_function=link_file, dirs_exist_ok=True)
+
+
+def link_file(original: str, target: str) -> None:
+    try:
+        os.link(original, target)
+    except OSError:
+        shutil.copy2(original, target)
+
+
 def remove_directories(*paths: Path) -> None:
     for path in paths:
         shutil.rmtree(path, ignore_errors=True)
@@ -231,21 +245,32 @@ def write_json_lines(path: Path, records: Iterable[Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
+    return parse_json(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def parse_json(content: bytes, path: Path) -> Any:
+    """Of a file in UTF-8; json itself would take other encodings for it, too."""
+    try:
+        return json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: it is not valid JSON ({error})") from None
 
 
 def read_record(path: Path, kind: type[Record], way_on: str) -> Record:
     """The JSON file of one dataclass: its fields and no others, each of its kind, or ArtifactError."""
-    content = read_json(path)
-    if isinstance(content, dict) and (more := set(content) - kind.__annotations__.keys()):
+    content = read_bytes(path)
+    fields = parse_json(content, path)
+    if isinstance(fields, dict) and (more := set(fields) - kind.__annotations__.keys()):
         raise ArtifactError(f"{path} has '{min(more)}', which no {kind.__name__} has; {way_on}")
     try:
-        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+        return TypeAdapter(kind).validate_json(content, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the whole"

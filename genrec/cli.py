@@ -5,12 +5,12 @@
     genrec presets                            the configurations that come along
 
 A checkout's own scripts are shells over the same functions (`run_script`); they write below their checkout.
+What takes time to import is imported when signals are answered, within functions.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -20,21 +20,13 @@ from pathlib import Path
 from genrec import __version__
 from genrec.errors import fail, suggest
 from genrec.launch import set_waiting_policy
-from genrec.pipeline import STAGES
 from genrec.places import HOME, presets_dir
-
-# Each is a module of genrec.stages with `main(argv)`; a stage's own name is its command.
-COMMANDS: dict[str, str] = {
-    "run": "the whole pipeline, from raw data to a report",
-    **{stage.command: stage.purpose for stage in STAGES.values()},
-    "advise": "a report of misses -> the configuration that should help",
-    "compare": "two evaluations of the same rows -> did it help?",
-    "iterate": "the loop: analyse, change what is advised, keep what is better on valid",
-}
+from genrec.signals import WAY_ON, exit_on_signals, raise_on_signals
 
 
 def main(argv: list[str] | None = None) -> None:
     """The entry point of `genrec`."""
+    exit_on_signals()
     argv = sys.argv[1:] if argv is None else argv
     name = argv[0] if argv else "--help"
     if name in ("-h", "--help", "help"):
@@ -45,15 +37,29 @@ def main(argv: list[str] | None = None) -> None:
         print(f"genrec {__version__}")
     elif name == "presets":
         call(lambda: print(describe_presets()))
-    elif name in COMMANDS:
+    elif name in (commands := purposes()):
         run_command(name, argv[1:])
     else:
-        known = [*COMMANDS, "presets"]
+        known = [*commands, "presets"]
         fail(f"unknown command '{name}'{suggest(name, known)}; there are: {', '.join(known)}", code=2)
+
+
+def purposes() -> dict[str, str]:
+    """command -> purpose. Each is a module of genrec.stages with `main(argv)`; a stage's own name is its command."""
+    from genrec.pipeline import STAGES
+
+    return {
+        "run": "the whole pipeline, from raw data to a report",
+        **{stage.command: stage.purpose for stage in STAGES.values()},
+        "advise": "a report of misses -> the configuration that should help",
+        "compare": "two evaluations of the same rows -> did it help?",
+        "iterate": "the loop: analyse, change what is advised, keep what is better on valid",
+    }
 
 
 def run_script(path: str, command: str, **options: str) -> None:
     """What a script of a checkout does: its command, with relative paths of presets below the checkout."""
+    exit_on_signals()
     set_home(path)
     run_command(command, sys.argv[1:], **options)
 
@@ -77,7 +83,9 @@ def is_checkout(directory: Path) -> bool:
 
 
 def run_command(command: str, argv: list[str], **options: str) -> None:
-    call(lambda: import_module(f"genrec.stages.{command}").main(argv, **options))
+    set_waiting_policy()
+    stage = import_module(f"genrec.stages.{command}")
+    call(lambda: stage.main(argv, **options))
 
 
 def call(main: Callable[[], object]) -> None:
@@ -85,7 +93,7 @@ def call(main: Callable[[], object]) -> None:
     set_waiting_policy()
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal's encoding lacks is escaped
         sys.stdout.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, end_on_signal)
+    raise_on_signals()
     try:
         main()
         if sys.stdout is not None:  # it is where the output is closed, `>&-`
@@ -94,18 +102,14 @@ def call(main: Callable[[], object]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(141) from None
     except KeyboardInterrupt:
-        fail("stopped; the same command goes on from here", code=130)
-
-
-def end_on_signal(number: int, frame: object) -> None:
-    """SIGTERM ends the process as Ctrl-C does: in one line, and what is finished stays."""
-    fail("stopped by SIGTERM; the same command goes on from here", code=128 + number)
+        fail(f"stopped; {WAY_ON}", code=130)
 
 
 def overview() -> str:
-    width = max(map(len, COMMANDS)) + 2
+    commands = purposes()
+    width = max(map(len, commands)) + 2
     lines = [f"genrec {__version__}: LLM generative recommendation", "", "usage: genrec COMMAND [flags]", ""]
-    lines += [f"  {name:<{width}}{purpose}" for name, purpose in COMMANDS.items()]
+    lines += [f"  {name:<{width}}{purpose}" for name, purpose in commands.items()]
     lines += [f"  {'presets':<{width}}the configurations that come along", ""]
     return "\n".join([*lines, "genrec COMMAND --help lists the knobs of a command; begin with:", "",
                       "  genrec run --config quickstart --yes"])  # fmt: skip

@@ -23,12 +23,24 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from genrec.config import Config, Section, known_sections, other_spellings, section_schema, walk
+from genrec.config import Config, Data, Section, known_sections, other_spellings, section_schema, walk
 from genrec.config_checks import explain_errors, validate
 from genrec.errors import ConfigError, exit_on_usage_error, suggest
 from genrec.help_text import help_text, show_config
 from genrec.places import from_home
-from genrec.presets import Layer, Tree, find_config, has_path, is_float, load_layers, load_yaml, merge, set_path
+from genrec.presets import (
+    Layer,
+    Tree,
+    drop_foreign_windows,
+    find_config,
+    has_path,
+    is_float,
+    load_layers,
+    load_yaml,
+    merge,
+    set_path,
+)
+from genrec.windows import Collection
 
 DEFAULT_PRESET = "0.5b"
 TRUTHS = ("true", "false", "yes", "no", "on", "off", "auto", "1", "0")
@@ -121,6 +133,10 @@ def parse_strict(program: Program, argv: list[str]) -> Command:
     layers = [*file_layers(program, words.files), Layer("", words.tree)]
     environment = environment_layer(program, layers)
     layers.insert(-1, environment)
+    if program.schema is Config:
+        layers = drop_foreign_windows(
+            layers, Collection(*(Data.model_fields[key].default for key in Collection._fields))
+        )
     config = program.check(merge_layers(layers))
     origins = origins_of(program, layers, words.flags)
     return Command(start_from_home(config, origins), "clean" in words.switches, "dry-run" in words.switches, origins)

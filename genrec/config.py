@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from genrec.windows import Collection
+
 
 def knob(default: Any, help: str, *, result: bool = True, spellings: tuple[str, ...] = (), **constraints: Any) -> Any:
     """A config field. `result=False` marks knobs of speed or display: changing one does not make an artifact stale.
@@ -82,6 +84,11 @@ class Run(Section):
     """Where a run writes and what all stages share."""
 
     dir: Path = knob(Path("outputs/run"), "directory of this run; one sub-directory a stage", result=False)
+    from_run: Path | None = knob(
+        None,
+        "a run to begin from: a stage that would come out the same is shared with it (hard links), not made again",
+        result=False,
+    )
     seed: int = knob(42, "seed of every random choice", ge=0)
     device: str = knob("auto", "auto | cpu | cuda | cuda:1", result=False)
     verify: Literal["changed", "always"] = knob(
@@ -107,10 +114,18 @@ class Data(Section):
     )
     user_k: int = knob(5, "keep users with at least this many events", ge=1)
     item_k: int = knob(5, "keep items with at least this many events", ge=1)
-    st_year: int = knob(1996, "window start: year", ge=1970, le=2100)
-    st_month: int = knob(10, "window start: month", ge=1, le=12)
-    ed_year: int = knob(2018, "window end: year", ge=1970, le=2100)
-    ed_month: int = knob(11, "window end: month; from its first second on nothing counts but that second", ge=1, le=12)
+    st_year: int | None = knob(
+        None,
+        "window start: year; without a window the collection's own (amazon18 1996-10 to 2018-11, amazon23 1996-5 to "
+        "2023-10), of MovieLens and of a shop of one's own all events",
+        ge=1970,
+        le=2100,
+    )
+    st_month: int | None = knob(None, "window start: month", ge=1, le=12)
+    ed_year: int | None = knob(None, "window end: year", ge=1970, le=2100)
+    ed_month: int | None = knob(
+        None, "window end: month; from its first second on nothing counts but that second", ge=1, le=12
+    )
     min_rating: float = knob(0.0, "keep events rated at least this")
     split: Literal["chronological", "leave_one_out"] = knob(
         "chronological",
@@ -120,11 +135,24 @@ class Data(Section):
         "file", "order of events of one time: as in the file, or drawn by run.seed (also between train, valid and test)"
     )
     max_history: int = knob(10, "items a history keeps", ge=1)
+    untitled: Literal["drop", "keep"] = knob(
+        "drop",
+        "items without a readable title: leave them out with their events, or keep them, called by brand, category and "
+        "description, else by their id",
+    )
     compat: Literal["none", "minionerec"] = knob("none", "minionerec: the published preprocessing rules, exactly")
     max_bad_share: float = knob(0.01, "stop when more than this share of lines cannot be parsed", ge=0, le=1)
     output_path: Path | None = knob(
         None, "also write <dataset>.{train,valid,test}.inter and .item.json under output_path/<dataset>", result=False
     )
+
+    @model_validator(mode="after")
+    def take_own_window(self) -> Data:
+        """What of the window is not given is the collection's own."""
+        for key, value in Collection(self.source, self.dataset).window.items():
+            if getattr(self, key) is None:
+                setattr(self, key, value)
+        return self
 
 
 class Embeddings(Section):
@@ -151,6 +179,12 @@ class Sids(Section):
     method: Literal["rqkmeans", "rqvae", "rqkmeans_constrained", "rqkmeans_plus", "imported"] = knob(
         "rqkmeans_plus",
         "quantizer: rqkmeans is quickest, rqkmeans_plus recommended; imported takes the data's own index",
+    )
+    name: str = knob(
+        "",
+        "these SIDs lie in sids/<name>, the method's name when empty; several lie side by side in one run",
+        result=False,
+        pattern=r"^([\w\-][\w.\-]*)?$",
     )
     num_levels: int = knob(3, "codes an item", ge=1, le=8)
     codebook_size: int = knob(256, "codes a level", ge=2, le=32767)

@@ -93,13 +93,30 @@ def check_together(config: Config) -> Faults:
 
 
 def check_data(data: Data) -> Faults:
-    if (data.st_year, data.st_month) >= (data.ed_year, data.ed_month):
-        window = f"starts {data.st_year}-{data.st_month:02d}, ends {data.ed_year}-{data.ed_month:02d}"
-        yield f"data window is empty: {window}"
+    yield from check_window(data)
     if data.ties == "random" and data.compat == "minionerec":
         yield "data.ties random and data.compat minionerec exclude each other: the published rules keep file order"
     if data.ties == "random" and data.source == "minionerec":
         yield "data.ties random would do nothing for data.source minionerec, whose files hold rows and no times"
+    if data.untitled == "keep" and data.compat == "minionerec":
+        yield "data.untitled keep and data.compat minionerec exclude each other: the published rules decide on titles"
+    if data.untitled == "keep" and data.source == "minionerec":
+        yield "data.untitled keep would do nothing for data.source minionerec, whose items are chosen already"
+
+
+def check_window(data: Data) -> Faults:
+    for end in ("st", "ed"):
+        year, month = getattr(data, f"{end}_year"), getattr(data, f"{end}_month")
+        if (year is None) != (month is None):
+            there, lacking = ("year", "month") if month is None else ("month", "year")
+            yield (
+                f"data.{end}_{there} {year or month} is given without data.{end}_{lacking}, and {data.dataset} has no "
+                f"window of its own to take it from; add --data.{end}_{lacking}"
+            )
+    start, stop = (data.st_year, data.st_month), (data.ed_year, data.ed_month)
+    if None not in (*start, *stop) and start >= stop:
+        window = f"starts {data.st_year}-{data.st_month:02d}, ends {data.ed_year}-{data.ed_month:02d}"
+        yield f"data window is empty: {window}"
 
 
 def check_sids(sids: Sids) -> Faults:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from genrec.signals import WAY_ON
+
 UNWRITABLE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),  # full, limited, not ours
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),  # something else lies there
@@ -53,7 +55,7 @@ def exit_on_failure(directory: Path) -> Iterator[None]:
         ways_on = "free space there or write elsewhere. Nothing finished was touched."
         fail(f"cannot write under {directory}: {cause}; {ways_on}")
     except KeyboardInterrupt:
-        fail("stopped; the same command goes on from here", code=130)
+        fail(f"stopped; {WAY_ON}", code=130)
 
 
 @contextmanager

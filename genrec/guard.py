@@ -43,6 +43,6 @@ def differences(made: Made, asked: Made) -> list[str]:
 def refusal(place: Any, different: list[str], another: str, anew: str) -> str:
     """The message where something differs, with the two ways on: another place, or the same place made anew."""
     return (
-        f"{place} was made with other settings: {'; '.join(different)}. Ways on: {another} for a new run beside it, "
+        f"{place} was made with other settings: {'; '.join(different)}. Ways on: {another} for a new one beside it, "
         f"or {anew} to make it anew"
     )

@@ -74,7 +74,7 @@ ADVISE = ("advise", "optimization_strategies.py")
 COMPARE = ("compare", "compare_results.py")
 ITERATE = ("iterate", "iterate.py")
 
-# What a row of the evaluation's table reads beside data.
+# What a row of the evaluation's table reads beside data. `<model>_exact` is the exact ranking of a language model.
 FAMILY_READS: dict[str, tuple[str, ...]] = {
     "popular": (),
     "popular_recent": (),
@@ -90,6 +90,19 @@ FAMILY_READS: dict[str, tuple[str, ...]] = {
     "ensemble": ("sids", "sft", "sequential"),
 }
 
+# The keys of `evaluation` that a row of the table depends on; every row does on the first ones.
+ROW_KEYS = ("split", "limit", "filter_seen")
+LANGUAGE_KEYS = ("index", "num_beams", "normalization")
+EXACT_KEYS = ("index", "normalization")
+FAMILY_KEYS: dict[str, tuple[str, ...]] = {
+    "popular_recent": ("recent_share",),
+    "sft": LANGUAGE_KEYS,
+    "sft_exact": EXACT_KEYS,
+    "rl": LANGUAGE_KEYS,
+    "rl_exact": EXACT_KEYS,
+    "ensemble": (*LANGUAGE_KEYS, "ensemble_with", "ensemble_weight"),
+}
+
 # What a reward of RL reads beside data and sids; `sequential` holds the model of the reward's name.
 REWARD_READS: dict[str, tuple[str, ...]] = {
     "semantic": ("embeddings",),
@@ -98,6 +111,7 @@ REWARD_READS: dict[str, tuple[str, ...]] = {
 }
 
 MEASURED = ("evaluation", "analysis")  # their artifacts belong to the rows of evaluation.split
+MANY = ("sids", "evaluation", "analysis")  # an artifact each of what is named below their directory
 
 
 def reads(stage: str, config: Config) -> tuple[str, ...]:
@@ -116,8 +130,13 @@ def read_by_rl(config: Config) -> tuple[str, ...]:
 
 def read_by_evaluation(config: Config) -> tuple[str, ...]:
     """What the rows read; a model directory that is given stands in for the run's own sft."""
-    needed = {name for family in config.evaluation.models for name in FAMILY_READS[family]}
-    return tuple(needed - {"sft"} if config.evaluation.base_model else needed)
+    return tuple({name for family in config.evaluation.models for name in read_by_row(family, config)})
+
+
+def read_by_row(family: str, config: Config) -> tuple[str, ...]:
+    """What one row reads, with data."""
+    given = {"sft"} if config.evaluation.base_model else set()
+    return in_order({"data", *FAMILY_READS[family]} - given)
 
 
 CONDITIONS: dict[str, Reads] = {
@@ -131,6 +150,12 @@ def depends_on(stage: str) -> tuple[str, ...]:
     """The keys that a stage's own result depends on, those of what it reads aside."""
     own = STAGES[stage]
     return (*result_keys(own.section), "run.seed", *own.keys)
+
+
+def row_depends_on(family: str) -> tuple[str, ...]:
+    """The same of one row of the evaluation's table."""
+    own = tuple(f"evaluation.{name}" for name in (*ROW_KEYS, *FAMILY_KEYS.get(family, ())))
+    return (*own, "run.seed")
 
 
 def affected(changed_keys: Collection[str], config: Config | None = None) -> tuple[str, ...]:
@@ -167,8 +192,13 @@ def in_order(stages: Iterable[str]) -> tuple[str, ...]:
 
 
 def artifact_dir(config: Config, stage: str) -> Path:
-    """Where an artifact lies. What is measured on valid rows stands beside what is measured on test rows."""
+    """Where an artifact lies; of `evaluation` the directory that holds an artifact a row.
+
+    What is measured on valid rows stands beside what is measured on test rows.
+    """
     name = f"{stage}_valid" if stage in MEASURED and config.evaluation.split == "valid" else stage
+    if stage == "sids":
+        return config.run.dir / name / (config.sids.name or config.sids.method)
     if stage == "analysis":
         return config.run.dir / name / Path(config.analysis.model).name
     return config.run.dir / name

@@ -5,6 +5,7 @@ A preset may begin with `extends: other.yaml` (relative to itself). Mappings mer
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ import yaml
 from genrec.config import expand_home
 from genrec.errors import ConfigError, suggest
 from genrec.places import presets_dir
+from genrec.windows import KEYS as WINDOW_KEYS
+from genrec.windows import Collection
 
 FOR_LAUNCHERS = {"accelerate", "zero2_opt.yaml"}  # of config/: what accelerate and DeepSpeed read
 
@@ -136,6 +139,28 @@ def merge(base: Tree, over: Tree) -> Tree:
         else:
             base[key] = value
     return base
+
+
+def drop_foreign_windows(layers: Sequence[Layer], default: Collection) -> list[Layer]:
+    """A window belongs to the collection that is named beside it, or was when it was laid on; to another it is foreign.
+
+    So `--data.source amazon23` over a preset for amazon18 is not cut where Amazon 2018 ends. A file that gives nothing
+    but a window means whatever collection it is laid on.
+    """
+    sections = [data if isinstance(data := layer.tree.get("data"), dict) else {} for layer in layers]
+    named = [default]
+    for section in sections:
+        named.append(named[-1]._replace(**{key: str(section[key]) for key in Collection._fields if key in section}))
+    kept = []
+    for layer, section, collection in zip(layers, sections, named[1:], strict=True):
+        names_one = any(key in section for key in Collection._fields)
+        foreign = names_one and collection.window != named[-1].window
+        kept.append(Layer(layer.origin, without_window(layer.tree)) if foreign else layer)
+    return kept
+
+
+def without_window(tree: Tree) -> Tree:
+    return {**tree, "data": {key: value for key, value in tree["data"].items() if key not in WINDOW_KEYS}}
 
 
 def set_path(tree: Tree, path: str, value: Any) -> None:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,19 @@ from genrec.errors import ArtifactError, ConfigError, exit_on_failure
 from genrec.guard import Made, differences, read_made, refusal
 from genrec.launch import note, rank, world_size
 from genrec.lock import only_writer
-from genrec.pipeline import STAGES, artifact_dir, command_of, depends_on, reads
+from genrec.pipeline import (
+    FAMILY_READS,
+    RUN,
+    STAGES,
+    artifact_dir,
+    call_of,
+    command_of,
+    depends_on,
+    needed_for,
+    read_by_row,
+    reads,
+    row_depends_on,
+)
 from genrec.places import PACKAGE
 from genrec.verify import ALWAYS
 
@@ -42,16 +54,32 @@ State = Literal["to run", "up to date", "stale"]
 
 @dataclass(frozen=True)
 class Job:
-    """A stage of one run: its configuration, and how it is built."""
+    """A stage of one run: its configuration, and how it is built. Of `evaluation`, one row of its table."""
 
     stage: str
     config: Config
     build: Build
     sources: Sources | None = None
+    family: str = ""  # of a row: whose lists it holds
+    row: str = ""  # its name, and that of its directory
+
+    @property
+    def name(self) -> str:
+        """What its lines on the screen begin with."""
+        return f"{self.stage}: {self.row}" if self.row else self.stage
 
     @property
     def final(self) -> Path:
-        return artifact_dir(self.config, self.stage)
+        return artifact_dir(self.config, self.stage) / self.row
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return read_by_row(self.family, self.config) if self.family else reads(self.stage, self.config)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The configuration that its result depends on."""
+        return row_depends_on(self.family) if self.family else depends_on(self.stage)
 
     @property
     def partial(self) -> Path:
@@ -65,10 +93,16 @@ class Job:
     @property
     def identity(self) -> Identity:
         """What the artifact depends on: knobs, seed, and the fingerprints of what it reads, as far as that exists."""
-        knobs = {key: plain(value_at(self.config, key)) for key in depends_on(self.stage)}
-        manifests = {name: read_manifest(artifact_dir(self.config, name)) for name in reads(self.stage, self.config)}
+        knobs = {key: plain(value_at(self.config, key)) for key in self.keys}
+        knobs |= {"family": self.family} if self.family else {}
+        manifests = {name: read_manifest(artifact_dir(self.config, name)) for name in self.reads}
         inputs = {name: manifest.fingerprint for name, manifest in manifests.items() if manifest}
         return {"config": knobs, "inputs": inputs | (self.sources(self.config) if self.sources else {})}
+
+    def of_run(self, run_dir: Path) -> Job:
+        """The same in another run."""
+        run = self.config.run.model_copy(update={"dir": run_dir})
+        return replace(self, config=self.config.model_copy(update={"run": run}))
 
 
 def plain(value: Any) -> Any:
@@ -88,7 +122,10 @@ def main(stage: str, doc: str, build: Build, sources: Sources | None = None, arg
 
 def run(stage: str, command: Command, build: Build, sources: Sources | None = None) -> None:
     """One stage, from what is there to what should be there."""
-    job = Job(stage, command.config, build, sources)
+    run_job(Job(stage, command.config, build, sources), command)
+
+
+def run_job(job: Job, command: Command) -> None:
     if command.config.run.verify == "always":
         os.environ[ALWAYS] = "1"
     if command.clean and world_size() > 1:
@@ -98,7 +135,9 @@ def run(stage: str, command: Command, build: Build, sources: Sources | None = No
             follow(job)
     elif command.dry_run:
         state, details = status(job)
-        note(stage, describe_state(state, details, command.clean))
+        if state == "up to date" and (changing := list_changing(job)):
+            state, details = "stale", [f"after {', '.join(changing)}"]
+        note(job.name, describe_state(state, details, command.clean))
     else:
         with only_writer(job.final):
             settle(job)
@@ -109,7 +148,7 @@ def bring_up_to_date(job: Job, clean: bool) -> None:
     """Build what is not there, or with `clean` what is; leave what is up to date; refuse what differs."""
     state, details = status(job)
     if state == "up to date" and not clean:
-        note(job.stage, "up to date")
+        note(job.name, "up to date")
         return
     if state == "stale" and not clean:
         raise ArtifactError(refuse(job, job.final, details))
@@ -118,9 +157,24 @@ def bring_up_to_date(job: Job, clean: bool) -> None:
             f"{job.final} is a symbolic link to {job.final.resolve()}; remove the link, or move what it is"
         )
     require_own_files(job.final)
-    for name in reads(job.stage, job.config):
+    for name in job.reads:
         require(job.config, name)
-    make(job, clean)
+    if clean or not share(job):
+        make(job, clean)
+
+
+def share(job: Job) -> bool:
+    """Take the artifact of `run.from_run` where it is the one that would come out here; whether it was taken."""
+    if job.config.run.from_run is None or job.partial.exists():
+        return False
+    original = job.of_run(job.config.run.from_run).final
+    manifest = read_manifest(original)
+    if manifest is None or differences({"config": manifest.config, "inputs": manifest.inputs}, job.identity):
+        return False
+    artifacts.require(original, command_of(job.stage))
+    artifacts.share_directory(original, job.final)
+    note(job.name, f"shared with {original}")
+    return True
 
 
 def require_own_files(directory: Path) -> None:
@@ -149,9 +203,24 @@ def status(job: Job) -> tuple[State, list[str]]:
         raise ArtifactError(f"{job.final} exists but is no artifact: it has no {MANIFEST}; move it away")
     asked = job.identity
     if manifest is None:
-        return "to run", [name for name in reads(job.stage, job.config) if name not in asked["inputs"]]
+        return "to run", [name for name in job.reads if name not in asked["inputs"]]
     different = differences({"config": manifest.config, "inputs": manifest.inputs}, asked)
     return ("stale" if different else "up to date"), different
+
+
+def list_changing(job: Job) -> list[str]:
+    """Of the stages that a finished artifact rests on those that this configuration makes, or makes anew."""
+    model = job.config.analysis.model
+    rests_on = needed_for(model, job.config) if job.stage == "analysis" and model in FAMILY_READS else job.reads
+    return [name for name in rests_on if is_changing(name, job.config)]
+
+
+def is_changing(stage: str, config: Config) -> bool:
+    manifest = read_manifest(artifact_dir(config, stage))
+    if manifest is None:
+        return True
+    knobs = {key: plain(value_at(config, key)) for key in depends_on(stage)}
+    return manifest.config != knobs or any(is_changing(name, config) for name in reads(stage, config))
 
 
 def describe_state(state: State, details: list[str], clean: bool) -> str:
@@ -163,7 +232,9 @@ def describe_state(state: State, details: list[str], clean: bool) -> str:
 
 
 def refuse(job: Job, place: Path, different: list[str]) -> str:
-    return refusal(place, different, "--run.dir ANOTHER", f"`{command_of(job.stage)} --clean` (with your other flags)")
+    another = "--sids.name ANOTHER" if job.stage == "sids" else f"--run.dir ANOTHER --run.from_run {job.config.run.dir}"
+    anew = f"`{command_of(job.stage)} --clean`, with what was built on it `{call_of(*RUN)} --from {job.stage} --clean`"
+    return refusal(place, different, another, f"{anew} (with your other flags)")
 
 
 def make(job: Job, clean: bool) -> None:
@@ -171,13 +242,23 @@ def make(job: Job, clean: bool) -> None:
     wanted = job.identity
     begin(job, wanted, clean)
     start = time.perf_counter()
-    statistics = job.build(job.config, job.partial)
+    try:
+        statistics = job.build(job.config, job.partial)
+    except BaseException:
+        remove_unused(job.partial)
+        raise
     seconds = time.perf_counter() - start
     made_from = job.identity  # with what the build itself brought, a download say
     made_from["inputs"] |= wanted["inputs"]  # what was read is what stood there at the beginning
     finish(job, made_from, statistics, seconds)
     publish(job)
-    note(job.stage, f"done in {seconds:.1f} s -> {job.final}")
+    note(job.name, f"done in {seconds:.1f} s -> {job.final}")
+
+
+def remove_unused(partial: Path) -> None:
+    """What a build that failed before it wrote anything leaves behind."""
+    if [path.name for path in partial.rglob("*") if not path.is_dir()] == [BEGUN]:
+        remove_directories(partial)
 
 
 def follow(job: Job) -> None:
@@ -189,6 +270,8 @@ def follow(job: Job) -> None:
         fresh = begun.exists() and begun.stat().st_mtime > launched - 30  # not that of a launch killed earlier
         if fresh and not differences(read_made(begun), wanted):
             job.build(job.config, job.partial)
+            return
+        if read_manifest(job.final):  # rank 0 shared it with another run
             return
         time.sleep(0.1)
     raise ArtifactError(f"rank 0 did not begin {job.partial} within two minutes; its own message says why")
@@ -207,7 +290,8 @@ def begin(job: Job, wanted: Identity, clean: bool) -> None:
         counted = {name: value for name, value in wanted["inputs"].items() if name in have["inputs"]}
         different = differences(have, wanted | {"inputs": counted})  # files that came since are no difference
         if not different and bool(have.get("clean")) == clean:
-            note(job.stage, "going on from where it was stopped")
+            left = any(path != begun for path in job.partial.iterdir())
+            note(job.name, "going on from where it was stopped" if left else "stopped before, with nothing yet to keep")
             begun.touch()
             return
         if different and not clean and any(path != begun for path in job.partial.iterdir()):

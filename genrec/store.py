@@ -22,13 +22,18 @@ from genrec.data.sequences import Sequences, Split, load_sequences, load_splits
 from genrec.data.vectors import load_vectors
 from genrec.errors import ArtifactError
 from genrec.guard import differences, refusal
-from genrec.pipeline import command_of
+from genrec.pipeline import artifact_dir, command_of
 from genrec.sids import SidIndex, load_codebooks, load_index, read_index_json
 
 
 class Collisions(BaseModel):
     before: dict[str, float]
     after: dict[str, float]
+
+
+def list_sids(run_dir: Path) -> list[str]:
+    """The names of a run's finished semantic IDs."""
+    return sorted(path.parent.name for path in (run_dir / "sids").glob(f"*/{artifacts.MANIFEST}"))
 
 
 class SidQuality(BaseModel):
@@ -46,15 +51,26 @@ class RunStore:
 
     directory: Path
     asked: Data | None = None  # the data settings in use, where the data artifact must have been made with them
+    sids: str = ""  # which of the run's semantic IDs; where it has one kind, that one
 
     @classmethod
     def of(cls, config: Config) -> RunStore:
-        return cls(config.run.dir, config.data)
+        return cls(config.run.dir, config.data, artifact_dir(config, "sids").name)
 
     # Artifacts
 
     def path(self, stage: str) -> Path:
-        return self.directory / stage
+        return self.sids_dir if stage == "sids" else self.directory / stage
+
+    @property
+    def sids_dir(self) -> Path:
+        names = [self.sids] if self.sids else list_sids(self.directory)
+        if len(names) > 1:
+            raise ArtifactError(
+                f"{self.directory / 'sids'} holds several semantic IDs ({', '.join(names)}), and nothing says which is "
+                "meant; name one, or begin a run with that one alone: --run.dir NEW --run.from_run THIS"
+            )
+        return self.directory / "sids" / "".join(names)
 
     def has(self, stage: str) -> bool:
         return read_manifest(self.path(stage)) is not None
@@ -163,7 +179,7 @@ class RunStore:
 
     @property
     def grown_dir(self) -> Path:
-        return self.path("sids_grown")
+        return self.directory / "sids_grown" / self.sids_dir.name
 
     def grown(self, trained: SidIndex) -> GrownCatalog:
         """What lies in sids_grown/, or an error where its old items are not those of `trained`, (N) rows."""

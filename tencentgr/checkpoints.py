@@ -17,7 +17,7 @@ from torch import Tensor
 
 from genrec.artifacts import sha256, whole_file, write_json
 from genrec.errors import ArtifactError, first_line
-from genrec.runtime.tensor_file import read_tensors, write_tensors
+from genrec.runtime.tensor_file import load_weights, read_tensors, write_tensors
 from tencentgr.features import FeatureSchema
 from tencentgr.files import read_object
 from tencentgr.model import TencentGR, TencentGRShape
@@ -78,13 +78,10 @@ def load_model(path: Path, shape: TencentGRShape, schema: FeatureSchema) -> tupl
     """A saved model, in evaluation mode. Weights without a card (a bare state_dict) need the given shape and schema."""
     tensors, card = read_weights(path)
     model = TencentGR(shape, schema) if card is None else build_from_card(card, path)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())[:300]
-        raise ArtifactError(
-            f"the weights of {path} do not fit the model that the flags and data describe: {detail}"
-        ) from None
+    if card is None:
+        load_weights(model, tensors, f"{path}, for the model that the flags and data describe,", "pass other flags")
+    else:
+        load_weights(model, tensors, path)
     return model.eval(), card
 
 
@@ -116,12 +113,6 @@ def check_weights(tensors: Any, card: Any, path: Path) -> None:
         raise ArtifactError(f"{path} holds no tensors by name, as best_model.pt does and a bare state_dict")
     if card is not None and not isinstance(card, dict):
         raise ArtifactError(f"the card in {path} is no JSON object, found {type(card).__name__}")
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            count = int((~value.isfinite()).sum())
-            raise ArtifactError(
-                f"{path}: {count:,} of {value.numel():,} values of '{name}' are no finite numbers; train it anew"
-            )
 
 
 def read_pt(path: Path) -> tuple[dict[str, Tensor], Card | None]:

@@ -18,6 +18,11 @@ run before into earlier-1/, earlier-2/, ...
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 from genrec.cli import call
 from genrec.errors import exit_on_failure
 from genrec.launch import set_waiting_policy

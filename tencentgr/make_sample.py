@@ -5,6 +5,11 @@ cd tencentgr && python make_sample.py --output_dir ../outputs/tencentgr_sample -
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 from genrec.cli import call
 from genrec.commandline import parse
 from genrec.errors import exit_on_failure

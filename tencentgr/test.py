@@ -5,6 +5,11 @@ cd tencentgr && python test.py
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 import importlib
 import tempfile
 from collections.abc import Callable

@@ -6,6 +6,11 @@ python train_rqvae.py --data_dir DATA --output_dir DATA --mm_emb_id 81 82 83 --a
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 from genrec.cli import call
 from genrec.commandline import parse
 from genrec.errors import exit_on_failure

@@ -42,7 +42,7 @@ def evaluated(tmp_path):
     config = small_config(tmp_path / "run", evaluation={"models": MODELS})
     write_data(config, small_shop())
     write_sids(config, small_shop())
-    stage.run("evaluation", Command(config, False, False), evaluate.build, evaluate.sources)
+    evaluate.evaluate(Command(config))
     return config
 
 
@@ -129,23 +129,29 @@ def test_beam_loss_is_measured_against_the_exact_twin(evaluated, tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("sasrec", "the evaluation has popular, last_item.*genrec evaluate --clean --models popular,last_item,sasrec"),
-        ("MODEL", "is a model, not its predictions.*genrec evaluate --models sft --base_model"),
+        ("popularity", "there are: last_item, popular; run: genrec evaluate --models popularity"),
         ("OTHER", "was scored on other data: [0-9]+ of its 60 rows are not in this run's test split"),
     ],
 )
 def test_what_cannot_be_analysed_is_refused_with_the_way_on(evaluated, tmp_path, model, message):
-    if model == "MODEL":
-        model = str(tmp_path / "a_model")
-        (tmp_path / "a_model").mkdir()
-        (tmp_path / "a_model/config.json").write_text("{}")
     if model == "OTHER":
         other = small_config(tmp_path / "other", evaluation={"models": ["popular"]})
         write_data(other, small_shop(seed=1))
-        stage.run("evaluation", Command(other, False, False), evaluate.build, evaluate.sources)
+        evaluate.evaluate(Command(other))
         model = str(tmp_path / "other/evaluation/popular")
     with pytest.raises(ArtifactError, match=message):
         run_analysis(evaluated, model=model)
+
+
+def test_a_row_that_is_not_there_is_scored_first(evaluated, capsys):
+    scored = analyze.score_model(
+        evaluated.model_copy(update={"analysis": evaluated.analysis.model_copy(update={"model": "item_knn"})})
+    )
+    assert scored.analysis.model == "item_knn" and (evaluated.run.dir / "evaluation/item_knn/results.json").exists()
+    assert "evaluation: item_knn: done" in capsys.readouterr().out
+    missing = evaluated.model_copy(update={"analysis": evaluated.analysis.model_copy(update={"model": "sasrec"})})
+    with pytest.raises(ArtifactError, match="sequential is not there yet; run first: genrec sequential"):
+        analyze.score_model(missing)
 
 
 def test_without_an_evaluation_it_says_what_to_run_and_a_dry_run_plans(tmp_path, capsys):
@@ -153,14 +159,14 @@ def test_without_an_evaluation_it_says_what_to_run_and_a_dry_run_plans(tmp_path,
     write_data(config, small_shop())
     stage.run("analysis", Command(config, False, dry_run=True), analyze.build, analyze.sources)
     assert "analysis: to run" in capsys.readouterr().out
-    with pytest.raises(ArtifactError, match="run first: genrec evaluate --models sft"):
+    with pytest.raises(ArtifactError, match="no predictions of 'sft' in .*; run: genrec evaluate --models sft"):
         run_analysis(config)
 
 
 def test_a_run_without_sids_reports_them_as_not_measured(tmp_path):
     config = small_config(tmp_path / "run", evaluation={"models": ["popular"]})
     write_data(config, small_shop())
-    stage.run("evaluation", Command(config, False, False), evaluate.build, evaluate.sources)
+    evaluate.evaluate(Command(config))
     run_analysis(config, model="popular")
     report = json.loads((tmp_path / "run/analysis/popular/badcase_report.json").read_text())
     assert report["failure_patterns"]["wrong_at_level_1"]["finding"] == "not measured"

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,3 +103,13 @@ def test_a_fingerprint_follows_names_and_contents_and_not_hidden_files(tmp_path)
     assert artifacts.directory_fingerprint(tmp_path) == before
     (tmp_path / "a.json").rename(tmp_path / "b.json")
     assert artifacts.directory_fingerprint(tmp_path) != before
+
+
+def test_a_record_is_read_once(tmp_path, monkeypatch):
+    """What was checked is what is taken, also where the file is replaced meanwhile."""
+    (tmp_path / "manifest.json").write_text(json.dumps({"stage": "data"}))
+    read, opened = Path.open, []
+    monkeypatch.setattr(Path, "open", lambda path, *rest, **more: opened.append(path) or read(path, *rest, **more))
+    with pytest.raises(ArtifactError, match="is no Manifest: format_version"):
+        artifacts.read_record(tmp_path / "manifest.json", artifacts.Manifest, "remove it")
+    assert opened == [tmp_path / "manifest.json"]

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from genrec import __version__
-from genrec.cli import COMMANDS, is_checkout
+from genrec.cli import is_checkout, purposes
 from genrec.pipeline import ADVISE, COMPARE, ITERATE, RUN, STAGES
 from genrec.presets import preset_names
 from tests import ROOT
@@ -20,7 +20,7 @@ def genrec(*words, **rest):
 
 def test_the_overview_names_every_command_and_a_way_to_begin():
     out = genrec().stdout
-    assert all(f"  {name} " in out for name in COMMANDS) and "genrec run --config quickstart --yes" in out
+    assert all(f"  {name} " in out for name in purposes()) and "genrec run --config quickstart --yes" in out
     assert genrec("--version").stdout == f"genrec {__version__}\n"
 
 
@@ -35,7 +35,7 @@ def test_a_typo_is_one_line_with_the_nearest_command():
     assert done.stderr.startswith("error: unknown command 'sftt'; did you mean 'sft'?") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", purposes())
 def test_every_command_has_a_module(command):
     assert callable(import_module(f"genrec.stages.{command}").main)
 
@@ -48,7 +48,7 @@ def test_scripts_are_shells_of_a_few_lines(script, command):
     text = (ROOT / script).read_text()
     assert f'run_script(__file__, "{command}")' in text and len(ast.parse(text).body) == 3
     assert is_checkout(ROOT)
-    assert RUN[0] in COMMANDS and (ROOT / RUN[1]).is_file()
+    assert RUN[0] in purposes() and (ROOT / RUN[1]).is_file()
 
 
 def test_a_closed_pipe_is_no_traceback():

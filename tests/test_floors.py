@@ -10,7 +10,7 @@ from tests import ROOT
 FLOORS = [
     {
         "artifacts", "commandline", "config", "config_checks", "errors", "guard", "help_text", "launch", "lock",
-        "pipeline", "places", "presets", "stage", "verify",
+        "pipeline", "places", "presets", "signals", "stage", "verify", "windows",
     },
     {"sids", "store", "data", "evaluation", "diagnosis", "advice"},
     {"runtime", "embeddings", "models", "quantizers"},

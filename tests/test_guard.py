@@ -23,6 +23,6 @@ def test_the_same_differs_in_nothing():
 def test_a_refusal_names_both_ways_on():
     text = refusal("run/sft", ["a is 1 there, 2 asked"], "--run.dir ANOTHER", "`genrec sft --clean`")
     assert text == (
-        "run/sft was made with other settings: a is 1 there, 2 asked. Ways on: --run.dir ANOTHER for a new run "
+        "run/sft was made with other settings: a is 1 there, 2 asked. Ways on: --run.dir ANOTHER for a new one "
         "beside it, or `genrec sft --clean` to make it anew"
     )

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from genrec import cli, stage
+from genrec import artifacts, cli, stage
 from genrec.artifacts import read_manifest
 from genrec.commandline import Command
 from genrec.stages import iterate
@@ -102,7 +102,7 @@ def test_a_second_call_makes_nothing_anew_and_a_dry_run_goes_as_far_as_it_can(lo
 def test_a_loop_killed_in_a_round_goes_on_to_the_same_numbers(looped, tmp_path, monkeypatch):
     shutil.copytree(looped / "run", tmp_path / "run", ignore=shutil.ignore_patterns("rounds"))
     shutil.copytree(looped / "raw", tmp_path / "raw")
-    share, publish = iterate.share_artifact, stage.publish
+    share, publish = artifacts.share_directory, stage.publish
 
     def dies_in_data(source, target):
         shutil.copytree(source, target.with_name("data.tmp"))
@@ -113,10 +113,10 @@ def test_a_loop_killed_in_a_round_goes_on_to_the_same_numbers(looped, tmp_path, 
             raise KeyboardInterrupt
         publish(job)
 
-    monkeypatch.setattr(iterate, "share_artifact", dies_in_data)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(artifacts, "share_directory", dies_in_data)
+    with pytest.raises(iterate.ArtifactError, match="the same command goes on"):
         iterate.run_loop(command(tmp_path))
-    monkeypatch.setattr(iterate, "share_artifact", share)
+    monkeypatch.setattr(artifacts, "share_directory", share)
     monkeypatch.setattr(stage, "publish", dies_when_trained)
     with pytest.raises(iterate.ArtifactError, match="the same command goes on"):
         iterate.run_loop(command(tmp_path))

@@ -9,8 +9,10 @@ import pytest
 
 from genrec import stage
 from genrec.artifacts import read_manifest
+from genrec.commandline import Command
 from genrec.errors import ArtifactError, reason_unwritable
 from tests import ROOT, parse_flags
+from tests.small_shop import small_config, small_shop, write_data, write_sids
 
 
 def command(tmp_path, *flags):
@@ -295,3 +297,15 @@ def test_a_second_process_is_refused_before_it_works(tmp_path):
         return {}
 
     stage.run("data", command(tmp_path), build)
+
+
+def test_a_dry_run_says_what_follows_from_a_stage_that_is_made_anew(tmp_path, capsys):
+    config = small_config(tmp_path / "run", sids={"method": "rqkmeans", "codebook_size": 5})
+    write_data(config, small_shop())
+    write_sids(config, small_shop())
+    other = small_config(tmp_path / "run", sids={"method": "rqkmeans", "codebook_size": 6})
+    stage.run("convert", Command(config), lambda config, directory: {})
+    capsys.readouterr()
+    for asked, said in ((config, "convert: up to date\n"), (other, "convert: stale: after sids\n")):
+        stage.run("convert", Command(asked, dry_run=True), lambda config, directory: {})
+        assert capsys.readouterr().out == said

@@ -40,7 +40,7 @@ def test_data_of_other_knobs_are_refused_with_both_values(config):
 @pytest.mark.parametrize(
     ("read", "message"),
     [
-        (lambda store: store.manifest("sids"), "sids is not there yet; run first: genrec sids"),
+        (lambda store: store.manifest("sids"), "sids/rqkmeans_plus is not there yet; run first: genrec sids"),
         (lambda store: store.published_index(), "which only an import of published artifacts writes"),
         (lambda store: store.vectors(20), "small.emb.npy cannot be read.*run genrec embed"),
     ],

@@ -9,6 +9,11 @@ reads   M_ML-100K/{movies.dat ratings.dat text.xls user.dat image/} under UR4Rec
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 import csv
 import io
 from functools import cached_property

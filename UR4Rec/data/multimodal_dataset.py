@@ -26,6 +26,11 @@ unseen item may: training must not know which they are.
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -16,6 +16,11 @@ Exit code 1: some texts could not be had; the files hold the others, and the sam
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext

@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from genrec.errors import ArtifactError
 from genrec.runtime.epochs import HEADER, LearnerState, Metrics, Progress, fit, highest
-from genrec.runtime.tensor_file import read_tensors, write_tensors
+from genrec.runtime.tensor_file import load_weights, read_tensors, write_tensors
 from UR4Rec.data.batches import EpochLoader
 from UR4Rec.models.joint_trainer import SCORER_OF, JointTrainer
 
@@ -74,22 +73,13 @@ def fit_stages(
             judge_start=True,
             after_validation=partial(log_validation, trainer),
         )
-        load_best(trainer, directory / STAGE_RUNS / stage / BEST)
+        best = directory / STAGE_RUNS / stage / BEST
+        load_weights(trainer.model, read_tensors(best, HEADER)[0], best, f"remove {directory}")
         result.best = progress.best[STEM][METRIC]
         result.curve += [curve_entry(stage, steps, len(train_loader), entry) for entry in progress.curve[1:]]
         first_epoch += progress.epoch
     write_tensors(directory / BEST, trainer.model.state_dict(), HEADER, {METRIC: result.best})
     return result
-
-
-def load_best(trainer: JointTrainer, path: Path) -> None:
-    try:
-        trainer.model.load_state_dict(read_tensors(path, HEADER)[0])
-    except RuntimeError as error:
-        if isinstance(error, ArtifactError):
-            raise
-        detail = " ".join(str(error).split())[:300]
-        raise ArtifactError(f"{path} does not fit this model: {detail}; remove {path.parents[2]}") from None
 
 
 def validate(trainer: JointTrainer, val_loader: EpochLoader) -> Metrics:

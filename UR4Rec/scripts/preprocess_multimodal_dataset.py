@@ -11,6 +11,11 @@ The three files of sequences hold each user's train prefix, the valid item and t
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 from pathlib import Path
 
 import numpy as np

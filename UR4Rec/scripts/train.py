@@ -14,6 +14,11 @@ Killed, the same command goes on where it was.
 
 from __future__ import annotations
 
+from genrec.signals import exit_on_signals
+
+if __name__ == "__main__":
+    exit_on_signals()  # before the imports below
+
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING

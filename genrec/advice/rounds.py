@@ -76,7 +76,7 @@ def list_rejected(rounds: list[LoopRound]) -> set[str]:
 def make_round_config(base: Config, plan: Plan, directory: Path) -> Config:
     """The base with the advice laid over, as a run of its own that trains and scores the analysed model alone."""
     tree = merge(base.model_dump(mode="json"), copy.deepcopy(plan.overlay))
-    tree["run"]["dir"] = str(directory)
+    tree["run"] |= {"dir": str(directory), "from_run": str(base.run.dir)}
     tree["evaluation"]["models"] = list_scored_models(base)
     if FAMILY[base.analysis.model] == "sequential" and "sequential" in affected(plan.values):
         tree["sequential"]["models"] = [base.analysis.model]

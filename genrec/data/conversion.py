@@ -38,8 +38,10 @@ COLUMNS = (
 
 
 def file_stem(data: Data) -> str:
-    """Industrial_and_Scientific_5_2016-10-2018-11: dataset, user core, window."""
-    return f"{data.dataset}_{data.user_k}_{data.st_year}-{data.st_month}-{data.ed_year}-{data.ed_month}"
+    """Industrial_and_Scientific_5_2016-10-2018-11: dataset, user core, and the window where there is one."""
+    window = [data.st_year, data.st_month, data.ed_year, data.ed_month]
+    months = "-".join(str(number) for number in window if number is not None)
+    return f"{data.dataset}_{data.user_k}" + (f"_{months}" if months else "")
 
 
 def write_conversion(

@@ -27,40 +27,53 @@ class KCore(NamedTuple):
     rounds: list[dict[str, int]]  # users, items and events that stood before each round's removals
 
 
+class WindowCut(NamedTuple):
+    """What the window took of the events that came to it."""
+
+    months: tuple[str, str]  # first and last month start, '' where open; compat may have widened it
+    outside: int
+    events: int  # inside and outside
+    span: str  # of those events
+
+
 class FilteredEvents(NamedTuple):
     events: Events
     rounds: list[dict[str, int]]
-    window: tuple[str, str]  # first and last month start; compat may have widened it
+    window: WindowCut | None  # None where all times count
+
+
+class TooFewEvents(ArtifactError):
+    """The filters leave nothing, or too little for a split; what to change is for `genrec.data.changes` to find."""
+
+
+UNRECORDED = "of items without a record"
+UNTITLED = "of items without a usable title"
+BELOW_RATING = "rated below"
+OUTSIDE_WINDOW = "outside the window"
+OUTSIDE_CORE = "outside the k-core"
 
 
 def filter_events(shop: Shop, data: Data) -> FilteredEvents:
-    """Every filter in its order; nothing left is an error that says what each filter took, and what to change."""
+    """Every filter in its order; nothing left is an error that says what each filter took."""
     published = data.compat == "minionerec"
     events, ledger = shop.events, shop.event_ledger
-    require_events(events, ledger, "the file holds no usable event; check --data.dataset and --data.raw_dir")
-    events = drop_events(events, mark_among(events, shop.items["item"]), "of items without a record", ledger)
+    events = drop_events(events, mark_among(events, shop.items["item"]), UNRECORDED, ledger)
     titled = shop.items.filter(pl.col("title").is_not_null())["item"]
-    events = drop_events(events, mark_among(events, titled), "of items without a usable title", ledger)
-    require_events(events, ledger, "check that the item records belong to these events")
+    events = drop_events(events, mark_among(events, titled), UNTITLED, ledger)
     if data.min_rating > 0:
-        events = drop_events(
-            events, events.rating >= data.min_rating, f"rated below {data.min_rating:g} or unrated", ledger
-        )
-        require_events(events, ledger, "lower --data.min_rating")
-    year = find_published_start(events, data) if published else data.st_year
-    months = (f"{year}-{data.st_month:02d}", f"{data.ed_year}-{data.ed_month:02d}")
-    span = describe_span(events)
-    events = drop_events(
-        events, mark_inside(events, data, year), f"outside the window {months[0]}..{months[1]}", ledger
-    )
-    require_events(events, ledger, f"they run from {span}; move --data.st_year, --data.ed_year")
+        reason = f"{BELOW_RATING} {data.min_rating:g} or unrated"
+        events = drop_events(events, events.rating >= data.min_rating, reason, ledger)
+    if published and data.st_year is not None and len(events):
+        data = data.model_copy(update={"st_year": find_published_start(events, data)})
+    events, window = cut_window(events, data, ledger)
     if not published:
         events = drop_events(events, mark_first(events), "repeating a user, item and time", ledger)
     core = k_core(events.user, events.item, data.user_k, data.user_k if published else data.item_k)
-    events = drop_events(events, core.keep, "outside the k-core", ledger)
-    require_events(events, ledger, "lower --data.user_k or --data.item_k, or widen the window")
+    events = drop_events(events, core.keep, OUTSIDE_CORE, ledger)
     ledger.check(len(events))
-    return FilteredEvents(events, core.rounds, months)
+    if len(events) == 0:
+        raise TooFewEvents("no events are left")
+    return FilteredEvents(events, core.rounds, window)
 
 
 def drop_events(events: Events, keep: np.ndarray, reason: str, ledger: Ledger) -> Events:
@@ -68,9 +81,14 @@ def drop_events(events: Events, keep: np.ndarray, reason: str, ledger: Ledger) -
     return events if keep.all() else events.take(keep)
 
 
-def require_events(events: Events, ledger: Ledger, way_on: str) -> None:
-    if len(events) == 0:
-        raise ArtifactError(f"no events are left: {ledger.trail()}; {way_on}")
+def cut_window(events: Events, data: Data, ledger: Ledger) -> tuple[Events, WindowCut | None]:
+    """The events inside the window, and what it took; without one all of them."""
+    months = (name_month(data.st_year, data.st_month), name_month(data.ed_year, data.ed_month))
+    if len(events) == 0 or months == ("", ""):
+        return events, None
+    inside = mark_inside(events, data)
+    cut = WindowCut(months, int((~inside).sum()), len(events), describe_span(events))
+    return drop_events(events, inside, f"{OUTSIDE_WINDOW} {'..'.join(months)}", ledger), cut
 
 
 def mark_among(events: Events, items: pl.Series) -> np.ndarray:
@@ -82,10 +100,19 @@ def month_start(year: int, month: int) -> int:
     return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
 
 
-def mark_inside(events: Events, data: Data, start_year: int) -> np.ndarray:
+def name_month(year: int | None, month: int | None) -> str:
+    """'2018-10'; '' where that end is open."""
+    return "" if year is None else f"{year}-{month:02d}"
+
+
+def mark_inside(events: Events, data: Data) -> np.ndarray:
     """(T,) bool: from the first second of the start month to that of the end month, both inclusive, UTC."""
-    start, end = month_start(start_year, data.st_month), month_start(data.ed_year, data.ed_month)
-    return (events.time >= start) & (events.time <= end)
+    inside = np.ones(len(events), dtype=bool)
+    if data.st_year is not None and data.st_month is not None:
+        inside &= events.time >= month_start(data.st_year, data.st_month)
+    if data.ed_year is not None and data.ed_month is not None:
+        inside &= events.time <= month_start(data.ed_year, data.ed_month)
+    return inside
 
 
 def describe_span(events: Events) -> str:
@@ -106,9 +133,10 @@ def mark_first(events: Events) -> np.ndarray:
 
 def find_published_start(events: Events, data: Data) -> int:
     """The start year that the published rule comes to: a year earlier while fewer than 3,000 items remain."""
+    assert data.st_year is not None, "a window that is open at its start cannot begin earlier"
     year = data.st_year
     while year > PUBLISHED_FIRST_YEAR:
-        inside = events.take(mark_inside(events, data, year))
+        inside = events.take(mark_inside(events, data.model_copy(update={"st_year": year})))
         core = k_core(inside.user, inside.item, data.user_k, data.user_k)
         if len(np.unique(inside.item[core.keep])) >= PUBLISHED_ITEMS:
             break

@@ -104,9 +104,9 @@ def find_files(data: Data) -> dict[str, Path]:
 
 
 def find_rows_file(directory: Path, dataset: str) -> Path:
-    """<dataset>_<k>_<window>.csv, else its RECONSTRUCTED stand-in."""
+    """<dataset>_<k>_<window>.csv, also without a window, else its RECONSTRUCTED stand-in."""
     for ending in (r"\.csv", r"\.RECONSTRUCTED\.csv"):
-        pattern = re.compile(re.escape(dataset) + r"_\d+_[\d-]+" + ending)
+        pattern = re.compile(re.escape(dataset) + r"_\d+(_[\d-]+)?" + ending)
         matches = sorted(path for path in directory.glob("*.csv") if pattern.fullmatch(path.name))
         if len(matches) > 1:
             raise ArtifactError(

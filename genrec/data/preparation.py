@@ -9,13 +9,18 @@ import polars as pl
 
 from genrec.config import Data
 from genrec.data.catalog import Catalog
+from genrec.data.changes import explain_too_few
 from genrec.data.events import Shop
-from genrec.data.filters import filter_events
+from genrec.data.filters import UNTITLED, TooFewEvents, WindowCut, filter_events
 from genrec.data.ledger import Ledger
 from genrec.data.repeats import REPEATS_ALLOWED, decide, measure_repeats
 from genrec.data.sequences import SPLITS, Sequences, Split, cut_examples
 from genrec.data.splits import build_sequences, split_targets
 from genrec.data.ties import describe_ties, draw_tie_order, measure_ties
+from genrec.data.untitled import count_names, name_untitled
+from genrec.errors import ArtifactError
+
+NOTICED = 0.1  # a share of the events that one filter took, from which the screen warns
 
 
 class Preparation(NamedTuple):
@@ -27,20 +32,39 @@ class Preparation(NamedTuple):
 
 def prepare_shop(shop: Shop, data: Data, seed: int) -> Preparation:
     """Filters, numbering and split of what a reader brought; with data.ties random `seed` orders events of one time."""
-    filtered = filter_events(shop, data)
+    try:
+        return cut_shop(shop, data, seed)
+    except TooFewEvents as error:
+        raise ArtifactError(explain_too_few(error, shop, data, seed)) from None
+
+
+def cut_shop(shop: Shop, data: Data, seed: int) -> Preparation:
+    keep_untitled = data.untitled == "keep"
+    named = name_untitled(shop) if keep_untitled else shop
+    filtered = filter_events(named, data)
     tie_order = draw_tie_order(data.ties, len(filtered.events), seed)
     sequences, item_ids, tie_order = build_sequences(filtered.events, tie_order)
     splits = split_targets(sequences, data.split, tie_order)
-    catalog = build_catalog(shop.items, item_ids)
+    catalog = build_catalog(named.items, item_ids)
     report = {
         "files": shop.files,
         "read": {"events": shop.event_ledger.as_dict(), "items": shop.item_ledger.as_dict()},
-        "window": list(filtered.window),
+        **describe_window(filtered.window),
+        **({"untitled": count_names(shop.items, item_ids)} if keep_untitled else {}),
         "k_core_rounds": filtered.rounds,
         **describe_preparation(catalog, sequences, splits, data.max_history),
         "time_ties": measure_ties(sequences, splits, data),
     }
     return Preparation(catalog, sequences, splits, report)
+
+
+def describe_window(cut: WindowCut | None) -> dict[str, Any]:
+    if cut is None:
+        return {"window": None}
+    return {
+        "window": list(cut.months),
+        "window_cut": {"outside": cut.outside, "events": cut.events, "span": cut.span},
+    }
 
 
 def build_catalog(items: pl.DataFrame, item_ids: pl.Series) -> Catalog:
@@ -95,7 +119,35 @@ def summarize_preparation(report: dict[str, Any]) -> list[str]:
     parts = ", ".join(f"{rows[name]:,} {name}" for name in SPLITS)
     lines.append(f"{parts} rows; {repeated:.1%} of test targets repeat the last item")
     lines.append(describe_repeats(report["target_in_past"]))
+    lines += [*warn_of_window(report), *tell_of_titles(report)]
     return lines + (describe_ties(report["time_ties"]) if "time_ties" in report else [])
+
+
+def warn_of_window(report: dict[str, Any]) -> list[str]:
+    """Where the window took much, which is easily unseen."""
+    cut = report.get("window_cut", {"outside": 0, "events": 0})
+    if cut["outside"] <= NOTICED * cut["events"]:
+        return []
+    return [
+        f"warning: the window {'..'.join(report['window'])} leaves out {cut['outside']:,} of {cut['events']:,} events, "
+        f"which run from {cut['span']}; to keep them move --data.st_year --data.st_month --data.ed_year --data.ed_month"
+    ]
+
+
+def tell_of_titles(report: dict[str, Any]) -> list[str]:
+    """Where many events went with their items' titles, or what items without one are called by."""
+    account = report["read"].get("events", {"read": 0, "dropped": {}})
+    lost = account["dropped"].get(UNTITLED, 0)
+    if lost > NOTICED * account["read"]:
+        return [
+            f"warning: {lost:,} of {account['read']:,} events are of items without a usable title; "
+            "--data.untitled keep calls these by what else is known of them"
+        ]
+    names = report.get("untitled", {"items": 0})
+    if not names["items"]:
+        return []
+    by = ", ".join(f"{name} ({count:,})" for name, count in names.items() if name != "items" and count)
+    return [f"{names['items']:,} items without a usable title are called by {by}"]
 
 
 def describe_repeats(repeats: dict[str, float]) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from genrec.data.events import Events
+from genrec.data.filters import TooFewEvents
 from genrec.data.sequences import SPLITS, Sequences, Split
-from genrec.errors import ArtifactError
 
 
 class NumberedEvents(NamedTuple):
@@ -83,8 +83,8 @@ def split_targets(sequences: Sequences, rule: str, tie_order: np.ndarray) -> dic
     splits = RULES[rule](sequences, tie_order)
     rows = {name: len(targets) for name, targets in splits.items()}
     if not all(rows.values()):
-        raise ArtifactError(
+        raise TooFewEvents(
             f"{len(sequences):,} users with {len(sequences.item):,} events are too few for a {rule} split, "
-            f"rows would be {rows}; lower --data.user_k or --data.item_k, or widen the window"
+            f"rows would be {rows}"
         )
     return splits

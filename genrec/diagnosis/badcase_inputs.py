@@ -54,25 +54,15 @@ def predictions_dir(evaluation: Path, model: str) -> Path:
 def require_predictions(evaluation: Path, model: str) -> Path:
     """That directory, or an error with the command that makes it."""
     directory = predictions_dir(evaluation, model)
-    if (directory / "config.json").exists():
-        raise ArtifactError(
-            f"{directory} is a model, not its predictions; run first: {command_of('evaluation')} --models sft "
-            f"--base_model {directory} (with your other flags), then {command_of('analysis')} --model sft"
-        )
-    if read_manifest(directory.parent):
-        require(directory.parent, command_of("evaluation"))
+    if read_manifest(directory):
+        require(directory, command_of("evaluation"))
     if (directory / RECOMMENDATIONS).exists() and (directory / RESULTS).exists():
         return directory
-    if (manifest := read_manifest(evaluation)) is None:
-        raise ArtifactError(
-            f"{evaluation} is not there yet; run first: "
-            f"{command_of('evaluation')} --models {model} (with your other flags)"
-        )
-    scored = manifest.config["evaluation.models"]
+    scored = sorted(path.parent.name for path in evaluation.glob(f"*/{RECOMMENDATIONS}"))
+    there = f"; there are: {', '.join(scored)}" if scored else ""
     raise ArtifactError(
-        f"there are no predictions of '{model}' in {directory}; the evaluation has {', '.join(scored)}. Choose one of "
-        f"them, or run: {command_of('evaluation')} --clean --models {','.join([*scored, model])} "
-        "(with your other flags)"
+        f"there are no predictions of '{model}' in {directory}{there}; run: "
+        f"{command_of('evaluation')} --models {model} (with your other flags)"
     )
 
 
@@ -80,7 +70,8 @@ def exact_dir(predictions: Path, given: Path | None) -> Path | None:
     """Where the same rows are ranked without a beam: as given, or the model's exact twin in the same evaluation."""
     if given:
         return given.parent if given.name == RECOMMENDATIONS else given
-    twin = predictions.with_name(predictions.name + "_exact")
+    family, dot, rest = predictions.name.partition(".")
+    twin = predictions.with_name(f"{family}_exact{dot}{rest}")
     return twin if (twin / RECOMMENDATIONS).exists() else None
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from genrec import artifacts
@@ -17,7 +18,7 @@ from genrec.config import Rl
 from genrec.data.prompts import prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, TASKS
 from genrec.errors import ArtifactError
-from genrec.sids import SidIndex, save_index
+from genrec.sids import SidIndex, load_index, save_index
 from genrec.store import RunStore
 
 
@@ -69,6 +70,22 @@ def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection
                 f"{directory} was trained with {name} {trained}, but this run has {now}; "
                 "use the run it was trained in (--run.dir) or train it anew (python sft.py --clean)"
             )
+
+
+def load_own_index(directory: Path, store: RunStore) -> SidIndex:
+    """The SIDs in a model directory, of a card that was checked: they are those of the run, or ArtifactError."""
+    path, index, trained = directory / artifacts.SID_INDEX, load_index(directory / artifacts.SID_INDEX), store.index()
+    if index.codes.shape != trained.codes.shape or index.sizes != trained.sizes:
+        own, other = (f"{len(one)} items, levels of {one.sizes}" for one in (index, trained))
+    elif len(differ := np.flatnonzero((index.codes != trained.codes).any(axis=1))):
+        item, count = int(differ[0]), f"{len(differ)} of {len(index)} items differ"
+        own, other = f"{index.text(item)} for item {item}", f"{trained.text(item)} for it ({count})"
+    else:
+        return index
+    raise ArtifactError(
+        f"{path} has {own}, {store.path('sids')} has {other}, though {artifacts.CARD} says that the model was trained "
+        "with these SIDs: one of the two was changed. Put it back, or train the model anew (python sft.py --clean)"
+    )
 
 
 def prompts_of_evaluation(card: Card) -> list[str]:

@@ -137,12 +137,12 @@ def model_directory(store: RunStore, settings: Evaluation, stage: str) -> Path:
     return given if stage == "sft" and given else store.path(stage)
 
 
-def fingerprints_outside(store: RunStore, settings: Evaluation) -> dict[str, str]:
-    """What the chosen models are made of beside the run's stages, as far as it exists."""
+def fingerprints_outside(store: RunStore, settings: Evaluation, family: str) -> dict[str, str]:
+    """What a row is made of beside the run's stages, as far as it exists."""
     fingerprints = {}
-    if settings.index == "sids_grown" and store.grown_dir.exists():
+    if settings.index == "sids_grown" and store.grown_dir.exists() and "sids" in FAMILY_READS[family]:
         fingerprints["sids_grown"] = artifacts.directory_fingerprint(store.grown_dir)
-    if settings.base_model:
+    if settings.base_model and "sft" in FAMILY_READS[family]:
         require_card(settings.base_model)  # before every file below it is read
         fingerprints["base_model"] = artifacts.directory_fingerprint(settings.base_model)
     return fingerprints

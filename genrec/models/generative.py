@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genrec import artifacts
 from genrec.config import Evaluation
 from genrec.data.lists import pad_lists
 from genrec.data.prepared import Prepared
@@ -22,13 +21,12 @@ from genrec.data.tasks import RECOMMEND, Texts, make_texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.beam import NEVER, beam_search
-from genrec.models.card import check_card, load_card, prompts_of_evaluation
+from genrec.models.card import check_card, load_card, load_own_index, prompts_of_evaluation
 from genrec.models.exact import exact_search, tokens_within
 from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.token_tree import takes_trees
 from genrec.models.trie import build_trie, make_filter
 from genrec.runtime.device import pick_device
-from genrec.sids import load_index
 from genrec.store import RunStore
 
 
@@ -156,7 +154,7 @@ def load_generative(
     device = pick_device(device_name)
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     model, tokenizer = load_pretrained(str(model_dir), dtype)
-    index, allowed = load_index(model_dir / artifacts.SID_INDEX), None
+    index, allowed = load_own_index(model_dir, store), None
     if settings.index == "sids_grown":
         grown = store.grown(index)
         index, allowed = grown.index, grown.allowed

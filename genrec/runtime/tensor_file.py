@@ -77,10 +77,12 @@ def checksum(tensors: Tensors) -> str:
     return f"{value:08x}"
 
 
-def load_weights(module: nn.Module, tensors: Tensors, source: Path | str) -> None:
+def load_weights(
+    module: nn.Module, tensors: Tensors, source: Path | str, way_on: str = "make it anew with --clean"
+) -> None:
     """Fill a module with what was read from `source`: every tensor it has, of its shape, finite, and no other."""
     if fault := describe_difference(module.state_dict(), tensors) or describe_not_finite(tensors.items()):
-        raise ArtifactError(f"{source} cannot be loaded: {fault}; put the file back, or make it anew with --clean")
+        raise ArtifactError(f"{source} cannot be loaded: {fault}; put the file back, or {way_on}")
     module.load_state_dict(tensors)
 
 

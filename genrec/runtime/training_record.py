@@ -13,6 +13,7 @@ from pydantic import Field
 
 from genrec.artifacts import TRAINING, flush, write_json
 from genrec.artifacts import read_record as read_record_of
+from genrec.launch import note
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,15 @@ class TrainingRecord:
     def summary(self) -> dict[str, Any]:
         """What the manifest of a stage says of it."""
         return {self.unit: self.length, "best": self.best, f"valid_{self.metric}": self.score} | self.statistics
+
+
+def warn_of_rise(name: str, first: float, last: float, knob: str, rate: float) -> dict[str, str]:
+    """Of a loss that is finite and worse than at the beginning: {"warning": a line}, which is printed too."""
+    if last <= first:
+        return {}
+    text = f"the loss ended at {last:.4g}, above the {first:.4g} that it began at; lower {knob} ({rate:g})"
+    note(name, f"warning: {text}")
+    return {"warning": text}
 
 
 def is_trained(directory: Path) -> bool:

@@ -1,12 +1,13 @@
 """Why a model missed: every bad case with its causes, each cause held against the hits, and a page to read.
 
-Reads   data/, evaluation/<model>/ (any model of the table), sids/ where the run has it
+Reads   data/, evaluation/<row>/ (any row of the table, scored now where it is not there), sids/ where the run has it
 Writes  analysis/<model>/{eval_results.jsonl, badcase_report.json, report.html}
         analysis/<model>/visualizations/{failure_patterns,failure_rate,sid_quality,rank_distribution}.png
         analysis/<model>/visualizations/summary_report.txt
 
     genrec analyze --config quickstart
     genrec analyze --config quickstart --model sasrec --top_k 10
+    genrec analyze --model path/to/model --category Industrial_and_Scientific --top_k 10
     genrec analyze --model other_run/evaluation/sft --category Industrial_and_Scientific
 """
 
@@ -27,8 +28,10 @@ from genrec.artifacts import (
     write_json_lines,
     write_text,
 )
+from genrec.commandline import parse, stage_program
 from genrec.config import Config
-from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of
+from genrec.errors import exit_on_failure
+from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of, command_of
 from genrec.runtime.training_record import is_trained, read_record
 from genrec.store import RunStore
 
@@ -88,7 +91,7 @@ def diagnose_run(config: Config) -> tuple[dict[str, Any], CaseReader]:
 def read_training(config: Config, model: str) -> dict[str, Any] | None:
     """When the run's own training of this model was best, None for a model that was not trained in this run."""
     stages = [name for name in FAMILY_READS[model] if name not in ("embeddings", "sids")]
-    if not stages or Path(config.analysis.model).is_dir() or config.evaluation.base_model:
+    if not stages or config.analysis.model != model or config.evaluation.base_model:
         return None
     directory = artifact_dir(config, stages[-1])
     trained = directory / model if stages[-1] == "sequential" else directory
@@ -107,4 +110,21 @@ def sources(config: Config) -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    stage.main("analysis", __doc__, build, sources, argv)
+    command = parse(stage_program(command_of("analysis"), __doc__, "analysis"), argv)
+    with exit_on_failure(command.config.run.dir):
+        config = command.config if command.dry_run else score_model(command.config)
+        stage.run("analysis", command._replace(config=config), build, sources)
+
+
+def score_model(config: Config) -> Config:
+    """The same, with `analysis.model` a row of the evaluation; what is not there yet is scored now."""
+    from genrec.models.families import FAMILIES
+    from genrec.stages.evaluate import ensure_row
+
+    model, settings = config.analysis.model, config.evaluation
+    if (Path(model) / "config.json").exists():  # a model's directory
+        settings, model = settings.model_copy(update={"base_model": Path(model)}), "sft"
+    if model not in FAMILIES:
+        return config
+    row = ensure_row(config.model_copy(update={"evaluation": settings}), model)
+    return config.model_copy(update={"analysis": config.analysis.model_copy(update={"model": row.name})})

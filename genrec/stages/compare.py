@@ -41,8 +41,8 @@ def write_comparison(baseline: Path, optimized: Path, output_dir: Path, seed: in
 
     directories = find_model_directory(baseline), find_model_directory(optimized)
     for directory in directories:
-        if read_manifest(directory.parent):
-            require(directory.parent, command_of("evaluation"))
+        if read_manifest(directory):
+            require(directory, command_of("evaluation"))
     reports = [read_report(directory) for directory in directories]
     comparison = compare_reports(*reports, names=tuple(map(str, directories)), seed=seed)
     text = describe_comparison(comparison)

@@ -1,11 +1,12 @@
 """Score one or several model families on held-out rows, against the whole catalogue, and print one table.
 
 Reads   data/, and what the chosen models need (sft: sids/ and sft/; sasrec: sequential/)
-Writes  evaluation/<model>/{results.json, eval_results.jsonl, recommendations.npz, per_example.npz}
-        evaluation/results.json (all models), evaluation/summary.txt
+Writes  evaluation/<row>/{results.json, eval_results.jsonl, recommendations.npz, per_example.npz}, an artifact a row
+        evaluation/results.json (all rows), evaluation/summary.txt; on valid rows evaluation_valid/...
 
     genrec evaluate --config quickstart
     genrec evaluate --config quickstart --models popular,last_item,sasrec,sft
+    genrec evaluate --config quickstart --models sft --num_beams 20     # one more row, beside the one of 50 beams
     genrec evaluate --config quickstart --models sft --ranking exact    # what do the beams lose?
     torchrun --nproc_per_node 4 -m genrec evaluate --config 0.5b                  # rows shared out, same result
     genrec evaluate --base_model path/to/model --category Industrial_and_Scientific --num_beams 20 --limit 500
@@ -14,6 +15,10 @@ Writes  evaluation/<model>/{results.json, eval_results.jsonl, recommendations.np
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,11 +27,13 @@ import numpy as np
 from tqdm import tqdm
 
 from genrec import stage
-from genrec.artifacts import EVAL_RESULTS, RESULTS, SUMMARY, write_json, write_text
-from genrec.config import Config, Evaluation
+from genrec.artifacts import EVAL_RESULTS, RESULTS, SUMMARY, read_manifest, write_json, write_text
+from genrec.commandline import Command, parse, stage_program
+from genrec.config import Config
 from genrec.data.prepared import Prepared
 from genrec.data.repeats import leaves_out_seen
 from genrec.data.sequences import Examples
+from genrec.errors import ArtifactError, exit_on_failure
 from genrec.evaluation.metrics import (
     CUTOFFS,
     Recommendations,
@@ -36,6 +43,7 @@ from genrec.evaluation.metrics import (
 )
 from genrec.evaluation.predictions import read_predictions, show_examples, write_predictions
 from genrec.evaluation.report import (
+    ScoredRows,
     describe_beam_loss,
     describe_rows,
     make_report,
@@ -45,7 +53,8 @@ from genrec.evaluation.report import (
     read_results,
     write_report,
 )
-from genrec.launch import rank, world_size
+from genrec.evaluation.rows import ScoredRow, list_rows, name_row
+from genrec.launch import note, rank, world_size
 from genrec.models.families import (
     FAMILIES,
     Recommender,
@@ -54,66 +63,167 @@ from genrec.models.families import (
     fingerprints_outside,
     rows_scored,
 )
-from genrec.pipeline import artifact_dir, reads
+from genrec.pipeline import STAGES, artifact_dir, command_of, read_by_row
+from genrec.stage import Job
 from genrec.store import RunStore
 
+STAGE = "evaluation"
 BATCHES = 8  # between two moves of the progress bar
 
 
-def build(config: Config, partial: Path) -> dict[str, Any]:
+def main(argv: list[str] | None = None) -> None:
+    command = parse(stage_program(command_of(STAGE), __doc__, STAGES[STAGE].section), argv)
+    named = command.origins.get("evaluation.models", "").startswith("--")
+    with exit_on_failure(command.config.run.dir):
+        evaluate(command, named)
+
+
+def evaluate(command: Command, named: bool = False) -> None:
+    """A row a family that the run has; what it lacks is left out with a line, or an error where the user named it."""
+    config = settle_model(command.config)
+    with together():
+        jobs = plan_rows(config, named)
+        before = {job.row: read_manifest(job.final) for job in jobs}
+        for job in jobs:
+            stage.run_job(job, command)
+    if rank() == 0 and not command.dry_run:
+        if any(read_manifest(job.final) != before[job.row] for job in jobs):
+            write_summary(config, jobs[-1])
+        else:
+            note(STAGE, f"the table: {artifact_dir(config, STAGE) / SUMMARY}")
+
+
+def ensure_row(config: Config, family: str) -> Path:
+    """The directory of the row that these settings ask of a family; it is scored now if it is not there."""
+    settings = config.evaluation.model_copy(update={"models": [family]})
+    config = settle_model(config.model_copy(update={"evaluation": settings}))
+    job = make_job(HeldOut(config), config.evaluation.models[0])
+    stage.run_job(job, Command(config))
+    return job.final
+
+
+def settle_model(config: Config) -> Config:
+    """A `base_model` that is the run's own sft or rl is scored as that, wherever a link to it lies."""
+    settings, given = config.evaluation, config.evaluation.base_model
+    if given is None:
+        return config
+    for own in ("sft", "rl"):
+        if given.resolve() == artifact_dir(config, own).resolve():
+            models = list(dict.fromkeys(own if name == "sft" else name for name in settings.models))
+            own_settings = settings.model_copy(update={"base_model": None, "models": models})
+            return config.model_copy(update={"evaluation": own_settings})
+    return config
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Within: processes of one launch can gather what each has ranked."""
     if world_size() == 1:
-        return score(config, partial)
+        yield
+        return
     from genrec.runtime.processes import process_group
 
     with process_group():
-        return score(config, partial)
+        yield
 
 
-def score(config: Config, partial: Path) -> dict[str, Any]:
-    """Each family in turn; one that a killed run had finished is not scored again."""
-    store, settings = RunStore.of(config), config.evaluation
-    data = store.prepared()
-    shop = store.with_new_items(data) if settings.index == "sids_grown" else data  # what can be recommended
-    filter_seen = leaves_out_seen(settings.filter_seen, data)
-    examples = choose_examples(data, settings.split, settings.limit, config.run.seed)
-    examples = examples.without_seen() if filter_seen else examples
-    rows = describe_rows(examples, shop.catalog, data.sequences, settings.split, len(data.splits[settings.split]))
-    slices = make_slices(examples, shop.catalog, shop.train_count)
-    request, item_sid = Request(store, data, settings, config.run.device), item_to_sid(config)
-    names, seconds = rows_scored(settings), {}
-    for name in names:
-        if not (partial / name / RESULTS).exists():
-            begin = time.perf_counter()
-            recommender = FAMILIES[name](request)
-            recommendations = recommend(name, recommender, examples, len(shop.catalog), BATCHES * settings.batch_size)
-            if rank() > 0:
-                continue
-            lists = describe_lists(name, settings, len(shop.catalog), filter_seen)
-            report = make_report(name, rows, examples, recommendations, slices, shop.train_count, lists, item_sid)
-            (partial / name).mkdir(exist_ok=True)
-            write_predictions(partial / name, examples, recommendations, shop.catalog, shop.sequences)
-            write_report(report, partial / name, config.run.seed)
-            seconds[name] = round(time.perf_counter() - begin, 2)
-    if rank() > 0:
+def plan_rows(config: Config, named: bool) -> list[Job]:
+    held_out, jobs = HeldOut(config), []
+    for family in rows_scored(config.evaluation):
+        needed = [name for name in read_by_row(family, config) if name != "data"]
+        missing = [name for name in needed if read_manifest(artifact_dir(config, name)) is None]
+        if missing and not named:
+            place = artifact_dir(config, missing[0])
+            note(STAGE, f"{family} is left out: {place} is not there; `{command_of(missing[0])}` makes it")
+        else:
+            jobs.append(make_job(held_out, family))
+    if not jobs:
+        raise ArtifactError(
+            f"none of {', '.join(config.evaluation.models)} is there to be scored in {config.run.dir}; train one, or "
+            f"score what needs no training: {command_of(STAGE)} --models popular,last_item,item_knn"
+        )
+    return jobs
+
+
+def make_job(held_out: HeldOut, family: str) -> Job:
+    def build(config: Config, partial: Path) -> dict[str, Any]:
+        return score(held_out, family, partial)
+
+    def sources(config: Config) -> dict[str, str]:
+        return fingerprints_outside(RunStore.of(config), config.evaluation, family)
+
+    return name_row(Job(STAGE, held_out.config, build, sources, family))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The rows that a configuration asks for, read once for all families."""
+
+    config: Config
+
+    @cached_property
+    def store(self) -> RunStore:
+        return RunStore.of(self.config)
+
+    @cached_property
+    def data(self) -> Prepared:
+        return self.store.prepared()
+
+    @cached_property
+    def shop(self) -> Prepared:
+        """What can be recommended."""
+        grown = self.config.evaluation.index == "sids_grown"
+        return self.store.with_new_items(self.data) if grown else self.data
+
+    @cached_property
+    def filter_seen(self) -> bool:
+        """Whether lists leave out what the user had before."""
+        return leaves_out_seen(self.config.evaluation.filter_seen, self.data)
+
+    @cached_property
+    def examples(self) -> Examples:
+        settings = self.config.evaluation
+        examples = choose_examples(self.data, settings.split, settings.limit, self.config.run.seed)
+        return examples.without_seen() if self.filter_seen else examples
+
+    @cached_property
+    def rows(self) -> ScoredRows:
+        split = self.config.evaluation.split
+        whole = len(self.data.splits[split])
+        return describe_rows(self.examples, self.shop.catalog, self.data.sequences, split, whole)
+
+    @cached_property
+    def slices(self) -> dict[str, np.ndarray]:
+        return make_slices(self.examples, self.shop.catalog, self.shop.train_count)
+
+    @cached_property
+    def item_to_sid(self) -> np.ndarray:
+        """(N,) number of each item's SID."""
+        index = self.store.index()
+        grown = self.config.evaluation.index == "sids_grown"
+        return sid_groups(self.store.grown(index).index.codes if grown else index.codes)
+
+
+def score(held_out: HeldOut, family: str, partial: Path) -> dict[str, Any]:
+    """One family's lists for all rows, and what they are worth."""
+    config, data, shop, examples = held_out.config, held_out.data, held_out.shop, held_out.examples
+    begin = time.perf_counter()
+    recommender = FAMILIES[family](Request(held_out.store, data, config.evaluation, config.run.device))
+    recommendations = recommend(
+        family, recommender, examples, len(shop.catalog), BATCHES * config.evaluation.batch_size
+    )
+    if recommendations is None:
         return {}
-    contents = [read_results(partial / name) for name in names]
-    losses = measure_beam_losses(settings, config.run.seed, partial)
-    write_json(partial / RESULTS, {"models": {content["model"]: content for content in contents}, "beam_loss": losses})
-    write_summary(config, shop, contents, losses, partial)
-    ndcg = {each["model"]: each["metrics"]["ndcg@10"]["mean"] for each in contents if "ndcg@10" in each["metrics"]}
-    return {"rows": len(examples), "ndcg@10": ndcg, "seconds": seconds}
-
-
-def measure_beam_losses(settings: Evaluation, seed: int, partial: Path) -> dict[str, Any]:
-    """{model: what its beams lost} of every model that was also ranked exactly."""
-    losses = {}
-    for name in settings.models:
-        if f"{name}_exact" in rows_scored(settings):
-            examples, beams = read_predictions(partial / name)
-            exact = read_predictions(partial / f"{name}_exact")[1]
-            length = read_results(partial / name)["lists"]["length"]
-            losses[name] = measure_beam_loss(examples, beams, exact, length, seed)
-    return losses
+    item_to_sid = held_out.item_to_sid if "sids" in read_by_row(family, config) else None
+    lists = describe_lists(family, config.evaluation, len(shop.catalog), held_out.filter_seen)
+    report = make_report(
+        family, held_out.rows, examples, recommendations, held_out.slices, shop.train_count, lists, item_to_sid
+    )
+    write_predictions(partial, examples, recommendations, shop.catalog, shop.sequences)
+    write_report(report, partial, config.run.seed)
+    metrics = read_results(partial)["metrics"]
+    ndcg = {name: metrics[name]["mean"] for name in ("ndcg@10",) if name in metrics}
+    return {"rows": len(examples), **ndcg, "scoring_seconds": round(time.perf_counter() - begin, 2)}
 
 
 def choose_examples(data: Prepared, split: str, limit: int, seed: int) -> Examples:
@@ -151,33 +261,39 @@ def is_quiet() -> bool | None:
     return True if rank() > 0 else None
 
 
-def item_to_sid(config: Config) -> np.ndarray | None:
-    """(N,) number of each item's SID where a chosen model answers in SIDs, else None."""
-    if "sids" not in reads("evaluation", config):
-        return None
-    store = RunStore.of(config)
-    index = store.index()
-    return sid_groups(store.grown(index).index.codes if config.evaluation.index == "sids_grown" else index.codes)
-
-
-def write_summary(
-    config: Config, data: Prepared, contents: list[dict[str, Any]], beam_losses: dict[str, Any], partial: Path
-) -> None:
-    """One table, what beams lost, five users by title, the paths; on the screen and in summary.txt."""
-    final, last = artifact_dir(config, "evaluation"), config.evaluation.models[-1]
-    five_users = show_examples(*read_predictions(partial / last), data.catalog, data.sequences, config.run.seed)
-    losses = "".join(f"{describe_beam_loss(name, loss)}\n" for name, loss in beam_losses.items())
-    text = (
-        f"{make_table(contents)}\n{losses}\nFive users, recommendations of '{last}':\n\n{five_users}\n\n"
-        f"All numbers: {final / RESULTS}\nA line a row: {final / last / EVAL_RESULTS}\nThis text: {final / SUMMARY}\n"
-    )
-    write_text(partial / SUMMARY, text)
+def write_summary(config: Config, last: Job) -> None:
+    """The table of all rows that are there, what beams lost, five users by title; on the screen and in files."""
+    directory, rows = artifact_dir(config, STAGE), list_rows(config)
+    fresh = [row for row in rows if not row.stale and row.results["rows"] == read_results(last.final)["rows"]]
+    contents = [row.results | {"model": row.name} for row in fresh]
+    losses = measure_beam_losses(fresh, config.run.seed)
+    write_json(directory / RESULTS, {"models": {row.name: row.results for row in fresh}, "beam_loss": losses})
+    shop = HeldOut(config).shop
+    five_users = show_examples(*read_predictions(last.final), shop.catalog, shop.sequences, config.run.seed)
+    notes = [describe_beam_loss(name, loss) for name, loss in losses.items()]
+    notes += [describe_absence(row) for row in rows if row not in fresh]
+    text = "\n".join([
+        make_table(contents), *notes, f"\nFive users, recommendations of '{last.row}':\n", five_users,
+        f"\nAll numbers: {directory / RESULTS}", f"A line a row: {last.final / EVAL_RESULTS}",
+        f"This text: {directory / SUMMARY}\n",
+    ])  # fmt: skip
+    write_text(directory / SUMMARY, text)
     print("\n" + text)
 
 
-def sources(config: Config) -> dict[str, str]:
-    return fingerprints_outside(RunStore.of(config), config.evaluation)
+def describe_absence(row: ScoredRow) -> str:
+    if row.stale:
+        return f"not in the table: {row.name}, of an earlier {row.stale}; score it anew with --clean"
+    rows = row.results["rows"]
+    return f"not in the table: {row.name}, of other rows ({rows['rows']:,} of {rows['rows_of_split']:,})"
 
 
-def main(argv: list[str] | None = None) -> None:
-    stage.main("evaluation", __doc__, build, sources, argv)
+def measure_beam_losses(rows: list[ScoredRow], seed: int) -> dict[str, Any]:
+    """{row: what its beams lost} of every row of a language model that was also ranked exactly."""
+    exact, losses = {row.name: row for row in rows if row.family.endswith("_exact")}, {}
+    for row in rows:
+        if twin := exact.get(f"{row.family}_exact{row.name.removeprefix(row.family)}"):
+            examples, beams = read_predictions(row.directory)
+            length = row.results["lists"]["length"]
+            losses[row.name] = measure_beam_loss(examples, beams, read_predictions(twin.directory)[1], length, seed)
+    return losses

@@ -14,8 +14,6 @@ the same command is given again.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,18 +22,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrec import artifacts, stage
-from genrec.artifacts import read_json, read_manifest, remove_directories, whole_directory, write_json, write_text
+from genrec.artifacts import read_json, read_manifest, remove_directories, write_json, write_text
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
 from genrec.launch import note
+from genrec.lock import only_writer
 from genrec.pipeline import ITERATE, MEASURED, STAGES, affected, artifact_dir, call_of, command_of, needed_for
 
 if TYPE_CHECKING:
     from genrec.advice.plan import Plan
     from genrec.advice.rounds import LoopRound
 
-OWN_FILES = ("rounds.json", "rounds.txt", "base.json", artifacts.ROUND_CONFIG)  # beside artifacts and logs
+# Beside artifacts and logs.
+OWN_FILES = ("rounds.json", "rounds.txt", "base.json", artifacts.ROUND_CONFIG, artifacts.RESULTS, artifacts.SUMMARY)
 WRITTEN = (artifacts.ROUNDS, *(f"{name}_valid" for name in MEASURED))  # what a loop leaves in the run it begins from
 
 
@@ -74,9 +74,14 @@ def main(argv: list[str] | None = None) -> None:
     command = parse(stage_program(call_of(*ITERATE), __doc__, "iterate"), argv)
     with exit_on_failure(command.config.run.dir):
         check_analysed_model(command.config)
-        if command.clean and not command.dry_run:
-            remove_rounds(command.config.run.dir)
-        run_loop(command)
+        if command.dry_run:
+            run_loop(command)
+        else:
+            with only_writer(command.config.run.dir / artifacts.ROUNDS):
+                stage.require(command.config, "data")  # before anything is written into a mistyped directory
+                if command.clean:
+                    remove_rounds(command.config.run.dir)
+                run_loop(command)
 
 
 def remove_rounds(run_dir: Path) -> None:
@@ -131,8 +136,8 @@ def run_loop(command: Command) -> None:
         announce_round(number, best, plan)
         tried = make_round_run(best, plan, home / str(number))
         if not dry_run:
-            carry_out_plan(best, tried, plan)
-        elif not all(read_manifest(path.parent) for path in tried.scores.values()):
+            carry_out_plan(best, tried)
+        elif not all(read_manifest(path) for path in tried.scores.values()):
             return
         rounds.append(compare_runs(number, best, tried, plan, report))
         best = tried if rounds[-1].kept else best
@@ -161,12 +166,9 @@ def make_round_run(best: LoopRun, plan: Plan, directory: Path) -> LoopRun:
     return LoopRun(make_round_config(best.config, plan, directory), directory / artifacts.ROUND_CONFIG)
 
 
-def carry_out_plan(best: LoopRun, tried: LoopRun, plan: Plan) -> None:
-    """All stages of the analysed model: what the plan does not touch comes from the run before, the rest is made."""
-    shared, anew = split_stages(best, plan)
-    for name in shared:
-        share_artifact(artifact_dir(best.config, name), artifact_dir(tried.config, name))
-    for name in [*shared, *anew]:
+def carry_out_plan(best: LoopRun, tried: LoopRun) -> None:
+    """All stages of the analysed model: what the plan does not touch is shared with the run before (run.from_run)."""
+    for name in needed_for(best.config.analysis.model, best.config):
         call_stage(name, tried)
     measure_run(tried)
 
@@ -218,18 +220,3 @@ def call_stage(name: str, run: LoopRun, *flags: str) -> None:
         raise ArtifactError(
             f"`{command_of(name)} --config {run.file}` failed, see above; the same command goes on from there"
         )
-
-
-def share_artifact(original: Path, target: Path) -> None:
-    """A finished artifact in a second run: hard links, or copies where the file system has none. Whole or not there."""
-    if target.exists():
-        return
-    with whole_directory(target) as beside:
-        shutil.copytree(original, beside, copy_function=link_file, dirs_exist_ok=True)
-
-
-def link_file(original: str, target: str) -> None:
-    try:
-        os.link(original, target)
-    except OSError:
-        shutil.copy2(original, target)

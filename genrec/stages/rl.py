@@ -58,11 +58,13 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
     from genrec.data.repeats import leaves_out_seen
     from genrec.models.card import save_card
+    from genrec.runtime.curves import check_installed, note_dashboard
     from genrec.runtime.training_record import is_trained, read_record, write_record
     from genrec.training.checkpoints import remove_checkpoints
     from genrec.training.finite_steps import check_weights
 
     if not is_trained(directory):  # else killed after the last weight was written
+        check_installed(config.run.tracker)
         set_seed(config.run.seed)
         material = gather_material(config)
         model, record = train(config, directory, material)
@@ -74,6 +76,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
         save_card(directory, replace(material.card, filter_seen=filter_seen), material.texts.index)
         write_record(record, directory)
+        note_dashboard("rl", config.run)
     if rank() > 0:
         return {}
     remove_checkpoints(directory)
@@ -82,18 +85,19 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
 def gather_material(config: Config) -> Material:
     from genrec.data.tasks import make_texts
-    from genrec.models.card import check_card, load_card, prompts_of_rl
+    from genrec.models.card import check_card, load_card, load_own_index, prompts_of_rl
     from genrec.models.language import sid_vocabulary
     from genrec.runtime.device import pick_device
-    from genrec.sids import load_index
+    from genrec.training.memory import note_memory_of_rl
     from genrec.training.rl_start import load_policy, make_prompts
     from genrec.training.rollout import make_answers
 
     store, directory = RunStore.of(config), model_dir(config)
     data, card = store.prepared(), load_card(directory)
     check_card(directory, card, store, prompts_of_rl(card, config.rl))
-    texts = make_texts(data, load_index(directory / artifacts.SID_INDEX), card.source, card.profile)
+    texts = make_texts(data, load_own_index(directory, store), card.source, card.profile)
     device = pick_device(config.run.device)
+    note_memory_of_rl(config, directory, card.cutoff_len)
     model, tokenizer = load_policy(directory, device)
     answers = make_answers(texts.index, sid_vocabulary(tokenizer, texts.index), device, config.rl.num_generations)
     limit = card.cutoff_len - texts.index.num_levels

@@ -21,8 +21,7 @@ from genrec.config import Config, Section, comma_list, knob
 from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.launch import note
 from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, artifact_dir, reads
-
-METHODS = "rqkmeans_plus (recommended), rqvae, rqkmeans (quickest), rqkmeans_constrained"
+from genrec.stages.dialogue import ask_about
 
 
 class Pipeline(Section):
@@ -49,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         stages = chosen_stages(chosen)
     command = parse(program, flags)  # a typo anywhere ends here, before any work
     with exit_on_failure(command.config.run.dir):
+        check_curves(stages, chosen, command)
         walk(stages, chosen, command, flags)
 
 
@@ -72,13 +72,21 @@ def chosen_stages(chosen: Pipeline) -> list[str]:
     return names[begin : end + 1]
 
 
+def check_curves(stages: list[str], chosen: Pipeline, command: Command) -> None:
+    """A tracker that is not installed is told before the first stage, not hours later before the training."""
+    from genrec.runtime.curves import check_installed
+
+    if not command.dry_run and {"sft", "rl"} & set(stages) - set(chosen.skip):
+        check_installed(command.config.run.tracker)
+
+
 def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]) -> None:
     """Stage after stage, in processes of their own; then the advice, then the rounds."""
     ask = sys.stdin.isatty() and not chosen.yes and not command.dry_run
     run_dir, skipped = command.config.run.dir, set(chosen.skip)
     for name in stages:
         config = parse_strict(stage_program("genrec run", __doc__), flags).config
-        answer = ask_about(name) if ask and name not in skipped else []
+        answer = ask_about(name, config, flags) if ask and name not in skipped else []
         if name in skipped or answer is None:
             flags = [*flags, *leave_out(name, config, skipped)]
             continue
@@ -89,19 +97,6 @@ def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]
     if chosen.iterate:
         rounds = ["--rounds", str(chosen.iterate)]
         call("iterate", [*flags, *rounds], run_dir / "logs" / "iterate.log", command.dry_run)
-
-
-def ask_about(name: str) -> list[str] | None:
-    """Further flags for a stage that is to be run, None for one to skip; `q` ends the program."""
-    answer = input(f"{name}: [r]un, [s]kip or [q]uit? [r] ").strip().lower()
-    if answer.startswith("q"):
-        raise SystemExit(0)
-    if answer.startswith("s"):
-        return None
-    if name != "sids":
-        return []
-    method = input(f"  method: {METHODS}? [as configured] ").strip()
-    return ["--sids.method", method] if method else []
 
 
 def leave_out(name: str, config: Config, skipped: set[str]) -> list[str]:

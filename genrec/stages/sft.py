@@ -45,10 +45,12 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     """Data and SIDs -> model directory; returns what the manifest tells of the training."""
     from transformers import set_seed
 
+    from genrec.runtime.curves import check_installed, note_dashboard
     from genrec.runtime.training_record import is_trained, read_record, write_record
     from genrec.training.checkpoints import remove_checkpoints
 
     if not is_trained(directory):  # else killed after the last weight was written
+        check_installed(config.run.tracker)
         set_seed(config.run.seed)
         material = gather_material(config)
         record = train(config, directory, material)
@@ -57,6 +59,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
             return record.summary()
         write_rest(config, directory, material)
         write_record(record, directory)
+        note_dashboard("sft", config.run)
     if rank() > 0:
         return {}
     remove_checkpoints(directory)
@@ -66,8 +69,10 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 def gather_material(config: Config) -> Material:
     from genrec.models.adapters import attach_adapters
     from genrec.models.language import sid_vocabulary
+    from genrec.training.memory import note_memory_of_sft
     from genrec.training.sft_start import make_model, make_training_texts
 
+    note_memory_of_sft(config)
     store, settings = RunStore.of(config), config.sft
     data = store.prepared()
     texts = make_training_texts(store, data, config.data.source, settings)
@@ -97,7 +102,8 @@ def train(config: Config, directory: Path, material: Material) -> TrainingRecord
         tracker_callbacks(config.run, "sft"),
         find_legal_tokens(texts, model, material.sids, settings),
     )
-    return replace(record, statistics={"rows": len(rows), "answer_tokens": count_answer_tokens(rows)})
+    size = {"rows": len(rows), "answer_tokens": count_answer_tokens(rows)}
+    return replace(record, statistics=size | record.statistics)
 
 
 def choose_packing(settings: Sft, model: PreTrainedModel | PeftModel) -> Sft:

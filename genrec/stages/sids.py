@@ -1,44 +1,45 @@
 """Item vectors -> semantic IDs by sids.method, distinct unless collisions are kept.
 
 reads   data/, embeddings/<dataset>.emb.npy
-writes  sids/<dataset>.index.json <dataset>.item.json codes.npy codebooks.npz sid_index.npz quality.json quality.png;
-        of the learned methods quantizer/best_{collision,loss}.safetensors, of rqkmeans_plus constrained.npz
+writes  sids/<method>/<dataset>.index.json <dataset>.item.json codes.npy codebooks.npz sid_index.npz quality.json
+        quality.png; of the learned methods quantizer/best_{collision,loss}.safetensors, of rqkmeans_plus what it began
+        from, constrained.{npz,json}
 
     genrec sids --config quickstart --method rqkmeans
+    genrec sids --config quickstart --method rqkmeans --codebook_size 128 --name wide    # beside it, in sids/wide/
     genrec sids --config quickstart --add new.item.json --retire "[12, 40]"   # -> sids_grown/
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrec import sids, stage
+from genrec import artifacts, sids, stage
 from genrec.artifacts import (
     CODEBOOKS,
     CODES,
     CONSTRAINED,
+    CONSTRAINED_QUALITY,
     FACTORS,
     INDEX_JSON,
     ITEM_JSON,
     QUALITY,
     QUALITY_PLOT,
     SID_INDEX,
-    load_arrays,
+    read_json,
     read_manifest,
-    remove_directories,
     save_array,
-    save_arrays,
     write_json,
 )
 from genrec.commandline import parse, stage_program
 from genrec.config import Config
 from genrec.errors import exit_on_failure
 from genrec.launch import note
-from genrec.lock import only_writer
-from genrec.pipeline import STAGES, artifact_dir, command_of
-from genrec.store import RunStore
+from genrec.pipeline import artifact_dir, command_of
+from genrec.store import RunStore, list_sids
 
 if TYPE_CHECKING:
     from genrec.data.catalog import Catalog
@@ -63,9 +64,9 @@ def main(argv: list[str] | None = None, method: str | None = None) -> None:
         if config.sids.add is not None or config.sids.retire:
             grow(config, command.dry_run)
             return
-        if method == "rqkmeans_plus" and not (command.dry_run or command.clean):
-            take_over_constrained(config)
         stage.run(STAGE, command, build)
+        if not command.dry_run:
+            print_comparison(config)
 
 
 def build(config: Config, partial: Path) -> dict[str, Any]:
@@ -79,6 +80,8 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     text = store.vectors(len(catalog))
     purchases = collect_purchases(*store.events(len(catalog)), knobs, len(catalog))
     mixture = mix(text, purchases, config, partial)
+    if knobs.method == "rqkmeans_plus" and not (partial / CONSTRAINED).exists():
+        take_over_constrained(config, partial)
     if knobs.method == "imported":
         built = take_published(store.published_index(), len(catalog), store.path("data"))
     else:
@@ -86,6 +89,7 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
         sids.save_codebooks(built.codebooks, partial / CODEBOOKS)
     quality = measure_quality(built.index, built.codes, catalog, text, purchases.pairs, seed)
     quality |= {"reconstruction": built.reconstruction} if built.reconstruction else {}
+    quality |= {"start": read_json(partial / CONSTRAINED_QUALITY)} if knobs.method == "rqkmeans_plus" else {}
     quality |= mixture.describe()
     write_index(built.index, catalog, quality, config.data.dataset, partial)
     report(knobs.method, quality)
@@ -133,26 +137,52 @@ def report(method: str, quality: dict[str, Any]) -> None:
         note(STAGE, f"WARNING: {warning}")
 
 
-def take_over_constrained(config: Config) -> None:
-    """A finished `sids` by rqkmeans_constrained becomes the beginning of rqkmeans_plus: its codebooks are kept.
+def take_over_constrained(config: Config, partial: Path) -> None:
+    """The codebooks that rqkmeans_plus begins from, where rqkmeans_constrained has just the same in this run."""
+    from genrec.quantizers.build import keep_start
 
-    Only while no later stage was built on it; otherwise the stage refuses and names the ways on.
-    """
-    store, job = RunStore.of(config), stage.Job(STAGE, config, build)
-    if not store.has(STAGE):
+    beside = config.sids.model_copy(update={"method": "rqkmeans_constrained", "name": ""})
+    job = stage.Job(STAGE, config.model_copy(update={"sids": beside}), build)
+    manifest, wanted = read_manifest(job.final), job.identity
+    if manifest is None or manifest.inputs != wanted["inputs"]:
         return
-    manifest, wanted = store.manifest(STAGE), job.identity
-    same = all(manifest.config.get(f"sids.{k}") == wanted["config"][f"sids.{k}"] for k in CONSTRAINED_KNOBS)
-    same = same and manifest.config["run.seed"] == config.run.seed and manifest.inputs == wanted["inputs"]
-    later = [other for name in STAGES if name != STAGE and (other := read_manifest(artifact_dir(config, name)))]
-    used = any(other.inputs.get(STAGE) == manifest.fingerprint for other in later)
-    if not same or used or manifest.config.get("sids.method") != "rqkmeans_constrained":
+    keys = ["run.seed", *(f"sids.{name}" for name in CONSTRAINED_KNOBS)]
+    if all(manifest.config[key] == wanted["config"][key] for key in keys):
+        artifacts.require(job.final, command_of(STAGE))
+        quality = read_json(job.final / QUALITY)
+        error = quality["reconstruction"]["error"]
+        keep_start(partial, sids.load_codebooks(job.final / CODEBOOKS), quality["collisions"]["before"], error)
+        note(STAGE, f"goes on from the codebooks in {job.final}")
+
+
+def print_comparison(config: Config) -> None:
+    """The run's semantic IDs side by side, where there are several."""
+    from genrec.quantizers.quality import make_comparison
+
+    names, store = list_sids(config.run.dir), RunStore.of(config)
+    if len(names) < 2:
         return
-    with only_writer(job.final):
-        stage.begin(job, wanted, clean=False)
-        save_arrays(job.partial / CONSTRAINED, **load_arrays(job.final / CODEBOOKS))
-        remove_directories(job.final)
-    note(STAGE, f"goes on from the codebooks of rqkmeans_constrained that {job.final} held")
+    qualities = {name: replace(store, sids=name).sid_quality() for name in names}
+    print(f"\n{make_comparison({name: quality for name, quality in qualities.items() if quality})}")
+    users = list_users(config)
+    for name in [name for name in names if name in users]:
+        print(f"made from sids/{name} in this run: {', '.join(users[name])}")
+    print(f"in use by this configuration: sids/{store.sids} (--sids.method, --sids.name)\n")
+
+
+def list_users(config: Config) -> dict[str, list[str]]:
+    """{name: the finished stages that were made from these semantic IDs}."""
+    names = {}
+    for name in list_sids(config.run.dir):
+        manifest = read_manifest(config.run.dir / STAGE / name)
+        if manifest:
+            names[manifest.fingerprint] = name
+    users: dict[str, list[str]] = {}
+    for stage_name in ("convert", "sft", "rl"):
+        manifest = read_manifest(artifact_dir(config, stage_name))
+        if manifest and (name := names.get(manifest.inputs.get(STAGE, ""))):
+            users.setdefault(name, []).append(stage_name)
+    return users
 
 
 def grow(config: Config, dry_run: bool) -> None:

@@ -41,6 +41,7 @@ def find_newest_checkpoint(directory: Path, stage: str) -> str | None:
     for checkpoint in list_checkpoints(directory):
         if not (fault := find_fault(checkpoint)):
             discard(faults, stage, f"going on from {checkpoint.name}")
+            note(stage, f"from step {checkpoint.name.split('-')[1]} on")
             return str(checkpoint)
         faults[checkpoint] = fault
     discard(faults, stage, "training begins anew")

@@ -26,7 +26,7 @@ from genrec.models.sasrec import SasRec, SasRecRecommender, SasRecShape, save_sa
 from genrec.runtime.device import pick_device
 from genrec.runtime.epochs import CHECKPOINT, HEADER, LearnerState, fit, highest
 from genrec.runtime.tensor_file import load_weights, pack_state, read_state, unpack_state
-from genrec.runtime.training_record import TrainingRecord, write_record
+from genrec.runtime.training_record import TrainingRecord, warn_of_rise, write_record
 from genrec.training.answer_loss import symmetric_divergence
 
 TEXT = "sasrec_text"  # the model whose item vectors start as the run's embeddings
@@ -65,10 +65,22 @@ def train_sasrec(
     best = progress.best[BEST]
     load_weights(model, read_state(directory / f"{BEST}.safetensors", HEADER)[0], directory / f"{BEST}.safetensors")
     save_sasrec(model, directory)
-    record = TrainingRecord("epochs", progress.epoch, best["epoch"], METRIC, best[METRIC], progress.curve)
+    torch.manual_seed(seed)
+    first = measure_first_loss(make_model(name, data, settings, vectors).to(pick_device(device)), learner)
+    last, rate = progress.curve[-1]["loss"], settings.learning_rate
+    warning = warn_of_rise(f"sequential: {name}", first, last, "--sequential.learning_rate", rate)
+    record = TrainingRecord("epochs", progress.epoch, best["epoch"], METRIC, best[METRIC], progress.curve, warning)
     write_record(record, directory)
     forget_states(directory)
     return record
+
+
+def measure_first_loss(untrained: SasRec, learner: SasRecLearner) -> float:
+    """Mean loss of as many windows as a batch holds, before any step: an epoch at rate 0."""
+    settings = learner.settings.model_copy(update={"learning_rate": 0.0})
+    windows = Windows(*(rows[: settings.batch_size] for rows in learner.windows))
+    first = SasRecLearner(untrained, windows, learner.loss_of, settings, learner.seed)
+    return first.train_epoch(0, lambda: None)["loss"]
 
 
 def forget_states(directory: Path) -> None:

@@ -18,7 +18,7 @@ from genrec.config import Run, Sft
 from genrec.errors import ArtifactError
 from genrec.launch import world_size
 from genrec.models.token_tree import IGNORE, answer_logits, takes_trees
-from genrec.runtime.training_record import TrainingRecord
+from genrec.runtime.training_record import TrainingRecord, warn_of_rise
 from genrec.training.answer_loss import Legal, answer_loss, symmetric_divergence
 from genrec.training.arguments import common_arguments, framework_arguments, limit_to_one_gpu, split_step
 from genrec.training.checkpoints import SealedCheckpoints, check_best, find_newest_checkpoint
@@ -138,4 +138,6 @@ def train_sft(
     state = trainer.state
     best_step = state.best_global_step or state.global_step
     curve = validation_curve(state)
-    return TrainingRecord("steps", state.global_step, best_step, VALID_METRIC, state.best_metric, curve)
+    first, *_, last = [entry["loss"] for entry in state.log_history if "loss" in entry] * 2 or [0.0, 0.0]
+    warning = warn_of_rise(trainer.stage, first, last, "--sft.learning_rate", settings.learning_rate)
+    return TrainingRecord("steps", state.global_step, best_step, VALID_METRIC, state.best_metric, curve, warning)

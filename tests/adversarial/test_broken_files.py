@@ -183,6 +183,7 @@ NO_SUCH = "row 0 of .* is event .* of user .*, who has no such event"
 BEYOND = r"events name item \d+, the catalogue has \d+ items"
 NOT_LISTS = "recommendations.npz must hold rows"
 NO_MODEL = "sft.*(model.safetensors|cannot be loaded)"
+OTHER_SIDS = r"has <a_\d.* for item \d+, .*sids has <a_.* for it .* of 20 items differ.* was changed"
 EMPTY = np.zeros(0, np.int64)
 MISSHAPEN = [
     ("an item beyond the catalogue", SEQUENCES, arrays(item=lambda a: a + 30),
@@ -264,7 +265,11 @@ MISSHAPEN = [
     ("an unknown architecture", "sft/config.json", values(model_type="zzz"), {LANGUAGE: "cannot be loaded.*zzz"}),
     ("another vocabulary", "sft/config.json", values(vocab_size=5), {LANGUAGE: NO_MODEL}),
     ("SIDs of fewer items", "sft/sid_index.npz", arrays(codes=lambda a: a[:5]),
-     {LANGUAGE: "are of 5 items, the catalogue has 20", RL: "are of 5 items, the catalogue has 20"}),
+     dict.fromkeys((LANGUAGE, RL), r"sid_index.npz has 5 items, levels of .*, .*sids has 20 items, .* was changed")),
+    ("SIDs of other items", "sft/sid_index.npz", arrays(codes=lambda a: np.roll(a, 1, axis=0)),
+     dict.fromkeys((LANGUAGE, RL), OTHER_SIDS)),
+    ("a run's SIDs of other items", "sids/sid_index.npz", arrays(codes=lambda a: np.roll(a, 1, axis=0)),
+     dict.fromkeys((LANGUAGE, RL), OTHER_SIDS)),
     ("a best before the beginning", TRAINING, values(best=-1), {ANALYZE: "no TrainingRecord: best: .*found -1"}),
     ("a length of words", TRAINING, values(length="x"), {ANALYZE: "no TrainingRecord: length: .*'x'"}),
     ("a unit nobody knows", TRAINING, values(unit="days"), {ANALYZE: "unit: .*'epochs' or 'steps'.*'days'"}),

@@ -47,6 +47,24 @@ def test_a_stage_before_what_it_reads(shop, command, missing, monkeypatch):
     shop.call(command, "--clean").check(1, ORDER[command, missing])
 
 
+@pytest.mark.parametrize(
+    "command", ["prepare", "embed", "sids", "convert", "sequential", "sft", "rl", "evaluate", "analyze", "iterate"]
+)
+def test_a_refused_call_on_a_mistyped_run_directory_leaves_no_trace(shop, tmp_path, command):
+    more = ["--data.source", "movielens", "--data.raw_dir", "nowhere"] if command == "prepare" else []
+    before = {path for path in tmp_path.rglob("*")}
+    place = tmp_path / "outputs" / "typo"
+    call(command, "--config", str(shop.preset), "--run.dir", str(place), *more).check(1, "")
+    assert {path for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("command", [*WRITERS, "sft", "rl"])
+def test_a_refused_call_on_a_run_leaves_nothing_in_it(shop, command):
+    before = {path for path in shop.run.rglob("*") if not path.name.startswith(".verified")}
+    shop.call(command, "--run.seed", "7").check(1, "made with other settings|run.seed")
+    assert {path for path in shop.run.rglob("*") if not path.name.startswith(".verified")} == before
+
+
 def fail_like(words):
     from types import SimpleNamespace
 

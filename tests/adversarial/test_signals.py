@@ -61,6 +61,71 @@ def test_a_signal_during_imports(tmp_path, number, code, says, command, library)
     assert (process.returncode, said) == (code, says)
 
 
+NAMED_IMPORTS = """\
+import sys, time
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] not in {"genrec", *sys.stdlib_module_names}:
+            print(name, flush=True)
+            time.sleep(0.05)
+
+sys.meta_path.insert(0, Slow())
+"""
+SIGNALS = {signal.SIGINT: "stopped", signal.SIGTERM: "stopped by SIGTERM"}
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "words, imports",
+    [("-m genrec sft --help", n) for n in (1, 4, 20, 60)]
+    + [("-m genrec presets", 1), ("sft.py --help", 1), ("data/prepare.py --help", 30), ("rq/rqvae.py --help", 8)]
+    + [("UR4Rec/scripts/train.py --help", 1), ("UR4Rec/scripts/train.py --help", 40), ("tencentgr/main.py --help", 2)],
+)
+def test_a_signal_at_any_of_the_first_imports(tmp_path, number, words, imports):
+    """Every library's modules say their name and take their time; the signal comes at the n-th."""
+    (tmp_path / "sitecustomize.py").write_text(NAMED_IMPORTS)
+    environment = ALONE | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, *words.split()], cwd=ROOT, env=environment, **pipes)
+    names = [process.stdout.readline() for _ in range(imports)]
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    line = f"error: {SIGNALS[number]}; the same command goes on from here\n"
+    assert all(names) and (process.returncode, said) == (128 + number, line)
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.05, 0.1, 0.2, 0.4, 0.6])
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_at_some_moment_of_the_imports(tmp_path, number, delay):
+    """Counted from the moment that the entry point is reached."""
+    begun = "import genrec.cli; print('begun', flush=True); genrec.cli.main(['sft', '--help'])"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", begun], cwd=ROOT, env=ALONE, **pipes)
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(delay)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    line = f"error: {SIGNALS[number]}; the same command goes on from here\n"
+    assert (process.returncode, said) in [(128 + number, line), (0, "")]
+
+
+def test_an_ignored_signal_stays_ignored():
+    """`nohup`, or a shell's background job"""
+    words = f"trap '' INT TERM; {sys.executable} -c 'import genrec.cli, os, signal; signal.raise_signal(2); "
+    words += "signal.raise_signal(15); genrec.cli.exit_on_signals(); signal.raise_signal(2); signal.raise_signal(15)'"
+    done = subprocess.run(["sh", "-c", words], cwd=ROOT, env=ALONE, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_before_signals_are_answered_only_the_standard_library_is_imported():
+    """The entry points import genrec.cli first."""
+    words = "import sys; before = {*sys.modules}; import genrec.cli; print(*{*sys.modules} - before)"
+    done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, env=ALONE, capture_output=True, text=True)
+    others = {name for name in done.stdout.split() if name.split(".")[0] not in sys.stdlib_module_names}
+    assert others == {"genrec"} | {f"genrec.{name}" for name in ("cli", "errors", "launch", "places", "signals")}
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_at_work_and_the_same_command_again(tmp_path, number, code):
     (tmp_path / "small.yaml").write_text(PRESET)

@@ -15,7 +15,7 @@ AWKWARD = [
     "emoji \U0001f600 é ☃",
     "[1, 2], null, NaN",
 ]
-STEM = "small_5_1996-10-2018-11"
+STEM = "small_5"
 
 
 def make_awkward_shop() -> Prepared:

@@ -152,7 +152,7 @@ def test_the_2023_format(tmp_path):
     ]
     write_lines(tmp_path / "Toys.jsonl.gz", events)
     write_lines(tmp_path / "meta_Toys.jsonl.gz", records)
-    made = prepare(source="amazon23", dataset="Toys", raw_dir=tmp_path, ed_year=2023, user_k=2, item_k=2)
+    made = prepare(source="amazon23", dataset="Toys", raw_dir=tmp_path, user_k=2, item_k=2)
     assert made.catalog.item_id.tolist() == [f"p{t}" for t in range(6)]
     assert set(made.sequences.time.tolist()) == {1_600_000_000, 1_600_000_001}
     assert (made.catalog.brand[0], made.catalog.categories[0], made.catalog.text[0]) == ("S", "A,B", "d")

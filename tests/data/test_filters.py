@@ -5,11 +5,11 @@ import pytest
 
 from genrec.config import Data
 from genrec.data import amazon
-from genrec.data.filters import filter_events, k_core, month_start
-from genrec.errors import ArtifactError
+from genrec.data.filters import TooFewEvents, filter_events, k_core, month_start
 from tests.data.raw import item, review, write_shop
 
 T0 = month_start(2016, 1)
+OWN_WINDOW = dict(st_year=1996, st_month=10, ed_year=2018, ed_month=11)
 
 
 def brute_force_core(pairs, user_k, item_k):
@@ -57,7 +57,7 @@ def test_every_drop_is_counted_by_its_reason(tmp_path):
         "half a line",
     ]
     items = [item("a"), item("b"), item("untitled", title='<span class="x"'), item("nobody")]
-    filtered, ledger = run(tmp_path, reviews, items, min_rating=3, item_k=2, max_bad_share=0.5)
+    filtered, ledger = run(tmp_path, reviews, items, min_rating=3, item_k=2, max_bad_share=0.5, **OWN_WINDOW)
     assert ledger.dropped == {
         "not valid JSON": 1,
         "of items without a record": 1,
@@ -85,27 +85,23 @@ def test_user_and_item_cores_are_separate_but_not_in_compat(tmp_path):
     items = [item(i) for i in "abc"]
     filtered, _ = run(tmp_path, reviews, items, user_k=3, item_k=2)
     assert len(filtered.events) == 6
-    with pytest.raises(ArtifactError, match="outside the k-core"):
+    with pytest.raises(TooFewEvents, match="no events are left"):
         run(tmp_path, reviews, items, user_k=3, item_k=2, compat="minionerec")
 
 
 def test_compat_keeps_repeats_and_widens_the_window(tmp_path):
     reviews = [review("u", "a", month_start(1998, 1)), review("u", "a", month_start(1998, 1)), review("u", "b", T0)]
-    filtered, ledger = run(tmp_path, reviews, [item("a"), item("b")], st_year=2010, compat="minionerec")
-    assert filtered.window == ("1996-10", "2018-11") and len(filtered.events) == 3 and ledger.dropped == {}
+    filtered, ledger = run(
+        tmp_path, reviews, [item("a"), item("b")], compat="minionerec", **OWN_WINDOW | {"st_year": 2010}
+    )
+    assert filtered.window.months == ("1996-10", "2018-11") and len(filtered.events) == 3 and ledger.dropped == {}
 
 
-@pytest.mark.parametrize(
-    ("reviews", "items", "knobs", "message"),
-    [
-        ([], [item("a")], {}, "no usable event"),
-        ([review("u", "a", T0)], [], {}, "1 of items without a record"),
-        ([review("u", "a", T0)], [item("a", title=None)], {}, "1 of items without a usable title"),
-        ([review("u", "a", T0, 1.0)], [item("a")], {"min_rating": 4}, "lower --data.min_rating"),
-        ([review("u", "a", T0)], [item("a")], {"st_year": 2017}, "run from 2016-01-01 to 2016-01-01.*st_year"),
-        ([review("u", "a", T0), review("v", "a", T0)], [item("a")], {"user_k": 5, "item_k": 5}, "lower --data.user_k"),
-    ],
-)
-def test_nothing_left_is_one_clear_error(tmp_path, reviews, items, knobs, message):
-    with pytest.raises(ArtifactError, match=message):
-        run(tmp_path, reviews, items, **knobs)
+def test_without_a_window_every_time_counts_and_with_one_it_says_what_it_took(tmp_path):
+    reviews = [review("u", "a", month_start(year, 1)) for year in (1990, 2000, 2030)]
+    filtered, _ = run(tmp_path, reviews, [item("a")])
+    assert filtered.window is None and len(filtered.events) == 3
+    filtered, _ = run(tmp_path, reviews, [item("a")], **OWN_WINDOW)
+    assert filtered.window == (("1996-10", "2018-11"), 2, 3, "1990-01-01 to 2030-01-01")
+    filtered, _ = run(tmp_path, reviews, [item("a")], st_year=1996, st_month=10)
+    assert filtered.window.months == ("1996-10", "") and len(filtered.events) == 2

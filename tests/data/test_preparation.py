@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from genrec.data.preparation import describe_preparation, measure_histories, share_repeating_last, summarize_preparation
+from genrec.data.preparation import (
+    describe_preparation,
+    measure_histories,
+    share_repeating_last,
+    summarize_preparation,
+    tell_of_titles,
+    warn_of_window,
+)
 from tests.data.test_weights import two_users
 from tests.toy_store import make_toy_store
 
@@ -32,3 +39,27 @@ def test_the_screen_says_what_each_file_lost(tmp_path):
     assert lines[0].startswith("events: ") and lines[0].endswith("kept") and lines[1].startswith("items: ")
     assert f"{report['users']:,} users, {report['items']:,} items" in lines[2]
     assert f"{report['rows']['test']:,} test rows" in lines[3]
+
+
+def test_a_window_that_takes_more_than_a_tenth_is_a_warning_with_both_counts(tmp_path):
+    window = dict(st_year=2015, st_month=1, ed_year=2017, ed_month=1)
+    made = make_toy_store(tmp_path, num_users=40, num_items=30, user_k=1, item_k=1, **window).report
+    cut, lost = made["window_cut"], made["read"]["events"]["dropped"]["outside the window 2015-01..2017-01"]
+    assert cut["outside"] == lost > cut["events"] / 10
+    warning = [line for line in summarize_preparation(made) if line.startswith("warning")]
+    assert len(warning) == 1 and f"2015-01..2017-01 leaves out {lost:,} of {cut['events']:,} events" in warning[0]
+
+
+def test_a_window_that_takes_a_tenth_or_nothing_is_no_warning():
+    report = {"window": ["2015-01", "2018-01"], "window_cut": {"outside": 10, "events": 100, "span": "a to b"}}
+    assert warn_of_window(report) == [] == warn_of_window({"window": None})
+    report["window_cut"]["outside"] = 11
+    assert "11 of 100 events" in warn_of_window(report)[0]
+
+
+def test_lost_titles_and_names_in_their_place_are_said():
+    events = {"read": 100, "dropped": {"of items without a usable title": 11}}
+    assert "11 of 100 events" in tell_of_titles({"read": {"events": events}})[0]
+    names = {"items": 12, "brand": 11, "category": 0, "description": 3, "id alone": 1}
+    line = tell_of_titles({"read": {"events": {"read": 100, "dropped": {}}}, "untitled": names})[0]
+    assert line == "12 items without a usable title are called by brand (11), description (3), id alone (1)"

@@ -14,18 +14,24 @@ from genrec.data.repeats import leaves_out_seen
 from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.predictions import read_predictions
 from genrec.evaluation.report import read_report
+from genrec.evaluation.rows import list_rows
 from genrec.models import families
-from genrec.models.families import FAMILIES
+from genrec.models.families import FAMILIES, fingerprints_outside
 from genrec.pipeline import reads
 from genrec.stages import evaluate
+from genrec.store import RunStore
 from tests import ROOT, parse_flags
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
 BASELINES = ["popular", "popular_recent", "last_item", "item_knn"]
 
 
-def run(config: Config, clean: bool = False) -> None:
-    stage.run("evaluation", Command(config, clean, dry_run=False), evaluate.build, evaluate.sources)
+def run(config: Config, clean: bool = False, named: bool = True) -> None:
+    evaluate.evaluate(Command(config, clean, dry_run=False), named)
+
+
+def fingerprints(config: Config) -> dict:
+    return {row.name: stage.read_manifest(row.directory).fingerprint for row in list_rows(config)}
 
 
 @pytest.fixture
@@ -76,13 +82,38 @@ def test_rows_on_disk_say_who_what_and_at_which_rank(ready):
         assert report.scores["mrr@20"][row] == pytest.approx(1 / expected if expected else 0)
 
 
-def test_same_command_again_does_nothing_and_other_models_are_refused(ready, capsys):
-    config = ready(models=["popular"])
+def test_same_command_again_does_nothing_and_further_models_add_rows(ready, capsys):
+    run(ready(models=["popular"]))
+    first = fingerprints(ready())
+    run(ready(models=["popular"]))
+    assert "evaluation: popular: up to date" in capsys.readouterr().out
+    run(ready(models=["popular", "last_item"]))
+    assert fingerprints(ready()) == first | {"last_item": fingerprints(ready())["last_item"]}
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "of test)" in line] == [
+        "popular",
+        "last_item",
+    ]
+
+
+def test_what_a_run_does_not_have_is_left_out_with_a_line_and_an_error_where_it_was_named(ready, capsys):
+    config = ready(models=["popular", "sft"])
+    run(config, named=False)
+    missing = config.run.dir / "sids/rqkmeans_plus"
+    assert f"evaluation: sft is left out: {missing} is not there; `genrec sids` makes it" in capsys.readouterr().out
+    assert list(fingerprints(config)) == ["popular"]
+    with pytest.raises(ArtifactError, match="none of sft is there to be scored"):
+        run(ready(models=["sft"]), named=False)
+
+
+def test_a_row_of_data_that_were_made_anew_is_not_in_the_table(ready, capsys):
+    config = ready(models=["popular", "last_item"])
     run(config)
-    run(config)
-    assert "evaluation: up to date" in capsys.readouterr().out
-    with pytest.raises(ArtifactError, match="evaluation.models is"):
-        run(ready(models=["popular", "last_item"]))
+    stage.remove_directories(config.run.dir / "data")
+    write_data(config, small_shop(seed=1))
+    with pytest.raises(ArtifactError, match="popular was made with other settings: data is now"):
+        run(config)
+    run(ready(models=["last_item"]), clean=True)
+    assert "not in the table: popular, of an earlier data" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("filter_seen", ["auto", True, False])
@@ -138,9 +169,9 @@ def test_a_killed_evaluation_keeps_the_finished_families(ready, monkeypatch):
 def test_two_runs_make_the_same_bytes(ready):
     config = ready()
     run(config)
-    first = stage.read_manifest(config.run.dir / "evaluation").fingerprint
+    first = fingerprints(config)
     run(config, clean=True)
-    assert stage.read_manifest(config.run.dir / "evaluation").fingerprint == first
+    assert fingerprints(config) == first
 
 
 def test_a_language_model_is_required_by_name_and_replaced_by_base_model(ready, tmp_path):
@@ -151,11 +182,13 @@ def test_a_language_model_is_required_by_name_and_replaced_by_base_model(ready, 
     write_sids(config, small_shop())
     with pytest.raises(ArtifactError, match="run first: genrec sft"):
         run(config)
-    given = ready(models=["popular", "sft"], base_model=str(tmp_path))
+    given, store = ready(models=["popular", "sft"], base_model=str(tmp_path)), RunStore.of(config)
     with pytest.raises(ArtifactError, match="is not a model of this project"):
-        evaluate.sources(given)
+        fingerprints_outside(store, given.evaluation, "sft")
     (tmp_path / artifacts.CARD).write_text("{}")
-    assert reads("evaluation", given) == ("data", "sids") and "base_model" in evaluate.sources(given)
+    assert reads("evaluation", given) == ("data", "sids") and "base_model" in fingerprints_outside(
+        store, given.evaluation, "sft"
+    )
     with pytest.raises(ConfigError, match="which evaluation.models"):
         ready(models=["popular"], base_model=str(tmp_path))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from genrec import artifacts, stage
+from genrec import artifacts
 from genrec.commandline import Command
 from genrec.data import prompts
 from genrec.data.catalog import Catalog
@@ -60,7 +60,7 @@ def ready(tmp_path_factory):
 
 
 def run(config):
-    stage.run("evaluation", Command(config, True, dry_run=False), evaluate.build, evaluate.sources)
+    evaluate.evaluate(Command(config, True), named=True)
     return config.run.dir / "evaluation"
 
 

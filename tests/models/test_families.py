@@ -64,20 +64,20 @@ def test_what_lies_outside_the_stages_has_its_fingerprint(tmp_path):
     (given / "model.safetensors").write_text("weights")
     (given / CARD).write_text("{}")
     settings = settings_of(models=["sft"], base_model=str(given), index="sids_grown")
-    before = fingerprints_outside(store, settings)
+    before = fingerprints_outside(store, settings, "sft")
     assert before.keys() == {"base_model"}
     store.grown_dir.mkdir()
     (given / "model.safetensors").write_text("others")
-    after = fingerprints_outside(store, settings)
+    after = fingerprints_outside(store, settings, "sft")
     assert after.keys() == {"base_model", "sids_grown"} and after["base_model"] != before["base_model"]
-    assert fingerprints_outside(store, settings_of(models=["popular"])) == {}
+    assert fingerprints_outside(store, settings, "popular") == {}
 
 
 def test_a_directory_without_a_card_is_refused_before_any_file_of_it_is_read(tmp_path, monkeypatch):
     (tmp_path / "large.bin").write_bytes(b"1")
     monkeypatch.setattr("genrec.artifacts.sha256", lambda path: pytest.fail(f"{path} was read"))
     with pytest.raises(ArtifactError, match="is not a model of this project: it has no genrec.json"):
-        fingerprints_outside(RunStore(tmp_path), settings_of(models=["sft"], base_model=str(tmp_path)))
+        fingerprints_outside(RunStore(tmp_path), settings_of(models=["sft"], base_model=str(tmp_path)), "sft")
     with pytest.raises(ArtifactError, match="is not a model of this project: it has no genrec.json"):
         rl.sources(validate({"rl": {"model_path": str(tmp_path)}}))
     with pytest.raises(ArtifactError, match=r"is not a model directory: it has no config\.json"):

@@ -13,6 +13,7 @@ from genrec import stage
 from genrec.artifacts import CATALOG, SEQUENCES, SPLITS
 from genrec.data.catalog import Catalog, save_catalog
 from genrec.data.sequences import Sequences, Split, save_sequences, save_splits
+from genrec.pipeline import artifact_dir
 from tests import ROOT, parse_flags
 
 NUM_ITEMS, WIDTH, GROUPS = 90, 16, 6
@@ -69,8 +70,10 @@ class Run:
     def sids(self, *flags):
         from genrec.stages.sids import build
 
-        stage.run("sids", parse_flags([*self.flags, *flags], "sids"), build)
-        return self.dir / "sids"
+        command = parse_flags([*self.flags, *flags], "sids")
+        stage.run("sids", command, build)
+        self.made = artifact_dir(command.config, "sids")
+        return self.made
 
     def embed(self, vectors):
         """Another artifact of embeddings in place of the one there."""
@@ -84,7 +87,7 @@ class Run:
         return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=self.dir)
 
     def json(self, name):
-        return json.loads((self.dir / "sids" / name).read_text())
+        return json.loads((self.made / name).read_text())
 
 
 @pytest.fixture

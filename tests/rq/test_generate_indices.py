@@ -7,6 +7,8 @@ import pytest
 
 from genrec import sids
 from genrec.errors import ArtifactError
+from genrec.quantizers.quality import list_warnings
+from genrec.store import list_sids
 from tests.rq.conftest import NUM_ITEMS, SMALL, Run, shop_vectors
 
 METHODS = ["rqkmeans", "rqkmeans_constrained", "rqvae", "rqkmeans_plus"]
@@ -103,32 +105,53 @@ def test_alpha_changes_the_index_and_auto_says_what_it_tried(run):
 
 def test_the_chain_of_three_scripts_reuses_the_constrained_codebooks(run):
     assert run.script("rqkmeans_constrained.sh").returncode == 0
-    constrained = np.load(run.dir / "sids/codebooks.npz")["codebook_0"]
+    constrained = np.load(run.dir / "sids/rqkmeans_constrained/codebooks.npz")["codebook_0"]
     plus = run.script("rqkmeans_plus.sh")
     assert plus.returncode == 0, plus.stderr
-    assert "goes on from the codebooks of rqkmeans_constrained" in plus.stdout
-    assert (np.load(run.dir / "sids/constrained.npz")["codebook_0"] == constrained).all()
+    assert f"goes on from the codebooks in {run.dir}/sids/rqkmeans_constrained" in plus.stdout
+    assert (np.load(run.dir / "sids/rqkmeans_plus/constrained.npz")["codebook_0"] == constrained).all()
     last = run.script("generate_indices_plus.sh")
-    assert last.stdout == "sids: up to date\n"
+    assert "sids: up to date\n" in last.stdout
+
+
+def test_methods_lie_side_by_side_and_a_table_compares_them(run):
+    """None of them asks for another directory; the same with other settings takes a name."""
+    for script in ("rqkmeans_plus.sh", "rqvae.sh", "rqkmeans_constrained.sh"):
+        done = run.script(script)
+        assert done.returncode == 0, done.stderr
+    assert list_sids(run.dir) == ["rqkmeans_constrained", "rqkmeans_plus", "rqvae"]
+    assert [line.split()[0] for line in done.stdout.splitlines() if "12x12x12" in line] == list_sids(run.dir)
+    assert "in use by this configuration: sids/rqkmeans_constrained" in done.stdout
+    refused = run.script("rqvae.sh", "--codebook_size", "6")
+    assert refused.returncode == 1 and "Ways on: --sids.name ANOTHER for a new one beside it" in refused.stderr
+    assert run.script("rqvae.sh", "--codebook_size", "6", "--name", "small").returncode == 0
+    assert "small" in list_sids(run.dir)
+
+
+def test_plus_is_the_same_with_and_without_what_constrained_left(run, tmp_path):
+    alone = (run.sids("--method", "rqkmeans_plus") / "codes.npy").read_bytes()
+    run.sids("--method", "rqkmeans_constrained")
+    after = run.sids("--method", "rqkmeans_plus", "--name", "after")
+    assert (after / "codes.npy").read_bytes() == alone
+    assert (after / "constrained.json").read_bytes() == (run.dir / "sids/rqkmeans_plus/constrained.json").read_bytes()
 
 
 def test_plus_does_not_go_on_from_codebooks_of_another_backend(run):
     run.sids("--method", "rqkmeans_constrained", "--kmeans_backend", "k_means_constrained")
-    refused = run.script("rqkmeans_plus.py")
-    assert refused.returncode == 1 and "sids.kmeans_backend is 'k_means_constrained' there" in refused.stderr
-    plus = run.script("rqkmeans_plus.py", "--kmeans_backend", "k_means_constrained")
-    assert "goes on from the codebooks of rqkmeans_constrained" in plus.stdout
+    plus = run.script("rqkmeans_plus.py")
+    assert plus.returncode == 0 and "goes on from the codebooks" not in plus.stdout
+    again = run.script("rqkmeans_plus.py", "--kmeans_backend", "k_means_constrained", "--name", "package")
+    assert "goes on from the codebooks in" in again.stdout
 
 
-def test_plus_does_not_replace_an_index_that_a_model_was_trained_on(run):
-    run.sids("--method", "rqkmeans_constrained")
-    fingerprint = json.loads((run.dir / "sids/manifest.json").read_text())["fingerprint"]
-    (run.dir / "sft").mkdir()
-    manifest = json.loads((run.dir / "sids/manifest.json").read_text()) | {"inputs": {"sids": fingerprint}}
-    (run.dir / "sft/manifest.json").write_text(json.dumps(manifest))
-    refused = run.script("rqkmeans_plus.py")
-    assert refused.returncode == 1 and "sids.method is 'rqkmeans_constrained' there" in refused.stderr
-    assert (run.dir / "sids/manifest.json").exists()
+def test_plus_says_when_it_ends_worse_than_it_began():
+    report = {"levels": [], "items": 10, "start": {"collisions": {"share": 0.069}, "error": [0.5, 0.4]}}
+    report |= {
+        "collisions": {"before": {"share": 0.115}, "after": {"items": 0}},
+        "reconstruction": {"error": [0.4, 0.3]},
+    }
+    assert "(collisions 6.9% -> 11.5%); --sids.method rqkmeans_constrained keeps that" in list_warnings(report)[0]
+    assert list_warnings(report | {"collisions": report["collisions"] | {"before": {"share": 0.05}}}) == []
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_index(run, tmp_path, monkeypatch):
@@ -146,7 +169,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_index(run, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         run.sids("--method", "rqvae", "--eval_step", "2", "--clean")
     monkeypatch.setattr(rqvae_training, "train_epoch", train)
-    assert (run.dir / "sids.partial/quantizer/checkpoint.safetensors").exists()
+    assert (run.dir / "sids/rqvae.partial/quantizer/checkpoint.safetensors").exists()
     assert (run.sids("--method", "rqvae", "--eval_step", "2") / "codes.npy").read_bytes() == whole
 
 

@@ -16,6 +16,7 @@ import torch
 from genrec.errors import ArtifactError
 from genrec.evaluation.report import describe_rows, read_report
 from genrec.lock import only_writer
+from genrec.runtime.tensor_file import write_tensors
 from genrec.stages.compare import write_comparison
 from tencentgr.assembly import interactions_of, shape_of
 from tencentgr.checkpoints import load_model, read_weights
@@ -102,8 +103,30 @@ def test_bare_weights_need_flags_that_fit(sample, trained, tmp_path):
     schema = load_data(locate_source(sample)).schema
     fitting = shape_of(options(sample, tmp_path, "--use_adaptive_similarity"))
     assert load_model(tmp_path / "model.pt", fitting, schema)[1] is None
-    with pytest.raises(ArtifactError, match="do not fit the model that the flags and data describe"):
+    says = "model.pt, for the model that the flags and data describe, cannot be loaded: it has the tensor .*pass other"
+    with pytest.raises(ArtifactError, match=says):
         load_model(tmp_path / "model.pt", shape_of(options(sample, tmp_path)), schema)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda tensors, name: tensors.pop(name), "it lacks the tensor '{}'; put the file back, or make it anew"),
+        (lambda tensors, name: tensors[name].fill_(torch.nan), "values of '{}' are no finite numbers; put the file"),
+        (
+            lambda tensors, name: tensors.update(more=torch.zeros(1)),
+            "it has the tensor 'more', which the model has not",
+        ),
+        (lambda tensors, name: tensors.update({name: torch.zeros(1)}), r"it has the tensor '{}' as \(1,\), the model"),
+    ],
+)
+def test_weights_with_a_card_are_all_there_and_numbers(trained, tmp_path, change, says):
+    tensors, card = read_weights(trained / "logs/best_model.safetensors")
+    name = max(tensors)
+    change(tensors, name)
+    write_tensors(tmp_path / "model.safetensors", tensors, "card", card)
+    with pytest.raises(ArtifactError, match=says.format(name)):
+        load_model(tmp_path / "model.safetensors", None, None)
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):

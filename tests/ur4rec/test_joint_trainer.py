@@ -6,7 +6,7 @@ import torch
 
 from genrec.errors import ArtifactError
 from genrec.runtime import epochs
-from genrec.runtime.tensor_file import write_tensors
+from genrec.runtime.tensor_file import read_tensors, write_tensors
 from tests.ur4rec.conftest import ITEMS, item_features, loaders, user_preferences
 from tests.ur4rec.test_models import small
 from UR4Rec.models.joint_trainer import JointTrainer, bpr_loss, predicted_positions
@@ -235,6 +235,18 @@ def test_killed_and_resumed_ends_in_the_same_bits(at, tmp_path, monkeypatch):
         assert torch.equal(value, tensors[name]), name
     assert counters == whole.state().counters
     assert second.evaluate(test) == whole.evaluate(test)
+
+
+def test_best_weights_that_lack_a_tensor_are_not_gone_on_from(tmp_path, monkeypatch):
+    def lose_one(path, key):
+        tensors, header = read_tensors(path, key)
+        del tensors[max(tensors)]
+        return tensors, header
+
+    monkeypatch.setattr("UR4Rec.models.stages.read_tensors", lose_one)
+    says = rf"pretrain_sasrec/{BEST} cannot be loaded: it lacks the tensor .*put the file back, or remove {tmp_path}"
+    with pytest.raises(ArtifactError, match=says):
+        fit_stages(trainer(), *loaders()[:2], {"pretrain_sasrec": 1}, 0, tmp_path)
 
 
 def test_no_stage_ends_below_where_it_began(tmp_path):
