@@ -116,6 +116,12 @@ def test_other_settings_are_refused_before_any_work(walked):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_the_pipeline_stays_in_one_run_and_says_how_to_begin_another(tmp_path):
+    done = pipeline(tmp_path, "--run.when_changed", "new_run")
+    assert done.returncode == 2 and f"--run.dir NEW --run.from_run {tmp_path / 'run'}" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_typo_ends_the_pipeline_at_once(tmp_path):
     done = pipeline(tmp_path, "--sft.lerning_rate", "1")
     assert done.returncode == 2 and "did you mean 'sft.learning_rate'" in done.stderr

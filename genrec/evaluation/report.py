@@ -18,7 +18,6 @@ from genrec.config import Analysis
 from genrec.data.catalog import Catalog, pick_categories
 from genrec.data.repeats import mark_repeated_targets
 from genrec.data.sequences import Examples, Sequences
-from genrec.data.texts import escape_controls
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import (
     CUTOFFS,
@@ -31,6 +30,7 @@ from genrec.evaluation.metrics import (
     sid_scores,
 )
 from genrec.pipeline import command_of
+from genrec.tables import render_table
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -365,21 +365,29 @@ def make_table(contents: list[dict[str, Any]]) -> str:
     """
     sid_level = any("sid_hr@10" in content["metrics"] for content in contents)
     furthest = max(k for k in range(1, max(CUTOFFS) + 1) if all(f"mrr@{k}" in each["metrics"] for each in contents))
-    columns = ["model", "HR@5", "HR@10", "NDCG@10  [95% interval]", f"MRR@{furthest}", "rows"]
-    columns += ["SID HR@10", "SID NDCG@10"] if sid_level else []
-    table = align_columns([columns] + [make_table_row(content, sid_level, f"mrr@{furthest}") for content in contents])
-    return "\n".join([table, *make_table_notes(contents)])
+    scored = [describe_scored(content["rows"]) for content in contents]
+    columns = ["model", "HR@5", "HR@10", "NDCG@10  [95% interval]", f"MRR@{furthest}"]
+    rows = [columns + (["SID HR@10", "SID NDCG@10"] if sid_level else [])]
+    rows += [make_table_row(content, sid_level, f"mrr@{furthest}") for content in contents]
+    if len(set(scored)) > 1:
+        rows = [[*row, cell] for row, cell in zip(rows, ["rows", *scored], strict=True)]
+        return "\n".join([render_table(rows), *make_table_notes(contents)])
+    return "\n".join([render_table(rows), f"rows: {scored[0]}", *make_table_notes(contents)])
+
+
+def describe_scored(rows: dict[str, Any]) -> str:
+    """ "659 (100% of test)"."""
+    return f"{rows['rows']:,} ({rows['rows'] / rows['rows_of_split']:.0%} of {rows['split']})"
 
 
 def make_table_row(content: dict[str, Any], sid_level: bool, mrr: str) -> list[str]:
-    metrics, rows = content["metrics"], content["rows"]
+    metrics = content["metrics"]
 
     def mean(name: str) -> str:
         return f"{metrics[name]['mean']:.4f}" if name in metrics else "-"
 
     ndcg = f"{mean('ndcg@10')}  {format_bounds(metrics['ndcg@10'], '.4f')}" if "ndcg@10" in metrics else "-"
-    scored = f"{rows['rows']:,} ({rows['rows'] / rows['rows_of_split']:.0%} of {rows['split']})"
-    cells = [content["model"], mean("hr@5"), mean("hr@10"), ndcg, mean(mrr), scored]
+    cells = [content["model"], mean("hr@5"), mean("hr@10"), ndcg, mean(mrr)]
     if not sid_level:
         return cells
     same = "" if content["lists"]["length"] >= HEADLINE_CUTOFF else "-"  # an own SID an item needs no number beside
@@ -388,8 +396,11 @@ def make_table_row(content: dict[str, Any], sid_level: bool, mrr: str) -> list[s
 
 def make_table_notes(contents: list[dict[str, Any]]) -> list[str]:
     """Why a table has gaps, or stops short of the longest list."""
-    short = [each for each in contents if each["lists"]["length"] < max(CUTOFFS)]
-    notes = [f"lists of '{each['model']}' end at {each['lists']['length']} items{name_beams(each)}" for each in short]
+    short: dict[str, list[str]] = {}
+    for each in contents:
+        if each["lists"]["length"] < max(CUTOFFS):
+            short.setdefault(f"end at {each['lists']['length']} items{name_beams(each)}", []).append(each["model"])
+    notes = [f"lists of {', '.join(map(repr, models))} {where}" for where, models in short.items()]
     one_user = [each["model"] for each in contents if each["rows"]["users"] < 2]
     notes += describe_seen_items(contents)
     return notes + ([f"no interval of {', '.join(one_user)}: all rows are of one user"] if one_user else [])
@@ -425,16 +436,3 @@ def format_bounds(estimate: dict[str, Any], form: str) -> str:
     if estimate["low"] is None:
         return "-"
     return f"[{estimate['low']:{form}}, {estimate['high']:{form}}]"
-
-
-def align_columns(rows: list[list[str]]) -> str:
-    """Cells in columns, the first one to the left, numbers to the right; what steers a terminal is escaped."""
-    rows = [[escape_controls(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

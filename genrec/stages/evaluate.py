@@ -14,6 +14,7 @@ Writes  evaluation/<row>/{results.json, eval_results.jsonl, recommendations.npz,
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,8 @@ from genrec.models.families import (
     rows_scored,
 )
 from genrec.pipeline import STAGES, artifact_dir, command_of, read_by_row
+from genrec.recipe_places import link_places
+from genrec.runtime.training_record import is_unchanged
 from genrec.stage import Job
 from genrec.store import RunStore
 
@@ -91,6 +94,16 @@ def evaluate(command: Command, named: bool = False) -> None:
             write_summary(config, jobs[-1])
         else:
             note(STAGE, f"the table: {artifact_dir(config, STAGE) / SUMMARY}")
+        link_places(STAGE, config, name_given_model(command.config, config, jobs))
+
+
+def name_given_model(asked: Config, config: Config, jobs: list[Job]) -> dict[str, str]:
+    """{name of the model directory that was given: its row}; `config` is what became of what was asked."""
+    given = asked.evaluation.base_model
+    if given is None:
+        return {}
+    family = "sft" if config.evaluation.base_model else given.resolve().name
+    return {Path(os.path.abspath(given)).name: next(job.row for job in jobs if job.family == family)}
 
 
 def ensure_row(config: Config, family: str) -> Path:
@@ -272,6 +285,8 @@ def write_summary(config: Config, last: Job) -> None:
     five_users = show_examples(*read_predictions(last.final), shop.catalog, shop.sequences, config.run.seed)
     notes = [describe_beam_loss(name, loss) for name, loss in losses.items()]
     notes += [describe_absence(row) for row in rows if row not in fresh]
+    if is_unchanged(artifact_dir(config, "rl")) and any(row.name == "rl" for row in fresh):
+        notes.append("rl = sft: RL did not help on valid")
     text = "\n".join([
         make_table(contents), *notes, f"\nFive users, recommendations of '{last.row}':\n", five_users,
         f"\nAll numbers: {directory / RESULTS}", f"A line a row: {last.final / EVAL_RESULTS}",

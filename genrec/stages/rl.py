@@ -12,6 +12,7 @@ model itself where no step was better; training.json says which. A killed run go
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -181,7 +182,11 @@ def sources(config: Config) -> dict[str, str]:
     return {"model_path": artifacts.directory_fingerprint(directory)}
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None, when_changed: str | None = None) -> None:
+    """`when_changed` is what a checkout's script means by it: the recipe tries RL twice, each in a run of its own."""
+    argv = sys.argv[1:] if argv is None else argv
+    if when_changed is not None:
+        argv = ["--run.when_changed", when_changed, *argv]
     command = parse(stage_program(command_of("rl"), __doc__, "rl"), argv)
     with exit_on_failure(command.config.run.dir):
         print_replay(command.config) if command.config.rl.replay else stage.run("rl", command, build, sources)
