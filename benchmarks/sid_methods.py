@@ -1,6 +1,6 @@
 """Every quantizer on the vectors of one run: time, collisions before they are resolved, usage, error, prefix shares.
 
-    python benchmarks/sid_methods.py --run.dir outputs/industrial_0.5b           # data/ and embeddings/ must be there
+    python benchmarks/sid_methods.py --run.dir outputs/Industrial_and_Scientific   # needs data/, embeddings/
     python benchmarks/sid_methods.py --run.dir DIR --sids.num_levels 4           # any key of the config, by path
 
 Prints a markdown table. Shares are of pairs or items that agree in the first code (of two codes after the slash):

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import paired
 from genrec.artifacts import write_json
-from genrec.evaluation.report import align_columns, read_report
+from genrec.evaluation.report import read_report
+from genrec.tables import render_table
 
 METRICS = ("ndcg@10", "hr@10", "auc")
 SAME = "--tracker none --save_freq 0 --hidden_size 32 --batch_size 64 --learning_rate 0.003 --no-semantic".split()
@@ -93,7 +94,7 @@ def summarise(out: Path, data: list[str], seeds: list[int]) -> None:
         for variant, row in rows.items():
             means = [f"{row['mean'][metric]:.4f}" for metric in METRICS]
             lines.append([variant, str(row["seeds"]), *means, shown(row, "ndcg@10"), shown(row, "auc")])
-        print(f"\n{name}\n{align_columns(lines)}")
+        print(f"\n{name}\n{render_table(lines)}")
 
 
 def shown(row: dict, metric: str) -> str:

@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def report(directory: Path, seeds: list[int]) -> str:
-    from genrec.evaluation.report import align_columns
+    from genrec.tables import render_table
 
     done = [directory / str(seed) for seed in seeds if (directory / str(seed) / "sasrec" / TRAINING).exists()]
     if not done:
@@ -142,7 +142,7 @@ def report(directory: Path, seeds: list[int]) -> str:
         if finished := [base for base in done if (base / system / TRAINING).exists()]:
             rows.append(row(finished, system))
     both = [base for base in done if all((base / name / TRAINING).exists() for name in ("all", "fixed"))]
-    return f"{len(done)} seeds\n\n{align_columns(rows)}\n\n{align_columns(alternation(both))}"
+    return f"{len(done)} seeds\n\n{render_table(rows)}\n\n{render_table(alternation(both))}"
 
 
 def row(bases: list[Path], system: str) -> list[str]:

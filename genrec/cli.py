@@ -15,11 +15,12 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from io import TextIOWrapper
+from itertools import takewhile
 from pathlib import Path
 
 from genrec import __version__
 from genrec.errors import fail, suggest
-from genrec.launch import set_waiting_policy
+from genrec.launch import hold_back_notes, set_waiting_policy
 from genrec.places import HOME, presets_dir
 from genrec.signals import WAY_ON, exit_on_signals, raise_on_signals
 
@@ -91,6 +92,7 @@ def run_command(command: str, argv: list[str], **options: str) -> None:
 def call(main: Callable[[], object]) -> None:
     """Before torch is imported the waiting policy is set; a reader of the output may leave early."""
     set_waiting_policy()
+    hold_back_notes()
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal's encoding lacks is escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     raise_on_signals()
@@ -116,15 +118,18 @@ def overview() -> str:
 
 
 def describe_presets() -> str:
-    """Each preset with the first line of its own comment."""
+    """Each preset with the first sentence of its own comment."""
     from genrec.presets import preset_names
+    from genrec.tables import render_table
 
-    names = preset_names()
-    width = max(map(len, names)) + 2
-    lines = [f"  {name:<{width}}{first_comment(presets_dir() / f'{name}.yaml')}" for name in names]
-    return "\n".join(["presets, for --config NAME (several are laid one over another):", "", *lines])
+    rows = [[name, first_sentence(presets_dir() / f"{name}.yaml")] for name in preset_names()]
+    table = render_table([["preset", "what it is"], *rows], words=("what it is",))
+    return f"presets, for --config NAME (several are laid one over another):\n\n{table}"
 
 
-def first_comment(path: Path) -> str:
-    line = path.read_text(encoding="utf-8").partition("\n")[0]
-    return line.removeprefix("#").strip() if line.startswith("#") else ""
+def first_sentence(path: Path) -> str:
+    """Of the comment that a preset begins with."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = " ".join(line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines))
+    sentence, end, _ = comment.partition(". ")
+    return sentence + end.strip()

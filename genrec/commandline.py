@@ -25,9 +25,10 @@ from pydantic import BaseModel
 
 from genrec.config import Config, Data, Section, known_sections, other_spellings, section_schema, walk
 from genrec.config_checks import explain_errors, validate
-from genrec.errors import ConfigError, exit_on_usage_error, suggest
+from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error, suggest
 from genrec.help_text import help_text, show_config
-from genrec.places import from_home
+from genrec.launch import note
+from genrec.places import RUN_SAID, from_home
 from genrec.presets import (
     Layer,
     Tree,
@@ -40,9 +41,11 @@ from genrec.presets import (
     merge,
     set_path,
 )
+from genrec.run_choice import RunChoice, choose_run, data_settings, place_in_run, require_known_root
 from genrec.windows import Collection
 
 DEFAULT_PRESET = "0.5b"
+OWN_PRESET = "GENREC_CONFIG"  # environment: the preset or file of commands that name none
 TRUTHS = ("true", "false", "yes", "no", "on", "off", "auto", "1", "0")
 LAUNCHER_FLAGS = ("--local-rank", "--local_rank")  # torch.distributed.launch adds it; LOCAL_RANK says the same
 
@@ -54,6 +57,7 @@ class Command(NamedTuple):
     clean: bool = False
     dry_run: bool = False
     origins: Mapping[str, str] = {}  # key -> the file, variable or flag that set it; defaults are not in it
+    run: RunChoice | None = None  # of commands that belong to a run: which, and by what it was chosen
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,9 @@ class Program:
     headings: bool = False  # of files: sections are headings only, their keys are the flags' names
     default_preset: str = ""
     switches: tuple[str, ...] = ("clean", "dry-run")
+    in_run: bool = False  # it belongs to a run, which is chosen by genrec.run_choice
+    root_alone: bool = False  # and works on a --root that came from none
+    plain: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> keys of any section
     also: type[Section] | None = None  # flags of the program that go nowhere else, for its help
 
     @property
@@ -89,14 +96,19 @@ class Program:
 ALIASES = {
     "category": "data.dataset",
     "dataset": "data.dataset",
-    "root": "run.dir",
+    "root": "run.root",
     "num_quantization_layers": "sids.num_levels",
 }
 
 
-def stage_program(name: str, doc: str, section: str = "") -> Program:
+def stage_program(name: str, doc: str, section: str = "", **rest: Any) -> Program:
     """A command over the whole configuration of the pipeline."""
-    return Program(name, doc, Config, validate, section, ALIASES, default_preset=DEFAULT_PRESET)
+    rest.setdefault("default_preset", default_preset())
+    return Program(name, doc, Config, validate, section, ALIASES, in_run=True, **rest)
+
+
+def default_preset() -> str:
+    return os.environ.get(OWN_PRESET) or DEFAULT_PRESET
 
 
 def options_program(name: str, doc: str, schema: type[Section], **rest: Any) -> Program:
@@ -116,7 +128,7 @@ def checker(schema: type[Section]) -> Callable[[Tree], Any]:
 def parse(program: Program, argv: list[str] | None = None) -> Command:
     """Command line -> Command; prints help, the configuration, or one clear line, and exits where nothing is to run."""
     argv = sys.argv[1:] if argv is None else argv
-    with exit_on_usage_error():
+    with exit_on_failure(Path()), exit_on_usage_error():
         if "--help" in argv or "-h" in argv:
             print(help_text(program, *resolve_for_help(program, argv)))
             raise SystemExit(0)
@@ -124,19 +136,40 @@ def parse(program: Program, argv: list[str] | None = None) -> Command:
         if "--show-config" in argv:
             print(show_config(command))
             raise SystemExit(0)
-        return command
+    say_run(command)
+    return command
+
+
+def say_run(command: Command) -> None:
+    """The first line: the run, and by what it was chosen; once where a command calls others."""
+    choice = command.run
+    if choice and not choice.lost and os.environ.get(RUN_SAID) != str(choice.directory):
+        note("run", f"{choice.directory} ({choice.reason})")
 
 
 def parse_strict(program: Program, argv: list[str]) -> Command:
     """The same, with ConfigError in place of an exit."""
     words = read_words(program, argv)
     layers = [*file_layers(program, words.files), Layer("", words.tree)]
-    environment = environment_layer(program, layers)
-    layers.insert(-1, environment)
+    layers.insert(-1, environment_layer(program, layers))
+    command = check_layers(program, layers, words)
+    if not program.in_run:
+        return command
+    choice = choose_run(command.config, command.origins)
+    if not program.root_alone:
+        require_known_root(command.config.run.root, choice)
+    if not words.files and program.default_preset == DEFAULT_PRESET:
+        settings = data_settings(choice.directory, program.keys)
+        layers.insert(-2, Layer(f"{choice.directory}/data", settings))
+        command = check_layers(program, layers, words)
+    return command._replace(config=place_in_run(command.config, choice), run=choice)
+
+
+def check_layers(program: Program, layers: list[Layer], words: Words) -> Command:
+    """The layers as one checked configuration."""
     if program.schema is Config:
-        layers = drop_foreign_windows(
-            layers, Collection(*(Data.model_fields[key].default for key in Collection._fields))
-        )
+        own = Collection(*(Data.model_fields[key].default for key in Collection._fields))
+        layers = drop_foreign_windows(layers, own)
     config = program.check(merge_layers(layers))
     origins = origins_of(program, layers, words.flags)
     return Command(start_from_home(config, origins), "clean" in words.switches, "dry-run" in words.switches, origins)
@@ -150,6 +183,33 @@ def resolve_for_help(program: Program, argv: list[str]) -> tuple[Any, Mapping[st
         return None, {}
     command = parse_strict(program, [word for file in files for word in ("--config", file)])
     return command.config, command.origins
+
+
+def plain_names() -> dict[str, tuple[str, ...]]:
+    """{a key's name without its section, or another spelling of it: the keys of that name}."""
+    keys: dict[str, tuple[str, ...]] = {}
+    for section in Config.model_fields:
+        schema = section_schema(Config, section)
+        assert schema is not None, section
+        names = {name: name for name in schema.model_fields} | other_spellings(schema)
+        for spelling, name in names.items():
+            keys[spelling] = (*keys.get(spelling, ()), f"{section}.{name}")
+    return keys
+
+
+def spell_out(program: Program, argv: list[str]) -> list[str]:
+    """The same command line with every key of the schema by its path, as each command of the pipeline takes it."""
+    return [spell_out_word(program, word) for word in argv]
+
+
+def spell_out_word(program: Program, word: str) -> str:
+    name, equals, value = word.removeprefix("--").partition("=")
+    if not word.startswith("--") or word.startswith(LAUNCHER_FLAGS):
+        return word
+    if name in ("config", "show-config", "help") or name.replace("_", "-") in program.switches:
+        return word
+    path, negated = key_of(program, name)
+    return f"--{'no-' if negated else ''}{path}{equals}{value}"
 
 
 def split_words(program: Program, argv: list[str]) -> tuple[list[str], list[str]]:
@@ -212,6 +272,8 @@ def key_of(program: Program, name: str) -> tuple[str, bool]:
             if program.keys[key].annotation is bool:
                 return key, True
     own = program.own.model_fields
+    if several := program.plain.get(name.replace("-", "_").partition(".")[0]):
+        raise ConfigError(f"--{name} could be {', '.join(f'--{key}' for key in several)}; write which")
     sections = known_sections() if program.section or program.schema is Config else "; --help lists all"
     names = (*own, *other_spellings(program.own), *program.keys, "config", *program.switches)
     near = suggest(f"--{name}", [f"--{flag}" for flag in names])
@@ -228,6 +290,8 @@ def plain_or_dotted(program: Program, name: str) -> str | None:
         return f"{program.section}.{plain}" if program.section else plain
     if name in program.aliases:
         return program.aliases[name]
+    if len(keys := program.plain.get(name.partition(".")[0], ())) == 1:
+        return keys[0] + dot + below
     return rename_path(program.schema, name) if dot else None
 
 

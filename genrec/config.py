@@ -83,10 +83,25 @@ def comma_list(value: Any) -> Any:
 class Run(Section):
     """Where a run writes and what all stages share."""
 
-    dir: Path = knob(Path("outputs/run"), "directory of this run; one sub-directory a stage", result=False)
+    dir: Path = knob(
+        Path("outputs/{dataset}"),
+        "directory of this run, one sub-directory a stage; {dataset} stands for data.dataset",
+        result=False,
+    )
+    root: Path | None = knob(
+        None,
+        "a directory that a run's files were written to (--output_path, a link): means that run where run.dir is not "
+        "given",
+        result=False,
+    )
     from_run: Path | None = knob(
         None,
         "a run to begin from: a stage that would come out the same is shared with it (hard links), not made again",
+        result=False,
+    )
+    when_changed: Literal["refuse", "new_run"] = knob(
+        "refuse",
+        "what an artifact of other settings means; new_run: begin <run.dir>_2, _3, ... from this run, or find it",
         result=False,
     )
     seed: int = knob(42, "seed of every random choice", ge=0)
@@ -168,9 +183,6 @@ class Embeddings(Section):
     normalize: bool = knob(True, "scale every vector to length 1")
     shard_size: int = knob(4096, "texts between two saves; a killed run goes on from the last", ge=1, result=False)
     num_processes: int = knob(1, "worker processes on CPU; devices are used as found on GPU", ge=1, result=False)
-    root: Path | None = knob(
-        None, "use without a run: read <root>/<dataset>.item.json, write <root>/<dataset>.emb.npy", result=False
-    )
 
 
 class Sids(Section):
@@ -444,7 +456,11 @@ class Evaluation(Section):
     exact_memory: float = knob(1.0, "GiB that a pass of exact ranking may take beside the model", gt=0, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
     normalization: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
-    filter_seen: bool = knob(False, "language models leave out the items of the history")
+    filter_seen: bool | Literal["auto"] = knob(
+        "auto",
+        "lists leave out what the user had before, in every row of the table and in validation; auto: where less than "
+        "1% of the valid targets repeat it",
+    )
     ensemble_with: Literal["sasrec", "sasrec_text"] = knob(
         "sasrec", "ensemble: whose probabilities are mixed with sft's"
     )
@@ -533,6 +549,11 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     analysis: Analysis = Analysis()
     iterate: Iterate = Iterate()
+
+    @model_validator(mode="after")
+    def name_the_run(self) -> Config:
+        self.run.dir = Path(str(self.run.dir).replace("{dataset}", self.data.dataset))
+        return self
 
     @model_validator(mode="after")
     def analyse_the_last_row(self) -> Config:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from genrec.lines import write_line
 from genrec.signals import WAY_ON
 
 UNWRITABLE = {
@@ -68,7 +69,7 @@ def exit_on_usage_error() -> Iterator[None]:
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    write_line(f"error: {one_line(message)}", sys.stderr)
     raise SystemExit(code)
 
 

@@ -121,7 +121,7 @@ def wrap(text: str) -> list[str]:
 
 
 def width() -> int:
-    return min(shutil.get_terminal_size((100, 24)).columns, 140)
+    return min(shutil.get_terminal_size((80, 24)).columns, 140)
 
 
 def show_config(command: Command) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from genrec.lines import FOUR_BIT_NOTES, write_line
+
 
 def rank() -> int:
     """Number of this process in a distributed launch, 0 when alone."""
@@ -23,7 +25,12 @@ def world_size() -> int:
 def note(stage: str, text: str) -> None:
     """One line a phase, on rank 0 only."""
     if rank() == 0:
-        print(f"{stage}: {text}", flush=True)
+        write_line(f"{stage}: {text}")
+
+
+def hold_back_notes() -> None:
+    """Keep what libraries say of 4-bit weights from those who did not ask for them."""
+    FOUR_BIT_NOTES.logger.addFilter(FOUR_BIT_NOTES)
 
 
 SPINS = "3000"  # rounds that a thread of GNU OpenMP waits awake before it sleeps; measured in docs/results

@@ -47,14 +47,16 @@ STAGES: dict[str, Stage] = {
     ),
     "sequential": Stage(
         "sequential", "sequential.py", "sequential", "the honest opponent: SASRec on the same rows",
-        reads=("data",), may_read=("embeddings",),
+        reads=("data",), may_read=("embeddings",), keys=("evaluation.filter_seen",),
     ),
     "sft": Stage(
-        "sft", "sft.py", "sft", "tasks -> a language model that answers in semantic IDs", reads=("data", "sids")
+        "sft", "sft.py", "sft", "tasks -> a language model that answers in semantic IDs",
+        reads=("data", "sids"), keys=("evaluation.filter_seen",),
     ),
     "rl": Stage(
         "rl", "rl.py", "rl", "rewards -> the same model, if valid says that RL helped",
-        reads=("data", "sids"), may_read=("embeddings", "sequential", "sft"), keys=("evaluation.normalization",),
+        reads=("data", "sids"), may_read=("embeddings", "sequential", "sft"),
+        keys=("evaluation.normalization", "evaluation.filter_seen"),
     ),
     "evaluation": Stage(
         "evaluate", "evaluate.py", "evaluation", "held-out rows -> HR, NDCG, example users",

@@ -8,6 +8,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 HOME = "GENREC_HOME"  # environment: where relative paths of presets start; a checkout's scripts set it to the checkout
 
+RUN_SAID = "GENREC_RUN_SAID"  # environment: the run that the caller's first line has named already
+
 
 def presets_dir() -> Path:
     """The presets: `config/` of a checkout, or what the wheel carries of it."""

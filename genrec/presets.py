@@ -1,10 +1,11 @@
-"""Preset files: found by name or path, read strictly, laid one over another.
+"""Preset files, YAML or JSON: found by name or path, read strictly, laid one over another.
 
 A preset may begin with `extends: other.yaml` (relative to itself). Mappings merge key by key, all else is replaced.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,11 +72,14 @@ def load_layers(path: Path, below: tuple[Path, ...] = ()) -> list[Layer]:
 
 def read_config(path: Path) -> Tree:
     try:
-        content = load_yaml(path.read_text(encoding="utf-8-sig")) or {}
+        text = path.read_text(encoding="utf-8-sig")
+        content = (load_json(text) if path.suffix == ".json" else load_yaml(text)) or {}
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path} is nested too deeply for a configuration") from None
     if not isinstance(content, dict):
@@ -89,6 +93,18 @@ def load_yaml(text: str) -> Any:
         return yaml.load(text, Loader=PlainLoader)
     except (ValueError, AttributeError, TypeError) as error:  # 2020-13-45, `!!int x`: PyYAML's own, of any kind
         raise yaml.YAMLError(f"a value that is not of its kind ({error})") from None
+
+
+def load_json(text: str) -> Any:
+    """The value of a JSON text in which a key may stand once, as in YAML."""
+    return json.loads(text, object_pairs_hook=refuse_repeats)
+
+
+def refuse_repeats(pairs: list[tuple[str, Any]]) -> Tree:
+    keys = [key for key, _ in pairs]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise json.JSONDecodeError(f"'{twice}' stands twice", twice, 0)
+    return dict(pairs)
 
 
 class PlainLoader(yaml.SafeLoader):

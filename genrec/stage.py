@@ -29,8 +29,10 @@ from genrec.launch import note, rank, world_size
 from genrec.lock import only_writer
 from genrec.pipeline import (
     FAMILY_READS,
+    MEASURED,
     RUN,
     STAGES,
+    affected,
     artifact_dir,
     call_of,
     command_of,
@@ -41,8 +43,10 @@ from genrec.pipeline import (
     row_depends_on,
 )
 from genrec.places import PACKAGE
+from genrec.recipe_places import link_places
 from genrec.verify import ALWAYS
 
+MOST_RUNS = 1000  # that run.when_changed new_run begins beside one
 BEGUN = ".begun.json"  # inside <stage>.partial: what it was begun with
 PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu")
 
@@ -116,13 +120,58 @@ def main(stage: str, doc: str, build: Build, sources: Sources | None = None, arg
     """A stage's command: parse, then `run`; every expected failure ends in one line and exit 1."""
     command = parse(stage_program(command_of(stage), doc, STAGES[stage].section), argv)
     with exit_on_failure(command.config.run.dir):
-        run(stage, command, build, sources)
+        return run(stage, command, build, sources)
+
+
+def run(stage: str, command: Command, build: Build, sources: Sources | None = None) -> Command:
+    """One stage, from what is there to what should be there; returns the command as it was carried out."""
+    job = settle_run(Job(stage, command.config, build, sources), command)
+    command = command._replace(config=job.config)
+    run_job(job, command)
+    if rank() == 0 and not command.dry_run:
+        link_places(stage, job.config)
     return command
 
 
-def run(stage: str, command: Command, build: Build, sources: Sources | None = None) -> None:
-    """One stage, from what is there to what should be there."""
-    run_job(Job(stage, command.config, build, sources), command)
+def settle_run(job: Job, command: Command) -> Job:
+    """The job, or with run.when_changed new_run the first of <run>, <run>_2, ... that has no other artifact there."""
+    if job.config.run.when_changed == "refuse" or command.clean:
+        return job
+    first, wanted = job.config.run.dir, job.identity
+    runs = [first, *(first.with_name(f"{first.name}_{number}") for number in range(2, MOST_RUNS))]
+    chosen = next((other for run in runs if fits(other := job.of_run(run), wanted)), None)
+    if chosen is None:
+        raise ArtifactError(f"{first} to {runs[-1].name} hold other settings; name a run by --run.dir NEW")
+    if chosen.config.run.dir == first:
+        return job
+    note(job.stage, f"{first} was made with other settings; this is {chosen.config.run.dir}, begun from it")
+    begun = chosen.config.run.model_copy(update={"from_run": first})
+    chosen = replace(chosen, config=job.config.model_copy(update={"run": begun}))
+    if rank() == 0 and not command.dry_run:
+        share_rest(job, chosen)
+    return chosen
+
+
+def fits(job: Job, wanted: Identity) -> bool:
+    """Whether what is wanted can be, or is, this run's artifact: nothing there was made from anything else."""
+    inputs = job.identity["inputs"]
+    if any(wanted["inputs"].get(name) != value for name, value in inputs.items()):
+        return False
+    if manifest := read_manifest(job.final):
+        return not differences({"config": manifest.config, "inputs": manifest.inputs}, wanted)
+    return not (job.partial / BEGUN).is_file() or not differences(read_made(job.partial / BEGUN), wanted)
+
+
+def share_rest(job: Job, other: Job) -> None:
+    """What the first run has and this stage's result does not reach lies in the other run too."""
+    reached = affected(depends_on(job.stage)[:1], job.config)  # any key of its own reaches what all of them do
+    for name in STAGES:
+        original, target = artifact_dir(job.config, name), artifact_dir(other.config, name)
+        if name in reached or name in MEASURED or target.exists() or read_manifest(original) is None:
+            continue
+        require(job.config, name)
+        with only_writer(target):
+            artifacts.share_directory(original, target)
 
 
 def run_job(job: Job, command: Command) -> None:

@@ -179,7 +179,7 @@ class RunStore:
 
     @property
     def grown_dir(self) -> Path:
-        return self.path("sids_grown")
+        return self.directory / "sids_grown" / self.sids_dir.name
 
     def grown(self, trained: SidIndex) -> GrownCatalog:
         """What lies in sids_grown/, or an error where its old items are not those of `trained`, (N) rows."""

@@ -25,12 +25,13 @@ if __name__ == "__main__":
 
 from genrec.cli import call
 from genrec.errors import exit_on_failure
-from genrec.launch import set_waiting_policy
+from genrec.launch import hold_back_notes, set_waiting_policy
 from tencentgr.options import TencentGROptions, parse
 
 
 def main(options: TencentGROptions, clean: bool = False) -> None:
     set_waiting_policy()
+    hold_back_notes()
     with exit_on_failure(options.result_dir if options.inference_only else options.models):
         if options.inference_only:
             from tencentgr.inference import infer

@@ -14,12 +14,13 @@ if __name__ == "__main__":
 from genrec.cli import call
 from genrec.commandline import parse
 from genrec.errors import exit_on_failure
-from genrec.launch import set_waiting_policy
+from genrec.launch import hold_back_notes, set_waiting_policy
 from tencentgr.options import RqvaeOptions, rqvae_program
 
 
 def main(options: RqvaeOptions, clean: bool = False) -> None:
     set_waiting_policy()
+    hold_back_notes()
     with exit_on_failure(options.output_dir):
         from tencentgr import rqvae
 

@@ -130,9 +130,6 @@ def after_validation(learner: TencentGRLearner, progress: Progress) -> None:
     if options.save_freq and progress.epoch % options.save_freq == 0:
         save_checkpoint(options.models, learner.model, card_of(learner, entry))
     learner.write_validation(entry)
-    numbers = ", ".join(f"{name} {value:.4f}" for name, value in entry.items() if name != "epoch")
-    best = " (best)" if progress.best[BEST]["epoch"] == entry["epoch"] else ""
-    note("train", f"epoch {entry['epoch']}: {numbers}{best}")
 
 
 def card_of(learner: TencentGRLearner, entry: Metrics) -> Card:

@@ -11,7 +11,7 @@ from genrec.advice.plan import (
 )
 from genrec.stages import advise as advise_command
 from tests import ROOT
-from tests.advice.reports import pattern, report
+from tests.advice.reports import pattern, report, written
 
 
 def call(*arguments: str, tmp_path) -> subprocess.CompletedProcess:
@@ -20,7 +20,7 @@ def call(*arguments: str, tmp_path) -> subprocess.CompletedProcess:
 
 
 def test_the_command_writes_overlay_and_evidence(tmp_path):
-    (tmp_path / "badcase_report.json").write_text(json.dumps(report(cold_item=pattern(0.3, 0.0))))
+    (tmp_path / "badcase_report.json").write_text(json.dumps(written(report(cold_item=pattern(0.3, 0.0)))))
     paths = ("--badcase_report", "badcase_report.json", "--output_config", "optimized_config.json")
     done = call(*paths, "--auto_recommend", tmp_path=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -45,7 +45,7 @@ def test_the_command_writes_overlay_and_evidence(tmp_path):
     ],
 )
 def test_misuse_is_one_line_with_the_way_on(arguments, message, tmp_path):
-    (tmp_path / "r.json").write_text(json.dumps(report()))
+    (tmp_path / "r.json").write_text(json.dumps(written(report())))
     (tmp_path / "bad.json").write_text("{")
     (tmp_path / "list.json").write_text("[]")
     done = call(*arguments, tmp_path=tmp_path)
@@ -54,10 +54,10 @@ def test_misuse_is_one_line_with_the_way_on(arguments, message, tmp_path):
 
 def test_the_menu_takes_numbers_names_or_nothing_and_asks_again(monkeypatch, capsys):
     planted = report(cold_item=pattern(0.3, 0.0))
-    answers = iter(["9", "4, long_tail", ""])
+    answers = iter(["11", "4, long_tail", ""])
     monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
     assert advise_command.ask_for_strategies(planted) == ["sid_quality", "long_tail"]
     shown = capsys.readouterr().out
-    assert "'9' is neither a number from 1 to 6" in shown and "2. cold_start (advised)" in shown
+    assert "'11' is neither a number from 1 to 10" in shown and "2. cold_start (advised)" in shown
     assert advise_command.ask_for_strategies(planted) == ["cold_start"]
-    assert describe_choices(planted).count("not advised") == 5
+    assert describe_choices(planted).count("not advised") == 9

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from genrec.commandline import options_program, parse_strict, split_words
+from genrec.commandline import options_program, parse_strict, plain_names, spell_out, split_words, stage_program
 from genrec.config import Config, Section, knob, walk
 from genrec.errors import ConfigError
 from genrec.places import HOME
@@ -192,3 +192,16 @@ def test_no_number_is_without_bounds(path):
 def test_values_that_mean_nothing_are_refused(flags):
     with pytest.raises(ConfigError):
         parse_flags([flags])
+
+
+def test_the_pipeline_takes_a_stages_plain_flags_where_one_alone_has_them():
+    program = stage_program("genrec run", "", plain=plain_names())
+    line = "--codebook_size 512 --scratch.hidden_size=64 --no-ema --num_train_epochs 2 --dataset X --config a --clean"
+    spelled = "--sids.codebook_size 512 --sft.scratch.hidden_size=64 --no-sids.ema --rl.num_epochs 2 --data.dataset X"
+    assert spell_out(program, line.split()) == [*spelled.split(), "--config", "a", "--clean"]
+    with pytest.raises(
+        ConfigError, match=r"--learning_rate could be --sids.learning_rate, --sft.learning_rate, .*which"
+    ):
+        spell_out(program, ["--learning_rate", "1"])
+    with pytest.raises(ConfigError, match="did you mean '--sids.codebook_size'"):
+        spell_out(program, ["--codebok_size", "512"])

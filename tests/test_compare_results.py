@@ -28,7 +28,7 @@ def test_the_script_writes_text_json_and_picture(two_models):
     command += ["--optimized", two_models / "two", "--output_dir", two_models / "out"]
     done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "optimized is better" in done.stdout and "wins/ties/losses" in done.stdout
+    assert "optimized is better" in done.stdout and "users won/" in done.stdout
     written = json.loads((two_models / "out" / "comparison.json").read_text())
     assert written["test_set"] == "f00d" and written["overall"][0]["metric"] == "hr@1"
     assert (two_models / "out" / "comparison.png").stat().st_size > 10_000

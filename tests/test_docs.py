@@ -163,7 +163,7 @@ def test_the_reference_words_bounds_names_and_defaults():
     assert "number at least 0, at most 1 or `auto`" in lines["sids.alpha"]
     assert "`chronological`, `leave_one_out` | `chronological`" in lines["data.split"]
     assert "number above 0, at most 10 or empty | empty" in lines["sids.learning_rate"]
-    assert lines["run.dir"].endswith("| path | `outputs/run` | no |")
+    assert lines["run.dir"].endswith("| path | `outputs/{dataset}` | no |")
 
 
 def test_every_module_has_a_page_and_says_what_it_is_for():

@@ -9,10 +9,11 @@ from tests import ROOT
 
 FLOORS = [
     {
-        "artifacts", "commandline", "config", "config_checks", "errors", "guard", "help_text", "launch", "lock",
-        "pipeline", "places", "presets", "signals", "stage", "verify", "windows",
+        "artifacts", "commandline", "config", "config_checks", "errors", "guard", "help_text", "launch", "lines",
+        "lock", "pipeline", "places", "presets", "recipe_places",
+        "run_choice", "signals", "stage", "verify", "windows",
     },
-    {"sids", "store", "data", "evaluation", "diagnosis", "advice"},
+    {"sids", "store", "tables", "data", "evaluation", "diagnosis", "advice"},
     {"runtime", "embeddings", "models", "quantizers"},
     {"training"},
     {"stages", "cli", "__main__"},

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from genrec.artifacts import read_manifest
+from genrec.data.repeats import REPEATS_ALLOWED
 from genrec.pipeline import STAGES
 from genrec.stages.run import leave_out
 from tests import ROOT, parse_flags
@@ -115,6 +116,12 @@ def test_other_settings_are_refused_before_any_work(walked):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_the_pipeline_stays_in_one_run_and_says_how_to_begin_another(tmp_path):
+    done = pipeline(tmp_path, "--run.when_changed", "new_run")
+    assert done.returncode == 2 and f"--run.dir NEW --run.from_run {tmp_path / 'run'}" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_typo_ends_the_pipeline_at_once(tmp_path):
     done = pipeline(tmp_path, "--sft.lerning_rate", "1")
     assert done.returncode == 2 and "did you mean 'sft.learning_rate'" in done.stderr
@@ -130,6 +137,15 @@ def test_a_model_of_other_sids_is_refused_with_both_fingerprints(walked, tmp_pat
     assert script("sids", tmp_path, "--codebook_size", "20").returncode == 0
     done = script("evaluation", tmp_path, "--sids.codebook_size", "20")
     assert done.returncode == 1 and "was trained with sids" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_models_and_table_say_one_thing_of_seen_items(walked):
+    run = walked[0] / "run"
+    shares = json.loads((run / "data" / "report.json").read_text())["target_in_past"]
+    cards = [json.loads((run / stage / "genrec.json").read_text())["filter_seen"] for stage in ("sft", "rl")]
+    rows = json.loads((run / "evaluation" / "results.json").read_text())["models"].values()
+    said = [*cards, *(row["lists"]["filter_seen"] for row in rows)]
+    assert said == [shares["valid"] < REPEATS_ALLOWED] * len(said)
 
 
 def test_the_model_is_a_plain_hugging_face_directory(walked):

@@ -103,3 +103,14 @@ def test_a_file_that_means_more_than_it_holds_is_refused(tmp_path):
     deep.write_text("run: " + "[" * 5000)
     with pytest.raises(ConfigError, match="nested too deeply|not valid YAML"):
         parse_flags(["--config", str(deep)])
+
+
+def test_json_is_read_as_json(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text('{\n\t"extends": "0.5b",\n\t"sft": {"learning_rate": 5e-4, "base_model": "/m/\\u00e9\\/x"}\n}\n')
+    sft = parse_flags(["--config", str(path)]).config.sft
+    assert (sft.learning_rate, sft.base_model) == (5e-4, "/m/é/x")
+    for text, message in (('{"sft": {}, "sft": {}}', "'sft' stands twice"), ('{"sft":', "is not valid JSON")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            parse_flags(["--config", str(path)])

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrec.errors import ArtifactError, first_line
+from genrec.launch import note
 from genrec.runtime.curves import scalar_log
 from genrec.runtime.device import pick_device
 from genrec.runtime.epochs import HEADER, LearnerState
@@ -111,7 +112,7 @@ class JointTrainer:
         self.optimizers = self.make_optimizers(weight_decay)
         self.log = scalar_log(tracker, Path(log_dir), "ur4rec")
         self.global_step = self.retriever_steps = 0
-        print(f"ur4rec: {model.describe()}", flush=True)
+        note("ur4rec", model.describe())
         self.set_training_stage("pretrain_sasrec")
 
     def make_optimizers(self, weight_decay: float) -> dict[str, torch.optim.AdamW]:

@@ -6,14 +6,23 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from genrec.advice.evidence import is_still_learning
+from genrec.advice.evidence import (
+    BEAM_LOSSES,
+    CUT_PROMPTS,
+    is_undertrained,
+    taught_normalization,
+    weigh_history,
+)
+from genrec.advice.learning import read_learning, read_rate
 
-BEAM_LOSSES = 0.05  # share of bad cases that more beams could cure
 CROWDED = 0.10  # share of items whose codes had to be changed, from which the index is too small
 MOST_ROWS = 3.0  # largest share a task is raised to
 MOST_DIVERSITY, MOST_GENERATIONS, MOST_BETA = 0.5, 64, 4.0
 MOST_DROPOUT = 0.5
 SHORTEST_HALF_LIFE = 0.1  # of the training period
+FEW_STEPS, MOST_TIMES = 100, 10  # fewer steps teach little, whatever the rate; so many times as long at most
+HIGHEST_RATE = 0.02
+FEWEST_BEAMS = 50  # the schema's own
 
 Changes = dict[str, Any]  # {"sft.learning_rate": 3e-4, "sft.tasks.title_to_sid": 2.0}
 
@@ -71,7 +80,7 @@ def improve_sids(report: dict[str, Any]) -> Changes:
     if sids["collisions"] == "keep" or sids["method"] == "imported":
         changes["sids.collisions"] = "reassign"
     crowded = quality.get("collision", {}).get("before", {}).get("share", 0.0) > CROWDED
-    if crowded and sids["method"] == "rqkmeans":
+    if crowded and sids["method"] != "rqkmeans_constrained":  # equal clusters left the fewest on every shop measured
         changes["sids.method"] = "rqkmeans_constrained"
     return changes | enlarge_codebooks(sids, quality) if crowded or not changes else changes
 
@@ -98,45 +107,89 @@ def favour_recent(section: str) -> Callable[[dict[str, Any]], Changes]:
 
 
 def tune_language(report: dict[str, Any]) -> Changes:
-    """Longer while it was still learning, else slower and more regular; both where that is not known."""
-    sft, learning = report["config"]["sft"], is_still_learning(report)
+    """Longer while it was still learning; longer and more regular where it was level; slower where it got worse."""
+    sft, learning = report["config"]["sft"], read_learning(report["training"])
+    if is_undertrained(report) and learning is not None:
+        return train_until_it_learns(report)
     changes: Changes = {}
-    if learning is not False:
+    if learning is None or learning.trend != "falling":
         changes["sft.num_epochs"] = math.ceil(5 / 3 * sft["num_epochs"])
-    if not learning:
-        changes |= {
-            "sft.learning_rate": round(0.6 * sft["learning_rate"], 10),
-            "sft.warmup_ratio": max(sft["warmup_ratio"], 0.1),
-            "sft.weight_decay": max(sft["weight_decay"], 0.01),
-        }
-    return changes | widen_beams(report)
+    if learning is None or learning.trend == "falling":
+        changes["sft.learning_rate"] = scale_rate(sft["learning_rate"], 0.6)
+        changes["sft.warmup_ratio"] = max(sft["warmup_ratio"], 0.1)
+    if learning is None or learning.trend != "rising":
+        changes["sft.weight_decay"] = max(sft["weight_decay"], 0.01)
+    return changes
+
+
+def train_until_it_learns(report: dict[str, Any]) -> Changes:
+    """Slower where the rate was too high; else longer while it took few steps; else faster."""
+    sft, training = report["config"]["sft"], report["training"]
+    warm = {"sft.warmup_ratio": max(sft["warmup_ratio"], 0.1)}
+    if read_rate(training) == "too high" or read_learning(training).trend == "falling":
+        return {"sft.learning_rate": scale_rate(sft["learning_rate"], 0.2)} | warm
+    if training["unit"] == "steps" and training["length"] < FEW_STEPS:
+        times = min(max(FEW_STEPS / max(training["length"], 1), 3), MOST_TIMES)
+        return {"sft.num_epochs": math.ceil(times * sft["num_epochs"])}
+    faster = 5 if sft["train_from_scratch"] else 2
+    return {"sft.learning_rate": min(scale_rate(sft["learning_rate"], faster), HIGHEST_RATE)} | warm
+
+
+def scale_rate(rate: float, factor: float) -> float:
+    return float(f"{factor * rate:.3g}")
 
 
 def tune_reinforced(report: dict[str, Any]) -> Changes:
     """Longer while it was still learning; else slower, nearer to the SFT model, in larger groups where they fit."""
-    rl, learning = report["config"]["rl"], is_still_learning(report)
-    if learning:
-        return {"rl.num_epochs": 2 * rl["num_epochs"]} | widen_beams(report)
+    rl, learning = report["config"]["rl"], read_learning(report["training"])
+    if learning is not None and learning.trend == "rising":
+        return {"rl.num_epochs": 2 * rl["num_epochs"]}
     beta = max(2 * rl["beta"], 1e-3)
     changes = {"rl.learning_rate": 0.5 * rl["learning_rate"], "rl.beta": max(min(beta, MOST_BETA), rl["beta"])}
     larger = 2 * rl["num_generations"]
     if larger <= MOST_GENERATIONS and not (rl["batch_size"] % larger or rl["micro_batch_size"] % larger):
         changes["rl.num_generations"] = larger
-    return changes | widen_beams(report)
+    return changes
+
+
+def decode_as_taught(report: dict[str, Any]) -> Changes:
+    """Taught by the softmax that ranks; twice the beams where they are few or lose what an exact ranking has."""
+    asked, changes = report["config"]["evaluation"]["normalization"], widen_beams(report)
+    return changes if taught_normalization(report) == asked else {"sft.normalization": asked} | changes
 
 
 def widen_beams(report: dict[str, Any]) -> Changes:
-    """Where beams lose what an exact ranking has."""
-    lost = report["failure_patterns"]["beam_loss"]
-    if lost["finding"] == "not measured" or (lost["share"]["mean"] or 0) <= BEAM_LOSSES:
-        return {}
-    return {"evaluation.num_beams": 2 * report["config"]["evaluation"]["num_beams"]}
+    beams, lost = report["config"]["evaluation"]["num_beams"], report["failure_patterns"]["beam_loss"]
+    loses = lost["finding"] != "not measured" and (lost["share"]["mean"] or 0) > BEAM_LOSSES
+    wanted = max(2 * beams if loses else beams, FEWEST_BEAMS if beams < 2 * report["top_k"] else beams)
+    return {"evaluation.num_beams": wanted}
+
+
+def leave_out_seen(report: dict[str, Any]) -> Changes:
+    return {"evaluation.filter_seen": not report["seen_items"]["filtered"]}
+
+
+def read_more(report: dict[str, Any]) -> Changes:
+    """Prompts as long as the longest, and twice the history where that holds something."""
+    changes: Changes = {}
+    prompts, history = report["prompts"], report["history"]
+    longer = weigh_history(report).applies
+    if prompts is not None and (longer or prompts["cut"] > CUT_PROMPTS):
+        changes["sft.cutoff_len"] = max(prompts["cutoff_len"], (2 if longer else 1) * prompts["longest"])
+    if longer:
+        changes["data.max_history"] = history["longer"]
+    return changes
+
+
+def draw_ties(report: dict[str, Any]) -> Changes:
+    return {"data.ties": "random"}
 
 
 def tune_sequential(report: dict[str, Any]) -> Changes:
-    knobs, learning = report["config"]["sequential"], is_still_learning(report)
-    changes: Changes = {} if learning is False else {"sequential.num_epochs": 2 * knobs["num_epochs"]}
-    if not learning:
+    knobs, learning = report["config"]["sequential"], read_learning(report["training"])
+    longer = learning is None or learning.trend == "rising"
+    changes: Changes = {"sequential.num_epochs": 2 * knobs["num_epochs"]} if longer else {}
+    if learning is None or learning.trend != "rising":
         changes |= {
             "sequential.learning_rate": 0.5 * knobs["learning_rate"],
             "sequential.dropout": max(knobs["dropout"], min(round(knobs["dropout"] + 0.1, 4), MOST_DROPOUT)),

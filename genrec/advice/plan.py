@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from genrec.advice.changes import Changes
+from genrec.advice.evidence import WORTH_ACTING
 from genrec.advice.strategies import (
     FAMILY,
     MIXTURES,
     STRATEGIES,
+    WITHOUT_STRATEGY,
     Advice,
     current_value,
     family_of,
@@ -18,7 +20,7 @@ from genrec.advice.strategies import (
     recommend_strategies,
 )
 from genrec.config_checks import validate
-from genrec.diagnosis.badcase_text import make_headline
+from genrec.diagnosis.badcase_text import format_percent, make_headline
 from genrec.errors import ArtifactError
 from genrec.pipeline import affected
 from genrec.presets import merge, set_path
@@ -113,7 +115,20 @@ def describe_plan(report: dict[str, Any], plan: Plan) -> str:
     taken = {each.name for each in plan.advice}
     lines += ["", "left out:"] if len(taken) < len(STRATEGIES) else []
     lines += [f"  {name}: {explain_omission(report, name)}" for name in STRATEGIES if name not in taken]
+    lines += list_findings_without_strategy(report)
     return "\n".join(lines)
+
+
+def list_findings_without_strategy(report: dict[str, Any]) -> list[str]:
+    """Large groups of bad cases that no strategy answers, each with why."""
+    shares = {
+        name: (report["failure_patterns"][name].get("share") or {}).get("mean") or 0.0 for name in WITHOUT_STRATEGY
+    }
+    return [
+        f"  {name}, in {format_percent(share)} of bad cases, has no strategy: {WITHOUT_STRATEGY[name]}"
+        for name, share in shares.items()
+        if share > WORTH_ACTING
+    ]
 
 
 def explain_omission(report: dict[str, Any], name: str) -> str:

@@ -1,4 +1,6 @@
-"""What advice reads of a report of bad cases, checked before anything rests on it.
+"""What advice reads of a report of bad cases, checked before anything rests on it: the part that valid rows gave.
+
+Test rows stand in a report to be read; nothing is decided by them.
 
 A report of an older version, or one that was written by hand, is refused by the key that it lacks: a value that the
 analysed run had cannot be guessed.
@@ -65,6 +67,9 @@ class Patterns(Part):
     short_history: Pattern
     recent_preference_ignored: Pattern
     sid_collision: Pattern
+    tied_target: Pattern
+    repeat_purchase_missed: Pattern
+    category_mismatch: Pattern
     near_miss: Pattern
     beam_loss: Pattern
 
@@ -97,19 +102,81 @@ class NoSids(Part):
     not_measured: str
 
 
-class Training(Part):
+class TrainingPart(Part):
+    stage: str
     best_at: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    unit: str
+    length: Count
+    metric: str
+    curve: list[dict[str, Any]]
+    losses: list[dict[str, Any]]
+    rejected_rl: dict[str, Any] | None = None
+
+
+class SeenItems(Part):
+    filtered: bool
+    listed: float
+    repeats: float
+    gain: Interval
+
+
+class ValidPart(Part):
+    """The measured part of a report, of valid rows."""
+
+    split: Literal["valid"]
+    top_k: Annotated[int, Field(ge=1)]
+    summary: Summary
+    failure_patterns: Patterns
+    metrics: dict[str, Interval]
+    seen_items: SeenItems
+
+
+class NoValid(Part):
+    not_measured: str
+
+
+class Baseline(Part):
+    ahead: Interval
+
+
+class Baselines(Part):
+    valid: dict[str, Baseline]
+
+
+class History(Part):
+    kept: Count
+    longer: Count
+    cut: float
+    gain: Interval | None
+
+
+class Prompts(Part):
+    cutoff_len: Count
+    cut: float
+    longest: Count
 
 
 class BadcaseReport(Part):
     model: str
     split: Literal["valid", "test"]
-    top_k: Annotated[int, Field(ge=1)]
-    summary: Summary
-    failure_patterns: Patterns
+    valid: ValidPart | NoValid
+    baselines: Baselines
+    history: History | None
+    prompts: Prompts | None
+    ties: dict[str, Any] | None
     sid_quality: SidQuality | NoSids
-    training: Training | None
+    training: TrainingPart | None
+    rl_kept: bool | None
     config: dict[str, Any]
+
+
+def take_valid(report: dict[str, Any]) -> dict[str, Any]:
+    """The report with what valid rows gave in the place of what test rows gave; ArtifactError where there is none."""
+    if reason := report["valid"].get("not_measured"):
+        raise ArtifactError(
+            f"advice rests on valid rows, and {reason}; score them (--evaluation.split valid) and analyse anew"
+        )
+    return report | report["valid"]
 
 
 def check_report(report: Any, name: str, analyze: str) -> None:

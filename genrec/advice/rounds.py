@@ -14,7 +14,7 @@ import numpy as np
 
 from genrec.advice.changes import Changes
 from genrec.advice.plan import Plan, make_plan
-from genrec.advice.strategies import FAMILY, current_value, recommend_strategies
+from genrec.advice.strategies import CHANGE_THE_ROWS, FAMILY, current_value, recommend_strategies
 from genrec.config import Config
 from genrec.config_checks import validate
 from genrec.evaluation.comparison import (
@@ -26,9 +26,10 @@ from genrec.evaluation.comparison import (
     shared_cutoff,
 )
 from genrec.evaluation.metrics import CUTOFFS
-from genrec.evaluation.report import Report, align_columns
+from genrec.evaluation.report import Report
 from genrec.pipeline import affected
 from genrec.presets import merge
+from genrec.tables import render_table
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,11 @@ class LoopRound:
 
 
 def make_next_plan(report: dict[str, Any], rejected: set[str], how_many: str) -> Plan | None:
-    """What to try on a run, of advice that no earlier round rejected; None where none is left."""
-    names = [name for name in recommend_strategies(report) if name not in rejected]
+    """What to try on a run, of advice that no earlier round rejected; None where none is left.
+
+    What would change the held-out rows is left to a person: its score could not be held against the run before.
+    """
+    names = [name for name in recommend_strategies(report) if name not in rejected and name not in CHANGE_THE_ROWS]
     plan = make_plan(report, names[:1] if how_many == "first" else names)
     return plan if plan.values else None
 
@@ -126,35 +130,32 @@ def rounds_to_json(rounds: list[LoopRound], best: str) -> dict[str, Any]:
 
 
 def describe_rounds(rounds: list[LoopRound], best: str) -> str:
-    """What each round tried and what came of it, then the numbers of all rounds in one table."""
+    """What each round tried and why, what came of it, and the numbers of all rounds on both splits."""
     if not rounds:
         return f"No round was run.\n\nbest: {best}\n"
     ndcg, hr = (each.metric.upper() for each in rounds[0].valid)
-    head = ["round", "advice", f"{hr} at most", f"{hr} valid", f"{ndcg} valid", "change  [95% interval]"]
-    head += [f"{ndcg} test", "change  [95% interval]", "advice held", "kept"]
     blocks = []
     for each in rounds:
         lines = [f"round {each.number}, on {each.base}, from stage {each.plan.first_stage}"]
         lines += [f"  {advice.name}: {advice.evidence.reason}" for advice in each.plan.advice]
         lines += [f"  {key}: {each.before[key]} -> {value}" for key, value in each.plan.values.items()]
         blocks.append("\n".join(lines))
-    return (
-        "\n\n".join([*blocks, align_columns([head, *map(make_round_cells, rounds)]), f"best on valid: {best}"]) + "\n"
-    )
+    head = ["round", "advice", f"{hr} at most", f"{hr} valid", "advice held", "kept"]
+    tried = render_table([head, *map(make_round_cells, rounds)], words=("advice", "advice held", "kept"))
+    head = ["round", "split", f"{ndcg} before", "after", "change  [95% interval]"]
+    numbers = render_table([head, *(row for each in rounds for row in make_split_rows(each))], words=("split",))
+    return "\n\n".join([*blocks, tried, numbers, f"best on valid: {best}"]) + "\n"
 
 
 def make_round_cells(each: LoopRound) -> list[str]:
-    ndcg, hr = each.valid
-    test = each.test[0]
-    return [
-        str(each.number),
-        ", ".join(each.names),
-        f"+{each.expected:.4f}",
-        f"{hr.difference.mean:+.4f}",
-        f"{ndcg.baseline:.4f} -> {ndcg.optimized:.4f}",
-        format_change(ndcg).replace(" ", "  ", 1),
-        f"{test.baseline:.4f} -> {test.optimized:.4f}",
-        format_change(test).replace(" ", "  ", 1),
-        each.held,
-        "yes" if each.kept else "no",
-    ]
+    change, kept = each.valid[1].difference.mean, "yes" if each.kept else "no"
+    return [str(each.number), ", ".join(each.names), f"+{each.expected:.4f}", f"{change:+.4f}", each.held, kept]
+
+
+def make_split_rows(each: LoopRound) -> list[list[str]]:
+    """NDCG on valid, which decides, and on test."""
+    rows = []
+    for split, ndcg in (("valid", each.valid[0]), ("test", each.test[0])):
+        change = format_change(ndcg).replace(" ", "  ", 1)
+        rows.append([str(each.number), split, f"{ndcg.baseline:.4f}", f"{ndcg.optimized:.4f}", change])
+    return rows

@@ -1,4 +1,4 @@
-"""From the report of bad cases to configuration: six strategies, each with its evidence and an overlay of real keys.
+"""From the report of bad cases to configuration: ten strategies, each with its evidence and an overlay of real keys.
 
 A strategy is advised when its pattern covers enough bad cases and is shown to be more frequent among them than among
 hits. It changes keys of genrec/config.py only; which of them depends on the family of the model that was analysed.
@@ -16,14 +16,29 @@ from genrec.advice.changes import (
     balance_and_reward,
     balance_items,
     balance_targets,
+    decode_as_taught,
+    draw_ties,
     favour_recent,
     improve_sids,
+    leave_out_seen,
+    read_more,
     tune_language,
     tune_reinforced,
     tune_sequential,
     use_other_signals,
 )
-from genrec.advice.evidence import Evidence, weigh_patterns, weigh_sids, weigh_tuning
+from genrec.advice.evidence import (
+    Evidence,
+    strongest,
+    weigh_decoding,
+    weigh_history,
+    weigh_patterns,
+    weigh_prompts,
+    weigh_seen_items,
+    weigh_sids,
+    weigh_ties,
+    weigh_tuning,
+)
 from genrec.diagnosis.badcase_page import Remedy
 
 MIXTURES = ("sft.tasks", "rl.reward_type")  # keys of names with shares
@@ -50,25 +65,50 @@ class Strategy:
 STRATEGIES: dict[str, Strategy] = {
     "long_tail": Strategy(
         "rare items weigh more in training",
-        weigh_patterns(("long_tail", 0.30), ("popularity_bias", 0.30)),
+        weigh_patterns("long_tail", "popularity_bias"),
         {"language": balance_items, "reinforced": balance_and_reward, "sequential": balance_targets},
     ),
-    "cold_start": Strategy(
-        "items are known by their texts", weigh_patterns(("cold_item", 0.20)), {"language": align_texts}
-    ),
+    "cold_start": Strategy("items are known by their texts", weigh_patterns("cold_item"), {"language": align_texts}),
     "short_history": Strategy(
-        "more is made of few items", weigh_patterns(("short_history", 0.25)), {"language": use_other_signals}
+        "more is made of few items", weigh_patterns("short_history"), {"language": use_other_signals}
     ),
     "sid_quality": Strategy("every item has its own, well-spread semantic ID", weigh_sids, {"language": improve_sids}),
     "recency_bias": Strategy(
         "the last items count for more",
-        weigh_patterns(("recent_preference_ignored", 0.20)),
+        weigh_patterns("recent_preference_ignored"),
         {"language": favour_recent("sft"), "sequential": favour_recent("sequential")},
     ),
     "hyperparameter": Strategy(
         "longer training while it helps, else slower",
         weigh_tuning,
         {"language": tune_language, "reinforced": tune_reinforced, "sequential": tune_sequential},
+    ),
+    "decoding": Strategy(
+        "a model is taught as it is asked, by enough beams", weigh_decoding, {"language": decode_as_taught}
+    ),
+    "seen_items": Strategy(
+        "items that the user has seen are listed where users come back to them, and only there",
+        weigh_seen_items,
+        {"language": leave_out_seen},
+    ),
+    "long_history": Strategy(
+        "more of a user's past is read",
+        strongest(weigh_prompts, weigh_history),
+        {"language": read_more, "sequential": read_more},
+    ),
+    "ties": Strategy(
+        "events of one time stand in an order that a seed draws",
+        weigh_ties,
+        {"language": draw_ties, "sequential": draw_ties},
+    ),
+}
+
+CHANGE_THE_ROWS = ("ties",)  # what comes of them answers other questions, so no round can be held against its base
+
+# Findings that a report has and no strategy acts on, and why.
+WITHOUT_STRATEGY = {
+    "category_mismatch": (
+        "it describes a miss, no hit can have it, so nothing shows it to be a cause: what lowers misses lowers it"
     ),
 }
 
@@ -108,8 +148,8 @@ def can_act(report: dict[str, Any], key: str) -> bool:
     """Whether a key can change the analysed model: one that was trained elsewhere keeps its training and its SIDs."""
     config = report["config"]
     given = {"language": config["evaluation"]["base_model"], "reinforced": config["rl"]["model_path"]}
-    family = family_of(report)
-    return not (family and given.get(family) and key.startswith(("sft.", "sids.")))
+    family = FAMILY.get(report["model"])
+    return not (family and given.get(family) and key.startswith(("sft.", "sids.", "data.")))
 
 
 def choose_changes(strategy: Strategy, family: str | None) -> Callable[[dict[str, Any]], Changes]:
@@ -121,7 +161,9 @@ def choose_changes(strategy: Strategy, family: str | None) -> Callable[[dict[str
 
 
 def family_of(report: dict[str, Any]) -> str | None:
-    return FAMILY.get(report["model"])
+    """Whose knobs can help. A model that RL left as it was is the SFT model: no knob of RL is turned for it."""
+    family = FAMILY.get(report["model"])
+    return "language" if family == "reinforced" and report["rl_kept"] is False else family
 
 
 def current_value(report: dict[str, Any], key: str) -> Any:

@@ -10,6 +10,11 @@ import numpy as np
 NO_ITEM = -1  # at a place that no item takes; its score is -inf
 
 
+def drop_impossible(item: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The items (..., w), none where the score is -inf."""
+    return np.where(np.isneginf(score), NO_ITEM, item).astype(item.dtype)
+
+
 def pad_lists(item: np.ndarray, score: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Items and scores (..., w), w <= k, best first -> (..., k) of the same types."""
     missing = [(0, 0)] * (item.ndim - 1) + [(0, k - item.shape[-1])]

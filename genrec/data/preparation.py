@@ -13,6 +13,7 @@ from genrec.data.changes import explain_too_few
 from genrec.data.events import Shop
 from genrec.data.filters import UNTITLED, TooFewEvents, WindowCut, filter_events
 from genrec.data.ledger import Ledger
+from genrec.data.repeats import REPEATS_ALLOWED, decide, measure_repeats
 from genrec.data.sequences import SPLITS, Sequences, Split, cut_examples
 from genrec.data.splits import build_sequences, split_targets
 from genrec.data.ties import describe_ties, draw_tie_order, measure_ties
@@ -85,6 +86,7 @@ def describe_preparation(
         "rows": {name: len(splits[name]) for name in SPLITS},
         "history_length": {name: measure_histories(sequences, splits[name], max_history) for name in SPLITS},
         "target_is_last_item": {name: share_repeating_last(sequences, splits[name]) for name in SPLITS},
+        "target_in_past": {name: round(share, 4) for name, share in measure_repeats(sequences, splits).items()},
         "items_without_text": int((catalog.text == "").sum()),
     }
 
@@ -116,6 +118,7 @@ def summarize_preparation(report: dict[str, Any]) -> list[str]:
     lines.append(f"{report['users']:,} users, {report['items']:,} items, {report['events']:,} events")
     parts = ", ".join(f"{rows[name]:,} {name}" for name in SPLITS)
     lines.append(f"{parts} rows; {repeated:.1%} of test targets repeat the last item")
+    lines.append(describe_repeats(report["target_in_past"]))
     lines += [*warn_of_window(report), *tell_of_titles(report)]
     return lines + (describe_ties(report["time_ties"]) if "time_ties" in report else [])
 
@@ -145,3 +148,11 @@ def tell_of_titles(report: dict[str, Any]) -> list[str]:
         return []
     by = ", ".join(f"{name} ({count:,})" for name, count in names.items() if name != "items" and count)
     return [f"{names['items']:,} items without a usable title are called by {by}"]
+
+
+def describe_repeats(repeats: dict[str, float]) -> str:
+    """How often targets repeat the past, and what `evaluation.filter_seen: auto` will make of it."""
+    shares = f"{repeats['train']:.1%} of train and {repeats['valid']:.1%} of valid targets repeat the user's past"
+    side = "below" if decide(repeats) else "not below"
+    lists = "leave seen items out" if decide(repeats) else "may hold seen items"
+    return f"{shares}; {side} {REPEATS_ALLOWED:.0%} of valid, so lists {lists} (evaluation.filter_seen)"

@@ -1,11 +1,11 @@
 """Who bought what when, as flat arrays, and the examples that are cut from them.
 
-U users, T events, E examples, H history
+U users, T events, E examples, H history, P events of a past
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,18 +44,59 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Past:
+    """All that each example's user had before its target, however long: pointers, read out a block at a time."""
+
+    sequences: Sequences
+    split: Split  # (E,) targets
+
+    def take(self, rows: np.ndarray) -> Past:
+        return Past(self.sequences, self.split.take(rows))
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row and item of each event, (sum of P,) both, row by row, oldest first."""
+        begin = self.sequences.offset[self.split.user]
+        length = self.split.end - begin  # (E,)
+        row = np.repeat(np.arange(len(length)), length)
+        place = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+        return row, self.sequences.item[begin[row] + place]
+
+    def items(self) -> np.ndarray:
+        """(E, P) int32: each row's items, each once and ascending, padded with -1; P of the longest row."""
+        row, item = self.pairs()
+        order = np.lexsort((item, row))
+        row, item = row[order], item[order]
+        first = np.ones(len(row), dtype=bool)  # of its row and item
+        first[1:] = (row[1:] != row[:-1]) | (item[1:] != item[:-1])
+        row, item = row[first], item[first]
+        length = np.bincount(row, minlength=len(self.split))
+        place = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+        items = np.full((len(length), length.max(initial=0)), -1, dtype=np.int32)
+        items[row, place] = item
+        return items
+
+
+@dataclass(frozen=True)
 class Examples:
     """Histories and targets as item numbers."""
 
     user: np.ndarray  # (E,) int32
     history: np.ndarray  # (E, H) int32, left-padded with -1, oldest first
     target: np.ndarray  # (E,) int32
+    past: Past | None = None  # of rows of a split
+    excluded: Past | None = None  # what no list may hold; None: a list may hold every item
 
     def __len__(self) -> int:
         return len(self.user)
 
     def take(self, rows: np.ndarray) -> Examples:
-        return Examples(self.user[rows], self.history[rows], self.target[rows])
+        past, excluded = (pointers and pointers.take(rows) for pointers in (self.past, self.excluded))
+        return Examples(self.user[rows], self.history[rows], self.target[rows], past, excluded)
+
+    def without_seen(self) -> Examples:
+        """The same questions, answered by items alone that the user did not have before."""
+        assert self.past is not None, "only rows of a split know their past"
+        return replace(self, excluded=self.past)
 
 
 def cut_examples(sequences: Sequences, split: Split, max_history: int) -> Examples:
@@ -64,7 +105,8 @@ def cut_examples(sequences: Sequences, split: Split, max_history: int) -> Exampl
     where = split.end[:, None] + back  # (E, H) event index, before the user's first where there is none
     inside = where >= sequences.offset[split.user][:, None]
     history = np.where(inside, sequences.item[np.maximum(where, 0)], -1).astype(np.int32)
-    return Examples(split.user.astype(np.int32), history, sequences.item[split.end].astype(np.int32))
+    target = sequences.item[split.end].astype(np.int32)
+    return Examples(split.user.astype(np.int32), history, target, Past(sequences, split))
 
 
 def save_sequences(sequences: Sequences, path: Path) -> None:

@@ -14,6 +14,7 @@ from genrec.artifacts import RECOMMENDATIONS, RESULTS, read_manifest, require, s
 from genrec.config import Analysis
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
+from genrec.data.ties import mark_tied_with_previous
 from genrec.diagnosis.causes import CaseLimits, Cases, number_categories
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
@@ -43,7 +44,14 @@ def read_cases(
         number_categories(data.catalog),
         codes,
         read_exact_ranking(exact, examples) if exact else None,
+        mark_tied(data, results["rows"]["split"], len(examples)),
     )
+
+
+def mark_tied(data: Prepared, split: str, num_rows: int) -> np.ndarray | None:
+    """(E,) bool: targets with the time of the user's event before; None where the rows are not the whole split."""
+    targets = data.splits[split].end
+    return mark_tied_with_previous(data.sequences)[targets] if len(targets) == num_rows else None
 
 
 def predictions_dir(evaluation: Path, model: str) -> Path:

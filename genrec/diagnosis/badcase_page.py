@@ -1,4 +1,8 @@
-"""report.html of an analysis: one file that works offline, in light and dark, made from badcase_report.json."""
+"""report.html of an analysis: one file that works offline, in light and dark, made from badcase_report.json.
+
+First what was measured of which model on which data, against the baselines, how it learned and with what settings; then
+why it missed.
+"""
 
 from __future__ import annotations
 
@@ -8,46 +12,32 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from genrec.diagnosis.badcase_text import describe_sids, format_lift, format_percent, make_headline, sort_by_weight
+import yaml
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c1f23; --soft: #5b626b; --paper: #fbfaf7; --card: #ffffff; --line: #dcd9d2;
-  --cause: #b3261e; --plain: #8a8f96; --good: #1b6e3c; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e9e7e2; --soft: #a4a9b0; --paper: #17191c; --card: #1f2226;
-  --line: #383c42; --cause: #ff8a7a; --plain: #7d838b; --good: #7fd19b; } }
-body { margin: 0 auto; max-width: 1120px; padding: 32px 28px 64px; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 Georgia, "Times New Roman", serif; }
-h1 { font-size: 28px; line-height: 1.3; margin: 0 0 8px; } h2 { font-size: 21px; margin: 44px 0 8px; }
-p { max-width: 76ch; } .soft { color: var(--soft); }
-table { border-collapse: collapse; width: 100%; font: 14px/1.4 system-ui, sans-serif; margin: 12px 0; }
-th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 2px solid var(--line); padding: 6px 10px; }
-td:first-child { min-width: 250px; }
-td { border-bottom: 1px solid var(--line); padding: 7px 10px; vertical-align: top; }
-.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.bar { position: relative; height: 9px; width: 130px; background: var(--line); margin-top: 5px; }
-.bar i { position: absolute; inset: 0 auto 0 0; background: var(--plain); } .bar.cause i { background: var(--cause); }
-.bar b { position: absolute; top: -4px; bottom: -4px; width: 3px; background: var(--ink); }
-.tag { color: var(--soft); } .tag.cause { color: var(--cause); font-weight: 600; }
-.numbers { display: flex; gap: 40px; flex-wrap: wrap; font-family: system-ui, sans-serif; margin: 20px 0; }
-.numbers div { font-size: 13px; color: var(--soft); }
-.numbers strong { display: block; font-size: 26px; color: var(--ink); }
-.figures { display: grid; grid-template-columns: 1fr 1fr; gap: 18px; } figure { margin: 0; }
-img { width: 100%; background: #fff; border: 1px solid var(--line); }
-details { border-bottom: 1px solid var(--line); padding: 6px 0; } summary { cursor: pointer; padding: 4px 0; }
-.case { display: grid; grid-template-columns: 1fr 1fr 1fr; gap: 6px 24px; padding: 14px 0 18px;
-  border-top: 1px dotted var(--line); font: 14px/1.45 system-ui, sans-serif; }
-.case h4 { margin: 0 0 4px; font-size: 12px; color: var(--soft); font-weight: 600; }
-.case ol, .case ul { margin: 0; padding-left: 20px; } .truth { color: var(--good); font-weight: 600; }
-@media (max-width: 760px) { .figures, .case { grid-template-columns: 1fr; } }
-@media print { body { max-width: none; } }
-"""
+from genrec.diagnosis.badcase_text import describe_sids, format_lift, format_percent, make_headline, sort_by_weight
+from genrec.diagnosis.page_style import STYLE
+from genrec.pipeline import FAMILY_READS
+
 SHOWN_HISTORY = 5  # last items of a history
+CURVES = "learning_curves"
 CAPTIONS = {
+    CURVES: "Learning curves",
     "failure_patterns": "Causes, misses against hits",
     "failure_rate": "Failure rate by kind of row",
     "rank_distribution": "Where the truth stands",
     "sid_quality": "Semantic IDs",
 }
+SCORES = ("hr@10", "ndcg@10")
+SETTINGS = {  # what one would change first
+    "data": ("source", "dataset", "split", "user_k", "item_k", "max_history"),
+    "sids": ("method", "num_levels", "codebook_size", "collisions", "alpha"),
+    "sft": ("base_model", "train_from_scratch", "tasks", "num_epochs", "batch_size", "learning_rate", "normalization"),
+    "rl": ("reward_type", "num_generations", "num_epochs", "sample_size", "batch_size", "learning_rate", "beta"),
+    "sequential": ("models", "hidden_size", "num_layers", "num_epochs", "batch_size", "learning_rate"),
+    "evaluation": ("num_beams", "ranking", "normalization", "filter_seen"),
+}
+PATTERN_COLUMNS = ("bad cases", "of misses", "of hits", "lift [95%]")
+FIGURES = [name for name in CAPTIONS if name != CURVES]
 
 
 @dataclass(frozen=True)
@@ -65,14 +55,22 @@ def render_page(report: dict[str, Any], plots: dict[str, Path], remedies: list[R
     Nothing is fetched: the policy forbids it.
     """
     body = [
-        f"<h1>{escape(make_headline(report))}</h1>",
+        render_title(report),
+        render_headline(report),
+        render_scores(report),
+        "<h2>How it learned</h2>",
+        render_learning(report, plots[CURVES]),
+        "<h2>With what settings</h2>",
+        render_settings(report["config"], report["model"]),
+        "<h2>Why it missed</h2>",
+        f"<p>{escape(make_headline(report))}.</p>",
         render_tiles(report),
         render_answer(report),
         render_remedies(remedies, advise),
         "<h2>What goes with a miss</h2>",
         render_patterns(report["failure_patterns"]),
         "<h2>Pictures</h2>",
-        f'<div class="figures">{"".join(render_figure(name, plots[name]) for name in CAPTIONS)}</div>',
+        f'<div class="figures">{"".join(render_figure(name, plots[name]) for name in FIGURES)}</div>',
         "<h2>Semantic IDs</h2>",
         f"<p>{escape(describe_sids(report['sid_quality']))}.</p>",
         "<h2>Examples by cause</h2>",
@@ -80,15 +78,108 @@ def render_page(report: dict[str, Any], plots: dict[str, Path], remedies: list[R
         "<h2>Bad cases drawn at random</h2>",
         "".join(map(render_case, report["bad_cases_sample"])) or "<p>There are no bad cases.</p>",
     ]
+    title = f"{report['model']} on {report['config']['data']['dataset']}"
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Bad cases of {escape(report['model'])}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )
+
+
+def render_title(report: dict[str, Any]) -> str:
+    data, counts = report["config"]["data"], report["summary"]
+    says = f"{counts['total_samples']:,} {report['split']} rows of {counts['users']:,} users"
+    return (
+        f"<h1>{escape(report['model'])} on {escape(data['dataset'])}</h1>"
+        f'<p class="soft">{says}; source {escape(data["source"])}, run {escape(report["config"]["run"]["dir"])}</p>'
+    )
+
+
+def render_headline(report: dict[str, Any]) -> str:
+    """The two numbers that everybody asks for first."""
+    metrics = report.get("metrics", {})
+    cells = [
+        f"<div><strong>{format_score(metrics[name])}</strong>{name.upper()} on {report['split']}</div>"
+        for name in SCORES
+        if name in metrics
+    ]
+    return f'<div class="numbers">{"".join(cells)}</div>' if cells else ""
+
+
+def render_scores(report: dict[str, Any]) -> str:
+    """HR and NDCG of the model and the baselines on both splits, as far as the report has them."""
+    rows = {split: collect_scores(report, split) for split in ("test", "valid")}
+    columns = [(split, name) for split in rows for name in SCORES if any(name in each for each in rows[split].values())]
+    models = list(dict.fromkeys(model for scores in rows.values() for model in scores))
+    if not columns:
+        return "<p>HR and NDCG: the report has none.</p>"
+    head = "".join(f'<th class="number">{name.upper()}<br>{split}</th>' for split, name in columns)
+    body = ""
+    for model in models:
+        cells = "".join(
+            f'<td class="number">{format_score(rows[split].get(model, {}).get(name))}</td>' for split, name in columns
+        )
+        own = ' class="own"' if model == report["model"] else ""
+        body += f"<tr{own}><td>{escape(model)}</td>{cells}</tr>"
+    note = "" if len(models) > 1 else '<p class="soft">No baseline was scored on these rows.</p>'
+    head = f"<thead><tr><th>model</th>{head}</tr></thead>"
+    return f'<div class="wide"><table class="scores">{head}<tbody>{body}</tbody></table></div>{note}'
+
+
+def collect_scores(report: dict[str, Any], split: str) -> dict[str, dict[str, Any]]:
+    """{model: {metric: number or estimate}}: the baselines, then the model itself."""
+    own = report.get("metrics", {}) if split == report["split"] else report.get(split, {}).get("metrics", {})
+    return report.get("baselines", {}).get(split, {}) | ({report["model"]: own} if own else {})
+
+
+def format_score(score: dict[str, float | None] | float | None) -> str:
+    """A mean, with its interval where there is one."""
+    if score is None:
+        return "-"
+    if not isinstance(score, dict):
+        return f"{score:.4f}"
+    if score.get("low") is None:
+        return f"{score['mean']:.4f}"
+    return f'{score["mean"]:.4f} <span class="soft">[{score["low"]:.4f}, {score["high"]:.4f}]</span>'
+
+
+def render_learning(report: dict[str, Any], curves: Path) -> str:
+    training = report["training"]
+    if not training:
+        return "<p>No training of this model belongs to this run.</p>"
+    if not training.get("curve"):
+        return "<p>The report holds no learning curves.</p>"
+    best = f"What was kept was best on valid after {training['best_at']:.0%} of the training."
+    return f'<p>{best}</p><div class="curves">{render_figure(CURVES, curves)}</div>'
+
+
+def render_settings(config: dict[str, Any], model: str) -> str:
+    """What one would change first, a line a section, and everything below."""
+    reads = ("sids", "sft", "rl") if model == "rl" else FAMILY_READS.get(model, ())  # RL goes on from SFT
+    rows = ""
+    for section in (name for name in SETTINGS if name in ("data", *reads, "evaluation")):
+        knobs = config[section]
+        unread = {"base_model"} if knobs.get("train_from_scratch") else set()
+        shown = [key for key in SETTINGS[section] if key in knobs and key not in unread]
+        values = [f"{key} {format_setting(knobs[key])}" for key in shown]
+        rows += f"<tr><td>{section}</td><td>{escape('; '.join(values))}</td></tr>"
+    whole = escape(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100))
+    return (
+        f'<table class="settings">{rows}</table>'
+        f"<details><summary>The whole configuration</summary><pre>{whole}</pre></details>"
+    )
+
+
+def format_setting(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "-" if value is None else str(value)
 
 
 def render_tiles(report: dict[str, Any]) -> str:
@@ -145,7 +236,7 @@ def render_label(name: str) -> str:
 
 def render_patterns(patterns: dict[str, dict[str, Any]]) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("cause", "share", "")) + "".join(
-        f'<th class="number">{name}</th>' for name in ("bad cases", "of misses", "of hits", "lift [95%]")
+        f'<th class="number">{name}</th>' for name in PATTERN_COLUMNS
     )
     rows = "".join(render_pattern(name, pattern) for name, pattern in sort_by_weight(patterns))
     note = (
@@ -153,7 +244,8 @@ def render_patterns(patterns: dict[str, dict[str, Any]]) -> str:
         "counts when the bar reaches beyond the line by more than chance among users would. Descriptions say how a "
         "miss looks; hits cannot have them.</p>"
     )
-    return f"{note}<table><thead><tr>{head}<th>finding</th></tr></thead><tbody>{rows}</tbody></table>"
+    head = f"<thead><tr>{head}<th>finding</th></tr></thead>"
+    return f'{note}<div class="wide"><table class="causes">{head}<tbody>{rows}</tbody></table></div>'
 
 
 def render_pattern(name: str, pattern: dict[str, Any]) -> str:
@@ -166,7 +258,8 @@ def render_pattern(name: str, pattern: dict[str, Any]) -> str:
     hits = pattern["share_among_hits"]["mean"] if "excess" in pattern else None
     kind = " cause" if pattern["finding"] == "more often among misses" else ""
     cells = [f"{pattern['count']:,}", format_percent(share), format_percent(hits), format_lift(pattern)]
-    numbers = "".join(f'<td class="number">{escape(cell)}</td>' for cell in cells)
+    labelled = zip(PATTERN_COLUMNS, cells, strict=True)
+    numbers = "".join(f'<td class="number" data-label="{name}">{escape(cell)}</td>' for name, cell in labelled)
     return (
         f'<tr><td>{says}</td><td colspan="2">{render_bar(share, hits, kind)}</td>{numbers}'
         f'<td class="tag{kind}">{pattern["finding"]}</td></tr>'

@@ -32,24 +32,33 @@ class CaseSampling:
 
 
 def make_badcase_report(reader: CaseReader, slices: dict[str, np.ndarray], sampling: CaseSampling) -> dict[str, Any]:
+    """What is measured of all rows, and some of them to read."""
     cases, findings = reader.cases, reader.findings
     random = np.random.default_rng(sampling.seed)
-    list_length = int((cases.recommendations.item >= 0).sum(axis=1).max(initial=0))
-    return {
-        "top_k": cases.limits.top_k,
-        "limits": asdict(cases.limits),
-        "list_length": list_length,
-        "summary": summarize_cases(cases, findings, sampling.seed),
-        "failure_patterns": {name: describe_pattern(name, finding, cases) for name, finding in findings.items()},
-        "failure_rate_by_slice": measure_failure_rates(cases, slices, sampling.seed),
-        "rank_distribution": count_ranks(cases.rank, list_length),
-        "levels": count_levels(cases),
+    return measure_cases(cases, findings, slices, sampling.seed) | {
         "bad_cases_sample": reader.describe_rows(draw_rows(cases.miss, sampling.sample, random)),
         "examples": {
             name: reader.describe_rows(draw_rows(finding.rows, sampling.examples, random))
             for name, finding in findings.items()
             if finding is not None
         },
+    }
+
+
+def measure_cases(
+    cases: Cases, findings: dict[str, Finding | None], slices: dict[str, np.ndarray], seed: int
+) -> dict[str, Any]:
+    """The numbers of one split."""
+    list_length = int((cases.recommendations.item >= 0).sum(axis=1).max(initial=0))
+    return {
+        "top_k": cases.limits.top_k,
+        "limits": asdict(cases.limits),
+        "list_length": list_length,
+        "summary": summarize_cases(cases, findings, seed),
+        "failure_patterns": {name: describe_pattern(name, finding, cases) for name, finding in findings.items()},
+        "failure_rate_by_slice": measure_failure_rates(cases, slices, seed),
+        "rank_distribution": count_ranks(cases.rank, list_length),
+        "levels": count_levels(cases),
     }
 
 

@@ -5,30 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 from genrec.data.texts import escape_controls
-from genrec.evaluation.report import MIN_ROWS, align_columns
+from genrec.evaluation.report import MIN_ROWS
+from genrec.tables import fold_lines, render_table
 
 
 def describe_report(report: dict[str, Any]) -> str:
-    """summary_report.txt: the sentence, the table of causes, failure by slice, semantic IDs."""
-    rows = [["cause", "bad cases", "share", "among hits", "lift  [95% interval]", "finding"]]
-    rows += [make_pattern_cells(name, pattern) for name, pattern in sort_by_weight(report["failure_patterns"])]
+    """summary_report.txt: the sentence, a table of causes for each finding, failure by slice, semantic IDs."""
     slices = [["slice", "rows", "failure rate  [95% interval]"]] + [
         [name, f"{rate['rows']:,}", "-" if rate["low"] is None else format_interval(rate, "{:.1%}")]
         for name, rate in report["failure_rate_by_slice"].items()
     ]
     few = any(0 < rate["rows"] < MIN_ROWS for rate in report["failure_rate_by_slice"].values())
     note = [f"-: fewer than {MIN_ROWS} rows, nothing is claimed of them"] if few else []
-    return (
-        "\n\n".join(
-            [
-                make_headline(report),
-                align_columns(rows),
-                "\n".join([align_columns(slices), *note]),
-                describe_sids(report["sid_quality"]),
-            ]
-        )
-        + "\n"
-    )
+    sections = [
+        fold_lines(make_headline(report)),
+        *describe_patterns(report["failure_patterns"]),
+        "\n".join([render_table(slices), *note]),
+        fold_lines(describe_sids(report["sid_quality"])),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def describe_patterns(patterns: dict[str, dict[str, Any]]) -> list[str]:
+    """A table a finding, the weightiest first; below what was not measured, and why."""
+    ordered = sort_by_weight(patterns)
+    findings = list(dict.fromkeys(pattern["finding"] for _, pattern in ordered))
+    tables = []
+    for finding in (each for each in findings if each != "not measured"):
+        rows = [make_pattern_cells(name, pattern) for name, pattern in ordered if pattern["finding"] == finding]
+        columns = 3 if all(row[3:] == ["-", "-"] for row in rows) else 5  # hits cannot have a description
+        head = [finding, "bad cases", "share", "among hits", "lift  [95% interval]"]
+        tables.append(render_table([row[:columns] for row in [head, *rows]]))
+    unmeasured = [
+        f"not measured: {name}, {pattern['why']}" for name, pattern in ordered if pattern["finding"] == "not measured"
+    ]
+    return [*tables, *(["\n".join(map(fold_lines, unmeasured))] if unmeasured else [])]
 
 
 def make_headline(report: dict[str, Any]) -> str:
@@ -59,17 +70,9 @@ def sort_by_weight(patterns: dict[str, dict[str, Any]]) -> list[tuple[str, dict[
 
 
 def make_pattern_cells(name: str, pattern: dict[str, Any]) -> list[str]:
-    if pattern["finding"] == "not measured":
-        return [name, "", "", "", "", f"not measured: {pattern['why']}"]
+    """Of a measured pattern."""
     among_hits = format_percent(pattern["share_among_hits"]["mean"]) if "excess" in pattern else "-"
-    return [
-        name,
-        f"{pattern['count']:,}",
-        format_percent(pattern["share"]["mean"]),
-        among_hits,
-        format_lift(pattern),
-        pattern["finding"],
-    ]
+    return [name, f"{pattern['count']:,}", format_percent(pattern["share"]["mean"]), among_hits, format_lift(pattern)]
 
 
 def format_percent(share: float | None) -> str:

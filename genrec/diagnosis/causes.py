@@ -45,6 +45,7 @@ class Cases:
     category: np.ndarray | None = None  # (N,) int, -1 = unknown
     codes: np.ndarray | None = None  # (N, L)
     exact: Recommendations | None = None  # the same rows ranked without a beam
+    tied: np.ndarray | None = None  # (E,) bool: the target has the time of the user's event before it
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -145,6 +146,10 @@ def sid_collision(cases: Cases) -> np.ndarray:
     return np.bincount(group)[group][cases.target] > 1
 
 
+def tied_target(cases: Cases) -> np.ndarray:
+    return require(cases.tied)
+
+
 def category_mismatch(cases: Cases) -> np.ndarray:
     category = require(cases.category)
     wanted, recommended = category[cases.target], look_up(category, cases.top)
@@ -179,6 +184,7 @@ CAUSES: dict[str, Cause] = {
     "sid_collision": Cause(
         sid_collision, "the truth shares its semantic ID with another item", condition=True, needs="codes"
     ),
+    "tied_target": Cause(tied_target, "the truth has the time of the event before it", condition=True, needs="tied"),
     "category_mismatch": Cause(category_mismatch, "nothing in the list is of the truth's category", needs="category"),
     "wrong_at_level_1": Cause(
         lambda cases: cases.miss & (cases.left_at == 1), "no item shares the first code", needs="codes"
@@ -199,6 +205,7 @@ NOT_KNOWN = {
     "preference": "neither categories nor semantic IDs are known",
     "category": "no categories are known that tell items apart",
     "codes": "this run has no semantic IDs",
+    "tied": "the rows are a sample of their split",
     "exact": "no exact ranking; evaluate with --ranking exact",
 }
 

@@ -19,6 +19,8 @@ from matplotlib.patches import Patch  # noqa: E402
 from genrec.diagnosis.badcase_text import sort_by_weight  # noqa: E402
 from genrec.evaluation.plots import BETTER, OPEN, escape_label  # noqa: E402
 
+COUNTS = ("step", "steps", "epoch")  # what a curve is drawn over
+NOT_DRAWN = ("learning_rate", "kl")  # of other sizes than a loss or a metric
 CAUSE, PLAIN, HITS = "#b3261e", "#8a8f96", "#1c1f23"
 
 
@@ -153,6 +155,52 @@ def draw_levels(axis: Axes, levels: dict[str, list[int]] | None) -> None:
     axis.legend()
 
 
+def plot_learning_curves(report: dict[str, Any], path: Path) -> None:
+    """Above what was minimised, below what valid rows said; dotted: what was kept."""
+    figure, axes = plt.subplots(2, 1, figsize=(7.4, 5.2), sharex=True, layout="constrained", facecolor="white")
+    training = report["training"] or {}
+    curve = training.get("curve", [])
+    losses = training.get("losses") or curve
+    lost, scored = make_series(losses), make_series(curve)
+    draw_curves(axes[0], {name: points for name, points in lost.items() if "loss" in name}, "loss")
+    draw_curves(axes[1], {name: points for name, points in scored.items() if "loss" not in name}, "on valid")
+    if curve and training["best_at"] and (last := max(count_of(row) for row in [*curve, *losses])):
+        for axis in axes:
+            axis.axvline(training["best_at"] * training.get("length", last), color=HITS, linewidth=1, linestyle=":")
+    for axis in axes:
+        axis.grid(axis="y", color="#dddddd", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[1].set_xlabel(training.get("unit", ""))
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def make_series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """{name: points (step or epoch, value)} of the rows that have it."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name not in (*COUNTS, *NOT_DRAWN) and isinstance(value, int | float):
+                series.setdefault(name, []).append((count_of(row), value))
+    return series
+
+
+def count_of(row: dict[str, Any]) -> float:
+    return next(row[name] for name in COUNTS if name in row)
+
+
+def draw_curves(axis: Axes, series: dict[str, list[tuple[float, float]]], title: str) -> None:
+    axis.set_title(title, fontsize=11)
+    if not series:
+        return write_message(axis, f"{title}: not in the report")
+    for (name, points), colour in zip(series.items(), (CAUSE, OPEN, BETTER, PLAIN) * len(series), strict=False):
+        mark = "o" if len(points) < 30 else ""
+        axis.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, marker=mark, markersize=4, label=name)
+    axis.legend(frameon=False, fontsize=9)
+    axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+
+
 def write_message(axis: Axes, text: str) -> None:
     axis.set_axis_off()
     axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=11)
@@ -167,6 +215,7 @@ def save_figure(figure: Figure, axis: Axes, path: Path, grid: Literal["x", "y"] 
 
 
 BADCASE_PLOTS = {
+    "learning_curves": plot_learning_curves,
     "failure_patterns": plot_failure_patterns,
     "failure_rate": plot_failure_rate,
     "sid_quality": plot_sid_quality,

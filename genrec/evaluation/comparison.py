@@ -19,10 +19,10 @@ from genrec.evaluation.report import (
     MIN_ROWS,
     Estimate,
     Report,
-    align_columns,
     estimate_to_json,
     sum_by_user,
 )
+from genrec.tables import render_table
 
 ROUNDS = 10_000
 METRICS = ("hr@1", "hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr@10")
@@ -244,16 +244,31 @@ def format_change(difference: Difference) -> str:
 
 
 def describe_comparison(comparison: Comparison) -> str:
-    """What was compared, one table over all rows and one by slice, the verdict."""
+    """What was compared, one table over all rows and one a metric by slice, the verdict."""
     overall = [["metric", *HEADER]] + [[each.metric, *make_cells(each)] for each in comparison.overall]
-    sliced = [["slice", "metric", "rows", *HEADER]] + [
-        [name, each.metric, f"{each.rows:,}", *make_cells(each)]
+    tables = [render_table(overall), *describe_slices(comparison)]
+    tables[-1] = "\n".join([tables[-1], *make_notes(comparison)])
+    return "\n\n".join([describe_sides(comparison), *tables, make_verdict(comparison)]) + "\n"
+
+
+def describe_slices(comparison: Comparison) -> list[str]:
+    """A table a metric. Users and p-values are left to the JSON file: an interval excludes 0 exactly when p <= 0.05."""
+    shown = [each for differences in comparison.slices.values() for each in differences]
+    few = [[name, f"{rows:,}", "-", "-", "-"] for name, rows in comparison.small_slices.items()]
+    metrics = list(dict.fromkeys(each.metric for each in shown)) or ([comparison.headline] if few else [])
+    return [
+        render_table([[f"{metric} by slice", "rows", *HEADER[:3]], *make_slice_rows(comparison, metric), *few])
+        for metric in metrics
+    ]
+
+
+def make_slice_rows(comparison: Comparison, metric: str) -> list[list[str]]:
+    return [
+        [name, f"{each.rows:,}", *make_cells(each)[:3]]
         for name, differences in comparison.slices.items()
         for each in differences
+        if each.metric == metric
     ]
-    sliced += [[name, "-", f"{rows:,}", *["-"] * len(HEADER)] for name, rows in comparison.small_slices.items()]
-    tables = [align_columns(overall), "\n".join([align_columns(sliced), *make_notes(comparison)])]
-    return "\n\n".join([describe_sides(comparison), *tables, make_verdict(comparison)]) + "\n"
 
 
 def describe_sides(comparison: Comparison) -> str:
@@ -281,7 +296,7 @@ def make_notes(comparison: Comparison) -> list[str]:
     return notes
 
 
-HEADER = ["baseline", "optimized", "difference  [95% interval]", "p", "wins/ties/losses (users)"]
+HEADER = ["baseline", "optimized", "difference  [95% interval]", "p", "users won/ tied/ lost"]
 
 
 def make_cells(difference: Difference) -> list[str]:

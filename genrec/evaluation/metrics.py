@@ -36,7 +36,7 @@ class ListSettings:
     ranking: str = "all items"  # of a language model: "beam" or "exact"
     num_beams: int | None = None
     normalization: str | None = None  # of a language model's scores
-    filter_seen: bool = False  # items of the history are left out
+    filter_seen: bool = False  # no list holds an item that the user had before
 
 
 def cutoffs_within(length: int) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from genrec.data.sequences import Examples, Sequences
 from genrec.data.texts import escape_controls
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations, ranks
+from genrec.tables import WIDTH
 
 
 def write_predictions(
@@ -105,16 +106,21 @@ def show_row(
     earlier = f"  ({len(history) - 5} earlier)" if len(history) > 5 else ""
     place = f"rank {rank + 1}" if rank >= 0 else f"not in the first {(recommendations.item[row] >= 0).sum()}"
     lines = [f"user {escape_controls(str(sequences.user_id[examples.user[row]]))}"]
-    lines += [f"  history      {shorten(str(catalog.title[item]))}" for item in history[-5:]]
-    lines[1:2] = [line + earlier for line in lines[1:2]]
+    for at, item in enumerate(history[-5:]):
+        lines.append(show_title("  history      ", str(catalog.title[item]), "" if at else earlier))
     for item in recommendations.item[row, :5]:
         if item >= 0:
             mark = "*" if item == examples.target[row] else " "
-            lines.append(f"  recommended {mark}{shorten(str(catalog.title[item]))}")
-    lines.append(f"  truth        {shorten(str(catalog.title[examples.target[row]]))}  ({place})")
+            lines.append(show_title(f"  recommended {mark}", str(catalog.title[item])))
+    lines.append(show_title("  truth        ", str(catalog.title[examples.target[row]]), f"  ({place})"))
     return "\n".join(lines)
 
 
-def shorten(title: str, width: int = 90) -> str:
+def show_title(before: str, title: str, after: str = "") -> str:
+    """One line of the screen; a long title is cut."""
+    return f"{before}{shorten(title, WIDTH - len(before) - len(after))}{after}"
+
+
+def shorten(title: str, width: int) -> str:
     title = escape_controls(title)
     return title if len(title) <= width else title[: width - 1] + "…"

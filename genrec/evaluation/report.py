@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from genrec.artifacts import PER_EXAMPLE, RESULTS, load_arrays, read_json, save_arrays, write_json
 from genrec.config import Analysis
 from genrec.data.catalog import Catalog, pick_categories
+from genrec.data.repeats import mark_repeated_targets
 from genrec.data.sequences import Examples, Sequences
-from genrec.data.texts import escape_controls
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import (
     CUTOFFS,
@@ -30,11 +30,13 @@ from genrec.evaluation.metrics import (
     sid_scores,
 )
 from genrec.pipeline import command_of
+from genrec.tables import render_table
 
 RESAMPLES = 2000
 LEVEL = 0.95
 TAIL_SHARE, SHORT_HISTORY = Analysis().tail_share, Analysis().short_history  # fixed, so that reports can be compared
 HEADLINE_CUTOFF = 10
+REPEATS = "repeat purchase"  # the slice of targets that the user had before
 MIN_ROWS = 30  # with fewer rows a slice shows their number, and nothing is claimed of it
 
 
@@ -174,7 +176,7 @@ def make_slices(examples: Examples, catalog: Catalog, train_count: np.ndarray) -
         "cold target": train_count[target] == 0,
         "tail target": mark_tail(train_count)[target] & (train_count[target] > 0),
         "short history": (history >= 0).sum(axis=1) <= SHORT_HISTORY,
-        "repeat purchase": (history == target[:, None]).any(axis=1),
+        REPEATS: mark_repeated_targets(examples),
         **make_category_slices(target, catalog),
     }
 
@@ -301,7 +303,15 @@ def summarize_report(report: Report, seed: int) -> dict[str, Any]:
         },
         "beyond_accuracy": {name: round(value, 6) for name, value in report.beyond.items()},
         "slices": summarize_slices(report, seed),
-    }
+    } | count_repeats(report)
+
+
+def count_repeats(report: Report) -> dict[str, Any]:
+    """How many targets the user had before: where lists leave those items out, none of them can be hit."""
+    if REPEATS not in report.slices:
+        return {}
+    repeats = report.slices[REPEATS]
+    return {"targets_that_repeat": {"rows": int(repeats.sum()), "share": round(float(repeats.mean()), 6)}}
 
 
 def summarize_slices(report: Report, seed: int) -> dict[str, Any]:
@@ -355,21 +365,29 @@ def make_table(contents: list[dict[str, Any]]) -> str:
     """
     sid_level = any("sid_hr@10" in content["metrics"] for content in contents)
     furthest = max(k for k in range(1, max(CUTOFFS) + 1) if all(f"mrr@{k}" in each["metrics"] for each in contents))
-    columns = ["model", "HR@5", "HR@10", "NDCG@10  [95% interval]", f"MRR@{furthest}", "rows"]
-    columns += ["SID HR@10", "SID NDCG@10"] if sid_level else []
-    table = align_columns([columns] + [make_table_row(content, sid_level, f"mrr@{furthest}") for content in contents])
-    return "\n".join([table, *make_table_notes(contents)])
+    scored = [describe_scored(content["rows"]) for content in contents]
+    columns = ["model", "HR@5", "HR@10", "NDCG@10  [95% interval]", f"MRR@{furthest}"]
+    rows = [columns + (["SID HR@10", "SID NDCG@10"] if sid_level else [])]
+    rows += [make_table_row(content, sid_level, f"mrr@{furthest}") for content in contents]
+    if len(set(scored)) > 1:
+        rows = [[*row, cell] for row, cell in zip(rows, ["rows", *scored], strict=True)]
+        return "\n".join([render_table(rows), *make_table_notes(contents)])
+    return "\n".join([render_table(rows), f"rows: {scored[0]}", *make_table_notes(contents)])
+
+
+def describe_scored(rows: dict[str, Any]) -> str:
+    """ "659 (100% of test)"."""
+    return f"{rows['rows']:,} ({rows['rows'] / rows['rows_of_split']:.0%} of {rows['split']})"
 
 
 def make_table_row(content: dict[str, Any], sid_level: bool, mrr: str) -> list[str]:
-    metrics, rows = content["metrics"], content["rows"]
+    metrics = content["metrics"]
 
     def mean(name: str) -> str:
         return f"{metrics[name]['mean']:.4f}" if name in metrics else "-"
 
     ndcg = f"{mean('ndcg@10')}  {format_bounds(metrics['ndcg@10'], '.4f')}" if "ndcg@10" in metrics else "-"
-    scored = f"{rows['rows']:,} ({rows['rows'] / rows['rows_of_split']:.0%} of {rows['split']})"
-    cells = [content["model"], mean("hr@5"), mean("hr@10"), ndcg, mean(mrr), scored]
+    cells = [content["model"], mean("hr@5"), mean("hr@10"), ndcg, mean(mrr)]
     if not sid_level:
         return cells
     same = "" if content["lists"]["length"] >= HEADLINE_CUTOFF else "-"  # an own SID an item needs no number beside
@@ -378,10 +396,34 @@ def make_table_row(content: dict[str, Any], sid_level: bool, mrr: str) -> list[s
 
 def make_table_notes(contents: list[dict[str, Any]]) -> list[str]:
     """Why a table has gaps, or stops short of the longest list."""
-    short = [each for each in contents if each["lists"]["length"] < max(CUTOFFS)]
-    notes = [f"lists of '{each['model']}' end at {each['lists']['length']} items{name_beams(each)}" for each in short]
+    short: dict[str, list[str]] = {}
+    for each in contents:
+        if each["lists"]["length"] < max(CUTOFFS):
+            short.setdefault(f"end at {each['lists']['length']} items{name_beams(each)}", []).append(each["model"])
+    notes = [f"lists of {', '.join(map(repr, models))} {where}" for where, models in short.items()]
     one_user = [each["model"] for each in contents if each["rows"]["users"] < 2]
+    notes += describe_seen_items(contents)
     return notes + ([f"no interval of {', '.join(one_user)}: all rows are of one user"] if one_user else [])
+
+
+def describe_seen_items(contents: list[dict[str, Any]]) -> list[str]:
+    """Whether lists hold what the user had before, and how many targets that concerns; a line a difference."""
+    lines: dict[str, list[str]] = {}
+    for content in contents:
+        left_out, repeats = content["lists"]["filter_seen"], content.get("targets_that_repeat")
+        line = f"lists {'leave out' if left_out else 'may hold'} what the user had before"
+        if repeats:
+            line += f"; {count_targets(repeats)}{' and can never be hit' if left_out and repeats['rows'] else ''}"
+        lines.setdefault(line, []).append(content["model"])
+    if len(lines) == 1:
+        return list(lines)
+    return [f"{', '.join(models)}: {line}" for line, models in lines.items()]
+
+
+def count_targets(repeats: dict[str, Any]) -> str:
+    if not repeats["rows"]:
+        return "no target is such an item"
+    return f"{repeats['rows']:,} targets ({repeats['share']:.1%}) are such items"
 
 
 def name_beams(content: dict[str, Any]) -> str:
@@ -394,16 +436,3 @@ def format_bounds(estimate: dict[str, Any], form: str) -> str:
     if estimate["low"] is None:
         return "-"
     return f"[{estimate['low']:{form}}, {estimate['high']:{form}}]"
-
-
-def align_columns(rows: list[list[str]]) -> str:
-    """Cells in columns, the first one to the left, numbers to the right; what steers a terminal is escaped."""
-    rows = [[escape_controls(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(w) if c == 0 else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -21,6 +21,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from genrec.config import Lora, QLora, Sft
 from genrec.errors import ArtifactError
+from genrec.lines import FOUR_BIT_NOTES
 from genrec.models.beam import SidVocabulary
 from genrec.stage import installed
 
@@ -59,6 +60,7 @@ def quantization_arguments(settings: QLora, device: torch.device) -> dict[str, A
             f"sft.lora.quantize is {settings.quantize}, which needs bitsandbytes; pip install bitsandbytes, "
             "or --sft.lora.quantize none"
         )
+    FOUR_BIT_NOTES.release()
     bits = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=settings.quantize,

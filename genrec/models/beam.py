@@ -161,12 +161,19 @@ def score_children(
     normalization: str,
     only: Filter | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Nodes (B, k) and their hidden states (B, k, d) -> children, their codes and log-probabilities, (B, k, W) each."""
+    """Nodes (B, k) and their hidden states (B, k, d) -> children, their codes and log-probabilities, (B, k, W) each.
+
+    What nobody may get is no child. What one row may not get has its share of the probability, for the others' order is
+    p(item | not denied), which is proportional to p(item); it is only not listed.
+    """
     child, real = trie.children(depth, node)
     if only is not None:
         real = real & (trie.count(depth + 1, child, only) > 0)
     code = trie.code[depth][child]  # -1 where the SID has ended
     score = child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalization)
+    if only is not None and only.denied is not None:
+        left = trie.count(depth + 1, child, only) - trie.count_denied(depth + 1, child, only.denied)
+        score = score.masked_fill(left == 0, NEVER)
     return child, code, score
 
 

@@ -31,6 +31,7 @@ class Card:
     source: str  # data.source
     cutoff_len: Annotated[int, Field(ge=1)]
     profile: list[Literal["taste", "companions"]]  # sft.profile
+    filter_seen: bool = False  # validation, which chose these weights, left out what users had before
 
 
 def save_card(directory: Path, card: Card, index: SidIndex) -> None:

@@ -113,21 +113,21 @@ def rows_scored(settings: Evaluation) -> list[str]:
     return [name for pair in twins for name in pair if name in FAMILIES]
 
 
-def describe_lists(name: str, settings: Evaluation, num_items: int) -> ListSettings:
+def describe_lists(name: str, settings: Evaluation, num_items: int, filter_seen: bool) -> ListSettings:
     """How a family's lists come about. A beam search ranks as many items as it has beams.
 
     A language model's part in an ensemble ends with its beams; the other's ranks all items, so the list is whole.
     """
     whole = min(max(CUTOFFS), num_items)
     if "sids" not in FAMILY_READS[name]:
-        return ListSettings(whole)
+        return ListSettings(whole, filter_seen=filter_seen)
     exact, mixed = name.endswith("_exact"), name == "ensemble"
     return ListSettings(
         length=whole if exact or mixed else min(whole, settings.num_beams),
         ranking="exact" if exact else "beam",
         num_beams=None if exact else settings.num_beams,
         normalization=settings.normalization,
-        filter_seen=settings.filter_seen,
+        filter_seen=filter_seen,
     )
 
 

@@ -39,7 +39,6 @@ class Decoding:
     normalization: str = "vocab"
     exact: bool = False  # score every item instead of searching by beams
     exact_memory: float = 1.0  # GiB that a pass of it may take
-    filter_seen: bool = False  # leave the items of the history out
 
 
 class GenerativeModel:
@@ -65,7 +64,7 @@ class GenerativeModel:
     def recommend(
         self, examples: Examples, k: int, decoding: Decoding, allowed: np.ndarray | None = None
     ) -> Recommendations:
-        """The best k items of each example; `allowed` (N,) bool leaves items out of the trie for this call."""
+        """The best k items of each example; `allowed` (N,) bool leaves items out for all, `excluded` for each row."""
         prompts = self.prompts(examples)
         item = np.full((len(prompts), k), -1, dtype=np.int32)
         score = np.full((len(prompts), k), -np.inf, dtype=np.float32)
@@ -73,23 +72,25 @@ class GenerativeModel:
         self.model.eval()
         for start in range(0, len(order), decoding.batch_size):
             rows = order[start : start + decoding.batch_size]
-            batch = [prompts[row] for row in rows]
-            leaves, scores = self.search(batch, examples.history[rows], k, decoding, allowed)
+            batch, excluded = [prompts[row] for row in rows], examples.take(rows).excluded
+            denied = np.full((len(rows), 0), -1) if excluded is None else excluded.items()  # (B, P)
+            leaves, scores = self.search(batch, denied, k, decoding, allowed)
             if bool(torch.isnan(scores).any()):
                 raise ArtifactError("the language model gives scores that are no numbers; train it anew with --clean")
-            for row, leaf, value in zip(rows, leaves.cpu().numpy(), scores.float().cpu().numpy(), strict=True):
-                item[row], score[row] = self.items_of(leaf, value, k, allowed)
+            lists = zip(rows, leaves.cpu().numpy(), scores.float().cpu().numpy(), denied, strict=True)
+            for row, leaf, value, without in lists:
+                item[row], score[row] = self.items_of(leaf, value, k, allowed, without)
         return Recommendations(item, score)
 
     def search(
-        self, prompts: list[list[int]], history: np.ndarray, k: int, decoding: Decoding, allowed: np.ndarray | None
+        self, prompts: list[list[int]], denied: np.ndarray, k: int, decoding: Decoding, allowed: np.ndarray | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Leaves and scores of one batch, (B, num_beams), or (B, k) of an exact ranking."""
         device = self.model.device
         only = make_filter(
             self.trie,
             None if allowed is None else torch.from_numpy(allowed).to(device),
-            torch.from_numpy(drop_repeats(history)).to(device) if decoding.filter_seen else None,
+            torch.from_numpy(denied).to(device) if denied.shape[1] else None,
         )
         if decoding.exact and not self.trees:
             raise ArtifactError(
@@ -111,7 +112,7 @@ class GenerativeModel:
         )
 
     def items_of(
-        self, leaf: np.ndarray, score: np.ndarray, k: int, allowed: np.ndarray | None
+        self, leaf: np.ndarray, score: np.ndarray, k: int, allowed: np.ndarray | None, denied: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Leaves (K,) of one example -> its k items and scores, ties by item number; -1 and -inf past the last."""
         leaf, score = leaf[score > NEVER / 2], score[score > NEVER / 2]
@@ -120,6 +121,9 @@ class GenerativeModel:
         scores = np.repeat(score, stop - start)
         if allowed is not None:
             items, scores = items[allowed[items]], scores[allowed[items]]
+        if len(denied):
+            open_ = ~np.isin(items, denied)
+            items, scores = items[open_], scores[open_]
         order = np.lexsort([items, -scores])[:k]
         return pad_lists(items[order], scores[order], k)
 
@@ -127,13 +131,6 @@ class GenerativeModel:
 def order_longest_first(prompts: list[list[int]]) -> np.ndarray:
     """(E,) the order in which prompts are batched: what memory the run needs shows at once."""
     return np.argsort([-len(prompt) for prompt in prompts], kind="stable")
-
-
-def drop_repeats(history: np.ndarray) -> np.ndarray:
-    """(B, H) histories with every repeat of an item replaced by -1."""
-    ordered = np.sort(history.astype(np.int64), axis=1)
-    ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = -1
-    return ordered
 
 
 class GenerativeRecommender:
@@ -163,6 +160,6 @@ def load_generative(
         index, allowed = grown.index, grown.allowed
     texts = make_texts(data, index, card.source, card.profile)
     generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
-    knobs = ("num_beams", "batch_size", "normalization", "exact_memory", "filter_seen")
+    knobs = ("num_beams", "batch_size", "normalization", "exact_memory")
     decoding = Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})
     return GenerativeRecommender(generative, decoding, allowed)

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from genrec.data.sequences import Examples, Sequences
 from genrec.evaluation.metrics import Recommendations
-from genrec.models.popular import popularity_preference, take_top_k
+from genrec.models.popular import leave_out, popularity_preference, take_top_k
 
 DECAY = 0.5  # weight of a history item against the one after it
 
@@ -26,7 +26,7 @@ class ItemKnn:
 
     def recommend(self, examples: Examples, k: int) -> Recommendations:
         scores = (weighted_history(examples.history, len(self.preference)) @ self.similarity).toarray()  # (B, N)
-        return take_top_k(scores + 1e-6 * self.preference, k)
+        return take_top_k(leave_out(scores + 1e-6 * self.preference, examples.excluded), k)
 
 
 def fit_knn(sequences: Sequences, seen: np.ndarray, train_count: np.ndarray) -> ItemKnn:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from genrec.data.lists import pad_lists
-from genrec.data.sequences import Examples, Sequences
+from genrec.data.lists import drop_impossible, pad_lists
+from genrec.data.sequences import Examples, Past, Sequences
 from genrec.evaluation.metrics import Recommendations
 
 
@@ -23,7 +23,9 @@ class Popular:
 
     def recommend(self, examples: Examples, k: int) -> Recommendations:
         share = (self.count / max(self.count.sum(), 1)).astype(np.float32)
-        return take_top_k(np.broadcast_to(share, (1, len(share))), k, rows=len(examples))
+        if examples.excluded is None:
+            return take_top_k(np.broadcast_to(share, (1, len(share))), k, rows=len(examples))
+        return take_top_k(leave_out(np.tile(share, (len(examples), 1)), examples.excluded), k)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class LastItem:
         scores = np.where(last[:, None] >= 0, self.followers[np.maximum(last, 0)].toarray(), 0) + self.preference
         rows = np.flatnonzero(last >= 0)
         scores[rows, last[rows]] = scores[rows].max(axis=1) + 1
-        return take_top_k(scores, k)
+        return take_top_k(leave_out(scores, examples.excluded), k)
 
 
 def fit_popular(train_count: np.ndarray) -> Popular:
@@ -70,12 +72,22 @@ def popularity_preference(train_count: np.ndarray) -> np.ndarray:
     return preference
 
 
+def leave_out(scores: np.ndarray, excluded: Past | None) -> np.ndarray:
+    """(B, N) scores, those of each row's excluded items -inf; in place."""
+    if excluded is not None:
+        scores[excluded.pairs()] = -np.inf
+    return scores
+
+
 def take_top_k(scores: np.ndarray, k: int, rows: int | None = None) -> Recommendations:
-    """Best k items of each row, ties by item number; (B, N) -> (B, k), one row repeated when `rows` is given."""
+    """Best k items of each row, ties by item number; (B, N) -> (B, k), one row repeated when `rows` is given.
+
+    An item of score -inf stands in no list.
+    """
     width = min(k, scores.shape[1])
     order = np.argsort(-scores, axis=1, kind="stable")[:, :width]  # (B, width)
     score = np.take_along_axis(scores, order, axis=1)
-    item, score = pad_lists(order.astype(np.int32), score.astype(np.float32), k)
+    item, score = pad_lists(drop_impossible(order.astype(np.int32), score), score.astype(np.float32), k)
     if rows is not None:
         item, score = np.repeat(item, rows, axis=0), np.repeat(score, rows, axis=0)
     return Recommendations(item, score)

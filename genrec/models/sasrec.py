@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genrec.artifacts import read_record, write_json
-from genrec.data.lists import pad_lists
+from genrec.data.lists import drop_impossible, pad_lists
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError, first_line
 from genrec.evaluation.metrics import Recommendations
@@ -111,9 +111,8 @@ class SasRecRecommender:
     @torch.no_grad()
     def recommend(self, examples: Examples, k: int) -> Recommendations:
         self.model.eval()
-        batches = [
-            self.recommend_batch(examples.history[begin : begin + BATCH], k) for begin in range(0, len(examples), BATCH)
-        ]
+        rows = np.arange(len(examples))
+        batches = [self.recommend_batch(examples.take(rows[begin : begin + BATCH]), k) for begin in rows[::BATCH]]
         item, score = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
         return Recommendations(item, score)
 
@@ -129,16 +128,20 @@ class SasRecRecommender:
         scores = self.model.score(states)  # (B, N)
         return scores.gather(1, torch.from_numpy(item).long().to(device)).float().cpu().numpy()
 
-    def recommend_batch(self, history: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """(B, H) left-padded -> (B, k) items and scores; -1 and -inf past the last item of a small catalogue."""
-        items, last = to_right_padded(history[:, -self.model.shape.max_length :])
+    def recommend_batch(self, examples: Examples, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(B, k) items and scores; -1 and -inf where a small catalogue, or what is left of it, has no more items."""
+        items, last = to_right_padded(examples.history[:, -self.model.shape.max_length :])
         device = self.model.bias.device
         states = self.model(torch.from_numpy(items).to(device))  # (B, H, d)
         scores = self.model.score(states[torch.arange(len(items)), torch.from_numpy(last).to(device)])  # (B, N)
         if not bool(torch.isfinite(scores).all()):
             raise ArtifactError("SASRec gives scores that are no finite numbers; train it anew with --clean")
+        if examples.excluded is not None:
+            row, item = (torch.from_numpy(numbers).long().to(device) for numbers in examples.excluded.pairs())
+            scores[row, item] = -torch.inf
         best = scores.float().topk(min(k, scores.shape[1]), dim=1)
-        return pad_lists(best.indices.cpu().numpy().astype(np.int32), best.values.cpu().numpy(), k)
+        score = best.values.cpu().numpy()
+        return pad_lists(drop_impossible(best.indices.cpu().numpy().astype(np.int32), score), score, k)
 
 
 def to_right_padded(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

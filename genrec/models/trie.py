@@ -43,15 +43,15 @@ class Trie:
         return torch.where(real, child, 0), real
 
     def count(self, depth: int, node: Tensor, only: Filter | None = None) -> Tensor:
-        """Items under each node (...), or those a filter lets through; with `only.seen`, node is (B, ...)."""
+        """Items under each node (...), or those of them that are allowed."""
         start, stop = self.under[depth][node], self.under[depth][node + 1]
-        if only is None:
-            return stop - start
-        count = only.kept[stop] - only.kept[start]
-        if only.seen is not None:
-            place = only.seen.view(len(node), *[1] * (node.ndim - 1), -1)  # (B, 1.., H)
-            count = count - ((place >= start[..., None]) & (place < stop[..., None])).sum(-1)
-        return count
+        return stop - start if only is None else only.kept[stop] - only.kept[start]
+
+    def count_denied(self, depth: int, node: Tensor, denied: Tensor) -> Tensor:
+        """Items under each node (B, ...) that row b may not get; denied (B, P) as Filter has it."""
+        edges = torch.stack([self.under[depth][node], self.under[depth][node + 1]]).flatten(2)  # (2, B, nodes)
+        before = torch.searchsorted(denied.expand(2, -1, -1).contiguous(), edges)  # places below each edge
+        return (before[1] - before[0]).view(node.shape)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Filter:
     """Which items may be recommended: a patch on the trie, made for one call."""
 
     kept: Tensor  # (N + 1,) running count of allowed items in code order
-    seen: Tensor | None  # (B, H) places in code order that row b may not get, -1 = none
+    denied: Tensor | None  # (B, P) places of allowed items in code order that row b may not get, ascending, -1 = none
 
 
 def build_trie(index: SidIndex) -> Trie:
@@ -85,7 +85,7 @@ def build_trie(index: SidIndex) -> Trie:
 
 
 def make_filter(trie: Trie, allowed: Tensor | None, denied: Tensor | None) -> Filter | None:
-    """`allowed` (N,) bool for all rows, `denied` (B, H) distinct items of each row (-1 = none) -> Filter."""
+    """`allowed` (N,) bool for all rows, `denied` (B, P) distinct items of each row (-1 = none) -> Filter."""
     if allowed is None and denied is None:
         return None
     allowed = torch.ones(len(trie.item), dtype=torch.bool, device=trie.item.device) if allowed is None else allowed
@@ -93,6 +93,6 @@ def make_filter(trie: Trie, allowed: Tensor | None, denied: Tensor | None) -> Fi
     kept = torch.cat([counts.new_zeros(1), counts])
     if denied is None:
         return Filter(kept, None)
-    place = torch.argsort(trie.item)[denied.clamp(min=0)]  # (B, H)
+    place = torch.argsort(trie.item)[denied.clamp(min=0)]  # (B, P)
     counted = (denied >= 0) & allowed[denied.clamp(min=0)]  # an item that nobody may get is not taken off twice
-    return Filter(kept, torch.where(counted, place, -1))
+    return Filter(kept, torch.where(counted, place, -1).sort(dim=1).values)

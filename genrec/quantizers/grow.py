@@ -82,14 +82,14 @@ def row_error(quantized: Quantized, codes: np.ndarray) -> np.ndarray:
 
 
 def grow_index(store: RunStore, knobs: Sids, embeddings: Embeddings, device: str) -> Path:
-    """New items of sids.add, retired ones of sids.retire -> <run>/sids_grown, in place of an earlier one."""
+    """New items of sids.add, retired ones of sids.retire -> sids_grown/<method>, over what an earlier call made."""
     frozen, manifest, target = store.path(STAGE), store.manifest(STAGE), store.grown_dir
     base = target if target.exists() else frozen
     report = read_report(target)
     added = read_added(knobs.add, report)
     index, catalog, allowed = read_base(store.dataset, base)
     if added is not None:
-        vectors = encode_texts(added, frozen.with_name("sids_grown.partial"), embeddings, device)
+        vectors = encode_texts(added, target.with_name(f"{target.name}.partial"), embeddings, device)
         check_vectors(vectors, len(added), f"the vectors of {knobs.add}")
         placed = quantize_by_artifact(manifest, frozen, vectors, np.zeros((len(vectors), 0), np.float32))
         grown = place_items(index, placed, measure_old_errors(store, manifest))
@@ -151,6 +151,7 @@ def encode_texts(added: Catalog, scratch: Path, embeddings: Embeddings, device: 
 
     vectors = encode_items(item_texts(added), encoder_settings(embeddings, device), scratch)
     forget_shards(scratch)
+    scratch.rmdir()
     return vectors
 
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from genrec.data.catalog import Catalog
 from genrec.data.vectors import scale_to_unit
-from genrec.evaluation.report import align_columns
 from genrec.quantizers.residual import Quantized, sum_codebooks
 from genrec.sids import NONE, SidIndex
+from genrec.tables import render_table
 
 NEIGHBOURS = 10
 SAMPLE = 2000  # items whose neighbours are looked up
@@ -189,7 +189,7 @@ def list_losses(quality: dict[str, Any]) -> list[str]:
 def make_comparison(qualities: dict[str, dict[str, Any]]) -> str:
     """A table of quality reports, a row an index; shares beside their level."""
     head = ["sids/", "codes", "used", "collisions", "left", "error", "neighbours", "next bought"]
-    return align_columns([head, *(make_comparison_row(name, each) for name, each in qualities.items())])
+    return render_table([head, *(make_comparison_row(name, each) for name, each in qualities.items())])
 
 
 def make_comparison_row(name: str, quality: dict[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from genrec.artifacts import flush_path
 from genrec.errors import ArtifactError
 from genrec.launch import note
+from genrec.lines import Milestones
 from genrec.runtime.finite import describe_not_finite, diverged
 from genrec.runtime.tensor_file import (
     MODEL,
@@ -38,6 +39,7 @@ from genrec.runtime.tensor_file import (
 
 CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS = "checkpoint.previous.safetensors"  # the one before it, while training: where the newest is damaged
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # no pace, so that the metric has room
 HEADER = "training"  # the key of its header, {"progress", "counters", "checksum"}
 
 Metrics = dict[str, float]  # name -> value; an entry of the curve has "epoch" beside them
@@ -118,7 +120,9 @@ def fit(
     progress = loop.resume()
     if judge_start and progress.epoch == 0 and not progress.curve:
         loop.judge({})
-    with tqdm(total=epochs, initial=progress.epoch, desc=name, disable=None if loop.group.first else True) as bar:
+    milestones = Milestones(epochs, progress.epoch)
+    shown = {"desc": name, "bar_format": BAR, "disable": None if loop.group.first else True}
+    with tqdm(total=epochs, initial=progress.epoch, **shown) as bar:
         while progress.epoch < epochs and not (patience and progress.stale >= patience):
             losses = learner.train_epoch(progress.epoch, loop.save)
             progress.epoch += 1
@@ -126,7 +130,9 @@ def fit(
             if progress.epoch % every == 0 or progress.epoch == epochs:
                 loop.judge(losses)
                 loop.save()
-                bar.set_postfix_str(progress_line(progress, next(iter(bests))), refresh=False)
+                if bar.disable and loop.group.first and milestones.reached(progress.epoch):
+                    note(name, f"epoch {progress.epoch}/{epochs}: {progress_line(progress, next(iter(bests)))}")
+                bar.set_postfix_str(describe_best(progress, next(iter(bests))), refresh=False)
             bar.update()
     if loop.group.first:
         (directory / PREVIOUS).unlink(missing_ok=True)
@@ -234,10 +240,19 @@ def check_header(header: Any, path: Path) -> None:
         raise DamagedState(f"{path} says of its progress {', '.join(header['progress']) or 'nothing'}")
 
 
+def describe_best(progress: Progress, stem: str) -> str:
+    """The last entry's last metric, as much as a bar of 80 columns has room for."""
+    if not progress.curve:
+        return ""
+    name, value = list(progress.curve[-1].items())[-1]
+    best = f", best {progress.best[stem]['epoch']}" if stem in progress.best else ""
+    return f"{name} {value:.4f}{best}"
+
+
 def progress_line(progress: Progress, stem: str) -> str:
     """The last entry's numbers, and after which epoch it was best."""
     if not progress.curve:
-        return ""
+        return "nothing to judge yet"
     numbers = ", ".join(f"{name} {value:.4f}" for name, value in progress.curve[-1].items() if name != "epoch")
     return f"{numbers}, best after epoch {progress.best[stem]['epoch']}" if stem in progress.best else numbers
 

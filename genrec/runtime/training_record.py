@@ -25,6 +25,7 @@ class TrainingRecord:
     score: float | None  # the metric's value then; None where nothing was validated
     curve: list[dict[str, Any]]  # one entry a validation: <unit without s>, losses, metrics
     statistics: dict[str, Any] = field(default_factory=dict)  # what else the stage has to say
+    losses: list[dict[str, Any]] = field(default_factory=list)  # a Trainer's, between validations: step, loss, rate
 
     @property
     def best_share(self) -> float:
@@ -47,6 +48,11 @@ def warn_of_rise(name: str, first: float, last: float, knob: str, rate: float) -
 
 def is_trained(directory: Path) -> bool:
     return (directory / TRAINING).exists()
+
+
+def is_unchanged(directory: Path) -> bool:
+    """Whether the model is the one that its training began from, because no step of it was better on valid."""
+    return is_trained(directory) and read_record(directory).best == 0
 
 
 def write_record(record: TrainingRecord, directory: Path) -> None:

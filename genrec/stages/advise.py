@@ -1,7 +1,8 @@
 """What to change so that fewer cases are bad: the configuration that follows from an analysis.
 
 Reads   badcase_report.json of an analysis
-Writes  the overlay (default ./optimized_config.json), and beside it <name>.evidence.json: why each key is what it is
+Writes  the next run's configuration (default ./optimized_config.json), complete in itself: the preset that it extends,
+        what differs from it, a new run.dir, and run.from_run, which it begins from; beside it <name>.evidence.json: why
 
     genrec advise --badcase_report outputs/run/analysis/sft/badcase_report.json --auto_recommend
     genrec advise --badcase_report F --strategies long_tail sid_quality --output_config my.json
@@ -30,7 +31,7 @@ class AdviceOptions(Section):
     """Which advice is taken, and where it is written."""
 
     badcase_report: Path = knob(..., "badcase_report.json, or its directory")
-    output_config: Path = knob(Path(OPTIMIZED_CONFIG), "the overlay to write")
+    output_config: Path = knob(Path(OPTIMIZED_CONFIG), "the configuration to write, for --config")
     auto_recommend: bool = knob(False, "take what the evidence advises")
     strategies: list[str] = knob([], "take these; where two conflict, the first wins")
 
@@ -51,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def write_advice(options: AdviceOptions) -> str:
     """Choose, write, and return the text for the screen."""
+    from genrec.advice.next_run import complete_overlay
     from genrec.advice.plan import describe_plan, evidence_to_json, make_plan
 
     given, output = options.badcase_report, options.output_config
@@ -62,10 +64,11 @@ def write_advice(options: AdviceOptions) -> str:
     report = read_report(source)
     plan = make_plan(report, choose_strategies(options, report))
     options.output_config.parent.mkdir(parents=True, exist_ok=True)
-    write_json(options.output_config, plan.overlay)
+    content = complete_overlay(report["config"], plan.overlay)
+    write_json(options.output_config, content)
     evidence = options.output_config.with_suffix(".evidence.json")
     write_json(evidence, evidence_to_json(report, plan))
-    written = f"written: {options.output_config} {evidence}\n{describe_way_on(options.output_config, plan)}"
+    written = f"written: {options.output_config} {evidence}\n{describe_way_on(options.output_config, plan, content)}"
     return f"{describe_plan(report, plan)}\n\n{written}"
 
 
@@ -98,19 +101,20 @@ def ask_for_strategies(report: dict[str, Any]) -> list[str]:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    from genrec.advice.report import check_report
+    """The report as advice reads it: of valid rows."""
+    from genrec.advice.report import check_report, take_valid
 
     report = read_json(path)
     check_report(report, str(path), command_of("analysis"))
-    return report
+    return take_valid(report)
 
 
-def describe_way_on(output: Path, plan: Plan) -> str:
+def describe_way_on(output: Path, plan: Plan, content: dict[str, Any]) -> str:
     if plan.first_stage is None:
-        return "Nothing is to be changed; the overlay is empty."
-    pipeline = call_of(*RUN)
+        return "Nothing is to be changed; the file is the configuration of the analysed run."
+    pipeline, run = call_of(*RUN), content["run"]
     return (
-        f"Next: a new run with this overlay, `{pipeline} --config YOURS --config {output} --run.dir NEW`; "
-        f"it changes {plan.first_stage} and all that is built on it. Or let the loop try the advice one by one, keep "
-        f"what is better on valid rows, and make nothing twice: `{pipeline} --config YOURS --iterate 3`."
+        f"Next: `{pipeline} --config {output} --yes`, the run {run['dir']}, begun from {run['from_run']}: it makes "
+        f"{plan.first_stage} and all that is built on it anew, and shares the rest. Or let the loop try the advice one "
+        f"by one and keep what is better on valid rows: `{pipeline} --config YOURS --iterate 3`."
     )

@@ -54,7 +54,8 @@ def write_comparison(baseline: Path, optimized: Path, output_dir: Path, seed: in
 
 
 def find_model_directory(path: Path) -> Path:
-    """The directory of one model's results, from the path of either; the one model of a whole evaluation."""
+    """The directory of one model's results, from the path of either or a link to it; a whole evaluation's one model."""
+    path = path.resolve() if path.is_symlink() else path
     directory = path.parent if path.name == RESULTS else path
     models = list_models(directory)
     if len(models) == 1:

@@ -1,8 +1,11 @@
 """Item texts -> sentence vectors, row = item. Killed and run again, it goes on from the last finished shard.
 
-reads   data/catalog.parquet                        or, with --root DIR, DIR/<dataset>.item.json
+reads   data/catalog.parquet
         --descriptions FILE: JSON {item id: text}, such as UR4Rec/models/llm_generator.py writes
-writes  embeddings/<dataset>.emb.npy (N, D) float32  or, with --root DIR, DIR/<dataset>.emb.npy
+writes  embeddings/<dataset>.emb.npy (N, D) float32
+
+--root DIR, with the files that `prepare --output_path` wrote: the run that these came from, and DIR/<dataset>.emb.npy
+links to its vectors. With files that came from no run: DIR/<dataset>.item.json -> DIR/<dataset>.emb.npy, without one.
 
     genrec embed --config 0.5b
     genrec embed --dataset Industrial_and_Scientific --root DIR --plm_checkpoint MODEL_DIR
@@ -98,10 +101,10 @@ def sources(config: Config) -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    command = parse(stage_program(command_of(STAGE), __doc__, STAGE), argv)
-    root = command.config.embeddings.root
-    if root is None:
-        with exit_on_failure(command.config.run.dir):
-            stage.run(STAGE, command, build, sources)
-    else:
+    command = parse(stage_program(command_of(STAGE), __doc__, STAGE, root_alone=True), argv)
+    root = command.config.run.root
+    if root is not None and command.run and command.run.lost:
         run_beside(command, root)
+        return
+    with exit_on_failure(command.config.run.dir):
+        stage.run(STAGE, command, build, sources)

@@ -14,6 +14,7 @@ Writes  evaluation/<row>/{results.json, eval_results.jsonl, recommendations.npz,
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from genrec.artifacts import EVAL_RESULTS, RESULTS, SUMMARY, read_manifest, writ
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config
 from genrec.data.prepared import Prepared
+from genrec.data.repeats import leaves_out_seen
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError, exit_on_failure
 from genrec.evaluation.metrics import (
@@ -63,6 +65,8 @@ from genrec.models.families import (
     rows_scored,
 )
 from genrec.pipeline import STAGES, artifact_dir, command_of, read_by_row
+from genrec.recipe_places import link_places
+from genrec.runtime.training_record import is_unchanged
 from genrec.stage import Job
 from genrec.store import RunStore
 
@@ -90,6 +94,16 @@ def evaluate(command: Command, named: bool = False) -> None:
             write_summary(config, jobs[-1])
         else:
             note(STAGE, f"the table: {artifact_dir(config, STAGE) / SUMMARY}")
+        link_places(STAGE, config, name_given_model(command.config, config, jobs))
+
+
+def name_given_model(asked: Config, config: Config, jobs: list[Job]) -> dict[str, str]:
+    """{name of the model directory that was given: its row}; `config` is what became of what was asked."""
+    given = asked.evaluation.base_model
+    if given is None:
+        return {}
+    family = "sft" if config.evaluation.base_model else given.resolve().name
+    return {Path(os.path.abspath(given)).name: next(job.row for job in jobs if job.family == family)}
 
 
 def ensure_row(config: Config, family: str) -> Path:
@@ -175,9 +189,14 @@ class HeldOut:
         return self.store.with_new_items(self.data) if grown else self.data
 
     @cached_property
+    def filter_seen(self) -> bool:
+        return leaves_out_seen(self.config.evaluation.filter_seen, self.data)
+
+    @cached_property
     def examples(self) -> Examples:
         settings = self.config.evaluation
-        return choose_examples(self.data, settings.split, settings.limit, self.config.run.seed)
+        examples = choose_examples(self.data, settings.split, settings.limit, self.config.run.seed)
+        return examples.without_seen() if self.filter_seen else examples
 
     @cached_property
     def rows(self) -> ScoredRows:
@@ -208,7 +227,7 @@ def score(held_out: HeldOut, family: str, partial: Path) -> dict[str, Any]:
     if recommendations is None:
         return {}
     item_to_sid = held_out.item_to_sid if "sids" in read_by_row(family, config) else None
-    lists = describe_lists(family, config.evaluation, len(shop.catalog))
+    lists = describe_lists(family, config.evaluation, len(shop.catalog), held_out.filter_seen)
     report = make_report(
         family, held_out.rows, examples, recommendations, held_out.slices, shop.train_count, lists, item_to_sid
     )
@@ -265,6 +284,8 @@ def write_summary(config: Config, last: Job) -> None:
     five_users = show_examples(*read_predictions(last.final), shop.catalog, shop.sequences, config.run.seed)
     notes = [describe_beam_loss(name, loss) for name, loss in losses.items()]
     notes += [describe_absence(row) for row in rows if row not in fresh]
+    if is_unchanged(artifact_dir(config, "rl")) and any(row.name == "rl" for row in fresh):
+        notes.append("rl = sft: RL did not help on valid")
     text = "\n".join([
         make_table(contents), *notes, f"\nFive users, recommendations of '{last.row}':\n", five_users,
         f"\nAll numbers: {directory / RESULTS}", f"A line a row: {last.final / EVAL_RESULTS}",

@@ -128,7 +128,7 @@ def run_loop(command: Command) -> None:
     for number in range(1, config.iterate.rounds + 1):
         if dry_run and not read_manifest(best.analysis):
             return note("iterate", f"round {number}: analysis of {best.directory} on valid rows, then what it advises")
-        report = read_json(best.analysis / artifacts.BADCASE_REPORT) if dry_run else analyze_run(best)
+        report = read_analysis(best) if dry_run else analyze_run(best)
         plan = make_next_plan(report, list_rejected(rounds), config.iterate.advice)
         if plan is None:
             note("iterate", f"round {number}: nothing that was not tried before is advised for {best.directory}")
@@ -148,7 +148,13 @@ def analyze_run(run: LoopRun) -> dict[str, Any]:
     """Why the run misses on valid rows; it is measured on both splits on the way."""
     measure_run(run)
     call_stage("analysis", run, *valid_flags(run))
-    return read_json(run.analysis / artifacts.BADCASE_REPORT)
+    return read_analysis(run)
+
+
+def read_analysis(run: LoopRun) -> dict[str, Any]:
+    from genrec.advice.report import take_valid
+
+    return take_valid(read_json(run.analysis / artifacts.BADCASE_REPORT))
 
 
 def announce_round(number: int, best: LoopRun, plan: Plan) -> None:

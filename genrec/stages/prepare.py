@@ -17,6 +17,7 @@ from genrec.commandline import Command
 from genrec.config import Config
 from genrec.errors import fail
 from genrec.launch import note
+from genrec.run_choice import record_run
 from genrec.store import RunStore
 
 
@@ -64,6 +65,7 @@ def export_files(command: Command) -> None:
     published = config.data.compat == "minionerec"
     try:
         write_inter_files(RunStore.of(config).prepared(), directory, dataset, published)
+        record_run(directory, config.run.dir)
     except OSError as error:
         fail(f"cannot write {directory}: {error.strerror}; choose another --output_path")
     note("data", f"also wrote {directory}/{dataset}.*")

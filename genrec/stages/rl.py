@@ -12,8 +12,9 @@ model itself where no step was better; training.json says which. A killed run go
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     """SFT model, data and SIDs -> model directory; returns what the manifest tells of the training."""
     from transformers import set_seed
 
+    from genrec.data.repeats import leaves_out_seen
     from genrec.models.card import save_card
     from genrec.runtime.curves import check_installed, note_dashboard
     from genrec.runtime.training_record import is_trained, read_record, write_record
@@ -72,7 +74,8 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         check_weights("rl", model)
         model.save_pretrained(directory)
         material.tokenizer.save_pretrained(directory)
-        save_card(directory, material.card, material.texts.index)
+        filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
+        save_card(directory, replace(material.card, filter_seen=filter_seen), material.texts.index)
         write_record(record, directory)
         note_dashboard("rl", config.run)
     if rank() > 0:
@@ -134,11 +137,12 @@ def train(config: Config, directory: Path, material: Material) -> tuple[PreTrain
 
 def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, float]]:
     """() -> {metric: value} of the model as it then is, decoded as `evaluate` does."""
+    from genrec.data.repeats import held_out
     from genrec.models.generative import GenerativeModel
     from genrec.training.validation import ValidDecoder
 
     generative = GenerativeModel(material.model, material.tokenizer, material.texts, material.card.cutoff_len)
-    sample = (material.data.some_examples("valid"), config.rl.valid_size, config.run.seed)
+    sample = (held_out(material.data, "valid", config.evaluation.filter_seen), config.rl.valid_size, config.run.seed)
     return ValidDecoder(generative, *sample, config.evaluation.normalization)
 
 
@@ -178,7 +182,11 @@ def sources(config: Config) -> dict[str, str]:
     return {"model_path": artifacts.directory_fingerprint(directory)}
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None, when_changed: str | None = None) -> None:
+    """`when_changed` is what a checkout's script means by it: the recipe tries RL twice, each in a run of its own."""
+    argv = sys.argv[1:] if argv is None else argv
+    if when_changed is not None:
+        argv = ["--run.when_changed", when_changed, *argv]
     command = parse(stage_program(command_of("rl"), __doc__, "rl"), argv)
     with exit_on_failure(command.config.run.dir):
         print_replay(command.config) if command.config.rl.replay else stage.run("rl", command, build, sources)

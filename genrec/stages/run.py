@@ -4,11 +4,13 @@
     genrec run                                the reference run (preset 0.5b): one GPU, a model hub
 
 A finished stage is "up to date" and not run again; a killed run goes on where it was. Flags other than those of the
-pipeline go to every stage: --config FILE, --sft.learning_rate 3e-4, --clean, ...
+pipeline go to every stage: --config FILE, --clean, --sft.learning_rate 3e-4, or plainly where one stage alone has it:
+--codebook_size 512.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +18,23 @@ from pathlib import Path
 from pydantic import field_validator
 
 from genrec.artifacts import OPTIMIZED_CONFIG, read_manifest
-from genrec.commandline import Command, Program, options_program, parse, parse_strict, split_words, stage_program
+from genrec.commandline import (
+    Command,
+    Program,
+    options_program,
+    parse,
+    parse_strict,
+    plain_names,
+    spell_out,
+    split_words,
+    stage_program,
+)
 from genrec.config import Config, Section, comma_list, knob
 from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.launch import note
+from genrec.lines import relay_line
 from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, artifact_dir, reads
+from genrec.places import RUN_SAID
 from genrec.stages.dialogue import ask_about
 
 
@@ -38,7 +52,7 @@ class Pipeline(Section):
 
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
-    program = stage_program("genrec run", __doc__)
+    program = stage_program("genrec run", __doc__, plain=plain_names())
     choices = options_program("genrec run", __doc__, Pipeline)
     if "--help" in argv or "-h" in argv:
         parse(program_with_choices(program), argv)
@@ -46,7 +60,10 @@ def main(argv: list[str] | None = None) -> None:
         own, flags = split_words(choices, argv)
         chosen = parse_strict(choices, own).config
         stages = chosen_stages(chosen)
+        flags = spell_out(program, flags)
     command = parse(program, flags)  # a typo anywhere ends here, before any work
+    with exit_on_usage_error():
+        check_one_run(command.config)
     with exit_on_failure(command.config.run.dir):
         check_curves(stages, chosen, command)
         walk(stages, chosen, command, flags)
@@ -78,6 +95,15 @@ def check_curves(stages: list[str], chosen: Pipeline, command: Command) -> None:
 
     if not command.dry_run and {"sft", "rl"} & set(stages) - set(chosen.skip):
         check_installed(command.config.run.tracker)
+
+
+def check_one_run(config: Config) -> None:
+    """All stages of a pipeline belong to one run."""
+    if config.run.when_changed != "refuse":
+        raise ConfigError(
+            f"--run.when_changed {config.run.when_changed} is for one stage's command; the pipeline begins a run from "
+            f"another by --run.dir NEW --run.from_run {config.run.dir}"
+        )
 
 
 def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]) -> None:
@@ -118,15 +144,19 @@ def leave_out(name: str, config: Config, skipped: set[str]) -> list[str]:
 def call(command: str, flags: list[str], log: Path, dry_run: bool) -> None:
     """One command in a process of its own: its lines on the screen and in a log, bars and errors on the screen."""
     words = [sys.executable, "-m", "genrec", command, *flags]
+    environment = {**os.environ, RUN_SAID: str(log.parent.parent)}  # our own first line has named it
     if dry_run:
-        finish(subprocess.run([*words, "--dry-run"] if "--dry-run" not in flags else words).returncode)
+        words += [] if "--dry-run" in flags else ["--dry-run"]
+        finish(subprocess.run(words, env=environment).returncode)
         return
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace")
+        process = subprocess.Popen(
+            words, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace"
+        )
         try:
             for line in process.stdout:
-                print(line, end="", flush=True)
+                relay_line(line)
                 file.write(line)
         except BaseException:  # a stage does not outlive its pipeline
             process.terminate()

@@ -21,18 +21,20 @@ from genrec.store import RunStore
 
 def build(config: Config, partial: Path) -> dict[str, Any]:
     """Each model in turn; a killed run goes on from its last epoch, and skips the models that were finished."""
+    from genrec.data.repeats import leaves_out_seen
     from genrec.runtime.training_record import is_trained, read_record
     from genrec.training.sequential import TEXT, forget_states, train_sasrec
 
     store, settings = RunStore.of(config), config.sequential
     data = store.prepared()
+    filter_seen = leaves_out_seen(config.evaluation.filter_seen, data)
     for name in settings.models:
         (partial / name).mkdir(exist_ok=True)
         if is_trained(partial / name):
             forget_states(partial / name)
             continue
         vectors = store.vectors(len(data.catalog)) if name == TEXT else None
-        train_sasrec(name, data, settings, config.run.seed, config.run.device, partial / name, vectors)
+        train_sasrec(name, data, settings, config.run.seed, config.run.device, partial / name, vectors, filter_seen)
     records = {name: read_record(partial / name) for name in settings.models}
     for name, record in records.items():
         note("sequential", f"{name}: NDCG@10 {record.score:.4f} on valid after epoch {record.best}")

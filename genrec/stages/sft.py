@@ -135,11 +135,12 @@ def count_answer_tokens(rows: Dataset) -> int:
 
 def make_decoder(config: Config, material: Material) -> Callable[[], dict[str, float]]:
     """() -> {metric: value} of the model as it then is, decoded by the normalization that it is taught by."""
+    from genrec.data.repeats import held_out
     from genrec.models.generative import GenerativeModel
     from genrec.training.validation import ValidDecoder
 
     generative = GenerativeModel(material.model, material.tokenizer, material.texts, config.sft.cutoff_len)
-    sample = (material.data.some_examples("valid"), config.sft.valid_size, config.run.seed)
+    sample = (held_out(material.data, "valid", config.evaluation.filter_seen), config.sft.valid_size, config.run.seed)
     return ValidDecoder(generative, *sample, config.sft.normalization)
 
 
@@ -162,11 +163,14 @@ def write_weights(config: Config, directory: Path, material: Material) -> None:
 def write_rest(config: Config, directory: Path, material: Material) -> None:
     """Tokenizer, card and SIDs."""
     from genrec.data.prompts import prompt_fingerprint
+    from genrec.data.repeats import leaves_out_seen
     from genrec.models.card import Card, save_card
 
     material.tokenizer.save_pretrained(directory)
     sids = RunStore.of(config).manifest("sids")
-    card = Card(sids.fingerprint, prompt_fingerprint(), config.data.source, config.sft.cutoff_len, config.sft.profile)
+    filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
+    of_run = (config.data.source, config.sft.cutoff_len, config.sft.profile, filter_seen)
+    card = Card(sids.fingerprint, prompt_fingerprint(), *of_run)
     save_card(directory, card, material.texts.index)
 
 

@@ -38,8 +38,8 @@ from genrec.training.health import Floor, KlLimit
 from genrec.training.resuming import OrderedEpochs, Patience, derive_seed
 from genrec.training.rewards import Groups, Knowledge, score_groups
 from genrec.training.rollout import Answers, roll_out
-from genrec.training.screen import RlScreen, replace_screen
-from genrec.training.validation import VALID_METRIC, DecodingEvaluation, validation_curve
+from genrec.training.screen import RlScreen, show_on
+from genrec.training.validation import VALID_METRIC, DecodingEvaluation, loss_curve, validation_curve
 
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference follows the policy
 
@@ -234,14 +234,15 @@ def train_rl(
         peft_config=lora_config(settings.lora) if settings.lora.r else None,
         callbacks=[floor, limit, *([Patience(patience)] if patience else []), *callbacks],
     )
-    replace_screen(trainer, RlScreen())
-    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory, trainer.stage))
+    with show_on(trainer, RlScreen()):
+        trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory, trainer.stage))
     check_best(trainer)
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     best_step, best = find_best(trainer, before)
     statistics = {f"sft_valid_{VALID_METRIC}": before, "stopped": limit.reason}
     curve = validation_curve(trainer.state)
-    record = TrainingRecord("steps", trainer.state.global_step, best_step, VALID_METRIC, best, curve, statistics)
+    steps = (trainer.state.global_step, best_step, VALID_METRIC, best)
+    record = TrainingRecord("steps", *steps, curve, statistics, loss_curve(trainer.state))
     if best_step:
         note("rl", f"best on valid is step {best_step}: NDCG@10 {best:.4f}, SFT {before:.4f}")
         return merge_adapters(trainer.accelerator.unwrap_model(trainer.model)), record

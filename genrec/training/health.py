@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 
 from genrec.config import SEQUENTIAL_REWARDS
 from genrec.errors import ArtifactError
+from genrec.tables import render_table
 from genrec.training.rewards import REWARDS, Groups, Knowledge, is_flat, score_groups
 
 
@@ -17,12 +18,12 @@ def format_replay(groups: Groups, knowledge: Knowledge, chosen: dict[str, float]
     rows = {name: score_groups(name, groups, knowledge) for name in REWARDS if is_computable(name, knowledge)}
     rows["chosen"] = sum(weight * rows[name] for name, weight in chosen.items())
     hit = groups.hit.any(axis=1).mean()
-    lines = [f"{len(groups.item)} groups of {groups.item.shape[1]}; {hit:.1%} of them hold their target"]
-    lines += [f"{'reward':<14}{'dead groups':>12}{'mean':>9}{'spread in a group':>19}"]
+    table = [["reward", "dead groups", "mean", "spread in a group"]]
     for name, value in rows.items():
         spread = value.std(axis=1).mean()
-        lines.append(f"{name:<14}{is_flat(value).mean():>12.1%}{value.mean():>9.4f}{spread:>19.4f}")
-    return "\n".join(lines)
+        table.append([name, f"{is_flat(value).mean():.1%}", f"{value.mean():.4f}", f"{spread:.4f}"])
+    held = f"{len(groups.item)} groups of {groups.item.shape[1]}; {hit:.1%} of them hold their target"
+    return f"{held}\n{render_table(table)}"
 
 
 def is_computable(name: str, knowledge: Knowledge) -> bool:

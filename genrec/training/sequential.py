@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from genrec.config import Sequential
 from genrec.data.prepared import Prepared
+from genrec.data.repeats import held_out
 from genrec.data.sequences import Examples, Sequences
 from genrec.data.weights import target_weights
 from genrec.evaluation.metrics import item_scores
@@ -42,12 +43,16 @@ def train_sasrec(
     device: str,
     directory: Path,
     vectors: np.ndarray | None = None,
+    filter_seen: bool = False,
 ) -> TrainingRecord:
-    """Train one model into `directory`; the epoch best on valid is what is kept. `vectors` (N, D) begin sasrec_text."""
+    """Train one model into `directory`; the epoch best on valid is what is kept. `vectors` (N, D) begin sasrec_text.
+
+    With `filter_seen` the lists of valid leave out what the user had before.
+    """
     torch.manual_seed(seed)
     model = make_model(name, data, settings, vectors).to(pick_device(device))
     learner = SasRecLearner(model, make_windows(data, settings), LOSSES[name], settings, seed)
-    valid = data.some_examples("valid")
+    valid = held_out(data, "valid", filter_seen)
     progress = fit(
         learner,
         lambda: {METRIC: score_valid(model, valid)},

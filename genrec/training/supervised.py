@@ -25,8 +25,8 @@ from genrec.training.checkpoints import SealedCheckpoints, check_best, find_newe
 from genrec.training.finite_steps import FiniteSteps
 from genrec.training.resuming import OrderedEpochs, Patience
 from genrec.training.rows import Collator
-from genrec.training.screen import SftScreen, replace_screen
-from genrec.training.validation import VALID_METRIC, DecodingEvaluation, validation_curve
+from genrec.training.screen import SftScreen, show_on
+from genrec.training.validation import VALID_METRIC, DecodingEvaluation, loss_curve, validation_curve
 
 
 class TreeTrainer(OrderedEpochs, FiniteSteps, SealedCheckpoints, DecodingEvaluation, Trainer):
@@ -131,8 +131,8 @@ def train_sft(
         rdrop=settings.rdrop,
         callbacks=[*patience, *callbacks],
     )
-    replace_screen(trainer, SftScreen(sum(rows["targets"])))
-    trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory, trainer.stage))
+    with show_on(trainer, SftScreen(sum(rows["targets"]))):
+        trainer.train(resume_from_checkpoint=find_newest_checkpoint(directory, trainer.stage))
     check_best(trainer)
     trainer.accelerator.wait_for_everyone()  # the checkpoints are removed once all have read the best of them
     state = trainer.state
@@ -140,4 +140,5 @@ def train_sft(
     curve = validation_curve(state)
     first, *_, last = [entry["loss"] for entry in state.log_history if "loss" in entry] * 2 or [0.0, 0.0]
     warning = warn_of_rise(trainer.stage, first, last, "--sft.learning_rate", settings.learning_rate)
-    return TrainingRecord("steps", state.global_step, best_step, VALID_METRIC, state.best_metric, curve, warning)
+    steps = (state.global_step, best_step, VALID_METRIC, state.best_metric)
+    return TrainingRecord("steps", *steps, curve, warning, loss_curve(state))

@@ -53,6 +53,12 @@ def validation_curve(state: TrainerState) -> list[dict[str, float]]:
     ]
 
 
+def loss_curve(state: TrainerState) -> list[dict[str, float]]:
+    """[{"step", "loss", "learning_rate"}, and "kl" where one is measured] of every mean that a Trainer has logged."""
+    names = ("step", "loss", "learning_rate", "kl")
+    return [{name: entry[name] for name in names if name in entry} for entry in state.log_history if "loss" in entry]
+
+
 class DecodingEvaluation:
     """Mixin of a Trainer whose `evaluate` asks `decode` for the scores of the model as it then is."""
 

@@ -54,7 +54,7 @@ def test_a_round_is_kept_when_the_mean_rose_and_held_when_the_interval_excludes_
 def test_rounds_are_said_with_what_was_expected_and_what_came():
     one = judge([0.2] * 40, [0.3] * 40)
     text, content = describe_rounds([one], "run"), rounds_to_json([one], "run")
-    assert "sft.balance: 0.0 -> 0.5" in text and "0.2000 -> 0.3000" in text and "+0.0500" in text
+    assert "sft.balance: 0.0 -> 0.5" in text and "0.2000  0.3000" in text and "+0.0500" in text
     assert content["rounds"][0]["changes"] == {"sft.balance": {"from": 0.0, "to": 0.5}} and content["rounds"][0]["kept"]
     assert describe_rounds([], "base") == "No round was run.\n\nbest: base\n"
 

@@ -105,13 +105,14 @@ def diagnosed(shop, fault: str) -> dict:
     shown = CaseReader(cases, diagnose_cases(cases, 0), shop.catalog, shop.sequences)
     made = make_badcase_report(shown, {}, CaseSampling(0, 1, 1))
     quality = report(collisions=40 if fault == "duplicate SIDs" else 0)["sid_quality"]
-    return made | {
-        "model": "sft",
-        "split": "test",
-        "sid_quality": quality,
-        "training": None,
-        "config": config("--sids.collisions", "keep"),
-    }
+    return (
+        report()
+        | made
+        | {
+            "sid_quality": quality,
+            "config": config("--sids.collisions", "keep", "--evaluation.num_beams", "50"),
+        }
+    )
 
 
 def nothing(shop, rows, items, count):

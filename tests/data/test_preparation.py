@@ -34,6 +34,7 @@ def test_counts_are_those_of_what_was_made():
 
 def test_the_screen_says_what_each_file_lost(tmp_path):
     report = make_toy_store(tmp_path, num_users=40, num_items=30, user_k=2, item_k=2).report
+    assert report["target_in_past"].keys() == {"train", "valid", "test"}
     lines = summarize_preparation(report)
     assert lines[0].startswith("events: ") and lines[0].endswith("kept") and lines[1].startswith("items: ")
     assert f"{report['users']:,} users, {report['items']:,} items" in lines[2]

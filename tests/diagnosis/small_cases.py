@@ -97,5 +97,5 @@ def report_of(all_cases: Cases, title: str = "Item") -> dict:
         "neighbours": [{"share": 0.7}],
     }
     report = make_badcase_report(shown, slices, CaseSampling(seed=0, examples=2, sample=5))
-    extra = {"model": "sft", "split": "test", "sid_quality": summarize_sid_quality(quality)}
+    extra = {"model": "sft", "split": "test", "sid_quality": summarize_sid_quality(quality), "training": None}
     return extra | {"config": Config().model_dump(mode="json")} | report

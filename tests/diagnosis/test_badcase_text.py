@@ -37,6 +37,6 @@ def test_an_interval_of_no_rows_is_a_dash():
 
 
 def test_the_summary_says_how_many_of_how_many():
-    text = describe_report(report_of(make_cases(KINDS["near miss"][0], HIT)))
+    text = " ".join(describe_report(report_of(make_cases(KINDS["near miss"][0], HIT))).split())
     assert text.startswith("sft on test: the truth is missing from the first 2 in 1 of 2 rows, failure rate 50.0%")
     assert "Semantic IDs: 1 collisions (1 before they were resolved)" in text and "30% of nearest neighbours" in text

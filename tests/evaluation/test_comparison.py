@@ -177,5 +177,5 @@ def test_a_slice_of_few_rows_shows_its_count_and_no_claim():
     assert compared.small_slices == {"category: \x1b[2Jrare": 29} and list(compared.slices) == ["tail target"]
     text = comparison.describe_comparison(compared)
     row = next(line for line in text.splitlines() if "rare" in line)
-    assert row.split()[2:] == ["-", "29", *["-"] * 5] and "\x1b" not in text
+    assert row.split()[2:] == ["29", "-", "-", "-"] and "\x1b" not in text
     assert comparison.comparison_to_json(compared)["too_few_rows"] == compared.small_slices

@@ -10,6 +10,7 @@ import pytest
 from genrec import artifacts, stage
 from genrec.commandline import Command
 from genrec.config import Config
+from genrec.data.repeats import leaves_out_seen
 from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.predictions import read_predictions
 from genrec.evaluation.report import read_report
@@ -54,7 +55,7 @@ def test_baselines_need_the_data_alone_and_end_in_one_table(ready, capsys):
     config = ready()
     run(config)
     directory, screen = config.run.dir / "evaluation", capsys.readouterr().out
-    table = [line.split()[0] for line in screen.splitlines() if "(100% of test)" in line]
+    table = [line.split()[0] for line in screen[: screen.index("(100% of test)")].splitlines() if "[" in line][1:]
     assert table == BASELINES
     assert "Five users" in screen and str(directory / "results.json") in screen
     assert (directory / "summary.txt").read_text().strip() in screen
@@ -113,6 +114,25 @@ def test_a_row_of_data_that_were_made_anew_is_not_in_the_table(ready, capsys):
         run(config)
     run(ready(models=["last_item"]), clean=True)
     assert "not in the table: popular, of an earlier data" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("filter_seen", ["auto", True, False])
+def test_every_row_of_the_table_leaves_out_the_whole_past_or_none_does(ready, filter_seen, capsys):
+    config = ready(filter_seen=filter_seen)
+    run(config)
+    shop, screen = small_shop(), capsys.readouterr().out
+    left_out = leaves_out_seen(filter_seen, shop)
+    assert left_out == (filter_seen is True)  # every tenth target of this shop repeats
+    assert f"lists {'leave out' if left_out else 'may hold'} what the user had before" in screen
+    pasts = shop.examples("test").past.items()
+    for name in BASELINES:
+        results = json.loads((config.run.dir / "evaluation" / name / "results.json").read_text())
+        assert results["lists"]["filter_seen"] == left_out
+        lists = read_predictions(config.run.dir / "evaluation" / name)[1].item
+        shared = [set(row[row >= 0]) & set(past) for row, past in zip(lists, pasts, strict=True)]
+        assert any(shared) != left_out
+        if left_out:
+            assert results["slices"]["repeat purchase"]["hr@10"]["mean"] == 0
 
 
 def test_limit_draws_rows_by_seed_in_order(ready):

@@ -150,9 +150,26 @@ def test_the_fingerprint_follows_users_targets_and_catalogue_but_not_history_len
 def test_the_table_has_a_line_a_model_and_sid_columns_only_when_needed(tmp_path):
     content = report.summarize_report(example_report(small_shop()), seed=0)
     lines = report.make_table([content, content]).splitlines()
-    assert len(lines) == 4 and "SID" not in lines[0] and "60 (100% of test)" in lines[2]
+    assert len(lines) == 5 and "SID" not in lines[0] and lines[4] == "rows: 60 (100% of test)"
     content["metrics"] |= {"sid_hr@10": {"mean": 0.5}, "sid_ndcg@10": {"mean": 0.25}}
-    assert report.make_table([content]).splitlines()[2].endswith("0.5000       0.2500")
+    assert report.make_table([content]).splitlines()[3].split()[-2:] == ["0.5000", "0.2500"]
+
+
+def test_the_table_says_whether_lists_hold_seen_items_and_how_many_targets_that_concerns():
+    shop = small_shop()
+    kept = report.summarize_report(example_report(shop), seed=0)
+    rows = shop.examples("test")
+    past = [shop.sequences.item[a:b] for a, b in zip(shop.sequences.offset, rows.past.split.end, strict=False)]
+    repeats = sum(target in items for target, items in zip(rows.target, past, strict=True))
+    assert repeats and kept["targets_that_repeat"] == {"rows": repeats, "share": round(repeats / 60, 6)}
+    line = f"what the user had before; {repeats} targets ({repeats / 60:.1%}) are such items"
+    assert report.make_table([kept, kept]).splitlines()[-1] == f"lists may hold {line}"
+    out = kept | {"model": "sft", "lists": kept["lists"] | {"filter_seen": True}}
+    assert report.make_table([out]).splitlines()[-1] == f"lists leave out {line} and can never be hit"
+    assert report.make_table([kept, out]).splitlines()[-2:] == [
+        f"popular: lists may hold {line}",
+        f"sft: lists leave out {line} and can never be hit",
+    ]
 
 
 def recommend_ranked(num_rows: int, length: int) -> tuple[Examples, Recommendations]:
@@ -194,7 +211,7 @@ def test_the_table_ends_where_the_shortest_lists_end_and_says_so():
     contents = [report.summarize_report(report_of_lists(k, f"m{k}"), 0) for k in (50, 20, 4)]
     both, short = report.make_table(contents[:2]), report.make_table(contents)
     assert "MRR@20" in both and "MRR@50" not in both and "MRR@50" in report.make_table(contents[:1])
-    assert both.splitlines()[-1] == "lists of 'm20' end at 20 items, by 20 beams"
+    assert both.splitlines()[-2] == "lists of 'm20' end at 20 items, by 20 beams"
     row = short.splitlines()[4].split()
     assert row[:4] == ["m4", "-", "-", "-"] and "MRR@3" in short
     assert "MRR@4" in report.make_table(contents[2:])
@@ -219,8 +236,8 @@ def test_beams_lose_nothing_beyond_their_own_end():
 
 
 def test_what_steers_a_terminal_is_escaped_in_tables():
-    table = report.align_columns([["a", "b"], ["\x1b[31mred\u202e", "x\ny"]])
-    assert table.splitlines()[2] == r"\x1b[31mred\u202e  x\ny"
+    content = report.summarize_report(report_of_lists(50, "\x1b[31mred\u202e"), 0)
+    assert report.make_table([content]).splitlines()[2].startswith(r"\x1b[31mred\u202e  ")
 
 
 def test_results_that_do_not_say_how_long_lists_are_ask_for_a_new_evaluation(tmp_path):

@@ -7,8 +7,9 @@ from genrec.data.sequences import Examples
 from genrec.data.tasks import Texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import check_recommendations
-from genrec.models.generative import Decoding, GenerativeModel, drop_repeats, order_longest_first
+from genrec.models.generative import Decoding, GenerativeModel, order_longest_first
 from genrec.sids import make_index
+from tests.pasts import make_past
 from tests.training.small_rows import NUM_ITEMS, make_small_model, make_small_texts, make_small_tokenizer
 
 
@@ -27,7 +28,8 @@ def make_examples(*histories):
     history = np.full((len(histories), 4), -1, dtype=np.int32)
     for row, items in enumerate(histories):
         history[row, 4 - len(items) :] = items
-    return Examples(np.arange(len(histories), dtype=np.int32), history, np.zeros(len(histories), np.int32))
+    past = make_past([*map(list, histories)])
+    return Examples(past.split.user, history, np.zeros(len(histories), np.int32), past)
 
 
 EXAMPLES = make_examples([3], [1, 2, 3, 4], [5, 5], [])
@@ -47,7 +49,7 @@ def test_wide_beams_and_exact_ranking_agree(generative):
 @pytest.mark.parametrize("exact", [False, True])
 def test_seen_and_disallowed_items_are_left_out(generative, exact):
     allowed = np.arange(NUM_ITEMS) != 7
-    listed = generative.recommend(EXAMPLES, 12, Decoding(12, exact=exact, filter_seen=True), allowed).item
+    listed = generative.recommend(EXAMPLES.without_seen(), 12, Decoding(12, exact=exact), allowed).item
     for row, seen in zip(listed, ([3], [1, 2, 3, 4], [5], []), strict=True):
         assert set(row[row >= 0]) == set(range(NUM_ITEMS)) - {7, *seen}
 
@@ -64,10 +66,20 @@ def test_items_of_one_sid_come_by_their_number_with_one_score(texts):
         assert items[place + 1] == 5 and scores[place] == scores[place + 1]
 
 
-def test_prompts_are_batched_longest_first_and_histories_named_once():
+def test_prompts_are_batched_longest_first():
     assert order_longest_first([[1], [1, 2, 3], [1, 2], [4, 5, 6]]).tolist() == [1, 3, 2, 0]
-    once = drop_repeats(np.array([[3, 1, 3, -1], [2, 2, 2, 2]]))
-    assert [sorted(row[row >= 0].tolist()) for row in once] == [[1, 3], [2]]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_an_item_is_left_out_though_another_one_has_its_sid(texts, exact):
+    codes = texts.index.codes.copy()
+    codes[5] = codes[3]
+    shared = Texts(texts.catalog, make_index(codes, texts.index.sizes, allow_collisions=True), "toy")
+    tokenizer = make_small_tokenizer(shared)
+    generative = GenerativeModel(make_small_model(shared, tokenizer), tokenizer, shared, 256)
+    listed = generative.recommend(EXAMPLES.without_seen(), 12, Decoding(12, exact=exact)).item
+    for row, seen in zip(listed, ([3], [1, 2, 3, 4], [5], []), strict=True):
+        assert set(row[row >= 0]) == set(range(NUM_ITEMS)) - set(seen)
 
 
 def test_a_model_that_reads_no_trees_cannot_be_ranked_exactly(generative, monkeypatch):

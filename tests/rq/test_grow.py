@@ -89,7 +89,7 @@ def test_extra_level_and_kept_indices_grow_too(run, new_items):
         assert (index.codes[:NUM_ITEMS] == before).all()
         new = index.codes[NUM_ITEMS:, :3]
         assert not (new[:, None] == before[None, :, :3]).all(axis=2).any()
-        (run.dir / "sids_grown").rename(run.dir / f"grown_{how}")
+        (run.dir / "sids_grown" / run.made.name).rename(run.dir / f"grown_{how}")
 
 
 def test_what_cannot_be_grown_says_so(run):

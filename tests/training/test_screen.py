@@ -27,8 +27,11 @@ def clock(monkeypatch):
     return found
 
 
-QUIET = SimpleNamespace(disable_tqdm=True)
+QUIET = SimpleNamespace(disable_tqdm=True, eval_strategy="steps")
+UNJUDGED = SimpleNamespace(disable_tqdm=True, eval_strategy="no")
+TERMINAL = SimpleNamespace(disable_tqdm=False, eval_strategy="steps")
 LOSS = {"loss": 2.1234, "grad_norm": 0.456, "learning_rate": 3e-4}
+VALID = {"eval_ndcg@10": 0.04294, "eval_hr@10": 0.108}
 
 
 def test_pace_and_time_left_of_sft(clock, capsys):
@@ -36,8 +39,7 @@ def test_pace_and_time_left_of_sft(clock, capsys):
     clock.now = 120.0
     shown.on_log(QUIET, state(global_step=40, epoch=0.4), None, logs=dict(LOSS))
     # .4 epochs of 5,000 targets in 20 s; 360 of 400 steps left at 2 a second
-    line = "sft: step 40/400: loss 2.123, gradient 0.46, rate 3.0e-04, 100 targets/s, 3 min left\n"
-    assert capsys.readouterr().out == line
+    assert capsys.readouterr().out == "sft: step 40/400: loss 2.123, rate 3.0e-04, 100 targets/s, 3 min left\n"
 
 
 def test_a_resumed_run_is_timed_from_where_it_goes_on(clock, capsys):
@@ -49,9 +51,33 @@ def test_a_resumed_run_is_timed_from_where_it_goes_on(clock, capsys):
 
 def test_validation_is_a_line_and_the_closing_summary_is_none(clock, capsys):
     shown = begun(SftScreen(targets=5000), clock, QUIET)
-    shown.on_log(QUIET, state(global_step=98), None, logs={"eval_ndcg@10": 0.04294, "eval_hr@10": 0.108})
+    shown.on_log(QUIET, state(global_step=98), None, logs=dict(VALID))
     shown.on_log(QUIET, state(global_step=400), None, logs={"train_runtime": 1.0})
     assert capsys.readouterr().out == "sft: step 98/400: valid NDCG@10 0.0429, HR@10 0.1080\n"
+
+
+@pytest.mark.parametrize(("validations", "lines"), [(4, 5), (5, 6), (40, 6)])
+def test_a_run_without_a_terminal_has_its_first_loss_and_at_most_five_validations(clock, capsys, validations, lines):
+    shown = begun(SftScreen(targets=5000), clock, QUIET)
+    clock.now = 120.0
+    for step in range(1, 401):
+        if step % 10 == 0:
+            shown.on_log(QUIET, state(global_step=step, epoch=step / 100), None, logs=dict(LOSS))
+        if step % (400 // validations) == 0:
+            shown.on_log(QUIET, state(global_step=step, epoch=step / 100), None, logs=dict(VALID))
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == lines and said[0].startswith("sft: step 10/400: loss")
+    assert said[-1] == "sft: step 400/400: loss 2.123, 0 s left; valid NDCG@10 0.0429, HR@10 0.1080"
+
+
+def test_a_run_without_validation_says_its_losses(capsys):
+    shown = RlScreen()
+    shown.on_train_begin(UNJUDGED, state(), None)
+    for step in range(10, 401, 10):
+        shown.on_log(UNJUDGED, state(global_step=step), None, logs={"reward": 0.1, "kl": 0.01})
+    assert [line.split(":")[1] for line in capsys.readouterr().out.splitlines()] == [
+        f" step {step}/400" for step in (10, 80, 160, 240, 320, 400)
+    ]
 
 
 def test_rl_says_what_is_dead_and_what_took_how_long(capsys):
@@ -61,15 +87,16 @@ def test_rl_says_what_is_dead_and_what_took_how_long(capsys):
     assert capsys.readouterr().out == told
 
 
-def test_a_terminal_has_a_bar_and_the_lines_above_it(clock, capsys):
-    terminal = SimpleNamespace(disable_tqdm=False)
-    shown = begun(SftScreen(targets=5000), clock, terminal)
+def test_a_terminal_has_a_bar_with_the_loss_and_the_validations_above_it(clock, capsys):
+    shown = begun(SftScreen(targets=5000), clock, TERMINAL)
     clock.now = 120.0
-    shown.on_step_end(terminal, state(global_step=40), None)
-    shown.on_log(terminal, state(global_step=40, epoch=0.4), None, logs=dict(LOSS))
-    shown.on_train_end(terminal, state(global_step=40), None)
+    shown.on_step_end(TERMINAL, state(global_step=40), None)
+    shown.on_log(TERMINAL, state(global_step=40, epoch=0.4), None, logs=dict(LOSS))
+    shown.on_log(TERMINAL, state(global_step=40, epoch=0.4), None, logs=dict(VALID))
+    shown.on_train_end(TERMINAL, state(global_step=40), None)
     out, err = capsys.readouterr()
-    assert "sft: step 40/400: loss 2.123" in out and "40/400" in err
+    assert out == "sft: step 40/400: loss 2.123; valid NDCG@10 0.0429, HR@10 0.1080\n"
+    assert "sft:" in err and "40/400" in err and "loss 2.123" in err
 
 
 def test_durations():

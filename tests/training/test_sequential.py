@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from genrec import artifacts, stage
 from genrec.commandline import Command
 from genrec.config import Config
+from genrec.data.repeats import held_out
 from genrec.data.weights import target_weights
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import item_scores
@@ -110,6 +111,17 @@ def test_it_learns_the_ring_that_users_walk(tmp_path, name, epochs):
     rows = shop.examples("test")
     scores = item_scores(load_sasrec(tmp_path / "sequential" / name, "cpu").recommend(rows, 10), rows.target)
     assert scores["hr@1"].mean() > 0.6  # the ring's own share is 0.8; a popular list has about 0.05
+
+
+@pytest.mark.parametrize("filter_seen", [True, False])
+def test_the_epoch_is_chosen_by_lists_as_evaluation_makes_them(tmp_path, filter_seen):
+    config, shop = config_of(tmp_path, num_epochs=4), small_shop()
+    config.evaluation.filter_seen = filter_seen
+    write_data(config, shop)
+    train(config)
+    rows = held_out(shop, "valid", filter_seen)
+    scores = item_scores(load_sasrec(tmp_path / "sequential" / "sasrec", "cpu").recommend(rows, 10), rows.target)
+    assert read_record(tmp_path / "sequential" / "sasrec").score == pytest.approx(scores["ndcg@10"].mean(), abs=1e-9)
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from genrec.config_checks import validate
+from genrec.data.repeats import held_out as held_out_rows
 from genrec.data.tasks import RECOMMEND, Texts
 from genrec.evaluation.metrics import item_scores
 from genrec.models.generative import Decoding, GenerativeModel
@@ -20,7 +21,7 @@ from tests.small_shop import small_shop
 SIZE, SEED = 36, 3
 
 
-def decoder():
+def decoder(held_out=None):
     """A random model whose logits are far from uniform, asked about 36 rows in three batches."""
     data = small_shop()
     codes = np.stack([np.arange(20) // 5, np.arange(20) % 5], axis=1)
@@ -31,7 +32,7 @@ def decoder():
     model = make_scratch(shape, tokenizer, 256)
     teach_sids(model, tokenizer, texts.index, None)
     generative = GenerativeModel(model, tokenizer, texts, 200)
-    return ValidDecoder(generative, data.examples("valid"), SIZE, SEED, "trie")
+    return ValidDecoder(generative, held_out or data.examples("valid"), SIZE, SEED, "trie")
 
 
 def counted(decode):
@@ -71,8 +72,10 @@ def test_two_processes_decode_each_row_once_and_agree_with_one(monkeypatch):
     assert rows == SIZE and (mine, theirs) == (20, 16)
 
 
-def test_the_scores_are_those_of_the_drawn_rows_decoded_in_one_call():
-    decode, held_out = decoder(), small_shop().examples("valid")
+@pytest.mark.parametrize("filter_seen", [True, False])
+def test_the_scores_are_those_of_the_drawn_rows_decoded_in_one_call(filter_seen):
+    held_out = held_out_rows(small_shop(), "valid", filter_seen)
+    decode = decoder(held_out)
     drawn = held_out.take(np.sort(np.random.default_rng(SEED).permutation(len(held_out))[:SIZE]))
     found = decode.model.recommend(drawn, 10, Decoding(VALID_BEAMS, normalization="trie"))
     for name, value in decode().items():
