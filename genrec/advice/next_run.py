@@ -6,7 +6,8 @@ It names the preset that it is laid over, in every key that differs from it, a n
 from __future__ import annotations
 
 import copy
-from itertools import count
+import re
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,14 @@ def complete_overlay(analysed: Tree, overlay: Tree) -> Tree:
 
 
 def next_directory(run: Path) -> Path:
-    """<run>_2, or the next number that is not taken; beside the run that a loop belongs to, for one of its rounds."""
+    """<run>_optimized, or with the next number that is not taken; of a round, beside the run that the loop belongs to.
+
+    Apart from <run>_2, ..., which run.when_changed new_run begins: the two do not meet.
+    """
     if run.parent.name == ROUNDS:
         run = run.parent.parent
-    names = (run.with_name(f"{run.name}_{number}") for number in count(2))
+    first = run.with_name(re.sub(r"_optimized(_\d+)?$", "", run.name) + "_optimized")
+    names = chain([first], (first.with_name(f"{first.name}_{number}") for number in count(2)))
     return next(path for path in names if not path.exists())
 
 
