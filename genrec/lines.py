@@ -18,7 +18,7 @@ def write_line(text: str, file: TextIO | None = None) -> None:
         print(text, file=file, flush=True)
 
 
-def without_bars(file: TextIO) -> AbstractContextManager:
+def without_bars(file: TextIO | None) -> AbstractContextManager:
     """Within: the bars that share a terminal with `file` are cleared; where tqdm was never imported there are none."""
     tqdm = sys.modules.get("tqdm")
     return tqdm.tqdm.external_write_mode(file=file) if tqdm else nullcontext()

@@ -18,7 +18,7 @@ from genrec.errors import ArtifactError, first_line
 from genrec.models.gguf import gguf_file, require_model_directory
 from genrec.models.language import is_local, unreachable
 
-GIB = 2**30
+GIB, MIB = 2**30, 2**20
 SINGLE, HALF = 4, 2  # bytes of float32 and bfloat16
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes: 4 bits, 8 a block of 64, 32 a block of 256 blocks; arXiv 2305.14314, 2
 ADAMW = 2 * SINGLE  # bytes of state a trained parameter: two moments; arXiv 1910.02054, 3.1
@@ -134,10 +134,11 @@ class MemoryNeed:
         return sum(getattr(self, field.name) for field in fields(self))
 
     def describe(self) -> str:
-        """'about 31.9 GiB: weights 11.5, gradients 0.1, ...', without what is nothing."""
-        parts = [(field.name, getattr(self, field.name) / GIB) for field in fields(self)]
-        told = ", ".join(f"{name} {gib:.1f}" for name, gib in parts if gib >= 0.05)
-        return f"about {self.total / GIB:.1f} GiB" + (f": {told}" if told else "")
+        """'about 31.9 GiB: weights 11.5, gradients 0.1, ...', without what is nothing; a small model's in MiB."""
+        unit, name = (GIB, "GiB") if self.total >= GIB else (MIB, "MiB")
+        parts = [(field.name, getattr(self, field.name) / unit) for field in fields(self)]
+        shares = ", ".join(f"{part} {amount:.1f}" for part, amount in parts if amount >= 0.05)
+        return f"about {self.total / unit:.1f} {name}: {shares}"
 
 
 def estimate_need(

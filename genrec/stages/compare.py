@@ -16,6 +16,7 @@ from genrec.commandline import options_program, parse
 from genrec.config import Section, knob
 from genrec.errors import ArtifactError, exit_on_failure
 from genrec.pipeline import COMPARE, call_of, command_of
+from genrec.run_choice import shorten
 
 
 class ComparisonOptions(Section):
@@ -55,7 +56,7 @@ def write_comparison(baseline: Path, optimized: Path, output_dir: Path, seed: in
 
 def find_model_directory(path: Path) -> Path:
     """The directory of one model's results, from the path of either or a link to it; a whole evaluation's one model."""
-    path = path.resolve() if path.is_symlink() else path
+    path = shorten(path.resolve()) if path.is_symlink() else path
     directory = path.parent if path.name == RESULTS else path
     models = list_models(directory)
     if len(models) == 1:

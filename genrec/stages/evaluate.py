@@ -190,6 +190,7 @@ class HeldOut:
 
     @cached_property
     def filter_seen(self) -> bool:
+        """Whether lists leave out what the user had before."""
         return leaves_out_seen(self.config.evaluation.filter_seen, self.data)
 
     @cached_property

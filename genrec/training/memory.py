@@ -96,6 +96,6 @@ def uses_bf16(settings: Sft | Rl, device: torch.device) -> bool:
 
 def note_need(stage: str, size: ModelSize, need: MemoryNeed, device: torch.device, ways_on: str) -> None:
     each = " a process" if world_size() > 1 else ""
-    note(stage, f"memory{each}: {need.describe()}; {size.parameters / 1e9:.2f} billion parameters")
+    note(stage, f"memory{each}: {need.describe()}; {size.parameters / 1e6:,.1f} M parameters")
     for line in warn_if_larger(need, device_memory(device), device, ways_on):
         note(stage, line)

@@ -66,7 +66,7 @@ def test_what_lies_outside_the_stages_has_its_fingerprint(tmp_path):
     settings = settings_of(models=["sft"], base_model=str(given), index="sids_grown")
     before = fingerprints_outside(store, settings, "sft")
     assert before.keys() == {"base_model"}
-    store.grown_dir.mkdir()
+    store.grown_dir.mkdir(parents=True)
     (given / "model.safetensors").write_text("others")
     after = fingerprints_outside(store, settings, "sft")
     assert after.keys() == {"base_model", "sids_grown"} and after["base_model"] != before["base_model"]

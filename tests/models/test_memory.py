@@ -175,6 +175,7 @@ def test_with_checkpointing_a_layer_keeps_its_input():
 def test_a_line_says_what_takes_it_and_a_warning_what_there_is():
     need = MemoryNeed(3 * GIB, GIB, 2 * GIB, 0, 0.01 * GIB, 0)
     assert need.describe() == "about 6.0 GiB: weights 3.0, gradients 1.0, optimizer 2.0"
+    assert MemoryNeed(GIB / 2, 0, 0, 0, 0, GIB / 4).describe() == "about 768.0 MiB: weights 512.0, logits 256.0"
     device = torch.device("cpu")
     assert warn_if_larger(need, 7 * GIB, device, "") == []
     (line,) = warn_if_larger(need, 5 * GIB, device, "ways on: smaller")

@@ -57,7 +57,7 @@ def test_it_is_said_from_the_config_alone_with_a_warning_where_it_is_too_much(tm
     flags = ["--config", "7b", "--sft.base_model", str(tmp_path), "--run.device", "cpu"]
     note_memory_of_sft(parse_flags(flags).config)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("sft: memory: about ") and lines[0].endswith("7.62 billion parameters")
+    assert lines[0].startswith("sft: memory: about ") and lines[0].endswith("7,621.1 M parameters")
     assert lines[1].startswith("sft: warning: cpu has 8.0 GiB") and "--sft.micro_batch_size" in lines[1]
     assert lines[2] == "sft: memory: at the end 28.4 GiB of the machine's, to write the whole model"
 
