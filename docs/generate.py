@@ -19,8 +19,8 @@ from genrec.commandline import ALIASES
 from genrec.config import Config, Section, walk
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
-from genrec.stages.runs import RunsOptions
 from genrec.stages.run import Pipeline
+from genrec.stages.runs import RunsOptions
 from tencentgr.options import RqvaeOptions, SampleOptions, TencentGROptions
 
 if TYPE_CHECKING:

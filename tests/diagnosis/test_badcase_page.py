@@ -4,11 +4,11 @@ import json
 import re
 
 import pytest
-from genrec.evaluation.page_style import STYLE
 
 from genrec.diagnosis.badcase_page import Remedy, render_page
 from genrec.diagnosis.badcase_text import describe_report
 from genrec.diagnosis.plots import BADCASE_PLOTS, make_series
+from genrec.evaluation.page_style import STYLE
 from tests.diagnosis.small_cases import (
     HIT,
     KINDS,
