@@ -7,8 +7,8 @@ import pytest
 
 from genrec.diagnosis.badcase_page import Remedy, render_page
 from genrec.diagnosis.badcase_text import describe_report
-from genrec.diagnosis.page_style import STYLE
 from genrec.diagnosis.plots import BADCASE_PLOTS, make_series
+from genrec.evaluation.page_style import STYLE
 from tests.diagnosis.small_cases import (
     HIT,
     KINDS,
