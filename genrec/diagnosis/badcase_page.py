@@ -225,8 +225,7 @@ def render_remedies(remedies: list[Remedy], advise: str) -> str:
         for remedy in remedies
     )
     return (
-        f"<h2>What would help</h2><ol>{items}</ol><p><code>{escape(advise)} --auto_recommend</code> "
-        "writes the configuration for it.</p>"
+        f"<h2>What would help</h2><ol>{items}</ol><p><code>{escape(advise)}</code> writes the configuration for it.</p>"
     )
 
 

@@ -66,12 +66,13 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     summary = describe_report(report)
     write_text(partial / VISUALIZATIONS / SUMMARY_REPORT, summary)
     remedies = [] if "not_measured" in report["valid"] else list_remedies(take_valid(report))
-    write_text(partial / BADCASE_PAGE, render_page(report, plots, remedies, call_of(*ADVISE)))
+    final = artifact_dir(config, "analysis")
+    advise = f"{call_of(*ADVISE)} --badcase_report {final / BADCASE_REPORT} --auto_recommend"
+    write_text(partial / BADCASE_PAGE, render_page(report, plots, remedies, advise))
     write_json_lines(partial / EVAL_RESULTS, reader.lines())
     write_json(partial / BADCASE_REPORT, report)
-    final = artifact_dir(config, "analysis")
     print(f"\n{summary}\nTo read: {final / BADCASE_PAGE}")
-    print(f"Next: {call_of(*ADVISE)} --badcase_report {final / BADCASE_REPORT} --auto_recommend\n")
+    print(f"Next: {advise}\n")
     return {"summary": report["summary"], "headline": make_headline(report)}
 
 

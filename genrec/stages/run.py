@@ -30,7 +30,7 @@ from genrec.commandline import (
     stage_program,
 )
 from genrec.config import Config, Section, comma_list, knob
-from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error
+from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error, suggest
 from genrec.launch import note
 from genrec.lines import relay_line
 from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, artifact_dir, reads
@@ -81,7 +81,7 @@ def chosen_stages(chosen: Pipeline) -> list[str]:
     names = list(STAGES)
     for name in (chosen.first, chosen.last, *chosen.skip):
         if name and name not in names:
-            raise ConfigError(f"no stage '{name}'; there are: {', '.join(names)}")
+            raise ConfigError(f"no stage '{name}'{suggest(name, names)}; there are: {', '.join(names)}")
     begin = names.index(chosen.first) if chosen.first else 0
     end = names.index(chosen.last) if chosen.last else len(names) - 1
     if begin > end:
