@@ -172,9 +172,8 @@ def tune_reinforced(report: dict[str, Any]) -> Changes:
 
 
 def decode_as_taught(report: dict[str, Any]) -> Changes:
-    """Taught by the softmax that ranks; twice the beams where they are few or lose what an exact ranking has."""
-    asked, changes = report["config"]["evaluation"]["normalization"], widen_beams(report)
-    return changes if taught_normalization(report) == asked else {"sft.normalization": asked} | changes
+    """The softmax that taught ranks too; twice the beams where they are few or lose what an exact ranking has."""
+    return {"evaluation.normalization": taught_normalization(report)} | widen_beams(report)
 
 
 def widen_beams(report: dict[str, Any]) -> Changes:

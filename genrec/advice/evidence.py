@@ -115,7 +115,7 @@ def weigh_decoding(report: dict[str, Any]) -> Evidence:
     share = lost.get("share", {}).get("mean") or 0.0
     if taught != asked:
         says = f"taught by a softmax over {SOFTMAX[taught]} and ranked over {SOFTMAX[asked]}"
-        return Evidence(True, STRUCTURE, says)
+        return Evidence(True, FREE, says)
     if lost["finding"] != "not measured" and share > BEAM_LOSSES:
         says = f"an exact ranking has {format_percent(share)} of the bad cases that {beams} beams lost"
         return Evidence(True, FREE, says, share * report["summary"]["failure_rate"])
