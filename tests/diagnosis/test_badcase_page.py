@@ -56,7 +56,7 @@ def test_remedies_stand_there_with_the_command_and_are_left_out_where_none_is_ad
     plots = {name: tmp_path / f"{name}.png" for name in BADCASE_PLOTS}
     text = render_page(report, plots, REMEDIES, "genrec advise")
     assert "<strong>long tail</strong>: rare items weigh more." in text and "40% &lt;of&gt; misses" in text
-    assert "<code>genrec advise --auto_recommend</code>" in text
+    assert "<code>genrec advise</code>" in text
     assert "What would help" not in render_page(report, plots, [], "genrec advise")
 
 
