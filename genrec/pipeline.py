@@ -73,6 +73,7 @@ RUN = ("run", "pipeline_0.5b.sh")
 ADVISE = ("advise", "optimization_strategies.py")
 COMPARE = ("compare", "compare_results.py")
 ITERATE = ("iterate", "iterate.py")
+RUNS = ("runs", "")
 
 # What a row of the evaluation's table reads beside data. `<model>_exact` is the exact ranking of a language model.
 FAMILY_READS: dict[str, tuple[str, ...]] = {
@@ -146,10 +147,22 @@ CONDITIONS: dict[str, Reads] = {
 }
 
 
-def depends_on(stage: str) -> tuple[str, ...]:
-    """The keys that a stage's own result depends on, those of what it reads aside."""
+def depends_on(stage: str, config: Config | None = None) -> tuple[str, ...]:
+    """The keys that a stage's own result depends on, those of what it reads aside.
+
+    The seed is one of them where the stage draws under this configuration, or may draw where none is given.
+    """
     own = STAGES[stage]
-    return (*result_keys(own.section), "run.seed", *own.keys)
+    draws = stage not in DRAWN or (config is None or DRAWN[stage](config))
+    return (*result_keys(own.section), *(("run.seed",) if draws else ()), *own.keys)
+
+
+# Whether a stage draws random numbers; those that are not named always do.
+DRAWN: dict[str, Callable[[Config], bool]] = {
+    "data": lambda config: config.data.ties == "random" or config.data.source == "toy",
+    "embeddings": lambda config: False,
+    "convert": lambda config: False,
+}
 
 
 def row_depends_on(family: str) -> tuple[str, ...]:
@@ -212,4 +225,6 @@ def command_of(stage: str) -> str:
 def call_of(command: str, script: str) -> str:
     if checkout() is None:
         return f"genrec {command}"
+    if not script:
+        return f"python -m genrec {command}"
     return f"{'bash' if script.endswith('.sh') else 'python'} {script}"

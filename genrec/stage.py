@@ -83,7 +83,7 @@ class Job:
     @property
     def keys(self) -> tuple[str, ...]:
         """The configuration that its result depends on."""
-        return row_depends_on(self.family) if self.family else depends_on(self.stage)
+        return row_depends_on(self.family) if self.family else depends_on(self.stage, self.config)
 
     @property
     def partial(self) -> Path:
@@ -268,7 +268,7 @@ def is_changing(stage: str, config: Config) -> bool:
     manifest = read_manifest(artifact_dir(config, stage))
     if manifest is None:
         return True
-    knobs = {key: plain(value_at(config, key)) for key in depends_on(stage)}
+    knobs = {key: plain(value_at(config, key)) for key in depends_on(stage, config)}
     return manifest.config != knobs or any(is_changing(name, config) for name in reads(stage, config))
 
 
