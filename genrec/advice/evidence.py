@@ -18,8 +18,7 @@ SOFTMAX = {"vocab": "all tokens", "trie": "the legal ones"}
 FLOOR = "last_item"  # a language model below it has not learned yet
 
 # The order of advice: what makes every number untrue, what costs no training, what no training can mend, what was not
-# trained enough, or whose curve still rises or fell from its best; then causes by their excess, between 0 and 1; tuning
-# of what is level last.
+# trained enough, or fell from its best; then causes by their excess, between 0 and 1; tuning of all else last.
 UNTRUE, FREE, STRUCTURE, CUT, UNDERTRAINED, MISTRAINED, TUNING = 6.0, 5.0, 4.0, 3.0, 2.0, 1.5, -1.0
 
 
@@ -191,7 +190,7 @@ def weigh_tuning(report: dict[str, Any]) -> Evidence:
         f"of bad cases are near misses (tuning is worth it above {format_percent(WORTH_ACTING)}){went}"
     )
     learning = read_learning(report["training"])
-    weight = TUNING if learning is None or learning.trend == "level" else MISTRAINED
+    weight = MISTRAINED if learning is not None and learning.trend == "falling" else TUNING
     return Evidence(rate > BAD_FAILURE_RATE or near > WORTH_ACTING, weight, reason, near * rate)
 
 
