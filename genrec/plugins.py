@@ -27,6 +27,7 @@ from pydantic_core import core_schema
 
 from genrec.errors import ArtifactError, ConfigError, first_line, suggest
 
+PLUGIN_KEYS = ("rl.reward_type", "evaluation.metrics", "sids.method", "family")  # of what an artifact was made from
 FORM = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 

