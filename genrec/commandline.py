@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -363,7 +363,7 @@ def is_bool_or_name(kind: Any) -> bool:
 
 def takes_text(kind: Any) -> bool:
     """Whether a key is a plain string or a path, so that its flag is taken as it stands ("run #1", "2018")."""
-    return kind in (str, Path)
+    return (get_args(kind)[0] if get_origin(kind) is Annotated else kind) in (str, Path)
 
 
 def yaml_value(text: str) -> Any:

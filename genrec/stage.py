@@ -43,6 +43,7 @@ from genrec.pipeline import (
     row_depends_on,
 )
 from genrec.places import PACKAGE
+from genrec.plugins import find_plugins, fingerprint_plugin
 from genrec.recipe_places import link_places
 from genrec.verify import ALWAYS
 
@@ -101,6 +102,8 @@ class Job:
         knobs |= {"family": self.family} if self.family else {}
         manifests = {name: read_manifest(artifact_dir(self.config, name)) for name in self.reads}
         inputs = {name: manifest.fingerprint for name, manifest in manifests.items() if manifest}
+        own = find_plugins([*knobs.values()])
+        inputs |= {f"source of {name}": fingerprint_plugin(name) for name in own}
         return {"config": knobs, "inputs": inputs | (self.sources(self.config) if self.sources else {})}
 
     def of_run(self, run_dir: Path) -> Job:

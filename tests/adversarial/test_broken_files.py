@@ -44,7 +44,9 @@ READERS = {
     "evaluation/sft/results.json": ANALYZE,
     "evaluation/sft/recommendations.npz": ANALYZE,
 }
-OPTIONAL = {"sids/rqkmeans/quality.json", "sequential/sasrec/training.json", "sft/training.json", "sft/tokenizer_config.json"}
+OPTIONAL = {
+    "sids/rqkmeans/quality.json", "sequential/sasrec/training.json", "sft/training.json", "sft/tokenizer_config.json",
+}  # fmt: skip
 
 
 def pickled() -> bytes:
@@ -180,7 +182,8 @@ def nan(state, name):
 
 
 SEQUENCES, SPLITS, CATALOG = "data/sequences.npz", "data/splits.npz", "data/catalog.parquet"
-VECTORS, INDEX, QUALITY = "embeddings/small.emb.npy", "sids/rqkmeans/sid_index.npz", "sids/rqkmeans/quality.json"
+VECTORS, INDEX, BOOKS = "embeddings/small.emb.npy", "sids/rqkmeans/sid_index.npz", "sids/rqkmeans/codebooks.npz"
+QUALITY = "sids/rqkmeans/quality.json"
 WEIGHTS, CARD, TRAINING = "sft/model.safetensors", "sft/genrec.json", "sft/training.json"
 SHAPE, SASREC_WEIGHTS = "sequential/sasrec/config.json", "sequential/sasrec/model.safetensors"
 LISTS, RESULTS = "evaluation/sft/recommendations.npz", "evaluation/sft/results.json"
@@ -188,7 +191,7 @@ NO_SUCH = "row 0 of .* is event .* of user .*, who has no such event"
 BEYOND = r"events name item \d+, the catalogue has \d+ items"
 NOT_LISTS = "recommendations.npz must hold rows"
 NO_MODEL = "sft.*(model.safetensors|cannot be loaded)"
-OTHER_SIDS = r"has <a_\d.* for item \d+, .*sids has <a_.* for it .* of 20 items differ.* was changed"
+OTHER_SIDS = r"has <a_\d.* for item \d+, .*sids/rqkmeans has <a_.* for it .* of 20 items differ.* was changed"
 EMPTY = np.zeros(0, np.int64)
 MISSHAPEN = [
     ("an item beyond the catalogue", SEQUENCES, arrays(item=lambda a: a + 30),
@@ -240,8 +243,8 @@ MISSHAPEN = [
     ("no codes", INDEX, arrays(codes=lambda a: a[:0]), {CONVERT: "it has 0 items", SFT: "it has 0 items"}),
     ("levels of a million codes", INDEX, arrays(sizes=lambda a: a * 10**5), {SFT: "levels of 1 to 32767 codes"}),
     ("levels of no code", INDEX, arrays(sizes=lambda a: a * 0), {SFT: "levels of 1 to 32767 codes"}),
-    ("codebooks of two widths", "sids/rqkmeans/codebooks.npz", arrays(codebook_0=lambda a: a[:, :3]), {CODEBOOKS: ".8, 3."}),
-    ("a NaN in a codebook", "sids/rqkmeans/codebooks.npz", arrays(codebook_0=lambda a: a * np.nan), {CODEBOOKS: "finite"}),
+    ("codebooks of two widths", BOOKS, arrays(codebook_0=lambda a: a[:, :3]), {CODEBOOKS: ".8, 3."}),
+    ("a NaN in a codebook", BOOKS, arrays(codebook_0=lambda a: a * np.nan), {CODEBOOKS: "finite"}),
     ("levels as a number", QUALITY, values(levels=3), {ANALYZE: "quality.json is no report on semantic IDs .levels"}),
     ("no neighbours", QUALITY, values(neighbours=[]), {ANALYZE: "quality.json is no report.*neighbours"}),
     ("no collisions", QUALITY, values(collisions={}), {ANALYZE: "quality.json is no report.*collisions.before"}),
@@ -270,7 +273,7 @@ MISSHAPEN = [
     ("an unknown architecture", "sft/config.json", values(model_type="zzz"), {LANGUAGE: "cannot be loaded.*zzz"}),
     ("another vocabulary", "sft/config.json", values(vocab_size=5), {LANGUAGE: NO_MODEL}),
     ("SIDs of fewer items", "sft/sid_index.npz", arrays(codes=lambda a: a[:5]),
-     dict.fromkeys((LANGUAGE, RL), r"sid_index.npz has 5 items, levels of .*, .*sids has 20 items, .* was changed")),
+     dict.fromkeys((LANGUAGE, RL), r"sid_index.npz has 5 items, levels .*, .*rqkmeans has 20 items, .* was changed")),
     ("SIDs of other items", "sft/sid_index.npz", arrays(codes=lambda a: np.roll(a, 1, axis=0)),
      dict.fromkeys((LANGUAGE, RL), OTHER_SIDS)),
     ("a run's SIDs of other items", "sids/rqkmeans/sid_index.npz", arrays(codes=lambda a: np.roll(a, 1, axis=0)),
