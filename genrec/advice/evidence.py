@@ -12,6 +12,7 @@ from genrec.evaluation.report import MIN_ROWS
 
 WORTH_ACTING = 0.20  # of the bad cases, or of the rows: a smaller group is left alone
 BAD_FAILURE_RATE = 0.30
+SMALLEST_GAIN = 0.001  # of NDCG that a probe must promise
 BEAM_LOSSES = 0.05  # share of bad cases that more beams could cure
 CUT_PROMPTS = 0.05  # share of prompts that lose items of their history
 SOFTMAX = {"vocab": "all tokens", "trie": "the legal ones"}
@@ -140,7 +141,8 @@ def weigh_seen_items(report: dict[str, Any]) -> Evidence:
         return Evidence(seen["repeats"] > WORTH_ACTING, FREE, f"lists leave seen items out; {listed}", seen["repeats"])
     gain = seen["gain"]
     reason = f"{listed}; without seen items the same lists score {format_gain(gain)} NDCG@{report['top_k']}"
-    return Evidence((gain["low"] or 0.0) > 0, FREE, reason, max(gain["mean"] or 0.0, 0.0))
+    worth = (gain["low"] or 0.0) > 0 and gain["mean"] > SMALLEST_GAIN
+    return Evidence(worth, FREE, reason, max(gain["mean"] or 0.0, 0.0))
 
 
 def format_gain(gain: dict[str, Any]) -> str:
@@ -171,7 +173,8 @@ def weigh_history(report: dict[str, Any]) -> Evidence:
         f"{format_percent(history['cut'])} of the users have more than the {history['kept']} events that are kept; "
         f"with {history['longer']} item-kNN scores {format_gain(gain)} NDCG@10"
     )
-    return Evidence(history["cut"] > WORTH_ACTING and (gain["low"] or 0.0) > 0, CUT, reason)
+    worth = (gain["low"] or 0.0) > 0 and gain["mean"] > SMALLEST_GAIN
+    return Evidence(history["cut"] > WORTH_ACTING and worth, CUT, reason)
 
 
 def weigh_tuning(report: dict[str, Any]) -> Evidence:
