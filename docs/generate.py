@@ -20,6 +20,7 @@ from genrec.config import Config, Section, walk
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
 from genrec.stages.run import Pipeline
+from genrec.stages.runs import RunsOptions
 from tencentgr.options import RqvaeOptions, SampleOptions, TencentGROptions
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ OWN_FLAGS: dict[str, type[Section]] = {
     "genrec run": Pipeline,
     "genrec advise": AdviceOptions,
     "genrec compare": ComparisonOptions,
+    "genrec runs": RunsOptions,
     "tencentgr/main.py": TencentGROptions,
     "tencentgr/train_rqvae.py": RqvaeOptions,
     "tencentgr/make_sample.py": SampleOptions,

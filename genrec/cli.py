@@ -53,7 +53,8 @@ def purposes() -> dict[str, str]:
         "run": "the whole pipeline, from raw data to a report",
         **{stage.command: stage.purpose for stage in STAGES.values()},
         "advise": "a report of misses -> the configuration that should help",
-        "compare": "two evaluations of the same rows -> did it help?",
+        "compare": "evaluations of the same rows -> did it help?",
+        "runs": "runs side by side: what each was made of, what it scored, what differs",
         "iterate": "the loop: analyse, change what is advised, keep what is better on valid",
     }
 

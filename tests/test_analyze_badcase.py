@@ -25,7 +25,7 @@ TREE = {
     "report.html",
     *(
         f"visualizations/{name}.png"
-        for name in ("failure_patterns", "failure_rate", "sid_quality", "rank_distribution")
+        for name in ("learning_curves", "failure_patterns", "failure_rate", "sid_quality", "rank_distribution")
     ),
     "visualizations/summary_report.txt",
 }

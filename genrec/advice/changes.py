@@ -13,7 +13,7 @@ from genrec.advice.evidence import (
     taught_normalization,
     weigh_history,
 )
-from genrec.advice.learning import read_learning, read_rate
+from genrec.advice.learning import Learning, read_learning, read_rate
 
 CROWDED = 0.10  # share of items whose codes had to be changed, from which the index is too small
 MOST_ROWS = 3.0  # largest share a task is raised to
@@ -111,7 +111,7 @@ def tune_language(report: dict[str, Any]) -> Changes:
     """Longer while it was still learning or level; where it got worse, shorter and more regular."""
     sft, learning = report["config"]["sft"], read_learning(report["training"])
     if is_undertrained(report) and learning is not None:
-        return train_until_it_learns(report)
+        return train_until_it_learns(report, learning)
     if learning is not None and learning.trend == "falling":
         return regularize(sft, report["training"]["best_at"])
     changes: Changes = {"sft.num_epochs": math.ceil(5 / 3 * sft["num_epochs"])}
@@ -141,11 +141,11 @@ def regularize(sft: dict[str, Any], best_at: float) -> Changes:
     return changes | {"sft.rdrop": max(sft["rdrop"], 1.0)}
 
 
-def train_until_it_learns(report: dict[str, Any]) -> Changes:
+def train_until_it_learns(report: dict[str, Any], learning: Learning) -> Changes:
     """Slower where the rate was too high; else longer while it took few steps; else faster."""
     sft, training = report["config"]["sft"], report["training"]
     warm = {"sft.warmup_ratio": max(sft["warmup_ratio"], 0.1)}
-    if read_rate(training) == "too high" or read_learning(training).trend == "falling":
+    if read_rate(training) == "too high" or learning.trend == "falling":
         return {"sft.learning_rate": scale_rate(sft["learning_rate"], 0.2)} | warm
     if training["unit"] == "steps" and training["length"] < FEW_STEPS:
         times = min(max(FEW_STEPS / max(training["length"], 1), 3), MOST_TIMES)
@@ -172,9 +172,8 @@ def tune_reinforced(report: dict[str, Any]) -> Changes:
 
 
 def decode_as_taught(report: dict[str, Any]) -> Changes:
-    """Taught by the softmax that ranks; twice the beams where they are few or lose what an exact ranking has."""
-    asked, changes = report["config"]["evaluation"]["normalization"], widen_beams(report)
-    return changes if taught_normalization(report) == asked else {"sft.normalization": asked} | changes
+    """The softmax that taught ranks too; twice the beams where they are few or lose what an exact ranking has."""
+    return {"evaluation.normalization": taught_normalization(report)} | widen_beams(report)
 
 
 def widen_beams(report: dict[str, Any]) -> Changes:

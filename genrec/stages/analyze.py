@@ -39,6 +39,7 @@ from genrec.commandline import parse, stage_program
 from genrec.config import Config
 from genrec.errors import exit_on_failure
 from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of, command_of
+from genrec.plugins import is_plugin
 from genrec.runtime.training_record import is_trained, is_unchanged, read_record
 from genrec.store import RunStore
 
@@ -298,7 +299,7 @@ def score_model(config: Config) -> Config:
     model, settings = config.analysis.model, config.evaluation
     if (Path(model) / "config.json").exists():  # a model's directory
         settings, model = settings.model_copy(update={"base_model": Path(model)}), "sft"
-    if model not in FAMILIES:
+    if model not in FAMILIES and not is_plugin(model):
         return config
     row = ensure_row(config.model_copy(update={"evaluation": settings}), model)
     return config.model_copy(update={"analysis": config.analysis.model_copy(update={"model": row.name})})

@@ -19,7 +19,7 @@ def test_every_strategy_of_a_language_model_has_something_to_change():
 
 
 PLANTED = {
-    "decoding": (report(flags=("--evaluation.normalization", "trie")), {"sft.normalization": "trie"}),
+    "decoding": (report(flags=("--evaluation.normalization", "trie")), {"evaluation.normalization": "vocab"}),
     "seen_items": (report(), {"evaluation.filter_seen": True}),
     "ties": (report(), {"data.ties": "random"}),
 }
