@@ -52,6 +52,7 @@ def purposes() -> dict[str, str]:
     return {
         "run": "the whole pipeline, from raw data to a report",
         **{stage.command: stage.purpose for stage in STAGES.values()},
+        "recommend": "what a user should be offered: lists by title, on the screen or in a file",
         "advise": "a report of misses -> the configuration that should help",
         "compare": "two evaluations of the same rows -> did it help?",
         "iterate": "the loop: analyse, change what is advised, keep what is better on valid",

@@ -58,6 +58,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from transformers import set_seed
 
     from genrec.data.repeats import leaves_out_seen
+    from genrec.data.shop import make_shop, save_shop
     from genrec.models.card import save_card
     from genrec.runtime.curves import check_installed, note_dashboard
     from genrec.runtime.training_record import is_trained, read_record, write_record
@@ -75,13 +76,27 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         model.save_pretrained(directory)
         material.tokenizer.save_pretrained(directory)
         filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
-        save_card(directory, replace(material.card, filter_seen=filter_seen), material.texts.index)
+        save_shop(make_shop(material.data, list(material.card.profile)), directory)
+        save_card(directory, describe_model(config, material, filter_seen), material.texts.index)
         write_record(record, directory)
         note_dashboard("rl", config.run)
     if rank() > 0:
         return {}
     remove_checkpoints(directory)
     return read_record(directory).summary()
+
+
+def describe_model(config: Config, material: Material, filter_seen: bool) -> Card:
+    """The card of the model it began from, with what RL decided and the data it saw."""
+    data = RunStore.of(config).manifest("data")
+    return replace(
+        material.card,
+        filter_seen=filter_seen,
+        normalization=config.evaluation.normalization,
+        max_history=material.data.max_history,
+        dataset=config.data.dataset,
+        data=data.fingerprint,
+    )
 
 
 def gather_material(config: Config) -> Material:

@@ -161,16 +161,26 @@ def write_weights(config: Config, directory: Path, material: Material) -> None:
 
 
 def write_rest(config: Config, directory: Path, material: Material) -> None:
-    """Tokenizer, card and SIDs."""
+    """Tokenizer, SIDs, the shop's items, cards."""
     from genrec.data.prompts import prompt_fingerprint
     from genrec.data.repeats import leaves_out_seen
+    from genrec.data.shop import make_shop, save_shop
     from genrec.models.card import Card, save_card
 
     material.tokenizer.save_pretrained(directory)
-    sids = RunStore.of(config).manifest("sids")
+    save_shop(make_shop(material.data, config.sft.profile), directory)
+    store = RunStore.of(config)
     filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
     of_run = (config.data.source, config.sft.cutoff_len, config.sft.profile, filter_seen)
-    card = Card(sids.fingerprint, prompt_fingerprint(), *of_run)
+    card = Card(
+        store.manifest("sids").fingerprint,
+        prompt_fingerprint(),
+        *of_run,
+        normalization=config.sft.normalization,
+        max_history=config.data.max_history,
+        dataset=store.dataset,
+        data=store.manifest("data").fingerprint,
+    )
     save_card(directory, card, material.texts.index)
 
 
