@@ -36,6 +36,8 @@ class Card:
     max_history: int | None = None  # data.max_history; None: as many items as the prompt has room for
     dataset: str = ""
     data: str = ""  # fingerprint of the data artifact
+    base: str = ""  # what it began from; empty: random weights
+    licence: str = ""  # of that, where its files say
     files: dict[str, str] = field(default_factory=dict)  # name -> hash, of the files that belong to these weights
 
 
@@ -106,8 +108,8 @@ def check_prompts(directory: Path, card: Card) -> None:
     for name in prompts_of_evaluation(card):
         if card.prompts.get(name) != now.get(name):
             raise ArtifactError(
-                f"{directory} was trained with the text of '{name}' {card.prompts.get(name)}, but this version of genrec "
-                f"asks with {now.get(name)}; use the one that trained it"
+                f"{directory} was trained with the text of '{name}' {card.prompts.get(name)}, but this version asks "
+                f"with {now.get(name)}; use the version of genrec that trained it"
             )
 
 

@@ -71,12 +71,12 @@ class RecommendOptions(Section):
 
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
-    program = stage_program("genrec recommend", __doc__, plain=plain_names())
+    program = stage_program("genrec recommend", __doc__, plain=plain_names(), switches=())
     choices = options_program("genrec recommend", __doc__, RecommendOptions)
     if "--help" in argv or "-h" in argv:
         from dataclasses import replace
 
-        parse(replace(program, also=RecommendOptions), argv)
+        parse(replace(program, also=RecommendOptions, also_heading="recommend"), argv)
     with exit_on_usage_error():
         own, flags = split_words(choices, hold_titles(argv))
         options = parse_strict(choices, own).config

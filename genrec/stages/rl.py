@@ -60,6 +60,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from genrec.data.repeats import leaves_out_seen
     from genrec.data.shop import make_shop, save_shop
     from genrec.models.card import save_card
+    from genrec.models.readme import Described, write_readme
     from genrec.runtime.curves import check_installed, note_dashboard
     from genrec.runtime.training_record import is_trained, read_record, write_record
     from genrec.training.checkpoints import remove_checkpoints
@@ -76,8 +77,13 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         model.save_pretrained(directory)
         material.tokenizer.save_pretrained(directory)
         filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
-        save_shop(make_shop(material.data, list(material.card.profile)), directory)
-        save_card(directory, describe_model(config, material, filter_seen), material.texts.index)
+        shop, card = (
+            make_shop(material.data, list(material.card.profile)),
+            describe_model(config, material, filter_seen),
+        )
+        save_shop(shop, directory)
+        save_card(directory, card, material.texts.index)
+        write_readme(Described("rl", card, shop, material.texts.index, record), directory)
         write_record(record, directory)
         note_dashboard("rl", config.run)
     if rank() > 0:
