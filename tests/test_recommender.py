@@ -4,62 +4,17 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-import torch
 
 import genrec
-from genrec import artifacts
-from genrec.commandline import Command
-from genrec.data.prompts import prompt_fingerprint
-from genrec.data.shop import make_shop, save_shop
-from genrec.data.tasks import RECOMMEND, Texts
 from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.predictions import read_predictions
-from genrec.models.card import Card, save_card
-from genrec.models.language import catalog_texts, make_scratch, teach_sids, train_tokenizer
-from genrec.runtime.training_record import TrainingRecord, write_record
-from genrec.sids import load_index
-from genrec.stages import evaluate
-from genrec.store import RunStore
-from tests.small_shop import run_stage, small_config, small_shop, write_data, write_sids
-
-DECODING = {"num_beams": 8, "batch_size": 3}
-
-
-def write_model(config, shop, stage, seed, best, profile=(), **card):
-    """A language model of random weights as the artifact of a run."""
-    store = RunStore.of(config)
-    texts = Texts(shop.catalog, load_index(store.path("sids") / artifacts.SID_INDEX), config.data.source)
-
-    def build(config, directory):
-        torch.manual_seed(seed)
-        tokenizer = train_tokenizer(catalog_texts(shop.catalog, [texts.prompt(RECOMMEND, []).text]), 400)
-        model = make_scratch(config.sft.scratch, tokenizer, 512)
-        teach_sids(model, tokenizer, texts.index, None)
-        model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
-        save_shop(make_shop(shop, list(profile)), directory)
-        sids = store.manifest("sids").fingerprint
-        settings = {"cutoff_len": 256, "profile": list(profile), "max_history": shop.max_history, **card}
-        save_card(directory, Card(sids, prompt_fingerprint(), config.data.source, **settings), texts.index)
-        write_record(TrainingRecord("epochs", 3, best, "ndcg@10", 0.5, []), directory)
-        return {}
-
-    run_stage(stage, config, build)
+from tests.small_model import write_model, write_run
+from tests.small_shop import small_config, small_shop, write_data, write_sids
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run with data, SIDs, sft, and rl of other weights; evaluated."""
-    directory = tmp_path_factory.mktemp("runs") / "run"
-    sections = {"sft": {"scratch": {"hidden_size": 16, "num_layers": 1}}, "rl": {"reward_type": "ranking"}}
-    rows = {"models": ["item_knn", "sft", "rl"], "filter_seen": True, "normalization": "trie", **DECODING}
-    config, shop = small_config(directory, evaluation=rows, **sections), small_shop(num_items=17)
-    write_data(config, shop)
-    write_sids(config, shop)
-    write_model(config, shop, "sft", 0, best=1, normalization="trie")
-    write_model(config, shop, "rl", 1, best=1, normalization="trie")
-    evaluate.evaluate(Command(config), named=True)
-    return directory, shop
+    return write_run(tmp_path_factory.mktemp("runs") / "run")
 
 
 def ask_test_rows(shop):

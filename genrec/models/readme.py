@@ -69,8 +69,8 @@ def describe_front(card: Card) -> str:
 def describe_purpose(model: Described) -> str:
     levels = " x ".join(map(str, model.index.sizes))
     return (
-        f"It reads what a user had, as semantic IDs, and answers with the semantic ID of the next item: {levels} codes, "
-        f"one path for each of {len(model.shop.catalog):,} items. `{ITEMS}` holds the shop's ids and titles, "
+        f"It reads what a user had, as semantic IDs, and answers with the semantic ID of the next item: {levels} "
+        f"codes, one path for each of {len(model.shop.catalog):,} items. `{ITEMS}` holds the shop's ids and titles, "
         f"`{SID_INDEX}` the codes, `{CARD}` what belongs together."
     )
 
@@ -91,7 +91,8 @@ def describe_training(model: Described) -> str:
     begun = f"Begun from {model.card.base}" if model.card.base else "Begun from random weights"
     score = "" if record.score is None else f", {record.metric} {record.score:.4f} on valid rows"
     if not record.best:
-        return f"{begun}: {STAGES[model.stage]}. No {record.unit[:-1]} was better than its beginning, which was kept{score}."
+        kept = f"No {record.unit[:-1]} was better than its beginning, which was kept{score}."
+        return f"{begun}: {STAGES[model.stage]}. {kept}"
     return (
         f"{begun}: {STAGES[model.stage]}, {record.length} {record.unit}; kept is the state after {record.best}{score}. "
         f"Softmax over {'the legal children of a code' if model.card.normalization == 'trie' else 'the vocabulary'}."
@@ -115,8 +116,8 @@ def describe_rows(stage: str, rows: list[dict[str, Any]]) -> str:
     scored, lists = rows[0]["rows"], next(row["lists"] for row in rows if row["model"] == stage)
     seen = "leave out" if lists["filter_seen"] else "may hold"
     note = (
-        f"{scored['rows']:,} of {scored['rows_of_split']:,} {scored['split']} rows, ranked against all {scored['items']:,} "
-        f"items; lists {seen} what a user had before. The other rows are baselines on the same rows."
+        f"{scored['rows']:,} of {scored['rows_of_split']:,} {scored['split']} rows, ranked against all "
+        f"{scored['items']:,} items; lists {seen} what a user had before. The other rows are baselines."
     )
     return "\n".join([*head, *lines, "", note])
 

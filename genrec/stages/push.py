@@ -5,8 +5,8 @@
     genrec push outputs/quickstart --output model         only the copy, nothing leaves this machine
 
 The copy holds weights, tokenizer, semantic IDs, the shop's item ids and titles, and a README.md with the table of the
-run's evaluation. `genrec.load("OWNER/NAME")` and `genrec.load("model")` read it. The token is that of `hf auth login` or
-HF_TOKEN.
+run's evaluation. `genrec.load("OWNER/NAME")` and `genrec.load("model")` read it. The token is that of `hf auth login`
+or HF_TOKEN.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def upload(directory: Path, options: PushOptions) -> None:
         api.upload_folder(repo_id=options.repo, folder_path=directory, commit_message="A model of genrec")
     except Exception as error:  # httpx, OSError and the hub's own families
         raise ArtifactError(
-            f"{options.repo} was not written ({first_line(error)}); log in with `hf auth login`, or write the copy to a "
-            "directory: --output DIR"
+            f"{options.repo} was not written ({first_line(error)}); log in with `hf auth login`, or write the copy "
+            "to a directory: --output DIR"
         ) from None
     note("push", f"{options.directory} -> {url}; load it by genrec.load('{options.repo}')")

@@ -37,7 +37,6 @@ from genrec.lines import relay_line
 from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, artifact_dir, reads
 from genrec.places import RUN_SAID
 from genrec.stages.dialogue import ask_about
-from genrec.store import RunStore
 
 
 class Pipeline(Section):
@@ -185,6 +184,8 @@ def advise(config: Config) -> None:
 
 def say_next(run_dir: Path) -> None:
     """Where a language model is there, how it is asked, with a user of the data."""
+    from genrec.store import RunStore
+
     if read_manifest(run_dir / "data") is None or not any(read_manifest(run_dir / name) for name in ("sft", "rl")):
         return
     user = str(RunStore(run_dir).sequences().user_id[0])
