@@ -70,8 +70,8 @@ def load_shop(directory: Path) -> Shop:
         if name not in table.columns or table[name].dtype != kind or table[name].null_count():
             there = ", ".join(f"{column} {table[column].dtype}" for column in table.columns)
             raise ArtifactError(f"{path} must have a column '{name}' of {kind} without gaps; it has {there}")
-    texts = {name: table[name].to_numpy().astype(object) for name in TEXTS}
-    catalog = Catalog(**texts, text=np.full(len(table), "", dtype=object))
+    item_id, title, brand, categories = (table[name].to_numpy().astype(object) for name in TEXTS)
+    catalog = Catalog(item_id, title, np.full(len(table), "", dtype=object), brand, categories)
     return Shop(catalog, table[COUNT].to_numpy(), load_companions(directory, len(catalog)))
 
 

@@ -30,7 +30,7 @@ def find_titles(asked: list[str], titles: np.ndarray, popularity: np.ndarray) ->
     order = np.argsort(-popularity, kind="stable")  # (N,) so that the first of equals is the more popular
     exact, folded = {}, {}
     for item in order[::-1].tolist():
-        exact[titles[item]] = folded[fold(titles[item])] = item
+        exact[titles[item]] = folded[fold(str(titles[item]))] = item
     return [find_title(text, titles, exact, folded, order) for text in asked]
 
 
@@ -45,7 +45,7 @@ def find_title(
     matcher.set_seq2(fold(text))
     best, likeness = int(order[0]), -1.0
     for item in order.tolist():
-        matcher.set_seq1(fold(titles[item]))
+        matcher.set_seq1(fold(str(titles[item])))
         if matcher.real_quick_ratio() > likeness and matcher.quick_ratio() > likeness:
             ratio = matcher.ratio()
             if ratio > likeness:

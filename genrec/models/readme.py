@@ -21,7 +21,7 @@ from genrec.runtime.training_record import TrainingRecord
 from genrec.sids import SidIndex
 
 TAGS = ["recommendation", "generative-retrieval", "semantic-ids", "genrec"]
-METRICS = ("hr@10", "ndcg@10")
+DEPTHS = (10, 5, 3, 1)  # a table goes to the first of these that all its lists reach
 STAGES = {"sft": "supervised fine-tuning", "rl": "supervised fine-tuning, then reinforcement learning (GRPO)"}
 
 
@@ -103,7 +103,8 @@ def describe_rows(stage: str, rows: list[dict[str, Any]]) -> str:
     """A Markdown table: the model, and the baselines beside it, with 95% intervals over users."""
     if not rows:
         return "Not in this file: the model was saved before it was scored. `genrec push` adds the table of its run."
-    names = [name for name in METRICS if all(name in row["metrics"] for row in rows)]
+    depth = next(k for k in DEPTHS if all(f"hr@{k}" in row["metrics"] for row in rows))
+    names = (f"hr@{depth}", f"ndcg@{depth}")
     head = [
         f"| model | {' | '.join(f'{name.upper()} [95% interval]' for name in names)} |",
         "|---" * (len(names) + 1) + "|",
