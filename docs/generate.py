@@ -22,6 +22,7 @@ from genrec.stages.compare import ComparisonOptions
 from genrec.stages.push import PushOptions
 from genrec.stages.recommend import RecommendOptions
 from genrec.stages.run import Pipeline
+from genrec.stages.runs import RunsOptions
 from tencentgr.options import RqvaeOptions, SampleOptions, TencentGROptions
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ OWN_FLAGS: dict[str, type[Section]] = {
     "genrec compare": ComparisonOptions,
     "genrec recommend": RecommendOptions,
     "genrec push": PushOptions,
+    "genrec runs": RunsOptions,
     "tencentgr/main.py": TencentGROptions,
     "tencentgr/train_rqvae.py": RqvaeOptions,
     "tencentgr/make_sample.py": SampleOptions,

@@ -43,11 +43,12 @@ from genrec.data.shop import load_shop
 from genrec.data.titles import TitleMatch, find_titles
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.models.card import Card, check_files, load_card
-from genrec.models.families import FAMILIES, Request
+from genrec.models.families import FAMILIES, Request, find_family
 from genrec.models.families import Recommender as Family
 from genrec.models.hub import fetch_model, is_hub_name
 from genrec.models.popular import fit_popular
-from genrec.pipeline import FAMILY_READS, command_of
+from genrec.pipeline import FAMILY_READS, command_of, keep_word
+from genrec.plugins import BASELINE, is_plugin, offered_names
 from genrec.run_choice import is_run
 from genrec.runtime.training_record import is_unchanged
 from genrec.sids import SidIndex
@@ -365,8 +366,8 @@ def load_run(run: Path, model: str | None, device: str, ranking: str, decoding: 
     name = choose_model(store) if model is None else model
     exact = f"{name}_exact"
     name = exact if ranking == "exact" and exact in FAMILIES else name
-    if name not in FAMILIES:
-        raise ConfigError(f"no model '{name}'{suggest(name, FAMILIES)}; there are: {', '.join(FAMILIES)}")
+    if name not in (known := [*FAMILIES, *offered_names(BASELINE)]) and not is_plugin(name):
+        raise ConfigError(f"no model '{name}'{suggest(name, known)}; there are: {', '.join(known)}; or module:function")
     reads = FAMILY_READS[name]
     for stage in (read for read in reads if read != "sids"):
         store.manifest(stage)
@@ -374,7 +375,7 @@ def load_run(run: Path, model: str | None, device: str, ranking: str, decoding: 
     store = replace(store, sids=choose_sids(store, card))
     settings = make_settings(settings_of_run(run, name, card) | decoding)
     data = store.prepared()
-    family = FAMILIES[name](Request(store, data, settings, device))
+    family = find_family(name)(Request(store, data, settings, device))
     return gather(store, name, family, data, settings)
 
 
@@ -429,7 +430,7 @@ def choose_sids(store: RunStore, card: Card | None) -> str:
 def settings_of_run(run: Path, name: str, card: Card | None) -> dict[str, Any]:
     """How the run's table ranked this model; where it has no such row, as the model was taught."""
     taught = {"normalization": card.normalization} if card else {}
-    manifest = read_manifest(run / "evaluation" / name)
+    manifest = read_manifest(run / "evaluation" / keep_word(name))
     if manifest is None:
         return taught
     keys = {f"evaluation.{key}": key for key in ROW_SETTINGS}
