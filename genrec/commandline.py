@@ -81,6 +81,7 @@ class Program:
     root_alone: bool = False  # and works on a --root that came from none
     plain: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> keys of any section
     also: type[Section] | None = None  # flags of the program that go nowhere else, for its help
+    also_heading: str = "pipeline"
 
     @property
     def keys(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def shown_sections(program: Program) -> list[tuple[str, Any, str, str]]:
     if program.schema is not Config:
         return [("", program.schema, "", "")]
     names = [program.section, "run"] if program.section else list(Config.model_fields)
-    own = [("pipeline", program.also, "", "")] if program.also else []
+    own = [(program.also_heading, program.also, "", "")] if program.also else []
     return own + [
         (name, Config.model_fields[name].annotation, "" if name == program.section else f"{name}.", f"{name}.")
         for name in names

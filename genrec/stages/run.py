@@ -11,6 +11,7 @@ pipeline go to every stage: --config FILE, --clean, --sft.learning_rate 3e-4, or
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,8 @@ def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]
         call(STAGES[name].command, flags, run_dir / "logs" / f"{name}.log", command.dry_run)
         if name == "analysis" and not command.dry_run:
             advise(config)
+    if not command.dry_run:
+        say_next(run_dir)
     if chosen.iterate:
         rounds = ["--rounds", str(chosen.iterate)]
         call("iterate", [*flags, *rounds], run_dir / "logs" / "iterate.log", command.dry_run)
@@ -215,3 +218,13 @@ def advise(config: Config) -> None:
     report, overlay = artifact_dir(config, "analysis"), config.run.dir / OPTIMIZED_CONFIG
     flags = ["--auto_recommend", "--badcase_report", str(report), "--output_config", str(overlay)]
     call("advise", flags, config.run.dir / "logs" / "advice.log", dry_run=False)
+
+
+def say_next(run_dir: Path) -> None:
+    """Where a language model is there, how it is asked, with a user of the data."""
+    from genrec.store import RunStore
+
+    if read_manifest(run_dir / "data") is None or not any(read_manifest(run_dir / name) for name in ("sft", "rl")):
+        return
+    user = str(RunStore(run_dir).sequences().user_id[0])
+    print(f"Recommend: genrec recommend --run.dir {shlex.quote(str(run_dir))} --user {shlex.quote(user)}")
