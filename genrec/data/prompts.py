@@ -18,6 +18,7 @@ NOUNS = {
     "amazon23": ("product", "products", "bought"),
     "minionerec": ("product", "products", "bought"),
     "toy": ("product", "products", "bought"),
+    "table": ("item", "items", "chosen"),
     "movielens": ("movie", "movies", "watched"),
 }
 
