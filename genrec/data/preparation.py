@@ -96,12 +96,14 @@ def describe_preparation(
         "target_is_last_item": {name: share_repeating_last(sequences, splits[name]) for name in SPLITS},
         "target_in_past": {name: round(share, 4) for name, share in measure_repeats(sequences, splits).items()},
         "items_without_text": int((catalog.text == "").sum()),
-        **(
-            {"features": {name: int(codes.max()) for name, codes in catalog.features.items()}}
-            if catalog.features
-            else {}
-        ),
+        **count_features(catalog),
     }
+
+
+def count_features(catalog: Catalog) -> dict[str, Any]:
+    """Distinct values of each, where a source has features."""
+    counts = {name: int(codes.max()) for name, codes in catalog.features.items()}
+    return {"features": counts} if counts else {}
 
 
 def measure_histories(sequences: Sequences, split: Split, max_history: int) -> dict[str, float]:
@@ -126,6 +128,7 @@ def summarize_preparation(report: dict[str, Any]) -> list[str]:
     lines = [
         Ledger(name, account["read"], account["dropped"], account["first_lines"]).line()
         for name, account in report["read"].items()
+        if account["read"] or name == "events"  # a table may come without items
     ]
     rows, repeated = report["rows"], report["target_is_last_item"]["test"]
     lines += report.get("notes", [])

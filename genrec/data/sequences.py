@@ -132,9 +132,7 @@ def load_sequences(path: Path) -> Sequences:
     integers = all(array.ndim == 1 and array.dtype.kind == "i" for array in (item, sequences.time, offset))
     names = sequences.user_id.ndim == 1 and sequences.user_id.dtype.kind == "U"
     if sequences.weight is not None and sequences.weight.shape != item.shape:
-        raise ArtifactError(
-            f"{path} must hold a weight for each of {item.shape} events; it holds {sequences.weight.shape}"
-        )
+        raise ArtifactError(f"{path} must hold a weight an event, {item.shape}; it holds {sequences.weight.shape}")
     if not (integers and names and len(offset) == len(sequences) + 1 and len(item) == len(sequences.time)):
         held = ", ".join(f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in arrays)
         raise ArtifactError(f"{path} must hold events (T,), offsets (U + 1,) and users (U,); it holds {held}")

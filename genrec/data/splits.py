@@ -53,7 +53,8 @@ def rank_by_appearance(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def split_chronologically(sequences: Sequences, tie_order: np.ndarray) -> dict[str, Split]:
     """All targets by time, the first 80% train, 10% valid, 10% test, by count.
 
-    Each event is one but a user's first and those of weight 0. Of equal times by `tie_order` (T,), which never turns a user's own events round; then by user.
+    Each event is one but a user's first and those of weight 0. Of equal times by `tie_order` (T,), which never turns a
+    user's own events round; then by user.
     """
     owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
     targets = np.delete(np.arange(len(sequences.item)), sequences.offset[:-1])

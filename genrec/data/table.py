@@ -54,7 +54,7 @@ def read_tables(events_table: Table, items_table: Table | None, data: Data) -> t
     given = data.columns or {}
     event_columns = assign_columns(events_table, "events", given)
     events, ledger, time_form = read_events(events_table, event_columns, data)
-    notes = [f"{events_table.name}: {event_columns.describe()}; {time_form}"]
+    notes = [f"{shorten(events_table)}: {event_columns.describe()}; {time_form}"]
     if events.is_order:
         data = settle_order(data)
     elif data.split == "auto":
@@ -66,10 +66,10 @@ def read_tables(events_table: Table, items_table: Table | None, data: Data) -> t
         item_columns = assign_columns(items_table, "items", given)
         check_columns_taken(given, event_columns, item_columns)
         items, item_ledger = read_items(items_table, item_columns, data, events)
-        notes.append(f"{items_table.name}: {describe_items(item_columns)}")
+        notes.append(f"{shorten(items_table)}: {describe_items(item_columns)}")
     if data.untitled == "keep":
         items = add_unrecorded(items, events, items_table is not None, notes)
-    files = {"events": events_table.name, "items": items_table.name if items_table else "none"}
+    files = {"events": shorten(events_table), "items": shorten(items_table) if items_table else "none"}
     return Shop(events, items, ledger, item_ledger, files, tuple(notes)), data
 
 
@@ -91,6 +91,11 @@ def check_columns_taken(given: Mapping[Any, Any], events: Columns, items: Column
             raise ConfigError(f"data.columns.{role} {given[role]!r} is of {where}; leave it out or name the table")
 
 
+def shorten(table: Table) -> str:
+    """Without the folders before it."""
+    return table.name.rsplit("/", 1)[-1]
+
+
 def describe_items(columns: Columns) -> str:
     others = f"; as features {', '.join(columns.others)}" if columns.others else ""
     return columns.describe() + others
@@ -105,7 +110,7 @@ def read_events(table: Table, columns: Columns, data: Data) -> tuple[Events, Led
     frame, locate = table.read(columns.all, ledger)
     if not len(frame) and not ledger.read:
         raise ArtifactError(f"{table.name} has columns and no rows; data.events needs a row an event")
-    names = {role: columns.one(role) for role in columns.of}
+    names = {role: names[0] for role, names in columns.of.items()}
     user, item = (read_ids(frame[names[role]], role, table.name) for role in ("user", "item"))
     times = read_times(frame[names["time"]], f"column '{names['time']}' of {table.name}", data.max_bad_share)
     rating = read_ratings(frame, names.get("rating"))
@@ -164,8 +169,8 @@ def refuse_float_ids(ids: pl.Series, name: str | None, table: str) -> None:
 
 def float_ids_error(name: str | None, table: str, values: Sequence[str]) -> ArtifactError:
     return ArtifactError(
-        f"column '{name}' of {table} holds ids as floats ({', '.join(values)}); ids are texts, and 1.0 is not 1. pandas "
-        f"makes floats of whole numbers where some are missing: write them anew after df['{name}'].astype('Int64')"
+        f"column '{name}' of {table} holds ids as floats ({', '.join(values)}); ids are texts, and 1.0 is not 1. "
+        f"pandas makes floats of whole numbers where some are missing: write df['{name}'].astype('Int64') instead"
     )
 
 
@@ -244,7 +249,7 @@ def read_items(table: Table, columns: Columns, data: Data, events: Events) -> tu
     if not len(used):
         raise ArtifactError(
             f"none of the {len(frame):,} items of {table.name} is one of the {len(events.item_id):,} of the events "
-            f"(there {quote(frame[name])}; in the events {quote(events.item_id)}); name the columns by --data.columns.item"
+            f"(there {quote(frame[name])}; in the events {quote(events.item_id)}); --data.columns.item names the column"
         )
     records = clean_records(used, columns, table.sequences)
     items = join_records(records)

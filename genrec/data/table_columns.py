@@ -14,7 +14,8 @@ GUESSES = {
     "user": "user_id user uid reviewer_id customer_id customer visitor_id member_id session_id",
     "item": "item_id item iid parent_asin asin product_id product movie_id film_id song_id track_id book_id article_id "
     "video_id game_id sku",
-    "time": "timestamp time unix_review_time datetime date event_time created_at review_time position order_number step",
+    "time": "timestamp time unix_review_time datetime date event_time created_at review_time position "
+    "order_number step",
     "rating": "rating overall score stars",
     "event": "event_type event action behavior behaviour behavior_type behaviour_type interaction_type",
     "title": "title item_name name product_title product_name movie_title film_title song_title book_title headline",
@@ -90,7 +91,9 @@ def refuse_name(table: Table, wanted: str, name: str) -> ConfigError:
 def refuse_guess(table: Table, role: str, wanted: str) -> ConfigError:
     """Both sides, and the column whose name comes nearest."""
     names = [fold(guess) for guess in GUESSES[wanted].split()]
-    near = max(table.columns, key=lambda name: max(likeness(fold(name), guess) for guess in names))
+    understood = {name for other in WANTED[role] for name in guess_columns(table.columns, other, set())}
+    free = [name for name in table.columns if name not in understood] or table.columns
+    near = max(free, key=lambda name: max(likeness(fold(name), guess) for guess in names))
     return ConfigError(
         f"{table.name} has no column that is known to be the {wanted} of {role} ({GUESSES[wanted].split()[0]} and the "
         f"like); it has {quote(table.columns)}, of which '{near}' comes nearest; "

@@ -1,11 +1,11 @@
-"""Tables as they lie on disk -> rows. One file or a folder of parts: CSV, TSV, JSON lines, Parquet, RecBole's atomic files,
-or what the package datasets saved or knows by name (`hf:NAME[:CONFIG[:SPLIT]]`); text may be packed by gzip or zstd.
+"""Tables as they lie on disk -> rows. One file or a folder of parts: CSV, TSV, JSON lines, Parquet, RecBole's atomic
+files, or what the package datasets saved or knows by name (`hf:NAME[:CONFIG[:SPLIT]]`); text may be gzip or zstd.
 
     open_table(location, role)    Table: its columns, and a way to read some of them
     find_parts(location, role)    the files, for fingerprints
 
-Of delimited text every value is a string, an empty one is null; Parquet and datasets bring their own types. polars reads
-text the quick way; a file that it refuses is read line by line, and each line that cannot be used is counted.
+Of delimited text every value is a string, an empty one is null; Parquet and datasets bring their own types. polars
+reads text the quick way; a file that it refuses is read line by line, and each line that cannot be used is counted.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def join_parts(location: str, tables: list[Table]) -> Table:
         if set(table.columns) != set(first.columns):
             differ = ", ".join(sorted(set(table.columns) ^ set(first.columns)))
             raise ArtifactError(
-                f"{table.name} and {first.name} are parts of {location} with different columns (not in both: {differ}); "
-                "name the file, or put what belongs together into a folder of its own"
+                f"{table.name} and {first.name} are parts of {location} with different columns (not in both: {differ});"
+                " name the file, or put what belongs together into a folder of its own"
             )
 
     def read(columns: list[str], ledger: Ledger) -> Rows:

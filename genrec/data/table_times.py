@@ -3,7 +3,7 @@
     seconds, milliseconds, microseconds, nanoseconds     numbers since 1970, told apart by their size
     dates and times                                      2020-01-31, 2020-01-31 12:00[:00[.5]], with T, Z or +02:00 too
     days as numbers                                      20200131
-    order numbers                                        whole numbers below 100 million: the place within the user alone
+    order numbers                                        whole numbers below 100 million: the place within the user
 
 T events
 """
@@ -54,7 +54,7 @@ def read_times(values: pl.Series, name: str, allowed: float) -> Times:
         form = decide_form(forms.drop_nulls(), name, allowed)
     if not form:
         raise ArtifactError(
-            f"{name} holds no time in any of {values.count():,} values (the first: {values.drop_nulls().head(1).to_list()}); "
+            f"{name} holds no time in any of {values.count():,} values ({values.drop_nulls().head(3).to_list()}); "
             "seconds, milliseconds, 2020-01-31, 2020-01-31T12:00:00Z or order numbers within the user are read"
         )
     if form == ORDER and (days := parse_days(numbers.set(forms != ORDER, None))) is not None:
