@@ -14,10 +14,10 @@ import io
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -159,7 +159,7 @@ def number_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 @contextmanager
-def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
+def open_unpacked(path: Path) -> Iterator[Iterable[bytes]]:
     """A file's bytes, plain, gzip or zstd by content; one that is cut short is an error where its end is missing."""
     with open_file(path) as plain:
         head = plain.read(len(ZSTD_MAGIC))

@@ -51,7 +51,7 @@ def find_raw_files(data: Data) -> dict[str, Path]:
 
 
 def read_tables(events_table: Table, items_table: Table | None, data: Data) -> tuple[Shop, Data]:
-    given = data.columns or {}
+    given = {str(role): names for role, names in (data.columns or {}).items()}
     event_columns = assign_columns(events_table, "events", given)
     events, ledger, time_form = read_events(events_table, event_columns, data)
     notes = [f"{shorten(events_table)}: {event_columns.describe()}; {time_form}"]

@@ -41,6 +41,7 @@ KINDS = {
 }
 DELIMITERS = ",;\t|"  # of a .csv: the one that its header has most of
 OTHER_ROLE = {"events": "item", "items": "inter"}  # the atomic file that is not of this role
+OPEN = "unexpected end"  # csv of a quote that is not closed
 MOST_LINES = 200  # that one quoted value may run over
 SNIFFED = 1000  # JSON lines whose keys are the columns
 SAVED = ("state.json", "dataset_dict.json")  # in a directory that save_to_disk wrote
@@ -197,10 +198,12 @@ def scan_delimited(
     path: Path, names: tuple[str, ...], delimiter: str, quote: str | None, columns: list[str]
 ) -> pl.DataFrame | None:
     """What polars makes of the file; None where it refuses a line. Columns by place, since names may come twice."""
-    places = {f"{place}": pl.String for place in range(len(names))}
-    wanted = [pl.col(f"{names.index(name)}").alias(name) for name in columns]
     try:
-        lazy = pl.scan_csv(path, schema=places, separator=delimiter, quote_char=quote, glob=False)
+        lazy = pl.scan_csv(path, infer_schema=False, separator=delimiter, quote_char=quote, glob=False)
+        places = lazy.collect_schema().names()
+        if len(places) != len(names):
+            return None
+        wanted = [pl.col(places[names.index(name)]).alias(name) for name in columns]
         frame = lazy.select(wanted).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError):
         return None
@@ -213,7 +216,7 @@ def read_records(
     """The same line by line: what cannot be used is counted with its line; `line` is that of each row."""
     places = [names.index(name) for name in columns]
     rows: list[list[Any]] = []
-    for number, fields in split_records(path, delimiter, quote):
+    for number, fields in split_records(path, delimiter, quote, len(names)):
         if isinstance(fields, str):
             reason = fields
         elif len(fields) > len(names):
@@ -228,7 +231,7 @@ def read_records(
     return pl.DataFrame(rows, schema=schema, orient="row"), True
 
 
-def split_records(path: Path, delimiter: str, quote: str | None) -> Iterator[tuple[int, list[str] | str]]:
+def split_records(path: Path, delimiter: str, quote: str | None, width: int) -> Iterator[tuple[int, list[str] | str]]:
     """(line, fields, or why there are none) of each record behind the header; a quoted value may run over lines."""
     waiting: list[tuple[int, str]] = []
     lines = iter(split_lines(path))
@@ -246,7 +249,7 @@ def split_records(path: Path, delimiter: str, quote: str | None) -> Iterator[tup
         if is_open(line, delimiter, quote):
             while len(waiting) < MOST_LINES and (more := next(lines, None)):
                 waiting.append(more)
-            fields, used = close_quote(line, waiting, delimiter, quote)
+            fields, used = close_quote(line, waiting, delimiter, quote, width)
             if not used:
                 yield number, "with a quote that is not closed"
                 continue
@@ -255,26 +258,39 @@ def split_records(path: Path, delimiter: str, quote: str | None) -> Iterator[tup
 
 
 def close_quote(
-    line: str, following: list[tuple[int, str]], delimiter: str, quote: str | None
+    line: str, following: list[tuple[int, str]], delimiter: str, quote: str | None, width: int
 ) -> tuple[list[str], int]:
-    """(fields, lines used) with as many of the following lines as close the quote; 0 where none does."""
+    """(fields, lines used) with as many of the following lines as close the quote; 0 where none does.
+
+    A closing quote ends its value, and of at most `width` values; else it is the opening one of a later line.
+    """
     text = line
     for used, (_, more) in enumerate(following, start=1):
         text = f"{text}\n{more}"
-        if not is_open(text, delimiter, quote):
-            return split_fields(text, delimiter, quote), used
+        if holds_surrogates(more):
+            break
+        if not (fault := find_fault(text, delimiter, quote)):
+            fields = split_fields(text, delimiter, quote)
+            return (fields, used) if len(fields) <= width else ([], 0)
+        if OPEN not in fault:
+            break
     return [], 0
 
 
 def is_open(text: str, delimiter: str, quote: str | None) -> bool:
     """A quoted value that begins here ends in no line of the text."""
+    return OPEN in find_fault(text, delimiter, quote)
+
+
+def find_fault(text: str, delimiter: str, quote: str | None) -> str:
+    """What the strict reading of a record stumbles over, in the words of csv; '' where nothing."""
     if quote is None or quote not in text:
-        return False
+        return ""
     try:
         list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quote, strict=True))
     except csv.Error as error:
-        return "unexpected end" in str(error)
-    return False
+        return str(error)
+    return ""
 
 
 def split_fields(text: str, delimiter: str, quote: str | None) -> list[str]:
