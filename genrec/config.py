@@ -182,6 +182,22 @@ class Data(Section):
         "and description, else by their id; auto: keep of a table, drop of the others",
     )
     compat: Literal["none", "minionerec"] = knob("none", "minionerec: the published preprocessing rules, exactly")
+    noun: str | None = knob(
+        None,
+        "what prompts call an item: film, song, book; the source's own word when empty (product, movie; item of a table)",
+        result=False,
+        pattern=r"^[^{}\n]+$",
+    )
+    nouns: str | None = knob(
+        None, "several of them; by the rules of spelling when empty", result=False, pattern=r"^[^{}\n]+$"
+    )
+    verb: str | None = knob(
+        None,
+        "what users did with them: watched, listened to; of usual nouns known, else chosen",
+        result=False,
+        pattern=r"^[^{}\n]+$",
+    )
+    language: Literal["en", "zh"] | None = knob(None, "language of the prompts; en when empty", result=False)
     max_bad_share: float = knob(0.01, "stop when more than this share of lines cannot be parsed", ge=0, le=1)
     output_path: Path | None = knob(
         None, "also write <dataset>.{train,valid,test}.inter and .item.json under output_path/<dataset>", result=False

@@ -175,6 +175,8 @@ def open_unpacked(path: Path) -> Iterator[Iterable[bytes]]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise damaged_file_error(path, error) from None
     except OSError as error:
+        if head == ZSTD_MAGIC and not error.errno:
+            raise damaged_file_error(path, error) from None
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from None
 
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from genrec import artifacts
 from genrec.config import Rl
-from genrec.data.prompts import prompt_fingerprint
+from genrec.data.prompts import Wording, prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, TASKS
 from genrec.errors import ArtifactError
 from genrec.sids import SidIndex, load_index, save_index
@@ -32,10 +32,12 @@ class Card:
     cutoff_len: Annotated[int, Field(ge=1)]
     profile: list[Literal["taste", "companions"]]  # sft.profile
     filter_seen: bool = False  # validation, which chose these weights, left out what users had before
+    wording: Wording | None = None  # what prompts call items, and their language; None: as the source does, in English
 
 
 def save_card(directory: Path, card: Card, index: SidIndex) -> None:
-    artifacts.write_json(directory / artifacts.CARD, asdict(card))
+    fields = {name: value for name, value in asdict(card).items() if name != "wording" or value is not None}
+    artifacts.write_json(directory / artifacts.CARD, fields)
     save_index(index, directory / artifacts.SID_INDEX)
 
 
@@ -61,7 +63,7 @@ def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection
     """
     source = store.data_settings()["data.source"]
     pairs = {"sids": (card.sids, store.manifest("sids").fingerprint), "data.source": (card.source, source)}
-    current = prompt_fingerprint()
+    current = prompt_fingerprint(card.wording.language if card.wording else "en")
     for name in prompts:
         pairs[f"the text of '{name}'"] = (card.prompts.get(name), current.get(name))
     for name, (trained, now) in pairs.items():
@@ -90,7 +92,8 @@ def load_own_index(directory: Path, store: RunStore) -> SidIndex:
 
 def prompts_of_evaluation(card: Card) -> list[str]:
     """Names of the texts that evaluation asks with."""
-    return [card.source, *card.profile, RECOMMEND.form]
+    nouns = [] if card.wording else [card.source]  # those of a wording stand in the card itself
+    return [*nouns, *card.profile, RECOMMEND.form]
 
 
 def prompts_of_rl(card: Card, settings: Rl) -> list[str]:

@@ -158,7 +158,7 @@ def load_generative(
     if settings.index == "sids_grown":
         grown = store.grown(index)
         index, allowed = grown.index, grown.allowed
-    texts = make_texts(data, index, card.source, card.profile)
+    texts = make_texts(data, index, card.source, card.profile, card.wording)
     generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
     knobs = ("num_beams", "batch_size", "normalization", "exact_memory")
     decoding = Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})
