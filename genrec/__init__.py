@@ -1,3 +1,16 @@
 """LLM generative recommendation: from raw reviews to a language model that recommends, stage by stage."""
 
+from __future__ import annotations
+
+from typing import Any
+
 __version__ = "0.2.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`genrec.prepare(events, items, run_dir=...)`, imported when it is first asked for."""
+    if name == "prepare":
+        from genrec.stages.prepare import prepare_frames
+
+        return prepare_frames
+    raise AttributeError(f"module 'genrec' has no attribute '{name}'")

@@ -184,7 +184,7 @@ class Data(Section):
     compat: Literal["none", "minionerec"] = knob("none", "minionerec: the published preprocessing rules, exactly")
     noun: str | None = knob(
         None,
-        "what prompts call an item: film, song, book; the source's own word when empty (product, movie; item of a table)",
+        "what prompts call an item: film, song, book; the source's own when empty (product, movie; of a table item)",
         result=False,
         pattern=r"^[^{}\n]+$",
     )

@@ -170,7 +170,8 @@ def drop_foreign_windows(layers: Sequence[Layer], default: Collection) -> list[L
     kept = []
     for layer, section, collection in zip(layers, sections, named[1:], strict=True):
         names_one = any(key in section for key in Collection._fields)
-        foreign = names_one and collection.window != named[-1].window
+        of_a_table = named[-1].source == TABLE != collection.source
+        foreign = names_one and (of_a_table or collection.window != named[-1].window)
         kept.append(Layer(layer.origin, without_window(layer.tree)) if foreign else layer)
     return kept
 

@@ -13,7 +13,7 @@ from genrec.errors import ConfigError, suggest
 GUESSES = {
     "user": "user_id user uid reviewer_id customer_id customer visitor_id member_id session_id",
     "item": "item_id item iid parent_asin asin product_id product movie_id film_id song_id track_id book_id article_id "
-    "video_id game_id sku",
+    "video_id game_id sku movie film song track book article video game",
     "time": "timestamp time unix_review_time datetime date event_time created_at review_time position "
     "order_number step",
     "rating": "rating overall score stars",
@@ -62,7 +62,7 @@ def assign_columns(table: Table, role: str, given: Mapping[str, str | Sequence[s
         if names:
             of[wanted] = names
         elif wanted in NEEDED[role]:
-            raise refuse_guess(table, role, wanted)
+            raise refuse_guess(table, role, wanted, taken)
     used = {name for names in of.values() for name in names}
     others = tuple(name for name in table.columns if name not in used and fold(name) not in INDEX_NAMES)
     return Columns(of, others)
@@ -88,10 +88,10 @@ def refuse_name(table: Table, wanted: str, name: str) -> ConfigError:
     )
 
 
-def refuse_guess(table: Table, role: str, wanted: str) -> ConfigError:
+def refuse_guess(table: Table, role: str, wanted: str, taken: set[str]) -> ConfigError:
     """Both sides, and the column whose name comes nearest."""
     names = [fold(guess) for guess in GUESSES[wanted].split()]
-    understood = {name for other in WANTED[role] for name in guess_columns(table.columns, other, set())}
+    understood = {name for other in WANTED[role] for name in guess_columns(table.columns, other, taken)} | taken
     free = [name for name in table.columns if name not in understood] or table.columns
     near = max(free, key=lambda name: max(likeness(fold(name), guess) for guess in names))
     return ConfigError(

@@ -111,7 +111,8 @@ class Texts:
 def make_texts(
     data: Prepared, index: SidIndex, source: str, profile: list[str], wording: Wording | None = None
 ) -> Texts:
-    """`profile` is sft.profile, `wording` what items are called where not as the source has it; a model directory carries it, so that everybody asks it so.
+    """`profile` is sft.profile, `wording` what items are called where not as the source has it; a model
+    directory carries both, so that everybody asks the model as it was taught.
 
     The index may hold more items than the catalogue: those that came since, which no history names.
     """
