@@ -15,7 +15,7 @@ from pydantic import Field
 
 from genrec import artifacts
 from genrec.config import Rl
-from genrec.data.prompts import prompt_fingerprint
+from genrec.data.prompts import Wording, prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, TASKS
 from genrec.errors import ArtifactError
 from genrec.sids import SidIndex, load_index, save_index
@@ -38,6 +38,7 @@ class Card:
     data: str = ""  # fingerprint of the data artifact
     base: str = ""  # what it began from; empty: random weights
     licence: str = ""  # of that, where its files say
+    wording: Wording | None = None  # what prompts call items, and their language; None: as the source does, in English
     files: dict[str, str] = field(default_factory=dict)  # name -> hash, of the files that belong to these weights
 
 
@@ -91,7 +92,7 @@ def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection
     """
     source = store.data_settings()["data.source"]
     pairs = {"sids": (card.sids, store.manifest("sids").fingerprint), "data.source": (card.source, source)}
-    current = prompt_fingerprint()
+    current = prompt_fingerprint(card.wording.language if card.wording else "en")
     for name in prompts:
         pairs[f"the text of '{name}'"] = (card.prompts.get(name), current.get(name))
     for name, (trained, now) in pairs.items():
@@ -131,7 +132,8 @@ def load_own_index(directory: Path, store: RunStore) -> SidIndex:
 
 def prompts_of_evaluation(card: Card) -> list[str]:
     """Names of the texts that evaluation asks with."""
-    return [card.source, *card.profile, RECOMMEND.form]
+    nouns = [] if card.wording else [card.source]  # those of a wording stand in the card itself
+    return [*nouns, *card.profile, RECOMMEND.form]
 
 
 def prompts_of_rl(card: Card, settings: Rl) -> list[str]:
