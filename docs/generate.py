@@ -19,7 +19,10 @@ from genrec.commandline import ALIASES
 from genrec.config import Config, Section, walk
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
+from genrec.stages.push import PushOptions
+from genrec.stages.recommend import RecommendOptions
 from genrec.stages.run import Pipeline
+from genrec.stages.runs import RunsOptions
 from tencentgr.options import RqvaeOptions, SampleOptions, TencentGROptions
 
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ OWN_FLAGS: dict[str, type[Section]] = {
     "genrec run": Pipeline,
     "genrec advise": AdviceOptions,
     "genrec compare": ComparisonOptions,
+    "genrec recommend": RecommendOptions,
+    "genrec push": PushOptions,
+    "genrec runs": RunsOptions,
     "tencentgr/main.py": TencentGROptions,
     "tencentgr/train_rqvae.py": RqvaeOptions,
     "tencentgr/make_sample.py": SampleOptions,

@@ -8,9 +8,13 @@ __version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`genrec.prepare(events, items, run_dir=...)`, imported when it is first asked for."""
+    """`genrec.prepare`, `genrec.load` and `genrec.Recommender`, imported when they are first asked for."""
     if name == "prepare":
         from genrec.stages.prepare import prepare_frames
 
         return prepare_frames
-    raise AttributeError(f"module 'genrec' has no attribute '{name}'")
+    if name not in ("load", "Recommender"):
+        raise AttributeError(f"module 'genrec' has no attribute '{name}'")
+    from genrec import recommender
+
+    return getattr(recommender, name)

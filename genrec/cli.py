@@ -52,8 +52,11 @@ def purposes() -> dict[str, str]:
     return {
         "run": "the whole pipeline, from raw data to a report",
         **{stage.command: stage.purpose for stage in STAGES.values()},
+        "recommend": "what a user should be offered: lists by title, on the screen or in a file",
+        "push": "a trained model with its card, to the Hugging Face hub or a directory",
         "advise": "a report of misses -> the configuration that should help",
-        "compare": "two evaluations of the same rows -> did it help?",
+        "compare": "evaluations of the same rows -> did it help?",
+        "runs": "runs side by side: what each was made of, what it scored, what differs",
         "iterate": "the loop: analyse, change what is advised, keep what is better on valid",
     }
 

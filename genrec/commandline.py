@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -76,10 +76,12 @@ class Program:
     headings: bool = False  # of files: sections are headings only, their keys are the flags' names
     default_preset: str = ""
     switches: tuple[str, ...] = ("clean", "dry-run")
+    words: str = ""  # the list that words before the first flag belong to
     in_run: bool = False  # it belongs to a run, which is chosen by genrec.run_choice
     root_alone: bool = False  # and works on a --root that came from none
     plain: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> keys of any section
     also: type[Section] | None = None  # flags of the program that go nowhere else, for its help
+    also_heading: str = "pipeline"
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -244,6 +246,9 @@ def read_words(program: Program, argv: list[str]) -> Words:
     while rest:
         word = rest.popleft()
         if not word.startswith("--"):
+            if program.words and not words.flags:
+                words.tree.setdefault(program.words, []).append(word)
+                continue
             raise ConfigError(f"expected a flag that starts with --, found '{word}'")
         name, equals, value = word[2:].partition("=")
         if name.replace("_", "-") in program.switches:
@@ -359,7 +364,7 @@ def is_bool_or_name(kind: Any) -> bool:
 
 def takes_text(kind: Any) -> bool:
     """Whether a key is a plain string or a path, so that its flag is taken as it stands ("run #1", "2018")."""
-    return kind in (str, Path)
+    return (get_args(kind)[0] if get_origin(kind) is Annotated else kind) in (str, Path)
 
 
 def yaml_value(text: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from genrec.plugins import BASELINE, METRIC, REWARD, SID_METHOD, OneOf
 from genrec.windows import Collection
 
 
@@ -236,12 +237,16 @@ class Embeddings(Section):
     num_processes: int = knob(1, "worker processes on CPU; devices are used as found on GPU", ge=1, result=False)
 
 
+METHOD_NAMES = ("rqkmeans", "rqvae", "rqkmeans_constrained", "rqkmeans_plus", "imported")
+
+
 class Sids(Section):
     """Vectors -> semantic IDs."""
 
-    method: Literal["rqkmeans", "rqvae", "rqkmeans_constrained", "rqkmeans_plus", "imported"] = knob(
+    method: Annotated[str, OneOf(SID_METHOD, METHOD_NAMES)] = knob(
         "rqkmeans_plus",
-        "quantizer: rqkmeans is quickest, rqkmeans_plus recommended; imported takes the data's own index",
+        "quantizer: rqkmeans is quickest, rqkmeans_plus recommended; imported takes the data's own index; "
+        "module:function is one of your own",
     )
     name: str = knob(
         "",
@@ -349,7 +354,8 @@ TaskName = Literal[
 Share = Annotated[float, Field(ge=0, le=1000)]
 # Those of them that answer with a semantic ID, and the rewards of genrec.training.rewards.REWARDS.
 SidTaskName = Literal["sid_to_sid", "title_history_to_sid", "title_to_sid", "description_to_sid"]
-RewardName = Literal["rule", "ranking_only", "ranking", "prefix", "semantic", "sasrec", "sasrec_text", "diversity"]
+REWARD_NAMES = ("rule", "ranking_only", "ranking", "prefix", "semantic", "sasrec", "sasrec_text", "diversity")
+RewardName = Annotated[str, OneOf(REWARD, REWARD_NAMES)]
 SEQUENTIAL_REWARDS = ("sasrec", "sasrec_text")  # the model of that name is asked
 
 
@@ -473,26 +479,21 @@ class Rl(Section):
     )
 
 
+MODEL_NAMES = (
+    "popular", "popular_recent", "last_item", "item_knn", "sasrec", "sasrec_text", "sasrec_bce", "sft", "rl", "ensemble"
+)  # fmt: skip
+
+
 class Evaluation(Section):
     """HR, NDCG and MRR of one or several models on a split, full catalogue."""
 
-    models: list[
-        Literal[
-            "popular",
-            "popular_recent",
-            "last_item",
-            "item_knn",
-            "sasrec",
-            "sasrec_text",
-            "sasrec_bce",
-            "sft",
-            "rl",
-            "ensemble",
-        ]
-    ] = knob(
+    models: list[Annotated[str, OneOf(BASELINE, MODEL_NAMES)]] = knob(
         ["popular", "last_item", "sft"],
-        "rows of the table, also as a,b,c; ensemble mixes sft and a SASRec",
+        "rows of the table, also as a,b,c; ensemble mixes sft and a SASRec; module:function is a model of your own",
         min_length=1,
+    )
+    metrics: list[Annotated[str, OneOf(METRIC, ())]] = knob(
+        [], "metrics of your own beside HR, NDCG and MRR, as module:function"
     )
     ranking: Literal["beam", "exact"] = knob(
         "beam", "exact: beside each language model, <model>_exact scores every item, and what the beams lost is told"
@@ -518,7 +519,7 @@ class Evaluation(Section):
     ensemble_weight: float = knob(0.5, "ensemble: weight of sft's probabilities, the rest is the other's", ge=0, le=1)
     recent_share: float = knob(0.1, "popular_recent counts this latest share of the training events", ge=1e-4, le=1)
 
-    split_models = field_validator("models", mode="before")(comma_list)
+    split_models = field_validator("models", "metrics", mode="before")(comma_list)
 
 
 class Sequential(Section):

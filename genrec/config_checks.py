@@ -15,12 +15,12 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from genrec.config import (
+    REWARD_NAMES,
     Analysis,
     ColumnRole,
     Config,
     Data,
     Evaluation,
-    RewardName,
     Rl,
     Section,
     Sequential,
@@ -61,6 +61,8 @@ def explain(item: Any, schema: type[Section]) -> str:
     """One of pydantic's errors as a sentence."""
     path = ".".join(str(part) for part in item["loc"])
     if item["loc"] and item["loc"][-1] == "[key]":  # pydantic's mark of a wrong name in a mapping
+        if item["type"] == "value_error":  # a name that may be a function of the user's own says itself what is wrong
+            return item["msg"].removeprefix("Value error, ")
         section, key, name, _ = item["loc"]
         kind, names = NAMED[f"{section}.{key}"]
         return f"unknown {kind} '{name}'{suggest(name, list(names)) or '; known: ' + ', '.join(names)}"
@@ -70,14 +72,14 @@ def explain(item: Any, schema: type[Section]) -> str:
         others = known_sections() if schema is Config else "; --help lists all"
         near = suggest(path, [*all_paths(schema), *other_spellings(schema)])
         return f"unknown key '{path}'{near or others}"
-    return f"{path}: {item['msg']} (got {item['input']!r})"
+    return f"{path}: {item['msg'].removeprefix('Value error, ')} (got {item['input']!r})"
 
 
 NAMED = {  # the mappings whose names are ours
     "data.columns": ("column", get_args(ColumnRole)),
     "sft.tasks": ("task", get_args(TaskName)),
     "rl.tasks": ("task", get_args(SidTaskName)),
-    "rl.reward_type": ("reward", get_args(RewardName)),
+    "rl.reward_type": ("reward", REWARD_NAMES),
 }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 
 from genrec.config import Config, knob_marks, value_at, walk
 from genrec.places import HOME
+from genrec.plugins import OneOf
 from genrec.presets import preset_names
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def shown_sections(program: Program) -> list[tuple[str, Any, str, str]]:
     if program.schema is not Config:
         return [("", program.schema, "", "")]
     names = [program.section, "run"] if program.section else list(Config.model_fields)
-    own = [("pipeline", program.also, "", "")] if program.also else []
+    own = [(program.also_heading, program.also, "", "")] if program.also else []
     return own + [
         (name, Config.model_fields[name].annotation, "" if name == program.section else f"{name}.", f"{name}.")
         for name in names
@@ -82,7 +83,7 @@ def footer(program: Program) -> list[str]:
 
 def describe(field: Any, key: str, config: Any, origins: Mapping[str, str]) -> str:
     """What a knob is for, the names it takes, its default, and the value that a file gives."""
-    names, default = names_of(field.annotation), field.default
+    names, default = names_of(field.annotation) or names_among(field.metadata), field.default
     parts = [" | ".join(names)] if names else []
     parts.append("required" if field.is_required() else f"default {as_text(default)}")
     if config is not None and key in origins and (value := value_at(config, key)) != default:
@@ -96,7 +97,13 @@ def names_of(kind: Any) -> tuple[str, ...]:
     """The names that a knob takes, or a list or mapping of them; () where it takes numbers or free text."""
     if get_origin(kind) in (list, dict):
         return names_of(get_args(kind)[0])
+    if get_origin(kind) is Annotated:
+        return names_among(get_args(kind)[1:])
     return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def names_among(marks: Iterable[Any]) -> tuple[str, ...]:
+    return next((mark.names for mark in marks if isinstance(mark, OneOf)), ())
 
 
 def as_text(value: Any) -> str:

@@ -9,11 +9,12 @@ Whatever walks from stage to stage (stage contract, pipeline, loop, advice, erro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from genrec.config import Config, result_keys
+from genrec.config import MODEL_NAMES, Config, result_keys
 from genrec.places import checkout
 
 Reads = Callable[[Config], tuple[str, ...]]
@@ -76,9 +77,20 @@ RUN = ("run", "pipeline_0.5b.sh")
 ADVISE = ("advise", "optimization_strategies.py")
 COMPARE = ("compare", "compare_results.py")
 ITERATE = ("iterate", "iterate.py")
+RUNS = ("runs", "")
+
 
 # What a row of the evaluation's table reads beside data. `<model>_exact` is the exact ranking of a language model.
-FAMILY_READS: dict[str, tuple[str, ...]] = {
+class ReadsByFamily(dict[str, tuple[str, ...]]):
+    """A model of the user's own reads data alone."""
+
+    def __missing__(self, family: str) -> tuple[str, ...]:
+        if family in MODEL_NAMES:
+            raise KeyError(family)
+        return ()
+
+
+FAMILY_READS: dict[str, tuple[str, ...]] = ReadsByFamily({
     "popular": (),
     "popular_recent": (),
     "last_item": (),
@@ -91,10 +103,10 @@ FAMILY_READS: dict[str, tuple[str, ...]] = {
     "rl": ("sids", "rl"),
     "rl_exact": ("sids", "rl"),
     "ensemble": ("sids", "sft", "sequential"),
-}
+})  # fmt: skip
 
 # The keys of `evaluation` that a row of the table depends on; every row does on the first ones.
-ROW_KEYS = ("split", "limit", "filter_seen")
+ROW_KEYS = ("split", "limit", "filter_seen", "metrics")
 LANGUAGE_KEYS = ("index", "num_beams", "normalization")
 EXACT_KEYS = ("index", "normalization")
 FAMILY_KEYS: dict[str, tuple[str, ...]] = {
@@ -149,10 +161,22 @@ CONDITIONS: dict[str, Reads] = {
 }
 
 
-def depends_on(stage: str) -> tuple[str, ...]:
-    """The keys that a stage's own result depends on, those of what it reads aside."""
+def depends_on(stage: str, config: Config | None = None) -> tuple[str, ...]:
+    """The keys that a stage's own result depends on, those of what it reads aside.
+
+    The seed is one of them where the stage draws under this configuration, or may draw where none is given.
+    """
     own = STAGES[stage]
-    return (*result_keys(own.section), "run.seed", *own.keys)
+    draws = stage not in DRAWN or (config is None or DRAWN[stage](config))
+    return (*result_keys(own.section), *(("run.seed",) if draws else ()), *own.keys)
+
+
+# Whether a stage draws random numbers; those that are not named always do.
+DRAWN: dict[str, Callable[[Config], bool]] = {
+    "data": lambda config: config.data.ties == "random" or config.data.source == "toy",
+    "embeddings": lambda config: False,
+    "convert": lambda config: False,
+}
 
 
 def row_depends_on(family: str) -> tuple[str, ...]:
@@ -201,10 +225,15 @@ def artifact_dir(config: Config, stage: str) -> Path:
     """
     name = f"{stage}_valid" if stage in MEASURED and config.evaluation.split == "valid" else stage
     if stage == "sids":
-        return config.run.dir / name / (config.sids.name or config.sids.method)
+        return config.run.dir / name / (config.sids.name or keep_word(config.sids.method))
     if stage == "analysis":
         return config.run.dir / name / Path(config.analysis.model).name
     return config.run.dir / name
+
+
+def keep_word(text: str) -> str:
+    """What may stand in the name of a directory."""
+    return re.sub(r"[^\w\-]+", "_", text) or "_"
 
 
 def command_of(stage: str) -> str:
@@ -215,4 +244,6 @@ def command_of(stage: str) -> str:
 def call_of(command: str, script: str) -> str:
     if checkout() is None:
         return f"genrec {command}"
+    if not script:
+        return f"python -m genrec {command}"
     return f"{'bash' if script.endswith('.sh') else 'python'} {script}"

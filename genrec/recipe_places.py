@@ -162,7 +162,7 @@ def link(stage: str, place: Path, target: Path) -> bool:
         return False
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        remove_dangling(place.parent)
+        remove_dangling(place.parent, target.resolve())
         beside = place.with_name(f".{place.name}.{os.getpid()}")
         beside.symlink_to(wanted)
         os.replace(beside, place)
@@ -177,8 +177,9 @@ def is_ours(place: Path) -> bool:
     return place.is_symlink() and (not place.exists() or enclosing_run(place.resolve()) is not None)
 
 
-def remove_dangling(directory: Path) -> None:
-    """Links to files that an artifact no longer has."""
+def remove_dangling(directory: Path, target: Path) -> None:
+    """Links to files that an artifact no longer has, of the run that `target` lies in; a person's own stay."""
+    run = enclosing_run(target)
     for path in directory.iterdir():
-        if path.is_symlink() and not path.exists():
+        if run and path.is_symlink() and not path.exists() and path.resolve().is_relative_to(run):
             path.unlink()

@@ -43,6 +43,7 @@ from genrec.pipeline import (
     row_depends_on,
 )
 from genrec.places import PACKAGE
+from genrec.plugins import PLUGIN_KEYS, find_plugins, fingerprint_plugin
 from genrec.recipe_places import link_places
 from genrec.verify import ALWAYS
 
@@ -83,7 +84,7 @@ class Job:
     @property
     def keys(self) -> tuple[str, ...]:
         """The configuration that its result depends on."""
-        return row_depends_on(self.family) if self.family else depends_on(self.stage)
+        return row_depends_on(self.family) if self.family else depends_on(self.stage, self.config)
 
     @property
     def partial(self) -> Path:
@@ -101,6 +102,8 @@ class Job:
         knobs |= {"family": self.family} if self.family else {}
         manifests = {name: read_manifest(artifact_dir(self.config, name)) for name in self.reads}
         inputs = {name: manifest.fingerprint for name, manifest in manifests.items() if manifest}
+        own = find_plugins([knobs[key] for key in PLUGIN_KEYS if key in knobs])
+        inputs |= {f"source of {name}": fingerprint_plugin(name) for name in own}
         return {"config": knobs, "inputs": inputs | (self.sources(self.config) if self.sources else {})}
 
     def of_run(self, run_dir: Path) -> Job:
@@ -268,7 +271,7 @@ def is_changing(stage: str, config: Config) -> bool:
     manifest = read_manifest(artifact_dir(config, stage))
     if manifest is None:
         return True
-    knobs = {key: plain(value_at(config, key)) for key in depends_on(stage)}
+    knobs = {key: plain(value_at(config, key)) for key in depends_on(stage, config)}
     return manifest.config != knobs or any(is_changing(name, config) for name in reads(stage, config))
 
 

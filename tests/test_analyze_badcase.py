@@ -25,7 +25,7 @@ TREE = {
     "report.html",
     *(
         f"visualizations/{name}.png"
-        for name in ("failure_patterns", "failure_rate", "sid_quality", "rank_distribution")
+        for name in ("learning_curves", "failure_patterns", "failure_rate", "sid_quality", "rank_distribution")
     ),
     "visualizations/summary_report.txt",
 }
@@ -63,6 +63,22 @@ def test_writes_the_tree_for_any_family(evaluated, model, capsys):
     results = json.loads((evaluated.run.dir / "evaluation" / model / "results.json").read_text())
     assert report["summary"]["failure_rate"] == pytest.approx(1 - results["metrics"]["hr@5"]["mean"], abs=1e-6)
     assert str(directory / "report.html") in capsys.readouterr().out
+
+
+def read_badcase_report(config: Config, stage_dir: str) -> dict:
+    return json.loads((config.run.dir / stage_dir / "badcase_report.json").read_text())
+
+
+def test_advice_sees_the_same_whichever_split_is_analysed(evaluated):
+    run_analysis(evaluated, model="last_item")
+    on_valid = evaluated.evaluation.model_copy(update={"split": "valid"})
+    run_analysis(evaluated.model_copy(update={"evaluation": on_valid}), model="last_item")
+    by_hand, of_loop = (read_badcase_report(evaluated, f"{name}/last_item") for name in ("analysis", "analysis_valid"))
+    assert by_hand["summary"] != of_loop["summary"]  # the rows of test, and of valid
+    for part in ("valid", "baselines", "history", "ties", "training", "sid_quality"):
+        assert by_hand[part] == of_loop[part], part
+    assert by_hand["valid"]["summary"] == of_loop["summary"]
+    assert by_hand["baselines"]["valid"]["last_item"]["ahead"]["mean"] == 0
 
 
 def test_two_models_stand_beside_each_other_and_a_second_call_does_nothing(evaluated, capsys):

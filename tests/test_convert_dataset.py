@@ -13,6 +13,7 @@ from genrec.data.conversion import COLUMNS
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import SPLITS, cut_examples
 from genrec.errors import ArtifactError
+from genrec.pipeline import artifact_dir
 from genrec.sids import read_index_json
 from genrec.stages import convert as convert_dataset
 from tests.data.awkward import STEM, make_awkward_shop, read_csv
@@ -36,7 +37,7 @@ def config(tmp_path, shop) -> Config:
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_row_holds_its_example_in_three_equal_histories(config, shop, split):
     rows, wanted = read_csv(config.run.dir / "convert" / split / f"{STEM}.csv"), shop.examples(split)
-    index = read_index_json(config.run.dir / "sids" / "small.index.json")
+    index = read_index_json(artifact_dir(config, "sids") / "small.index.json")
     assert len(rows) == len(wanted) and tuple(rows[0]) == COLUMNS
     for number, row in enumerate(rows):
         history = wanted.history[number][wanted.history[number] >= 0].tolist()

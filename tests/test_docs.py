@@ -15,6 +15,8 @@ from genrec.config import Config, all_paths, other_spellings
 from genrec.pipeline import STAGES
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
+from genrec.stages.push import PushOptions
+from genrec.stages.recommend import RecommendOptions
 from genrec.stages.run import Pipeline
 from tencentgr.options import RqvaeOptions, SampleOptions, TencentGROptions
 
@@ -31,6 +33,8 @@ PLAIN = {
     **dict.fromkeys(("run", "pipeline_0.5b.sh"), Pipeline),
     **dict.fromkeys(("advise", "optimization_strategies.py"), AdviceOptions),
     **dict.fromkeys(("compare", "compare_results.py"), ComparisonOptions),
+    "recommend": RecommendOptions,
+    "push": PushOptions,
     "main.py": TencentGROptions,
     "train_rqvae.py": RqvaeOptions,
     "make_sample.py": SampleOptions,

@@ -78,7 +78,12 @@ def test_what_the_advice_leaves_alone_is_the_same_files(looped):
 
 def test_advice_comes_from_valid_rows(looped):
     report = json.loads((looped / "run/analysis_valid/sasrec/badcase_report.json").read_text())
-    assert report["training"] == {"best_at": 1.0}  # one epoch can only be best at its end
+    assert report["training"]["best_at"] == 1.0  # one epoch can only be best at its end
+    assert report["summary"] == report["valid"]["summary"] and set(report["baselines"]["valid"]) == {
+        "popular",
+        "last_item",
+        "item_knn",
+    }
     assert report["split"] == "valid" and not (looped / "run/analysis").exists()
     scored = {
         split: json.loads((looped / f"run/evaluation{split}/sasrec/results.json").read_text())

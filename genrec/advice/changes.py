@@ -13,7 +13,7 @@ from genrec.advice.evidence import (
     taught_normalization,
     weigh_history,
 )
-from genrec.advice.learning import read_learning, read_rate
+from genrec.advice.learning import Learning, read_learning, read_rate
 
 CROWDED = 0.10  # share of items whose codes had to be changed, from which the index is too small
 MOST_ROWS = 3.0  # largest share a task is raised to
@@ -22,6 +22,7 @@ MOST_DROPOUT = 0.5
 SHORTEST_HALF_LIFE = 0.1  # of the training period
 FEW_STEPS, MOST_TIMES = 100, 10  # fewer steps teach little, whatever the rate; so many times as long at most
 HIGHEST_RATE = 0.02
+SHORTEST = 0.1  # of a training that fell from its best, however early that was
 FEWEST_BEAMS = 50  # the schema's own
 
 Changes = dict[str, Any]  # {"sft.learning_rate": 3e-4, "sft.tasks.title_to_sid": 2.0}
@@ -107,26 +108,44 @@ def favour_recent(section: str) -> Callable[[dict[str, Any]], Changes]:
 
 
 def tune_language(report: dict[str, Any]) -> Changes:
-    """Longer while it was still learning; longer and more regular where it was level; slower where it got worse."""
+    """Longer while it was still learning or level; where it got worse, shorter and more regular."""
     sft, learning = report["config"]["sft"], read_learning(report["training"])
     if is_undertrained(report) and learning is not None:
-        return train_until_it_learns(report)
-    changes: Changes = {}
-    if learning is None or learning.trend != "falling":
-        changes["sft.num_epochs"] = math.ceil(5 / 3 * sft["num_epochs"])
-    if learning is None or learning.trend == "falling":
+        return train_until_it_learns(report, learning)
+    if learning is not None and learning.trend == "falling":
+        return regularize(sft, report["training"]["best_at"])
+    changes: Changes = {"sft.num_epochs": math.ceil(5 / 3 * sft["num_epochs"])}
+    if learning is None:
         changes["sft.learning_rate"] = scale_rate(sft["learning_rate"], 0.6)
         changes["sft.warmup_ratio"] = max(sft["warmup_ratio"], 0.1)
-    if learning is None or learning.trend != "rising":
+    if learning is None or learning.trend == "level":
         changes["sft.weight_decay"] = max(sft["weight_decay"], 0.01)
     return changes
 
 
-def train_until_it_learns(report: dict[str, Any]) -> Changes:
+def regularize(sft: dict[str, Any], best_at: float) -> Changes:
+    """What fell from its best had learned its rows by heart.
+
+    Twice the training up to the best, so that the rate has come down by then; more dropout in a model of our own, with
+    two passes that should agree (R-Drop); a slower one where the model was there before.
+    """
+    changes: Changes = {
+        "sft.num_epochs": min(round(2 * max(best_at, SHORTEST) * sft["num_epochs"], 2), sft["num_epochs"]),
+        "sft.weight_decay": max(sft["weight_decay"], 0.1),
+    }
+    if not sft["train_from_scratch"]:
+        return changes | {"sft.learning_rate": scale_rate(sft["learning_rate"], 0.6)}
+    for name in ("embedding_dropout", "hidden_dropout"):
+        had = sft["scratch"][name]
+        changes[f"sft.scratch.{name}"] = max(had, min(round(had + 0.1, 4), MOST_DROPOUT))
+    return changes | {"sft.rdrop": max(sft["rdrop"], 1.0)}
+
+
+def train_until_it_learns(report: dict[str, Any], learning: Learning) -> Changes:
     """Slower where the rate was too high; else longer while it took few steps; else faster."""
     sft, training = report["config"]["sft"], report["training"]
     warm = {"sft.warmup_ratio": max(sft["warmup_ratio"], 0.1)}
-    if read_rate(training) == "too high" or read_learning(training).trend == "falling":
+    if read_rate(training) == "too high" or learning.trend == "falling":
         return {"sft.learning_rate": scale_rate(sft["learning_rate"], 0.2)} | warm
     if training["unit"] == "steps" and training["length"] < FEW_STEPS:
         times = min(max(FEW_STEPS / max(training["length"], 1), 3), MOST_TIMES)
@@ -153,9 +172,8 @@ def tune_reinforced(report: dict[str, Any]) -> Changes:
 
 
 def decode_as_taught(report: dict[str, Any]) -> Changes:
-    """Taught by the softmax that ranks; twice the beams where they are few or lose what an exact ranking has."""
-    asked, changes = report["config"]["evaluation"]["normalization"], widen_beams(report)
-    return changes if taught_normalization(report) == asked else {"sft.normalization": asked} | changes
+    """The softmax that taught ranks too; twice the beams where they are few or lose what an exact ranking has."""
+    return {"evaluation.normalization": taught_normalization(report)} | widen_beams(report)
 
 
 def widen_beams(report: dict[str, Any]) -> Changes:

@@ -12,14 +12,15 @@ from genrec.evaluation.report import MIN_ROWS
 
 WORTH_ACTING = 0.20  # of the bad cases, or of the rows: a smaller group is left alone
 BAD_FAILURE_RATE = 0.30
+SMALLEST_GAIN = 0.001  # of NDCG that a probe must promise
 BEAM_LOSSES = 0.05  # share of bad cases that more beams could cure
 CUT_PROMPTS = 0.05  # share of prompts that lose items of their history
 SOFTMAX = {"vocab": "all tokens", "trie": "the legal ones"}
 FLOOR = "last_item"  # a language model below it has not learned yet
 
 # The order of advice: what makes every number untrue, what costs no training, what no training can mend, what was not
-# trained enough; then causes by their excess, between 0 and 1; tuning last.
-UNTRUE, FREE, STRUCTURE, CUT, UNDERTRAINED, TUNING = 6.0, 5.0, 4.0, 3.0, 2.0, -1.0
+# trained enough, or fell from its best; then causes by their excess, between 0 and 1; tuning of all else last.
+UNTRUE, FREE, STRUCTURE, CUT, UNDERTRAINED, MISTRAINED, TUNING = 6.0, 5.0, 4.0, 3.0, 2.0, 1.5, -1.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def weigh_decoding(report: dict[str, Any]) -> Evidence:
     share = lost.get("share", {}).get("mean") or 0.0
     if taught != asked:
         says = f"taught by a softmax over {SOFTMAX[taught]} and ranked over {SOFTMAX[asked]}"
-        return Evidence(True, STRUCTURE, says)
+        return Evidence(True, FREE, says)
     if lost["finding"] != "not measured" and share > BEAM_LOSSES:
         says = f"an exact ranking has {format_percent(share)} of the bad cases that {beams} beams lost"
         return Evidence(True, FREE, says, share * report["summary"]["failure_rate"])
@@ -140,7 +141,8 @@ def weigh_seen_items(report: dict[str, Any]) -> Evidence:
         return Evidence(seen["repeats"] > WORTH_ACTING, FREE, f"lists leave seen items out; {listed}", seen["repeats"])
     gain = seen["gain"]
     reason = f"{listed}; without seen items the same lists score {format_gain(gain)} NDCG@{report['top_k']}"
-    return Evidence((gain["low"] or 0.0) > 0, FREE, reason, max(gain["mean"] or 0.0, 0.0))
+    worth = (gain["low"] or 0.0) > 0 and gain["mean"] > SMALLEST_GAIN
+    return Evidence(worth, FREE, reason, max(gain["mean"] or 0.0, 0.0))
 
 
 def format_gain(gain: dict[str, Any]) -> str:
@@ -171,7 +173,8 @@ def weigh_history(report: dict[str, Any]) -> Evidence:
         f"{format_percent(history['cut'])} of the users have more than the {history['kept']} events that are kept; "
         f"with {history['longer']} item-kNN scores {format_gain(gain)} NDCG@10"
     )
-    return Evidence(history["cut"] > WORTH_ACTING and (gain["low"] or 0.0) > 0, CUT, reason)
+    worth = (gain["low"] or 0.0) > 0 and gain["mean"] > SMALLEST_GAIN
+    return Evidence(history["cut"] > WORTH_ACTING and worth, CUT, reason)
 
 
 def weigh_tuning(report: dict[str, Any]) -> Evidence:
@@ -189,7 +192,9 @@ def weigh_tuning(report: dict[str, Any]) -> Evidence:
         f"failure rate {format_percent(rate)} (bad above {format_percent(BAD_FAILURE_RATE)}), {format_percent(near)} "
         f"of bad cases are near misses (tuning is worth it above {format_percent(WORTH_ACTING)}){went}"
     )
-    return Evidence(rate > BAD_FAILURE_RATE or near > WORTH_ACTING, TUNING, reason, near * rate)
+    learning = read_learning(report["training"])
+    weight = MISTRAINED if learning is not None and learning.trend == "falling" else TUNING
+    return Evidence(rate > BAD_FAILURE_RATE or near > WORTH_ACTING, weight, reason, near * rate)
 
 
 def is_undertrained(report: dict[str, Any]) -> bool:

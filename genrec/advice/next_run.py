@@ -6,14 +6,14 @@ It names the preset that it is laid over, in every key that differs from it, a n
 from __future__ import annotations
 
 import copy
-from itertools import count
+import re
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from genrec.artifacts import ROUNDS
-from genrec.commandline import DEFAULT_PRESET, merge_layers
-from genrec.config_checks import validate
-from genrec.presets import REPLACED_WHOLE, Layer, Tree, find_config, load_layers, merge, preset_names
+from genrec.commandline import DEFAULT_PRESET, parse_strict, stage_program
+from genrec.presets import REPLACED_WHOLE, Tree, merge, preset_names
 
 
 def complete_overlay(analysed: Tree, overlay: Tree) -> Tree:
@@ -33,16 +33,20 @@ def complete_overlay(analysed: Tree, overlay: Tree) -> Tree:
 
 
 def next_directory(run: Path) -> Path:
-    """<run>_2, or the next number that is not taken; beside the run that a loop belongs to, for one of its rounds."""
+    """<run>_optimized, or with the next number that is not taken; of a round, beside the run that the loop belongs to.
+
+    Apart from <run>_2, ..., which run.when_changed new_run begins: the two do not meet.
+    """
     if run.parent.name == ROUNDS:
         run = run.parent.parent
-    names = (run.with_name(f"{run.name}_{number}") for number in count(2))
+    first = run.with_name(re.sub(r"_optimized(_\d+)?$", "", run.name) + "_optimized")
+    names = chain([first], (first.with_name(f"{first.name}_{number}") for number in count(2)))
     return next(path for path in names if not path.exists())
 
 
 def resolve_preset(name: str) -> Tree:
-    layers: list[Layer] = load_layers(find_config(name))
-    return validate(merge_layers(layers)).model_dump(mode="json")
+    """The configuration that a preset gives by itself."""
+    return parse_strict(stage_program("genrec run", ""), ["--config", name]).config.model_dump(mode="json")
 
 
 def subtract(wanted: Tree, base: Tree) -> Tree | None:

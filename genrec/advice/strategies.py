@@ -84,7 +84,7 @@ STRATEGIES: dict[str, Strategy] = {
         {"language": tune_language, "reinforced": tune_reinforced, "sequential": tune_sequential},
     ),
     "decoding": Strategy(
-        "a model is taught as it is asked, by enough beams", weigh_decoding, {"language": decode_as_taught}
+        "a model is asked as it was taught, by enough beams", weigh_decoding, {"language": decode_as_taught}
     ),
     "seen_items": Strategy(
         "items that the user has seen are listed where users come back to them, and only there",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from genrec.data.catalog import pick_categories
+from genrec.data.catalog import Catalog, pick_categories
 from genrec.data.prepared import Prepared
 
 COMPANIONS = 5  # items named in a prompt
@@ -74,8 +74,13 @@ def find_commonest(names: np.ndarray) -> str:
 
 
 def make_profile(data: Prepared, parts: list[str]) -> Profile:
-    traits = (pick_categories(data.catalog.categories), data.catalog.brand) if "taste" in parts else ()
+    traits = name_traits(data.catalog) if "taste" in parts else ()
     return Profile(traits, count_purchases(data) if "companions" in parts else None)
+
+
+def name_traits(catalog: Catalog) -> tuple[np.ndarray, ...]:
+    """(N,) categories and brands."""
+    return pick_categories(catalog.categories), catalog.brand
 
 
 def count_purchases(data: Prepared) -> Purchases:

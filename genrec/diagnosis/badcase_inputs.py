@@ -5,6 +5,7 @@ The lists of the run's evaluation lie in <evaluation>/<model>; those of another 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from genrec.artifacts import RECOMMENDATIONS, RESULTS, read_manifest, require, sha256
 from genrec.config import Analysis
 from genrec.data.prepared import Prepared
-from genrec.data.sequences import Examples
+from genrec.data.sequences import Examples, Past
 from genrec.data.ties import mark_tied_with_previous
 from genrec.diagnosis.causes import CaseLimits, Cases, number_categories
 from genrec.errors import ArtifactError
@@ -35,6 +36,9 @@ def read_cases(
     length = results["lists"]["length"]
     examples, recommendations = read_predictions(directory)
     check_rows_of_run(results["rows"], examples, recommendations.item, data, directory)
+    split = data.splits[results["rows"]["split"]]
+    if len(split) == len(examples):  # not a sample: each row's event is known
+        examples = replace(examples, past=Past(data.sequences, split))
     return Cases(
         CaseLimits(knobs.top_k, min(knobs.near_miss, length), knobs.short_history, knobs.recent_items),
         examples,
@@ -44,14 +48,8 @@ def read_cases(
         number_categories(data.catalog),
         codes,
         read_exact_ranking(exact, examples) if exact else None,
-        mark_tied(data, results["rows"]["split"], len(examples)),
+        mark_tied_with_previous(data.sequences)[split.end] if examples.past else None,
     )
-
-
-def mark_tied(data: Prepared, split: str, num_rows: int) -> np.ndarray | None:
-    """(E,) bool: targets with the time of the user's event before; None where the rows are not the whole split."""
-    targets = data.splits[split].end
-    return mark_tied_with_previous(data.sequences)[targets] if len(targets) == num_rows else None
 
 
 def predictions_dir(evaluation: Path, model: str) -> Path:

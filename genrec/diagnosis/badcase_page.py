@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from genrec.diagnosis.badcase_text import describe_sids, format_lift, format_percent, make_headline, sort_by_weight
-from genrec.diagnosis.page_style import STYLE
+from genrec.evaluation.page_style import wrap_page
 from genrec.pipeline import FAMILY_READS
 
 SHOWN_HISTORY = 5  # last items of a history
@@ -50,10 +50,7 @@ class Remedy:
 
 
 def render_page(report: dict[str, Any], plots: dict[str, Path], remedies: list[Remedy], advise: str) -> str:
-    """The whole page; plots are put into it, `advise` is the command that makes a configuration of the remedies.
-
-    Nothing is fetched: the policy forbids it.
-    """
+    """The whole page; plots are put into it, `advise` is the command that makes a configuration of the remedies."""
     body = [
         render_title(report),
         render_headline(report),
@@ -79,15 +76,7 @@ def render_page(report: dict[str, Any], plots: dict[str, Path], remedies: list[R
         "".join(map(render_case, report["bad_cases_sample"])) or "<p>There are no bad cases.</p>",
     ]
     title = f"{report['model']} on {report['config']['data']['dataset']}"
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+    return wrap_page(title, body)
 
 
 def render_title(report: dict[str, Any]) -> str:
@@ -225,8 +214,7 @@ def render_remedies(remedies: list[Remedy], advise: str) -> str:
         for remedy in remedies
     )
     return (
-        f"<h2>What would help</h2><ol>{items}</ol><p><code>{escape(advise)} --auto_recommend</code> "
-        "writes the configuration for it.</p>"
+        f"<h2>What would help</h2><ol>{items}</ol><p><code>{escape(advise)}</code> writes the configuration for it.</p>"
     )
 
 

@@ -45,7 +45,7 @@ class Cases:
     category: np.ndarray | None = None  # (N,) int, -1 = unknown
     codes: np.ndarray | None = None  # (N, L)
     exact: Recommendations | None = None  # the same rows ranked without a beam
-    tied: np.ndarray | None = None  # (E,) bool: the target has the time of the user's event before it
+    tied: np.ndarray | None = None  # (E,) bool: the target has the time of the event before it
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -1,6 +1,6 @@
 """What leaving out items that the user has seen would bring, from the ranked lists as they are: no list is made anew.
 
-E examples, W list length, H history, k cut-off
+E examples, W list length, P past, k cut-off
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import numpy as np
 from genrec.diagnosis.causes import Cases
 from genrec.evaluation.report import Estimate, estimate_ratios, estimate_to_json
 
+BLOCK = 1024  # rows that are compared at once
+
 
 def measure_seen_items(cases: Cases, filtered: bool, seed: int) -> dict[str, Any]:
     """How much of the lists the user has seen, how many truths are repeats, and what NDCG@k gains without seen items.
 
     `filtered` says whether the lists leave seen items out already.
     """
-    seen = mark_seen(cases.recommendations.item, cases.examples.history)  # (E, W)
-    repeat = mark_seen(cases.target[:, None], cases.examples.history)[:, 0]  # (E,)
+    had = cases.examples.history if cases.examples.past is None else cases.examples.past.items()  # (E, P)
+    seen = mark_seen(cases.recommendations.item, had)  # (E, W)
+    repeat = mark_seen(cases.target[:, None], had)[:, 0]  # (E,)
     listed = cases.top >= 0
     shares = seen[:, : cases.limits.top_k].sum(axis=1) / np.maximum(listed.sum(axis=1), 1)
     return {
@@ -30,9 +33,10 @@ def measure_seen_items(cases: Cases, filtered: bool, seed: int) -> dict[str, Any
     }
 
 
-def mark_seen(item: np.ndarray, history: np.ndarray) -> np.ndarray:
-    """(E, W) bool: the item stands in the row's history, (E, H) with -1 where there is none."""
-    return ((item[:, :, None] == history[:, None]) & (item >= 0)[:, :, None]).any(axis=2)
+def mark_seen(item: np.ndarray, had: np.ndarray) -> np.ndarray:
+    """(E, W) bool: the item is one of those that the row's user had, (E, P) with -1 where there is none."""
+    blocks = [slice(begin, begin + BLOCK) for begin in range(0, len(item), BLOCK)]
+    return np.concatenate([(item[rows, :, None] == had[rows, None]).any(axis=2) for rows in blocks]) & (item >= 0)
 
 
 def change_of_ndcg(cases: Cases, seen: np.ndarray, repeat: np.ndarray) -> np.ndarray:

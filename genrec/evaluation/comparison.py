@@ -5,6 +5,7 @@ E examples, U users, M metrics, R rounds
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -249,6 +250,24 @@ def describe_comparison(comparison: Comparison) -> str:
     tables = [render_table(overall), *describe_slices(comparison)]
     tables[-1] = "\n".join([tables[-1], *make_notes(comparison)])
     return "\n\n".join([describe_sides(comparison), *tables, make_verdict(comparison)]) + "\n"
+
+
+def describe_against_first(comparisons: list[Comparison]) -> str:
+    """Several models, each against the same first one, on the metric that decides; p-values are of each pair alone."""
+    first = comparisons[0]
+    names = strip_common_path([first.baseline, *(each.optimized for each in comparisons)])
+    headlines = [next(each for each in side.overall if each.metric == side.headline) for side in comparisons]
+    rows = [["model", first.headline.upper(), *HEADER[2:4]], [names[0], f"{headlines[0].baseline:.4f}", "-", "-"]]
+    for name, each in zip(names[1:], headlines, strict=True):
+        rows.append([name, f"{each.optimized:.4f}", format_change(each), f"{each.p_value:.4f}"])
+    counts = f"{headlines[0].rows:,} rows, {len(comparisons)} tests, none corrected"
+    return f"each against {first.baseline}\n\n{render_table(rows)}\n{counts}\n"
+
+
+def strip_common_path(names: list[str]) -> list[str]:
+    """Paths without the directories that all of them begin with."""
+    common = os.path.commonpath([os.path.dirname(name) for name in names])
+    return [os.path.relpath(name, common) if common else name for name in names]
 
 
 def describe_slices(comparison: Comparison) -> list[str]:

@@ -6,6 +6,7 @@ E examples, U users, M metrics, B resamples, N items
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from genrec.data.sequences import Examples, Sequences
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import (
     CUTOFFS,
+    GAINS,
     ListSettings,
     Recommendations,
     beyond_accuracy,
     cutoffs_within,
     item_scores,
+    own_scores,
     ranks,
     sid_scores,
 )
@@ -207,6 +210,7 @@ def make_report(
     train_count: np.ndarray,
     lists: ListSettings,
     item_to_sid: np.ndarray | None = None,
+    metrics: Sequence[str] = (),
 ) -> Report:
     """Scores by item, and by SID beside them where items share one; item_to_sid (N,) numbers the SIDs.
 
@@ -216,6 +220,8 @@ def make_report(
     scores = item_scores(recommendations, examples.target, item_to_sid, cutoffs)
     if item_to_sid is not None and item_to_sid.max() + 1 < len(item_to_sid):
         scores |= sid_scores(recommendations, examples.target, item_to_sid, cutoffs)
+    for name in metrics:
+        scores |= own_scores(name, ranks(recommendations.item, examples.target), cutoffs)
     beyond = beyond_accuracy(recommendations, examples.target, train_count, min(HEADLINE_CUTOFF, lists.length))
     return Report(model, rows, examples.user, scores, slices, beyond, lists)
 
@@ -367,12 +373,27 @@ def make_table(contents: list[dict[str, Any]]) -> str:
     furthest = max(k for k in range(1, max(CUTOFFS) + 1) if all(f"mrr@{k}" in each["metrics"] for each in contents))
     scored = [describe_scored(content["rows"]) for content in contents]
     columns = ["model", "HR@5", "HR@10", "NDCG@10  [95% interval]", f"MRR@{furthest}"]
-    rows = [columns + (["SID HR@10", "SID NDCG@10"] if sid_level else [])]
-    rows += [make_table_row(content, sid_level, f"mrr@{furthest}") for content in contents]
+    own = list_own_metrics(contents)
+    rows = [columns + (["SID HR@10", "SID NDCG@10"] if sid_level else []) + own]
+    rows += [
+        [*make_table_row(content, sid_level, f"mrr@{furthest}"), *(show_mean(content, name) for name in own)]
+        for content in contents
+    ]
     if len(set(scored)) > 1:
         rows = [[*row, cell] for row, cell in zip(rows, ["rows", *scored], strict=True)]
         return "\n".join([render_table(rows), *make_table_notes(contents)])
     return "\n".join([render_table(rows), f"rows: {scored[0]}", *make_table_notes(contents)])
+
+
+def list_own_metrics(contents: list[dict[str, Any]]) -> list[str]:
+    """Metrics at 10 beside ours, of any row."""
+    names = dict.fromkeys(name for content in contents for name in content["metrics"])
+    ours = {*GAINS, *(f"sid_{name}" for name in GAINS)}
+    return [name for name in names if name.endswith(f"@{HEADLINE_CUTOFF}") and name.partition("@")[0] not in ours]
+
+
+def show_mean(content: dict[str, Any], name: str) -> str:
+    return f"{content['metrics'][name]['mean']:.4f}" if name in content["metrics"] else "-"
 
 
 def describe_scored(rows: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ A row is called as its family (`sft`); one of a model that is given adds the nam
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from genrec.artifacts import read_manifest
 from genrec.config import Config
 from genrec.evaluation.report import read_results
 from genrec.guard import Made, read_made
-from genrec.pipeline import FAMILY_READS, artifact_dir, command_of
+from genrec.pipeline import FAMILY_READS, artifact_dir, command_of, keep_word
 from genrec.stage import Job
 
 
@@ -49,13 +48,8 @@ def name_row(job: Job) -> Job:
 def plain_name(job: Job) -> str:
     given = job.config.evaluation.base_model
     if given is None or "sft" not in FAMILY_READS[job.family]:
-        return job.family
+        return keep_word(job.family)
     return f"{job.family}.{keep_word(given.resolve().name)}"
-
-
-def keep_word(text: str) -> str:
-    """What may stand in the name of a directory."""
-    return re.sub(r"[^\w\-]+", "_", text) or "_"
 
 
 def read_what_made(job: Job) -> Made | None:
@@ -70,8 +64,8 @@ def list_rows(config: Config) -> list[ScoredRow]:
     """The finished rows of a split, in the order of the families."""
     directory = artifact_dir(config, "evaluation")
     rows = [read_row(path.parent, config) for path in directory.glob(f"*/{artifacts.MANIFEST}")]
-    order = list(FAMILY_READS)
-    return sorted(rows, key=lambda row: (order.index(row.family), row.name))
+    order = {family: place for place, family in enumerate(FAMILY_READS)}
+    return sorted(rows, key=lambda row: (order.get(row.family, len(order)), row.name))
 
 
 def read_row(directory: Path, config: Config) -> ScoredRow:

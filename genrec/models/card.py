@@ -6,7 +6,7 @@ Apart from the model itself, since whoever asks for the card alone needs no torc
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,13 +32,42 @@ class Card:
     cutoff_len: Annotated[int, Field(ge=1)]
     profile: list[Literal["taste", "companions"]]  # sft.profile
     filter_seen: bool = False  # validation, which chose these weights, left out what users had before
+    normalization: Literal["vocab", "trie"] = "vocab"  # by which it was taught, or chosen by RL
+    max_history: int | None = None  # data.max_history; None: as many items as the prompt has room for
+    dataset: str = ""
+    data: str = ""  # fingerprint of the data artifact
+    base: str = ""  # what it began from; empty: random weights
+    licence: str = ""  # of that, where its files say
+    files: dict[str, str] = field(default_factory=dict)  # name -> hash, of the files that belong to these weights
     wording: Wording | None = None  # what prompts call items, and their language; None: as the source does, in English
 
 
+BELONGING = (artifacts.SID_INDEX, artifacts.ITEMS, artifacts.COMPANIONS, "tokenizer.json")
+
+
 def save_card(directory: Path, card: Card, index: SidIndex) -> None:
-    fields = {name: value for name, value in asdict(card).items() if name != "wording" or value is not None}
-    artifacts.write_json(directory / artifacts.CARD, fields)
+    """The SIDs, and last the card, with the hashes of what lies beside it by then."""
     save_index(index, directory / artifacts.SID_INDEX)
+    there = [name for name in BELONGING if (directory / name).exists()]
+    files = {name: artifacts.sha256(directory / name)[:16] for name in there}
+    artifacts.write_json(directory / artifacts.CARD, asdict(replace(card, files=files)))
+
+
+def check_files(directory: Path, card: Card) -> None:
+    """Every file that belongs to the weights is there and is the one they were saved with, or ArtifactError."""
+    if artifacts.ITEMS not in card.files:
+        raise ArtifactError(
+            f"{directory} has no {artifacts.ITEMS}: the model is from before models carried their items; load the run "
+            "that it lies in, or train it anew"
+        )
+    for name, saved in card.files.items():
+        path = directory / name
+        if not path.is_file():
+            raise ArtifactError(f"{directory} lacks {name}, which its {artifacts.CARD} lists; get its files again")
+        if (now := artifacts.sha256(path)[:16]) != saved:
+            raise ArtifactError(
+                f"{path} is not of this model: sha256 {saved} in {artifacts.CARD}, {now} there now; get its files again"
+            )
 
 
 def require_card(directory: Path) -> None:
@@ -63,7 +92,7 @@ def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection
     """
     source = store.data_settings()["data.source"]
     pairs = {"sids": (card.sids, store.manifest("sids").fingerprint), "data.source": (card.source, source)}
-    current = prompt_fingerprint(card.wording.language if card.wording else "en")
+    current = current_prompts(card)
     for name in prompts:
         pairs[f"the text of '{name}'"] = (card.prompts.get(name), current.get(name))
     for name, (trained, now) in pairs.items():
@@ -71,6 +100,22 @@ def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection
             raise ArtifactError(
                 f"{directory} was trained with {name} {trained}, but this run has {now}; "
                 "use the run it was trained in (--run.dir) or train it anew (python sft.py --clean)"
+            )
+
+
+def current_prompts(card: Card) -> dict[str, str]:
+    """The fingerprints of this version's texts in the card's language."""
+    return prompt_fingerprint(card.wording.language if card.wording else "en")
+
+
+def check_prompts(directory: Path, card: Card) -> None:
+    """A model that is used without its run is asked with the texts it was taught, or ArtifactError."""
+    now = current_prompts(card)
+    for name in prompts_of_evaluation(card):
+        if card.prompts.get(name) != now.get(name):
+            raise ArtifactError(
+                f"{directory} was trained with the text of '{name}' {card.prompts.get(name)}, but this version asks "
+                f"with {now.get(name)}; use the version of genrec that trained it"
             )
 
 

@@ -17,6 +17,7 @@ from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import CUTOFFS, ListSettings, Recommendations
 from genrec.models.card import require_card
 from genrec.pipeline import FAMILY_READS
+from genrec.plugins import BASELINE, load_plugin
 from genrec.store import RunStore
 
 # Imports of the families themselves wait until one is loaded: `--help` and a table of baselines need no torch.
@@ -106,11 +107,16 @@ FAMILIES: dict[str, Load] = {
 }
 
 
+def find_family(name: str) -> Load:
+    """One of ours, or a function of the user's."""
+    return FAMILIES[name] if name in FAMILIES else load_plugin(name, BASELINE)
+
+
 def rows_scored(settings: Evaluation) -> list[str]:
     """`evaluation.models`, and with `ranking: exact` the exact ranking of each language model right after it."""
     exact = settings.ranking == "exact"
     twins = [(name, f"{name}_exact") if exact else (name,) for name in settings.models]
-    return [name for pair in twins for name in pair if name in FAMILIES]
+    return [name for pair in twins for name in pair if name in FAMILIES or name in settings.models]
 
 
 def describe_lists(name: str, settings: Evaluation, num_items: int, filter_seen: bool) -> ListSettings:

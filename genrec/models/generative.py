@@ -5,28 +5,31 @@ E examples, k cut-off, K beams
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from genrec.artifacts import ITEMS, SID_INDEX
 from genrec.config import Evaluation
 from genrec.data.lists import pad_lists
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples
+from genrec.data.shop import Shop
 from genrec.data.tasks import RECOMMEND, Texts, make_texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
-from genrec.models.beam import NEVER, beam_search
-from genrec.models.card import check_card, load_card, load_own_index, prompts_of_evaluation
+from genrec.models.beam import NEVER, beam_search, score_children
+from genrec.models.card import Card, check_card, check_prompts, load_card, load_own_index, prompts_of_evaluation
 from genrec.models.exact import exact_search, tokens_within
 from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.token_tree import takes_trees
-from genrec.models.trie import build_trie, make_filter
+from genrec.models.trie import Filter, build_trie, make_filter
 from genrec.runtime.device import pick_device
+from genrec.sids import load_index
 from genrec.store import RunStore
 
 
@@ -111,6 +114,27 @@ class GenerativeModel:
             self.trees,
         )
 
+    @torch.inference_mode()
+    def score_levels(self, prompt: list[int], item: int, normalization: str, only: Filter | None) -> np.ndarray:
+        """(L,) log-probability of each code of an item, its codes before it read."""
+        trie, device = self.trie, self.model.device
+        place = int(torch.argsort(trie.item)[item])
+        nodes = [int(torch.searchsorted(under, place, right=True)) - 1 for under in trie.under]  # a depth, root first
+        codes = [int(trie.code[depth][node]) for depth, node in enumerate(nodes[1:])]
+        tokens = [int(self.sids.level(depth)[max(code, 0)]) for depth, code in enumerate(codes)]
+        ids = torch.tensor([prompt + tokens[:-1]], device=device)
+        self.model.eval()
+        hidden = self.model.get_decoder()(input_ids=ids).last_hidden_state[:, len(prompt) - 1 :]  # (1, L, d)
+        scores = []
+        for depth in range(trie.num_levels):
+            here = torch.tensor([[nodes[depth]]], device=device)
+            state = hidden[:, depth : depth + 1]
+            child, _, score = score_children(
+                self.model, trie, self.sids, here, state, depth, normalization, only
+            )  # (1, 1, W)
+            scores.append(float(score[child == nodes[depth + 1]].max()))
+        return np.array(scores)
+
     def items_of(
         self, leaf: np.ndarray, score: np.ndarray, k: int, allowed: np.ndarray | None, denied: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -144,6 +168,22 @@ class GenerativeRecommender:
     def recommend(self, examples: Examples, k: int) -> Recommendations:
         return self.model.recommend(examples, k, self.decoding, self.allowed)
 
+    def widen(self, k: int) -> GenerativeRecommender:
+        """The same with at least k beams, so that k items can be found."""
+        decoding = replace(self.decoding, num_beams=max(self.decoding.num_beams, k))
+        return GenerativeRecommender(self.model, decoding, self.allowed)
+
+    def score_levels(self, examples: Examples, item: int) -> np.ndarray:
+        """(L,) log-probability of each code of an item after the one row of `examples`, taught the codes before it.
+
+        Under the settings of the lists, so their sum is the score that a beam of this item has; 0 where its SID has
+        ended.
+        """
+        only = None
+        if self.allowed is not None:
+            only = make_filter(self.model.trie, torch.from_numpy(self.allowed).to(self.model.model.device), None)
+        return self.model.score_levels(self.model.prompts(examples)[0], item, self.decoding.normalization, only)
+
 
 def load_generative(
     model_dir: Path, store: RunStore, data: Prepared, settings: Evaluation, device_name: str, exact: bool = False
@@ -151,15 +191,41 @@ def load_generative(
     """A model directory -> something that recommends under the settings of `evaluate`."""
     card = load_card(model_dir)
     check_card(model_dir, card, store, prompts_of_evaluation(card))
-    device = pick_device(device_name)
-    dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-    model, tokenizer = load_pretrained(str(model_dir), dtype)
     index, allowed = load_own_index(model_dir, store), None
     if settings.index == "sids_grown":
         grown = store.grown(index)
         index, allowed = grown.index, grown.allowed
     texts = make_texts(data, index, card.source, card.profile, card.wording)
-    generative = GenerativeModel(model.to(device), tokenizer, texts, card.cutoff_len)
+    return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, allowed)
+
+
+def load_alone(
+    model_dir: Path, card: Card, shop: Shop, settings: Evaluation, device_name: str, exact: bool = False
+) -> GenerativeRecommender:
+    """The same without the run, by what the directory says of the shop; the card's files were checked."""
+    check_prompts(model_dir, card)
+    index = load_index(model_dir / SID_INDEX)
+    if len(index) != len(shop.catalog):
+        raise ArtifactError(
+            f"{model_dir}: {SID_INDEX} is of {len(index):,} items, {ITEMS} of {len(shop.catalog):,}; get both again"
+        )
+    texts = Texts(shop.catalog, index, card.source, shop.profile(list(card.profile)), given_wording=card.wording)
+    return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, None)
+
+
+def make_recommender(
+    model_dir: Path,
+    texts: Texts,
+    cutoff_len: int,
+    settings: Evaluation,
+    device_name: str,
+    exact: bool,
+    allowed: np.ndarray | None,
+) -> GenerativeRecommender:
+    device = pick_device(device_name)
+    dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    model, tokenizer = load_pretrained(str(model_dir), dtype)
+    generative = GenerativeModel(model.to(device), tokenizer, texts, cutoff_len)
     knobs = ("num_beams", "batch_size", "normalization", "exact_memory")
     decoding = Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})
     return GenerativeRecommender(generative, decoding, allowed)

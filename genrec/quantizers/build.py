@@ -17,6 +17,7 @@ from genrec.artifacts import CONSTRAINED, CONSTRAINED_QUALITY, QUANTIZER, write_
 from genrec.config import Sids
 from genrec.errors import ArtifactError
 from genrec.launch import note
+from genrec.plugins import SID_METHOD, call_plugin, load_plugin
 from genrec.quantizers import collisions, quality, residual
 from genrec.quantizers.purchases import Purchases
 from genrec.quantizers.residual import Quantized
@@ -61,7 +62,8 @@ def mix_vectors(text: np.ndarray, purchases: Purchases, knobs: Sids, seed: int) 
 
 def build_index(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> BuiltIndex:
     """(N, D) -> SIDs by sids.method; `directory` also keeps what a killed run had learned."""
-    quantized = METHODS[knobs.method](vectors, knobs, seed, device, directory)
+    quantize = METHODS.get(knobs.method, quantize_by_plugin)
+    quantized = quantize(vectors, knobs, seed, device, directory)
     index = collisions.resolve_collisions(quantized, knobs.collisions)
     return BuiltIndex(index, quantized.codes, quantized.codebooks, measure_error(quantized, index))
 
@@ -155,6 +157,21 @@ def train_rqvae(
     quantized, _ = train_quantizer(vectors, shape, settings, directory / QUANTIZER, codebooks)
     forget_checkpoint(directory / QUANTIZER)
     return quantized
+
+
+def quantize_by_plugin(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> Quantized:
+    """Codes of a function of the user's own; a code's row of the codebook is the mean residual of its items."""
+    function = load_plugin(knobs.method, SID_METHOD)
+    codes = np.asarray(call_plugin(knobs.method, function, vectors, knobs.num_levels, knobs.codebook_size, seed))
+    asked = (len(vectors), knobs.num_levels)
+    if codes.shape != asked or codes.dtype.kind not in "iu":
+        raise ArtifactError(f"SID method {knobs.method} gave {codes.dtype} {codes.shape}, asked are integers {asked}")
+    if codes.min() < 0 or codes.max() >= knobs.codebook_size:
+        raise ArtifactError(
+            f"SID method {knobs.method} gave codes from {codes.min()} to {codes.max()}; they go from 0 to "
+            f"{knobs.codebook_size - 1} (sids.codebook_size)"
+        )
+    return residual.fit_codebooks(vectors, codes, knobs.codebook_size)
 
 
 # (vectors, sids.*, seed, device, directory) -> codes

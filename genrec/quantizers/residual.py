@@ -51,6 +51,24 @@ def fit_levels(vectors: np.ndarray, num_levels: int, codebook_size: int, cluster
     return Quantized(vectors, np.stack(codes, axis=1), tuple(codebooks), vectors)
 
 
+def fit_codebooks(vectors: np.ndarray, codes: np.ndarray, codebook_size: int) -> Quantized:
+    """(N, D), (N, L) -> the codebooks that lose least under these codes, level by level.
+
+    C_l[k] is the mean of the residuals r_l of the items with c_l = k. A code that no item has gets the mean of all, so
+    that it stands among them.
+    """
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    remaining, codebooks = vectors.copy(), []
+    for level in codes.T:
+        counts = np.bincount(level, minlength=codebook_size)
+        sums = np.zeros((codebook_size, vectors.shape[1]), dtype=np.float64)
+        np.add.at(sums, level, remaining)
+        means = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], remaining.mean(axis=0))
+        codebooks.append(means.astype(np.float32))
+        remaining -= codebooks[-1][level]
+    return Quantized(vectors, codes.astype(np.int32), tuple(codebooks), vectors)
+
+
 def check_codebook_size(num_items: int, codebook_size: int) -> None:
     if codebook_size > num_items:
         raise ArtifactError(

@@ -39,6 +39,7 @@ from genrec.commandline import parse, stage_program
 from genrec.config import Config
 from genrec.errors import exit_on_failure
 from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of, command_of
+from genrec.plugins import is_plugin
 from genrec.runtime.training_record import is_trained, is_unchanged, read_record
 from genrec.store import RunStore
 
@@ -66,12 +67,13 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     summary = describe_report(report)
     write_text(partial / VISUALIZATIONS / SUMMARY_REPORT, summary)
     remedies = [] if "not_measured" in report["valid"] else list_remedies(take_valid(report))
-    write_text(partial / BADCASE_PAGE, render_page(report, plots, remedies, call_of(*ADVISE)))
+    final = artifact_dir(config, "analysis")
+    advise = f"{call_of(*ADVISE)} --badcase_report {final / BADCASE_REPORT} --auto_recommend"
+    write_text(partial / BADCASE_PAGE, render_page(report, plots, remedies, advise))
     write_json_lines(partial / EVAL_RESULTS, reader.lines())
     write_json(partial / BADCASE_REPORT, report)
-    final = artifact_dir(config, "analysis")
     print(f"\n{summary}\nTo read: {final / BADCASE_PAGE}")
-    print(f"Next: {call_of(*ADVISE)} --badcase_report {final / BADCASE_REPORT} --auto_recommend\n")
+    print(f"Next: {advise}\n")
     return {"summary": report["summary"], "headline": make_headline(report)}
 
 
@@ -297,7 +299,7 @@ def score_model(config: Config) -> Config:
     model, settings = config.analysis.model, config.evaluation
     if (Path(model) / "config.json").exists():  # a model's directory
         settings, model = settings.model_copy(update={"base_model": Path(model)}), "sft"
-    if model not in FAMILIES:
+    if model not in FAMILIES and not is_plugin(model):
         return config
     row = ensure_row(config.model_copy(update={"evaluation": settings}), model)
     return config.model_copy(update={"analysis": config.analysis.model_copy(update={"model": row.name})})

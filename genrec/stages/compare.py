@@ -1,8 +1,9 @@
-"""Did it help? Two evaluations of the same rows, compared user by user.
+"""Did it help? Evaluations of the same rows, compared user by user.
 
-Reads   results.json and per_example.npz of two models
-Writes  <output_dir>/comparison.json, comparison.txt, comparison.png
+Reads   results.json and per_example.npz of two models, or of more
+Writes  <output_dir>/comparison.json, comparison.txt, comparison.png; of more than two a table in comparison.{json,txt}
 
+    genrec compare a/evaluation/sft b/evaluation/sft c/evaluation/sft     # each against the first
     genrec compare --baseline a/evaluation/sft/results.json --optimized b/evaluation/sft/results.json
     genrec compare --baseline a/evaluation/sasrec --optimized a/evaluation/sft --output_dir out
 """
@@ -10,40 +11,88 @@ Writes  <output_dir>/comparison.json, comparison.txt, comparison.png
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from genrec.artifacts import RESULTS, read_json, read_manifest, require, write_json, write_text
 from genrec.commandline import options_program, parse
 from genrec.config import Section, knob
-from genrec.errors import ArtifactError, exit_on_failure
+from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.pipeline import COMPARE, call_of, command_of
+from genrec.run_choice import shorten
+
+if TYPE_CHECKING:
+    from genrec.evaluation.report import Report
 
 
 class ComparisonOptions(Section):
-    """Two evaluations of the same rows."""
+    """Evaluations of the same rows."""
 
-    baseline: Path = knob(..., "a model's results.json, or its directory")
-    optimized: Path = knob(..., "the same of the model that should be better")
+    models: list[Path] = knob([], "results.json of models, or their directories; also the words before the first flag")
+    baseline: Path | None = knob(None, "the first of two, in place of `models`")
+    optimized: Path | None = knob(None, "the one that should be better")
     output_dir: Path = knob(Path("outputs/comparison"), "where comparison.json, .txt and .png go")
     seed: int = knob(42, "of resampling", ge=0)
 
 
 def main(argv: list[str] | None = None) -> None:
-    options = parse(options_program(call_of(*COMPARE), __doc__, ComparisonOptions), argv).config
+    options = parse(options_program(call_of(*COMPARE), __doc__, ComparisonOptions, words="models"), argv).config
+    with exit_on_usage_error():
+        paths = choose_models(options)
     with exit_on_failure(options.output_dir):
-        print(write_comparison(options.baseline, options.optimized, options.output_dir, options.seed))
+        compare = write_comparison if len(paths) == 2 else write_table
+        print(compare(*paths, output_dir=options.output_dir, seed=options.seed))
+
+
+def choose_models(options: ComparisonOptions) -> list[Path]:
+    pair = [path for path in (options.baseline, options.optimized) if path]
+    if pair and options.models:
+        raise ConfigError(f"name the models once: --baseline and --optimized, or {' '.join(map(str, options.models))}")
+    paths = options.models or pair
+    if len(paths) < 2:
+        named = f"; found {paths[0]}" if paths else ""
+        raise ConfigError(f"it takes two models: --baseline A --optimized B, or A B C{named}")
+    return paths
+
+
+def write_table(*paths: Path, output_dir: Path, seed: int) -> str:
+    """Each further model against the first, in one table."""
+    from genrec.evaluation.comparison import compare_reports, comparison_to_json, describe_against_first
+
+    directories = [require_model(path) for path in paths]
+    reports = [read_scores(directory) for directory in directories]
+    first, name = reports[0], str(directories[0])
+    comparisons = [
+        compare_reports(first, report, (name, str(directory)), seed)
+        for directory, report in zip(directories[1:], reports[1:], strict=True)
+    ]
+    text = describe_against_first(comparisons)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_text(output_dir / "comparison.txt", text)
+    write_json(output_dir / "comparison.json", [comparison_to_json(each) for each in comparisons])
+    return f"{text}\nwritten: {output_dir}/comparison.json .txt"
+
+
+def require_model(path: Path) -> Path:
+    """The directory of a model's results, its files as its manifest lists them."""
+    directory = find_model_directory(path)
+    if read_manifest(directory):
+        require(directory, command_of("evaluation"))
+    return directory
+
+
+def read_scores(directory: Path) -> Report:
+    from genrec.evaluation.report import read_report
+
+    return read_report(directory)
 
 
 def write_comparison(baseline: Path, optimized: Path, output_dir: Path, seed: int) -> str:
     """Compare, write, and return the text for the screen."""
     from genrec.evaluation.comparison import compare_reports, comparison_to_json, describe_comparison
     from genrec.evaluation.plots import plot_comparison
-    from genrec.evaluation.report import read_report
 
-    directories = find_model_directory(baseline), find_model_directory(optimized)
-    for directory in directories:
-        if read_manifest(directory):
-            require(directory, command_of("evaluation"))
-    reports = [read_report(directory) for directory in directories]
+    directories = require_model(baseline), require_model(optimized)
+    reports = [read_scores(directory) for directory in directories]
     comparison = compare_reports(*reports, names=tuple(map(str, directories)), seed=seed)
     text = describe_comparison(comparison)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -55,7 +104,7 @@ def write_comparison(baseline: Path, optimized: Path, output_dir: Path, seed: in
 
 def find_model_directory(path: Path) -> Path:
     """The directory of one model's results, from the path of either or a link to it; a whole evaluation's one model."""
-    path = path.resolve() if path.is_symlink() else path
+    path = shorten(path.resolve()) if path.is_symlink() else path
     directory = path.parent if path.name == RESULTS else path
     models = list_models(directory)
     if len(models) == 1:

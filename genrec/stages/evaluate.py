@@ -57,10 +57,10 @@ from genrec.evaluation.report import (
 from genrec.evaluation.rows import ScoredRow, list_rows, name_row
 from genrec.launch import note, rank, world_size
 from genrec.models.families import (
-    FAMILIES,
     Recommender,
     Request,
     describe_lists,
+    find_family,
     fingerprints_outside,
     rows_scored,
 )
@@ -221,7 +221,7 @@ def score(held_out: HeldOut, family: str, partial: Path) -> dict[str, Any]:
     """One family's lists for all rows, and what they are worth."""
     config, data, shop, examples = held_out.config, held_out.data, held_out.shop, held_out.examples
     begin = time.perf_counter()
-    recommender = FAMILIES[family](Request(held_out.store, data, config.evaluation, config.run.device))
+    recommender = find_family(family)(Request(held_out.store, data, config.evaluation, config.run.device))
     recommendations = recommend(
         family, recommender, examples, len(shop.catalog), BATCHES * config.evaluation.batch_size
     )
@@ -230,7 +230,15 @@ def score(held_out: HeldOut, family: str, partial: Path) -> dict[str, Any]:
     item_to_sid = held_out.item_to_sid if "sids" in read_by_row(family, config) else None
     lists = describe_lists(family, config.evaluation, len(shop.catalog), held_out.filter_seen)
     report = make_report(
-        family, held_out.rows, examples, recommendations, held_out.slices, shop.train_count, lists, item_to_sid
+        family,
+        held_out.rows,
+        examples,
+        recommendations,
+        held_out.slices,
+        shop.train_count,
+        lists,
+        item_to_sid,
+        config.evaluation.metrics,
     )
     write_predictions(partial, examples, recommendations, shop.catalog, shop.sequences)
     write_report(report, partial, config.run.seed)

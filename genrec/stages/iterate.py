@@ -28,7 +28,7 @@ from genrec.config import Config
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
 from genrec.launch import note
 from genrec.lock import only_writer
-from genrec.pipeline import ITERATE, MEASURED, STAGES, affected, artifact_dir, call_of, command_of, needed_for
+from genrec.pipeline import ITERATE, MEASURED, RUN, STAGES, affected, artifact_dir, call_of, command_of, needed_for
 
 if TYPE_CHECKING:
     from genrec.advice.plan import Plan
@@ -118,12 +118,23 @@ def check_analysed_model(config: Config) -> None:
         )
 
 
+def require_finished_run(config: Config) -> None:
+    """The loop begins from a run that is there."""
+    for name in needed_for(config.analysis.model, config):
+        if read_manifest(artifact_dir(config, name)) is None:
+            raise ArtifactError(
+                f"{artifact_dir(config, name)} is not there yet, and the loop begins from a finished run; run first: "
+                f"{call_of(*RUN)} (with your other flags)"
+            )
+
+
 def run_loop(command: Command) -> None:
     """Round after round, each on the best run so far. A dry run goes as far as what is there allows."""
     from genrec.advice.rounds import list_rejected, make_next_plan
 
     config, dry_run = command.config, command.dry_run
     home = config.run.dir / artifacts.ROUNDS
+    require_finished_run(config)
     best, rounds = LoopRun(config, home / "base.json"), []
     for number in range(1, config.iterate.rounds + 1):
         if dry_run and not read_manifest(best.analysis):

@@ -58,7 +58,9 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
     from transformers import set_seed
 
     from genrec.data.repeats import leaves_out_seen
+    from genrec.data.shop import make_shop, save_shop
     from genrec.models.card import save_card
+    from genrec.models.readme import Described, write_readme
     from genrec.runtime.curves import check_installed, note_dashboard
     from genrec.runtime.training_record import is_trained, read_record, write_record
     from genrec.training.checkpoints import remove_checkpoints
@@ -75,13 +77,32 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         model.save_pretrained(directory)
         material.tokenizer.save_pretrained(directory)
         filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
-        save_card(directory, replace(material.card, filter_seen=filter_seen), material.texts.index)
+        shop, card = (
+            make_shop(material.data, list(material.card.profile)),
+            describe_model(config, material, filter_seen),
+        )
+        save_shop(shop, directory)
+        save_card(directory, card, material.texts.index)
+        write_readme(Described("rl", card, shop, material.texts.index, record), directory)
         write_record(record, directory)
         note_dashboard("rl", config.run)
     if rank() > 0:
         return {}
     remove_checkpoints(directory)
     return read_record(directory).summary()
+
+
+def describe_model(config: Config, material: Material, filter_seen: bool) -> Card:
+    """The card of the model it began from, with what RL decided and the data it saw."""
+    data = RunStore.of(config).manifest("data")
+    return replace(
+        material.card,
+        filter_seen=filter_seen,
+        normalization=config.evaluation.normalization,
+        max_history=material.data.max_history,
+        dataset=config.data.dataset,
+        data=data.fingerprint,
+    )
 
 
 def gather_material(config: Config) -> Material:

@@ -11,13 +11,15 @@ pipeline go to every stage: --config FILE, --clean, --sft.learning_rate 3e-4, or
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
-from genrec.artifacts import OPTIMIZED_CONFIG, read_manifest
+from genrec.artifacts import OPTIMIZED_CONFIG, SUMMARY, read_manifest, write_text
 from genrec.commandline import (
     Command,
     Program,
@@ -30,7 +32,7 @@ from genrec.commandline import (
     stage_program,
 )
 from genrec.config import Config, Section, comma_list, knob
-from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error
+from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error, suggest
 from genrec.launch import note
 from genrec.lines import relay_line
 from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, artifact_dir, reads
@@ -46,6 +48,10 @@ class Pipeline(Section):
     last: str = knob("", "end with this stage", spellings=("to",))
     skip: list[str] = knob([], "stages to leave out, as a,b")
     iterate: int = knob(0, "then so many rounds: change what is advised, run again from there, keep it if better", ge=0)
+
+    seeds: list[Annotated[int, Field(ge=0)]] = knob(
+        [], "one run a seed, in <run>/seeds/<seed>; what draws nothing is shared; ends with means and intervals"
+    )
 
     split_skip = field_validator("skip", mode="before")(comma_list)
 
@@ -66,7 +72,10 @@ def main(argv: list[str] | None = None) -> None:
         check_one_run(command.config)
     with exit_on_failure(command.config.run.dir):
         check_curves(stages, chosen, command)
-        walk(stages, chosen, command, flags)
+        if chosen.seeds:
+            walk_seeds(stages, chosen, command, flags)
+        else:
+            walk(stages, chosen, command, flags)
 
 
 def program_with_choices(program: Program) -> Program:
@@ -81,7 +90,7 @@ def chosen_stages(chosen: Pipeline) -> list[str]:
     names = list(STAGES)
     for name in (chosen.first, chosen.last, *chosen.skip):
         if name and name not in names:
-            raise ConfigError(f"no stage '{name}'; there are: {', '.join(names)}")
+            raise ConfigError(f"no stage '{name}'{suggest(name, names)}; there are: {', '.join(names)}")
     begin = names.index(chosen.first) if chosen.first else 0
     end = names.index(chosen.last) if chosen.last else len(names) - 1
     if begin > end:
@@ -106,6 +115,36 @@ def check_one_run(config: Config) -> None:
         )
 
 
+def walk_seeds(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]) -> None:
+    """The pipeline once a seed, each in a run of its own that begins from the first one's; then their means."""
+    from genrec.evaluation.runs import describe_seeds, read_run
+
+    home = command.config.run.dir / "seeds"
+    places = {seed: home / str(seed) for seed in dict.fromkeys(chosen.seeds)}
+    first = next(iter(places.values()))
+    for seed, place in places.items():
+        own = ["--run.seed", str(seed), "--run.dir", str(place)]
+        begin = ["--run.from_run", str(first)] if place != first else []
+        note("run", f"seed {seed}, in {place}")
+        seeded = [*drop_flags(flags, "--run.dir", "--run.seed", "--run.from_run"), *own, *begin]
+        walk(stages, chosen, parse(stage_program("genrec run", __doc__), seeded), seeded)
+    if not command.dry_run:
+        text = describe_seeds({seed: read_run(place) for seed, place in places.items()})
+        write_text(home / SUMMARY, text)
+        print(f"\n{text}\nThis text: {home / SUMMARY}")
+
+
+def drop_flags(flags: list[str], *names: str) -> list[str]:
+    """The same without these flags and their values."""
+    kept, rest = [], iter(flags)
+    for word in rest:
+        if word in names:
+            next(rest, None)
+        elif word.partition("=")[0] not in names:
+            kept.append(word)
+    return kept
+
+
 def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]) -> None:
     """Stage after stage, in processes of their own; then the advice, then the rounds."""
     ask = sys.stdin.isatty() and not chosen.yes and not command.dry_run
@@ -120,6 +159,8 @@ def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]
         call(STAGES[name].command, flags, run_dir / "logs" / f"{name}.log", command.dry_run)
         if name == "analysis" and not command.dry_run:
             advise(config)
+    if not command.dry_run:
+        say_next(run_dir)
     if chosen.iterate:
         rounds = ["--rounds", str(chosen.iterate)]
         call("iterate", [*flags, *rounds], run_dir / "logs" / "iterate.log", command.dry_run)
@@ -177,3 +218,13 @@ def advise(config: Config) -> None:
     report, overlay = artifact_dir(config, "analysis"), config.run.dir / OPTIMIZED_CONFIG
     flags = ["--auto_recommend", "--badcase_report", str(report), "--output_config", str(overlay)]
     call("advise", flags, config.run.dir / "logs" / "advice.log", dry_run=False)
+
+
+def say_next(run_dir: Path) -> None:
+    """Where a language model is there, how it is asked, with a user of the data."""
+    from genrec.store import RunStore
+
+    if read_manifest(run_dir / "data") is None or not any(read_manifest(run_dir / name) for name in ("sft", "rl")):
+        return
+    user = str(RunStore(run_dir).sequences().user_id[0])
+    print(f"Recommend: genrec recommend --run.dir {shlex.quote(str(run_dir))} --user {shlex.quote(user)}")

@@ -57,7 +57,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
         write_weights(config, directory, material)
         if rank() > 0:
             return record.summary()
-        write_rest(config, directory, material)
+        write_rest(config, directory, material, record)
         write_record(record, directory)
         note_dashboard("sft", config.run)
     if rank() > 0:
@@ -161,19 +161,42 @@ def write_weights(config: Config, directory: Path, material: Material) -> None:
             merged.save_pretrained(directory)
 
 
-def write_rest(config: Config, directory: Path, material: Material) -> None:
-    """Tokenizer, card and SIDs."""
+def write_rest(config: Config, directory: Path, material: Material, record: TrainingRecord) -> None:
+    """Tokenizer, SIDs, the shop's items, cards."""
     from genrec.data.prompts import own_wording, prompt_fingerprint
     from genrec.data.repeats import leaves_out_seen
+    from genrec.data.shop import make_shop, save_shop
     from genrec.models.card import Card, save_card
+    from genrec.models.readme import Described, find_licence, write_readme
 
     material.tokenizer.save_pretrained(directory)
-    sids = RunStore.of(config).manifest("sids")
+    shop, store = make_shop(material.data, config.sft.profile), RunStore.of(config)
+    save_shop(shop, directory)
     filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
+    of_run = (config.data.source, config.sft.cutoff_len, config.sft.profile, filter_seen)
     wording = own_wording(config.data)
-    of_run = (config.data.source, config.sft.cutoff_len, config.sft.profile, filter_seen, wording)
-    card = Card(sids.fingerprint, prompt_fingerprint(wording.language if wording else "en"), *of_run)
+    card = Card(
+        store.manifest("sids").fingerprint,
+        prompt_fingerprint(wording.language if wording else "en"),
+        *of_run,
+        normalization=config.sft.normalization,
+        max_history=config.data.max_history,
+        dataset=store.dataset,
+        data=store.manifest("data").fingerprint,
+        base=name_base(config.sft),
+        wording=wording,
+        licence="" if config.sft.train_from_scratch else find_licence(config.sft.base_model),
+    )
     save_card(directory, card, material.texts.index)
+    write_readme(Described("sft", card, shop, material.texts.index, record), directory)
+
+
+def name_base(settings: Sft) -> str:
+    """The base model's name; of a local directory its last part, for where it lies is nobody's concern."""
+    if settings.train_from_scratch:
+        return ""
+    base = Path(settings.base_model)
+    return base.resolve().name if base.exists() else settings.base_model
 
 
 def sources(config: Config) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from genrec.config import SEQUENTIAL_REWARDS
 from genrec.errors import ArtifactError
+from genrec.plugins import REWARD, call_plugin, load_plugin
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ REWARDS: dict[str, Reward] = {
 
 def score_groups(name: str, groups: Groups, knowledge: Knowledge) -> np.ndarray:
     """(B, G) of one reward, or an error that names it."""
-    value = np.asarray(REWARDS[name](groups, knowledge), dtype=np.float64)
+    function = REWARDS[name] if name in REWARDS else load_plugin(name, REWARD)
+    value = np.asarray(call_plugin(name, function, groups, knowledge), dtype=np.float64)
     if value.shape != groups.item.shape:
         raise ArtifactError(f"reward '{name}' gave shape {value.shape} for groups of shape {groups.item.shape}")
     if not np.isfinite(value).all():

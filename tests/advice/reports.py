@@ -32,7 +32,7 @@ def config(*flags: str) -> dict:
         word
         for section, keys in RUN.items()
         for key, value in keys.items()
-        for word in (f"--{section}.{key}", json.dumps(value))
+        for word in (f"--{section}.{key}", value if isinstance(value, str) else json.dumps(value))
     ]
     return parse_flags(["--config", TINY, *pinned, *flags]).config.model_dump(mode="json")
 

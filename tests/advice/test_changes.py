@@ -19,7 +19,7 @@ def test_every_strategy_of_a_language_model_has_something_to_change():
 
 
 PLANTED = {
-    "decoding": (report(flags=("--evaluation.normalization", "trie")), {"sft.normalization": "trie"}),
+    "decoding": (report(flags=("--evaluation.normalization", "trie")), {"evaluation.normalization": "vocab"}),
     "seen_items": (report(), {"evaluation.filter_seen": True}),
     "ties": (report(), {"data.ties": "random"}),
 }
@@ -75,7 +75,7 @@ RISING, LEVEL, FALLING = (0.1, 0.2, 0.3, 0.4), (0.1, 0.3, 0.4, 0.41, 0.4, 0.41, 
         (
             FALLING,
             {
-                "sft": {"learning_rate", "warmup_ratio"},
+                "sft": {"num_epochs", "weight_decay", "scratch", "rdrop"},
                 "rl": {"learning_rate", "beta", "num_generations"},
                 "sasrec": {"learning_rate", "dropout"},
             },
@@ -92,7 +92,7 @@ RISING, LEVEL, FALLING = (0.1, 0.2, 0.3, 0.4), (0.1, 0.3, 0.4, 0.41, 0.4, 0.41, 
 )
 def test_training_is_made_longer_while_it_helps_and_slower_where_it_was_best_before(scores, tuned):
     for model, keys in tuned.items():
-        plan = make_plan(report(model) | {"training": trained(*scores)}, ["hyperparameter"])
+        plan = make_plan(report(model) | {"training": trained(*scores, best_at=0.4)}, ["hyperparameter"])
         assert {key.split(".")[1] for key in plan.values} == keys
         assert "valid NDCG@10 was" in plan.advice[0].evidence.reason
 

@@ -22,8 +22,8 @@ def test_read_alone_it_is_the_analysed_run_with_the_advice(preset, tmp_path, mon
     analysed = parse_flags([*flags, "--run.dir", "outputs/mine"]).config.model_dump(mode="json")
     overlay = {"sft": {"learning_rate": 0.25, "tasks": {"sid_to_sid": 1.0}}}
     content = complete_overlay(analysed, overlay)
-    assert content["extends"] == preset and content["run"]["dir"] == "outputs/mine_2"
-    next_run = {"run": {"dir": "outputs/mine_2", "from_run": "outputs/mine"}}
+    assert content["extends"] == preset and content["run"]["dir"] == "outputs/mine_optimized"
+    next_run = {"run": {"dir": "outputs/mine_optimized", "from_run": "outputs/mine"}}
     assert read_back(tmp_path, content) == merge(merge(analysed, overlay), next_run)
 
 
@@ -31,7 +31,7 @@ def test_the_key_that_no_preset_says_makes_the_file_longer_and_nothing_else(tmp_
     monkeypatch.chdir(tmp_path)
     analysed = parse_flags(["--config", "quickstart"]).config.model_dump(mode="json")
     content = complete_overlay(analysed, {"sids": {"num_levels": 4}})
-    begun = {"dir": "outputs/quickstart_2", "from_run": "outputs/quickstart"}
+    begun = {"dir": "outputs/quickstart_optimized", "from_run": "outputs/quickstart"}
     assert content == {"extends": "quickstart", "run": begun, "sids": {"num_levels": 4}}
 
 
@@ -42,9 +42,11 @@ def test_without_advice_it_is_the_analysed_run_itself(tmp_path, monkeypatch):
 
 
 def test_a_number_that_is_taken_is_passed_over(tmp_path):
-    (tmp_path / "run_2").mkdir()
-    assert next_directory(tmp_path / "run") == tmp_path / "run_3"
-    assert next_directory(tmp_path / "run" / "rounds" / "1") == tmp_path / "run_3"
+    assert next_directory(tmp_path / "run") == tmp_path / "run_optimized"
+    (tmp_path / "run_optimized").mkdir()
+    assert next_directory(tmp_path / "run") == tmp_path / "run_optimized_2"
+    assert next_directory(tmp_path / "run_optimized") == tmp_path / "run_optimized_2"
+    assert next_directory(tmp_path / "run" / "rounds" / "1") == tmp_path / "run_optimized_2"
 
 
 def test_what_a_preset_has_too_many_cannot_be_taken_away():

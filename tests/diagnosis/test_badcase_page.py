@@ -7,8 +7,8 @@ import pytest
 
 from genrec.diagnosis.badcase_page import Remedy, render_page
 from genrec.diagnosis.badcase_text import describe_report
-from genrec.diagnosis.page_style import STYLE
 from genrec.diagnosis.plots import BADCASE_PLOTS, make_series
+from genrec.evaluation.page_style import STYLE
 from tests.diagnosis.small_cases import (
     HIT,
     KINDS,
@@ -56,7 +56,7 @@ def test_remedies_stand_there_with_the_command_and_are_left_out_where_none_is_ad
     plots = {name: tmp_path / f"{name}.png" for name in BADCASE_PLOTS}
     text = render_page(report, plots, REMEDIES, "genrec advise")
     assert "<strong>long tail</strong>: rare items weigh more." in text and "40% &lt;of&gt; misses" in text
-    assert "<code>genrec advise --auto_recommend</code>" in text
+    assert "<code>genrec advise</code>" in text
     assert "What would help" not in render_page(report, plots, [], "genrec advise")
 
 

@@ -1,4 +1,8 @@
-"""How the page of an analysis looks: one typeface, that of its pictures; light and dark; on paper always light."""
+"""How pages look: one typeface, that of their pictures; light and dark; on paper always light."""
+
+from __future__ import annotations
+
+from html import escape
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1f23; --soft: #5b626b; --paper: #fbfaf7; --line: #dcd9d2;
@@ -59,3 +63,16 @@ details { border-bottom: 1px solid var(--line); padding: 6px 0; } summary { curs
   .bar { width: 70px; } .bar, .bar i, .bar b { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
+
+
+def wrap_page(title: str, body: list[str]) -> str:
+    """A whole HTML file that works offline: nothing is fetched, the policy forbids it."""
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body>\n</html>\n"
+    )

@@ -1,0 +1,145 @@
+"""Functions of one's own, by `module:function`, wherever a name is accepted; packages offer them as entry points.
+
+    rl.reward_type       genrec.rewards       (groups, knowledge) -> (B, G) numbers: genrec/training/rewards.py
+    evaluation.models    genrec.baselines     (request) -> what has .recommend(examples, k): genrec/models/families.py
+    evaluation.metrics   genrec.metrics       (rank, k) -> (E,) numbers: genrec/evaluation/metrics.py
+    sids.method          genrec.sid_methods   (vectors, num_levels, codebook_size, seed) -> (N, L) codes
+
+A module is looked for on Python's path and in the working directory. A function is loaded when the configuration is
+checked, its parameters counted then, and the source of its module is part of what an artifact was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import core_schema
+
+from genrec.errors import ArtifactError, ConfigError, first_line, suggest
+
+PLUGIN_KEYS = ("rl.reward_type", "evaluation.metrics", "sids.method", "family")  # of what an artifact was made from
+FORM = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a function stands for: the group of its entry points, and the parameters that it is called with."""
+
+    noun: str
+    group: str
+    parameters: tuple[str, ...]
+
+
+REWARD = Kind("reward", "genrec.rewards", ("groups", "knowledge"))
+BASELINE = Kind("model", "genrec.baselines", ("request",))
+METRIC = Kind("metric", "genrec.metrics", ("rank", "k"))
+SID_METHOD = Kind("SID method", "genrec.sid_methods", ("vectors", "num_levels", "codebook_size", "seed"))
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a text that is one of our names, or names a function of the user's."""
+
+    kind: Kind
+    names: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def check(self, name: str) -> str:
+        if name in self.names:
+            return name
+        offered = offered_names(self.kind)
+        if not is_plugin(name) and name not in offered:
+            known = (*self.names, *offered)
+            near = suggest(name, list(known)) or f"; known: {', '.join(known)}"
+            raise ValueError(f"unknown {self.kind.noun} '{name}'{near}; or module:function")
+        try:
+            load_plugin(name, self.kind)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+
+def is_plugin(name: str) -> bool:
+    return FORM.fullmatch(name) is not None
+
+
+def offered_names(kind: Kind) -> list[str]:
+    """Entry points of installed packages."""
+    return sorted(each.name for each in metadata.entry_points(group=kind.group))
+
+
+def load_plugin(name: str, kind: Kind) -> Callable[..., Any]:
+    """The function of a name; ConfigError where there is none, or it is called otherwise."""
+    try:
+        function = load_function(name) if is_plugin(name) else metadata.entry_points(group=kind.group)[name].load()
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the user's module raises when it is imported
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise ConfigError(f"{kind.noun} {name} cannot be imported: {why}") from None
+    if not callable(function):
+        raise ConfigError(f"{kind.noun} {name} is no function but {type(function).__name__}")
+    check_parameters(name, function, kind)
+    return function
+
+
+def load_function(name: str) -> Any:
+    module_name, _, attribute = name.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    module = import_module(module_name)
+    if not hasattr(module, attribute):
+        own = [each for each in vars(module) if not each.startswith("_")]
+        raise ConfigError(f"module {module_name} has no '{attribute}'{suggest(attribute, own)}")
+    return getattr(module, attribute)
+
+
+def check_parameters(name: str, function: Callable[..., Any], kind: Kind) -> None:
+    try:
+        inspect.signature(function).bind(*kind.parameters)
+    except TypeError:
+        asked = inspect.signature(function)
+        raise ConfigError(
+            f"{kind.noun} {name} takes {asked}, it is called with ({', '.join(kind.parameters)}); see genrec/plugins.py"
+        ) from None
+
+
+def call_plugin(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Its result; what a function of the user's own raises becomes one line with its name and where it happened."""
+    if not is_plugin(name):
+        return function(*arguments)
+    try:
+        return function(*arguments)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}, line {last.lineno}"
+        raise ArtifactError(f"{name} failed: {type(error).__name__}: {first_line(error)} ({where})") from error
+
+
+def find_plugins(value: Any) -> Iterator[str]:
+    """The names of functions in a knob's value: a text, a list of them, or a mapping from them."""
+    if isinstance(value, str):
+        if is_plugin(value):
+            yield value
+    elif isinstance(value, list | dict):
+        for each in value:
+            yield from find_plugins(each)
+
+
+def fingerprint_plugin(name: str) -> str:
+    """A hash of the source file that a function stands in."""
+    source = inspect.getsourcefile(inspect.unwrap(load_function(name)))
+    content = Path(source).read_bytes() if source else name.encode()
+    return hashlib.sha256(content).hexdigest()[:16]

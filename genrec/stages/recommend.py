@@ -1,0 +1,306 @@
+"""What should this user be offered? The best items of a trained model, on the screen or in a file.
+
+    genrec recommend --run.dir outputs/quickstart --user 196
+    genrec recommend --run.dir outputs/quickstart --items 50,172 --k 5
+    genrec recommend --run.dir outputs/quickstart --titles "Star Wars (1977)" "Alien (1979)"
+    genrec recommend --run.dir outputs/quickstart --all_users --output lists.parquet
+    genrec recommend --model path/to/model --users events.csv --output lists.jsonl     without the run
+
+Reads a run, or a model directory; of a run rl where RL helped, else sft, or the family that --model names. Lists are
+made as evaluation made the run's table; --evaluation.num_beams and its other knobs change that.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import field_validator
+
+from genrec.commandline import (
+    Command,
+    options_program,
+    parse,
+    parse_strict,
+    plain_names,
+    split_words,
+    stage_program,
+)
+from genrec.config import Section, comma_list, knob
+from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error
+from genrec.launch import note
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from genrec.data.histories import Histories
+    from genrec.data.titles import TitleMatch
+    from genrec.recommender import Recommender
+
+WHOM = ("user", "items", "titles", "users", "all_users")
+WRITERS = (".parquet", ".jsonl")
+SHOWN = 5  # latest items of a history on the screen
+
+
+class RecommendOptions(Section):
+    """Whom for, and what may be listed."""
+
+    user: str | None = knob(None, "a user of the run, by the shop's id")
+    items: list[str] = knob([], "a history, as item ids, oldest first: a,b or a b")
+    titles: list[str] = knob([], "a history, as titles; the nearest of the catalogue are taken, and said")
+    users: Path | None = knob(
+        None, "many: .txt with a user id of the run a line, or .csv .tsv .parquet .jsonl of events (user, item, time)"
+    )
+    all_users: bool = knob(False, "every user of the run")
+    model: str | None = knob(
+        None, "of a run: the family (sft, rl, sasrec, item_knn, ...); or a model directory, or a hub's name"
+    )
+    k: int = knob(10, "items a list", ge=1)
+    exclude_seen: bool = knob(True, "leave out all that a user had before")
+    allow: Path | None = knob(None, "a file of item ids, one a line: nothing else is listed")
+    deny: Path | None = knob(None, "a file of item ids, one a line: these are not listed")
+    skip_unknown: bool = knob(False, "pass over items of --users that the catalogue lacks, in place of an error")
+    output: Path | None = knob(None, "write the lists to F.parquet or F.jsonl, not to the screen")
+
+    split_items = field_validator("items", mode="before")(comma_list)
+
+
+def main(argv: list[str] | None = None) -> None:
+    argv = sys.argv[1:] if argv is None else argv
+    program = stage_program("genrec recommend", __doc__, plain=plain_names(), switches=())
+    choices = options_program("genrec recommend", __doc__, RecommendOptions)
+    if "--help" in argv or "-h" in argv:
+        from dataclasses import replace
+
+        parse(replace(program, also=RecommendOptions, also_heading="recommend"), argv)
+    with exit_on_usage_error():
+        own, flags = split_words(choices, hold_titles(argv))
+        options = parse_strict(choices, own).config
+        check_options(options)
+    named = any(word == "--config" or word.startswith("--config=") for word in flags)
+    if options.model and is_place(options.model):
+        with exit_on_usage_error():
+            command = parse_strict(program, flags)
+    else:
+        command = parse(program, flags)
+    with exit_on_failure(options.output or Path()):
+        answer(options, command, named)
+
+
+def hold_titles(argv: list[str]) -> list[str]:
+    """`--titles A B` as YAML, so that a comma in a title stays in it."""
+    import json
+
+    words: list[str] = []
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word != "--titles":
+            words.append(word)
+            continue
+        titles = []
+        while rest and not rest[0].startswith("--"):
+            titles.append(rest.pop(0))
+        words.append(f"--titles={json.dumps(titles, ensure_ascii=False)}")
+    return words
+
+
+def check_options(options: RecommendOptions) -> None:
+    asked = [f"--{name}" for name in WHOM if getattr(options, name)]
+    if len(asked) != 1:
+        what = " and ".join(asked) or "none of them"
+        raise ConfigError(f"whom for? pass one of {', '.join(f'--{name}' for name in WHOM)}; found {what}")
+    if (options.users or options.all_users) and options.output is None:
+        raise ConfigError(f"{asked[0]} needs --output F.parquet or F.jsonl: lists of many users are written to a file")
+    if options.output and options.output.suffix not in WRITERS:
+        raise ConfigError(f"--output {options.output} must end in {' or '.join(WRITERS)}")
+
+
+def is_place(model: str) -> bool:
+    """Whether --model names a model of its own and no family of the run."""
+    return "/" in model or Path(model).is_dir()
+
+
+def answer(options: RecommendOptions, command: Command, named: bool) -> None:
+    shop = load_shop(options, command, named)
+    if options.users or options.all_users:
+        rows = shop.all_users() if options.users is None else read_users(options.users, shop, options.skip_unknown)
+    elif options.user is not None:
+        rows = shop.read_histories(users=[options.user])
+    elif options.items:
+        rows = shop.read_histories([options.items], users=["-"])
+    else:
+        matches = shop.find_titles(options.titles)
+        for match in matches:
+            if not match.exact:
+                note("recommend", describe_match(match))
+        rows = shop.read_histories(numbers=[[match.item for match in matches]], users=["-"])
+    if options.output:
+        write_lists(shop, rows, options, options.output)
+    else:
+        print(show_lists(shop, rows, options))
+
+
+def load_shop(options: RecommendOptions, command: Command, named: bool) -> Recommender:
+    from genrec.recommender import DECODING, load
+    from genrec.run_choice import is_run
+
+    config = command.config
+    asked = {key for key in DECODING if is_asked(command, f"evaluation.{key}", named)}
+    decoding = {key: getattr(config.evaluation, key) for key in asked}
+    ranking = config.evaluation.ranking if is_asked(command, "evaluation.ranking", named) else "beam"
+    device = config.run.device
+    if options.model and is_place(options.model):
+        return load(options.model, None, device, ranking, **decoding)
+    if not is_run(config.run.dir):
+        raise ArtifactError(
+            f"{config.run.dir} is no run: no stage's artifact is in it; name one by --run.dir, or a model directory by "
+            "--model DIR"
+        )
+    return load(config.run.dir, options.model, device, ranking, **decoding)
+
+
+def is_asked(command: Command, key: str, named: bool) -> bool:
+    """By a flag, or by a file that this call names; the default preset says nothing of how a run is decoded."""
+    origin = command.origins.get(key, "")
+    return origin.startswith("--") or (named and bool(origin))
+
+
+def describe_match(match: TitleMatch) -> str:
+    if match.likeness == 1:
+        return f"'{match.asked}' is taken as '{match.title}'"
+    return f"no title '{match.asked}'; the nearest is taken: '{match.title}' (likeness {match.likeness:.2f} of 1)"
+
+
+def read_users(path: Path, shop: Recommender, skip: bool) -> Histories:
+    """A file of user ids, or of events."""
+    if path.suffix == ".txt":
+        return shop.read_histories(users=read_words(path))
+    return shop.read_histories(read_table(path), skip_unknown=skip)
+
+
+READERS = {".csv": ",", ".tsv": "\t"}
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Events as they stand in a file; ids of csv stay the strings they are."""
+    import polars as pl
+
+    from genrec.errors import first_line
+
+    try:
+        content = path.read_bytes()
+        if path.suffix in READERS:
+            table = pl.read_csv(content, separator=READERS[path.suffix], infer_schema=False)
+            times = [name for name in ("time", "timestamp", "position") if name in table.columns]
+            return table.with_columns(pl.col(times).cast(pl.Float64) if times else [])
+        if path.suffix == ".parquet":
+            return pl.read_parquet(content)
+        if path.suffix == ".jsonl":
+            return pl.read_ndjson(content)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
+    raise ConfigError(f"--users {path} must end in .txt, .csv, .tsv, .parquet or .jsonl")
+
+
+def read_words(path: Path | None) -> list[str] | None:
+    """One a line; empty lines are passed over."""
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise ArtifactError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def rules_of(options: RecommendOptions) -> dict[str, Any]:
+    """How lists are made, as Recommender.recommend takes it."""
+    lists = {name: read_words(getattr(options, name)) for name in ("allow", "deny")}
+    return {"k": options.k, "exclude_seen": options.exclude_seen, **lists}
+
+
+# One user, on the screen
+
+
+def show_lists(shop: Recommender, rows: Histories, options: RecommendOptions) -> str:
+    from genrec.tables import render_table
+
+    lists = next(shop.recommend_blocks(rows, **rules_of(options)))
+    columns = lists.select("rank", "title", "score", "item_id", "sid").rows()
+    table = [[str(rank), title, f"{score:.3f}", item, sid or ""] for rank, title, score, item, sid in columns]
+    text = render_table([["rank", "title", "score", "item", "SID"], *table], words=("title", "item", "SID"))
+    notes = [describe_history(shop, rows), *describe_short(len(lists), options.k)]
+    return "\n".join([*notes, "", text, "", describe_scores(shop, rows)])
+
+
+def describe_history(shop: Recommender, rows: Histories) -> str:
+    from genrec.evaluation.predictions import show_title
+
+    name = str(rows.name[0])
+    who = "history" if name == "-" else f"user {name}"
+    if not len(rows.item):
+        return f"{who} has no history: the popular items are listed"
+    earlier = f", the latest {SHOWN}" if len(rows.item) > SHOWN else ""
+    lines = [f"{who}: {len(rows.item):,} item{'s' * (len(rows.item) != 1)}{earlier}"]
+    return "\n".join([*lines, *(show_title("  ", str(shop.catalog.title[item])) for item in rows.item[-SHOWN:])])
+
+
+def describe_short(length: int, k: int) -> list[str]:
+    return [] if length == k else [f"only {length} items may be listed"]
+
+
+def describe_scores(shop: Recommender, rows: Histories) -> str:
+    if not len(rows.item):
+        return "score: share of the training events"
+    kinds = {"popular": "share of the training events", "ensemble": "probability"}
+    kind = "log-probability of the SID" if shop.is_language_model else kinds.get(shop.model, "as the model gives it")
+    return f"score of '{shop.model}': {kind}"
+
+
+# Many users, into a file
+
+
+def write_lists(shop: Recommender, rows: Histories, options: RecommendOptions, path: Path) -> None:
+    from tqdm import tqdm
+
+    begin, count, cold = time.perf_counter(), 0, 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open_writer(path) as write, tqdm(total=len(rows), desc="recommend", unit="row", disable=None) as bar:
+        for frame in shop.recommend_blocks(rows, **rules_of(options)):
+            write(frame)
+            done = min(shop.block, len(rows) - int(bar.n))
+            bar.update(done)
+            count += len(frame)
+            cold += frame.filter(frame["cold"])["user"].n_unique() if frame["cold"].any() else 0
+    seconds = time.perf_counter() - begin
+    speed = len(rows) / max(seconds, 1e-9)
+    note(
+        "recommend",
+        f"{len(rows):,} users, {count:,} items by '{shop.model}' in {seconds:.1f} s ({speed:.1f} rows/s) -> {path}",
+    )
+    if cold:
+        note("recommend", f"{cold:,} users have no history and got the popular items (column cold)")
+
+
+@contextmanager
+def open_writer(path: Path) -> Iterator[Any]:
+    """A function that adds a frame to the file; the file is whole or not there."""
+    from genrec.artifacts import whole_path
+
+    with whole_path(path) as beside:
+        if path.suffix == ".jsonl":
+            with beside.open("wb") as file:
+                yield lambda frame: frame.write_ndjson(file)
+            return
+        import pyarrow.parquet as pq
+
+        from genrec.recommender import EMPTY
+
+        schema = EMPTY.to_arrow().schema
+        with pq.ParquetWriter(beside, schema) as writer:
+            yield lambda frame: writer.write_table(frame.to_arrow().cast(schema))
