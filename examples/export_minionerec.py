@@ -1,6 +1,6 @@
 """A run in MiniOneRec's layout, for its own scripts: train/, valid/, test/, info/, index/.
 
-    python examples/export_minionerec.py outputs/quickstart --config quickstart
+python examples/export_minionerec.py outputs/quickstart --config quickstart
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A run behind FastAPI, in one file (pip install fastapi uvicorn).
 
-    RUN=outputs/quickstart uvicorn --app-dir examples fastapi_app:app
-    curl -X POST localhost:8000/recommend -H 'content-type: application/json' -d '{"history": ["50", "172"], "k": 5}'
+RUN=outputs/quickstart uvicorn --app-dir examples fastapi_app:app
+curl -X POST localhost:8000/recommend -H 'content-type: application/json' -d '{"history": ["50", "172"], "k": 5}'
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From two CSV files of a shop to recommendations: events.csv (user, item, time) and items.csv (item, title).
 
-    python examples/own_csv.py DIRECTORY        writes a small shop there, prepares it, trains and recommends
+python examples/own_csv.py DIRECTORY        writes a small shop there, prepares it, trains and recommends
 """
 
 from __future__ import annotations

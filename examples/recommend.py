@@ -1,6 +1,6 @@
 """Recommendations in Python: one history, users of a run, and why.
 
-    python examples/recommend.py outputs/quickstart
+python examples/recommend.py outputs/quickstart
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ __version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`genrec.prepare`, `genrec.load` and `genrec.Recommender`, imported when they are first asked for."""
+    """`genrec.load`, `genrec.Recommender` and `genrec.prepare`, imported when they are first asked for."""
+    if name in ("load", "Recommender"):
+        from genrec import recommender
+
+        return getattr(recommender, name)
     if name == "prepare":
         from genrec.stages.prepare import prepare_frames
 
         return prepare_frames
-    if name not in ("load", "Recommender"):
-        raise AttributeError(f"module 'genrec' has no attribute '{name}'")
-    from genrec import recommender
-
-    return getattr(recommender, name)
+    raise AttributeError(f"module 'genrec' has no attribute '{name}'")

@@ -38,6 +38,7 @@ class Card:
     data: str = ""  # fingerprint of the data artifact
     base: str = ""  # what it began from; empty: random weights
     licence: str = ""  # of that, where its files say
+    wording: Wording | None = None  # what prompts call items, and their language; None: as the source does, in English
     files: dict[str, str] = field(default_factory=dict)  # name -> hash, of the files that belong to these weights
     wording: Wording | None = None  # what prompts call items, and their language; None: as the source does, in English
 

@@ -173,8 +173,8 @@ def write_rest(config: Config, directory: Path, material: Material, record: Trai
     shop, store = make_shop(material.data, config.sft.profile), RunStore.of(config)
     save_shop(shop, directory)
     filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
-    of_run = (config.data.source, config.sft.cutoff_len, config.sft.profile, filter_seen)
     wording = own_wording(config.data)
+    of_run = (config.data.source, config.sft.cutoff_len, config.sft.profile, filter_seen)
     card = Card(
         store.manifest("sids").fingerprint,
         prompt_fingerprint(wording.language if wording else "en"),
@@ -183,8 +183,8 @@ def write_rest(config: Config, directory: Path, material: Material, record: Trai
         max_history=config.data.max_history,
         dataset=store.dataset,
         data=store.manifest("data").fingerprint,
-        base=name_base(config.sft),
         wording=wording,
+        base=name_base(config.sft),
         licence="" if config.sft.train_from_scratch else find_licence(config.sft.base_model),
     )
     save_card(directory, card, material.texts.index)
