@@ -111,8 +111,6 @@ def check_data(data: Data) -> Faults:
 
 def check_table(data: Data) -> Faults:
     if data.source == "table":
-        if data.events is None:
-            yield "data.source table reads data.events, which is empty; name a file, a folder or hf:NAME"
         if data.compat == "minionerec":
             yield "data.source table and data.compat minionerec exclude each other: the published rules are Amazon's"
         return

@@ -39,7 +39,8 @@ ROLES = ("events", "items")
 
 def read_shop(data: Data) -> tuple[Shop, Data]:
     """The shop, and the configuration with what the tables decide."""
-    assert data.events is not None, "config_checks sees to it"
+    if data.events is None:  # a run that is prepared needs it no more, so that commands do without
+        raise ConfigError("data.source table reads data.events, which is empty; name a file, a folder or hf:NAME")
     items = open_table(data.items, "items") if data.items else None
     return read_tables(open_table(data.events, "events"), items, data)
 

@@ -158,7 +158,7 @@ def test_keys_of_a_table_are_refused_elsewhere_and_missing_ones_here():
     with pytest.raises(ConfigError, match="data.events would do nothing for data.source toy"):
         validate({"data": {"source": "toy", "events": "x.csv"}})
     with pytest.raises(ConfigError, match="reads data.events, which is empty"):
-        validate({"data": {"source": "table"}})
+        prepare()
     with pytest.raises(ConfigError, match="unknown column 'titel'; did you mean 'title'"):
         validate({"data": {"source": "table", "events": "x.csv", "columns": {"titel": "x"}}})
 
