@@ -122,7 +122,9 @@ def test_line_by_line_reads_what_the_quick_way_reads(tmp_path_factory, rows):
     assert quick is not None and quick.rows() == slow.drop("line").rows()
 
 
-@pytest.mark.parametrize("name, content", [("a.csv.gz", gzip.compress(CSV)), ("a.jsonl.zst", pack(JSONL))])
+@pytest.mark.parametrize(
+    "name, content", [("a.csv.gz", gzip.compress(CSV)), ("a.jsonl.zst", pack(JSONL))], ids=["gzip", "zstd"]
+)
 def test_half_a_packed_file_is_refused(tmp_path, name, content):
     with pytest.raises(ArtifactError, match="damaged or cut short|Truncated"):
         read(write(tmp_path / name, content[: len(content) // 2]))
