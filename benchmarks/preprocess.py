@@ -1,10 +1,11 @@
-"""Is our preprocessing faster than a json.loads loop, and does it fit into memory?
+"""Is our preprocessing faster than a json.loads loop, does it fit into memory, and is a plain table read as fast?
 
 Makes a synthetic reviews file (Amazon-2018 lines, gzip) once under --dir, then runs read + window + 5-core + split both
 ways in turn, each in a process of its own, and prints the ratio of the medians and the peak memory.
 
     python benchmarks/preprocess.py                          # 1 million lines, side by side
     python benchmarks/preprocess.py --rows 10000000 --only ours --repeat 1
+    python benchmarks/preprocess.py --rows 10000000 --only table --repeat 1    # the same events as a CSV, beside ours
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ def main() -> None:
     if options.run == "make":
         print(json.dumps(make_file(options.file, options.rows)))
         return
+    if options.run == "make_table":
+        print(json.dumps(make_table(options.file)))
+        return
     if options.run:
         print(json.dumps(measure(options.run, options.file)))
         return
@@ -42,7 +46,9 @@ def main() -> None:
     if not path.exists():
         in_own_process("make", path, "--rows", str(options.rows))  # its memory would count as its children's peak
     print(f"{options.rows:,} reviews, {path.stat().st_size / 1e6:,.0f} MB gzip", flush=True)
-    ways = ["ours", "loop"] if options.only == "both" else [options.only]
+    if options.only == "table":
+        in_own_process("make_table", path)
+    ways = {"both": ["ours", "loop"], "table": ["ours", "table"]}.get(options.only, [options.only])
     report(in_turn({way: partial(run_and_tell, way, path) for way in ways}, options.repeat))
 
 
@@ -50,9 +56,9 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000, help="reviews in the file")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each way; the median counts")
-    parser.add_argument("--only", choices=["both", "ours", "loop"], default="both", help="which way to run")
+    parser.add_argument("--only", choices=["both", "ours", "loop", "table"], default="both", help="which way to run")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="where the file is made and kept")
-    parser.add_argument("--run", choices=["ours", "loop", "make"], help=argparse.SUPPRESS)
+    parser.add_argument("--run", choices=["ours", "loop", "table", "make", "make_table"], help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -70,7 +76,7 @@ def in_own_process(way: str, path: Path, *flags: str) -> dict[str, float]:
 
 def measure(way: str, path: Path) -> dict[str, float]:
     """Seconds after the imports, peak memory, and the counts that both ways must agree on."""
-    work = {"ours": ours, "loop": loop}[way]
+    work = {"ours": ours, "loop": loop, "table": table}[way]
     import genrec.data.amazon  # noqa: F401  imports are not what is compared
 
     counts, _, seconds = timed(lambda: work(path))
@@ -81,12 +87,47 @@ def ours(path: Path) -> dict[str, int]:
     """The project's own functions, item records aside."""
     from genrec.config import Data
     from genrec.data import amazon
+
+    data = Data(st_year=START[0], st_month=START[1], ed_year=END[0], ed_month=END[1])
+    events, _ = amazon.read_reviews(path, amazon.EDITIONS["amazon18"], data.max_bad_share)
+    return cut(events, data)
+
+
+def table(path: Path) -> dict[str, int]:
+    """The same of a plain table."""
+    from genrec.config import Data
+    from genrec.data.table import read_events
+    from genrec.data.table_columns import assign_columns
+    from genrec.data.table_files import open_table
+
+    data = Data(source="table", st_year=START[0], st_month=START[1], ed_year=END[0], ed_month=END[1])
+    events_table = open_table(str(table_beside(path)), "events")
+    return cut(read_events(events_table, assign_columns(events_table, "events", {}), data)[0], data)
+
+
+def table_beside(path: Path) -> Path:
+    return path.with_name(path.name.replace(".json.gz", ".csv"))
+
+
+def make_table(path: Path) -> dict[str, int]:
+    """user_id, item_id, timestamp, rating of the reviews, as CSV."""
+    import polars as pl
+
+    names = {"reviewerID": "user_id", "asin": "item_id", "unixReviewTime": "timestamp", "overall": "rating"}
+    schema = dict.fromkeys(("reviewerID", "asin"), pl.String) | {"unixReviewTime": pl.Int64, "overall": pl.Float64}
+    if not (target := table_beside(path)).exists():
+        frame = pl.scan_ndjson(path, schema=schema).rename(names)
+        frame.sink_csv(beside := target.with_name(target.name + ".part"))
+        beside.rename(target)
+    return {"bytes": target.stat().st_size}
+
+
+def cut(events, data) -> dict[str, int]:
+    """Window, 5-core, split."""
     from genrec.data.filters import k_core, mark_inside
     from genrec.data.splits import build_sequences, split_targets
     from genrec.data.ties import draw_tie_order
 
-    data = Data(st_year=START[0], st_month=START[1], ed_year=END[0], ed_month=END[1])
-    events, _ = amazon.read_reviews(path, amazon.EDITIONS["amazon18"], data.max_bad_share)
     events = events.take(mark_inside(events, data))
     events = events.take(k_core(events.user, events.item, K, K).keep)
     sequences, item_ids, tie_order = build_sequences(events, draw_tie_order("file", len(events), seed=0))
@@ -140,8 +181,10 @@ def report(runs: dict[str, list[dict[str, float]]]) -> None:
     if "ours" in runs:
         peak = max(run["peak_gb"] for run in runs["ours"])
         print(f"memory limit {MEMORY_LIMIT_GB} GB: {'held' if peak < MEMORY_LIMIT_GB else 'BROKEN'}")
-    if len(seconds) == 2:
+    if "loop" in seconds and "ours" in seconds:
         print(f"ratio loop / ours: {seconds['loop'] / seconds['ours']:.1f}")
+    if "table" in seconds:
+        print(f"ratio table / ours: {seconds['table'] / seconds['ours']:.2f} (1.3 at most)")
 
 
 def make_file(path: Path, rows: int) -> dict[str, int]:

@@ -1,14 +1,20 @@
 """LLM generative recommendation: from raw reviews to a language model that recommends, stage by stage."""
 
+from __future__ import annotations
+
 from typing import Any
 
 __version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`genrec.load` and `genrec.Recommender`, imported when they are first asked for: they need numpy and polars."""
-    if name not in ("load", "Recommender"):
-        raise AttributeError(f"module 'genrec' has no attribute '{name}'")
-    from genrec import recommender
+    """`genrec.load`, `genrec.Recommender` and `genrec.prepare`, imported when they are first asked for."""
+    if name in ("load", "Recommender"):
+        from genrec import recommender
 
-    return getattr(recommender, name)
+        return getattr(recommender, name)
+    if name == "prepare":
+        from genrec.stages.prepare import prepare_frames
+
+        return prepare_frames
+    raise AttributeError(f"module 'genrec' has no attribute '{name}'")

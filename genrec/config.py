@@ -117,14 +117,39 @@ class Run(Section):
     )
 
 
+# What a column of a table may be (genrec.data.table_columns.GUESSES; a test holds the two together).
+ColumnRole = Literal["user", "item", "time", "rating", "event", "title", "text", "brand", "categories"]
+
+
 class Data(Section):
     """Raw reviews and item texts -> catalogue, sequences, splits."""
 
-    source: Literal["amazon18", "amazon23", "movielens", "minionerec", "toy"] = knob("amazon18", "which reader")
+    source: Literal["amazon18", "amazon23", "movielens", "minionerec", "toy", "table"] = knob(
+        "amazon18", "which reader; table: a shop of one's own, data.events and data.items"
+    )
     dataset: str = knob(
         "Industrial_and_Scientific", "category or dataset name; names the files", pattern=r"^[\w\-][\w.\-]*$"
     )
     raw_dir: Path = knob(Path("raw"), "where the raw files lie, or are downloaded to", result=False)
+    events: str | None = knob(
+        None,
+        "table: who took what when; a file or a folder of parts (CSV, TSV, JSON lines, Parquet, .inter; .gz and .zst "
+        "of text), a directory that datasets saved, or hf:NAME[:CONFIG[:SPLIT]]",
+        result=False,
+    )
+    items: str | None = knob(
+        None, "table: what the items are, in the same forms (.item); without it an item's id is its text", result=False
+    )
+    columns: dict[ColumnRole, str | list[str]] | None = knob(
+        None,
+        "table: {user: customer, time: when, text: [plot, tags]}, of what is not guessed (user_id, item_id, timestamp, "
+        "rating, event_type, title, description, brand, categories and the like)",
+    )
+    event_weights: dict[str, Annotated[float, Field(ge=0, le=1e6)]] | None = knob(
+        None,
+        "table: {view: 0.1, cart: 0.5, purchase: 1}: how much a target of each event type weighs in the loss; 0: it "
+        "stands in histories and is no target; types that are not named are left out; without it all types are alike",
+    )
     url: str | None = knob(
         None, "URL template with {dataset} and {file}; a mirror or file:// replaces the reader's own", result=False
     )
@@ -143,24 +168,50 @@ class Data(Section):
         None, "window end: month; from its first second on nothing counts but that second", ge=1, le=12
     )
     min_rating: float = knob(0.0, "keep events rated at least this")
-    split: Literal["chronological", "leave_one_out"] = knob(
-        "chronological",
-        "chronological: 8:1:1 over target times; leave_one_out: each user's last event is test, the one before valid",
+    split: Literal["auto", "chronological", "leave_one_out"] = knob(
+        "auto",
+        "chronological: 8:1:1 over target times; leave_one_out: each user's last event is test, the one before valid; "
+        "auto: chronological, of a table with order numbers in place of times leave_one_out",
     )
     ties: Literal["file", "random"] = knob(
         "file", "order of events of one time: as in the file, or drawn by run.seed (also between train, valid and test)"
     )
     max_history: int = knob(10, "items a history keeps", ge=1)
-    untitled: Literal["drop", "keep"] = knob(
-        "drop",
-        "items without a readable title: leave them out with their events, or keep them, called by brand, category and "
-        "description, else by their id",
+    untitled: Literal["auto", "drop", "keep"] = knob(
+        "auto",
+        "items without a readable title: drop leaves them out with their events, keep calls them by brand, category "
+        "and description, else by their id; auto: keep of a table, drop of the others",
     )
     compat: Literal["none", "minionerec"] = knob("none", "minionerec: the published preprocessing rules, exactly")
+    noun: str | None = knob(
+        None,
+        "what prompts call an item: film, song, book; the source's own when empty (product, movie; of a table item)",
+        result=False,
+        pattern=r"^[^{}\n]+$",
+    )
+    nouns: str | None = knob(
+        None, "several of them; by the rules of spelling when empty", result=False, pattern=r"^[^{}\n]+$"
+    )
+    verb: str | None = knob(
+        None,
+        "what users did with them: watched, listened to; of usual nouns known, else chosen",
+        result=False,
+        pattern=r"^[^{}\n]+$",
+    )
+    language: Literal["en", "zh"] | None = knob(None, "language of the prompts; en when empty", result=False)
     max_bad_share: float = knob(0.01, "stop when more than this share of lines cannot be parsed", ge=0, le=1)
     output_path: Path | None = knob(
         None, "also write <dataset>.{train,valid,test}.inter and .item.json under output_path/<dataset>", result=False
     )
+
+    @model_validator(mode="after")
+    def settle_auto(self) -> Data:
+        """What only a table's content, or nothing but the source, decides."""
+        if self.untitled == "auto":
+            self.untitled = "keep" if self.source == "table" else "drop"
+        if self.split == "auto" and self.source != "table":
+            self.split = "chronological"
+        return self
 
     @model_validator(mode="after")
     def take_own_window(self) -> Data:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from genrec.config import (
     REWARD_NAMES,
     Analysis,
+    ColumnRole,
     Config,
     Data,
     Evaluation,
@@ -75,6 +76,7 @@ def explain(item: Any, schema: type[Section]) -> str:
 
 
 NAMED = {  # the mappings whose names are ours
+    "data.columns": ("column", get_args(ColumnRole)),
     "sft.tasks": ("task", get_args(TaskName)),
     "rl.tasks": ("task", get_args(SidTaskName)),
     "rl.reward_type": ("reward", REWARD_NAMES),
@@ -96,6 +98,7 @@ def check_together(config: Config) -> Faults:
 
 def check_data(data: Data) -> Faults:
     yield from check_window(data)
+    yield from check_table(data)
     if data.ties == "random" and data.compat == "minionerec":
         yield "data.ties random and data.compat minionerec exclude each other: the published rules keep file order"
     if data.ties == "random" and data.source == "minionerec":
@@ -104,6 +107,18 @@ def check_data(data: Data) -> Faults:
         yield "data.untitled keep and data.compat minionerec exclude each other: the published rules decide on titles"
     if data.untitled == "keep" and data.source == "minionerec":
         yield "data.untitled keep would do nothing for data.source minionerec, whose items are chosen already"
+
+
+def check_table(data: Data) -> Faults:
+    if data.source == "table":
+        if data.events is None:
+            yield "data.source table reads data.events, which is empty; name a file, a folder or hf:NAME"
+        if data.compat == "minionerec":
+            yield "data.source table and data.compat minionerec exclude each other: the published rules are Amazon's"
+        return
+    for key in ("events", "items", "columns", "event_weights"):
+        if getattr(data, key) is not None:
+            yield f"data.{key} would do nothing for data.source {data.source}; add --data.source table"
 
 
 def check_window(data: Data) -> Faults:

@@ -33,6 +33,9 @@ class Stage:
     keys: tuple[str, ...] = ()  # of other sections, that its result depends on too
 
 
+# What prompts call items; a model that was taught so carries it on.
+WORDING_KEYS = ("data.noun", "data.nouns", "data.verb", "data.language")
+
 # In the order of the pipeline.
 STAGES: dict[str, Stage] = {
     "data": Stage("prepare", "data/prepare.py", "data", "raw reviews -> catalogue, sequences, splits", ()),
@@ -52,7 +55,7 @@ STAGES: dict[str, Stage] = {
     ),
     "sft": Stage(
         "sft", "sft.py", "sft", "tasks -> a language model that answers in semantic IDs",
-        reads=("data", "sids"), keys=("evaluation.filter_seen",),
+        reads=("data", "sids"), keys=("evaluation.filter_seen", *WORDING_KEYS),
     ),
     "rl": Stage(
         "rl", "rl.py", "rl", "rewards -> the same model, if valid says that RL helped",

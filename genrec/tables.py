@@ -22,7 +22,7 @@ from genrec.data.texts import escape_controls
 WIDTH = 80
 GAP = 2
 NARROW = 14  # as far as a column of words is folded before the table is split
-LONG_WORD = 32  # up to which a word stays whole
+LONG_WORD = WIDTH // 2  # up to which a word stays whole: names are to be copied
 RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)  # a line below the head, nothing else
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+TABLE = "table"  # data.source of a shop of one's own, whose window no preset knows
 KEYS = ("st_year", "st_month", "ed_year", "ed_month")
 AMAZON18 = (1996, 10, 2018, 11)  # what MiniOneRec's stage 1 takes by itself
 AMAZON23 = (1996, 5, 2023, 10)  # the collection's own span: May 1996 to September 2023

@@ -19,6 +19,7 @@ from tests import ROOT, parse_flags
 
 # stage -> what its .partial directory holds when it is killed
 HALF_WAY = {"data": "catalog.parquet", "sids": "codebooks.npz", "convert": "train/*", "sequential": "sasrec/*"}
+PLACES = {name: name for name in HALF_WAY} | {"sids": "sids/rqkmeans"}  # in a run
 NUM_ITEMS, WIDTH = 200, 16  # of the toy shop; of the vectors
 
 
@@ -59,15 +60,15 @@ def test_killed_half_way_goes_on_to_the_same_artifact(unbroken, tmp_path, name):
     shutil.copytree(unbroken / "run", tmp_path / "run", ignore=shutil.ignore_patterns(name))
     kill_half_way(name, tmp_path)
     finish(name, tmp_path)
-    assert not (tmp_path / "run" / f"{name}.partial").exists()
-    again, before = (read_manifest(directory / "run" / name) for directory in (tmp_path, unbroken))
+    assert not (tmp_path / "run" / f"{PLACES[name]}.partial").exists()
+    again, before = (read_manifest(directory / "run" / PLACES[name]) for directory in (tmp_path, unbroken))
     assert again.files == before.files and again.fingerprint == before.fingerprint
 
 
 def kill_half_way(name, directory, attempts=5):
     """Kills the stage once what HALF_WAY names is there; begins again where the stage was faster than we."""
-    final = directory / "run" / name
-    partial = final.with_name(f"{name}.partial")
+    final = directory / "run" / PLACES[name]
+    partial = final.with_name(f"{final.name}.partial")
     for _ in range(attempts):
         process = subprocess.Popen(command(name, directory), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         while process.poll() is None and not any(partial.glob(HALF_WAY[name])):

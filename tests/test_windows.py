@@ -30,6 +30,8 @@ NONE = (None, None, None, None)
         ("--data.dataset myshop", NONE),
         ("--config quickstart --data.source amazon18 --data.dataset myshop", NONE),
         ("--config tiny", (2015, 1, 2018, 1)),
+        ("--config tiny --data.source table --data.events e.csv", NONE),
+        ("--data.source table --data.events e.csv", NONE),
         ("--config tiny --data.source amazon18 --data.dataset Magazine_Subscriptions", (1996, 10, 2018, 10)),
         ("--data.dataset myshop --data.st_year 2015 --data.st_month 1", (2015, 1, None, None)),
     ],

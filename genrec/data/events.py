@@ -5,7 +5,7 @@ T events
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -23,24 +23,30 @@ class Events:
     rating: np.ndarray  # (T,) float32, nan where unknown
     user_id: pl.Series  # code -> the shop's own id
     item_id: pl.Series
+    weight: np.ndarray | None = None  # (T,) float32, how much each counts as a target; None: alike
+    is_order: bool = False  # times are places within the user, which no two users can be compared by
 
     def __len__(self) -> int:
         return len(self.user)
 
     def take(self, keep: np.ndarray) -> Events:
         """The events where `keep` (T,) bool, or at these positions; the id tables stay."""
-        return Events(self.user[keep], self.item[keep], self.time[keep], self.rating[keep], self.user_id, self.item_id)
+        names = ("user", "item", "time", "rating", *([] if self.weight is None else ["weight"]))
+        return replace(self, **{name: getattr(self, name)[keep] for name in names})
 
 
 @dataclass(frozen=True)
 class Shop:
-    """A source as read; `items`: one row an item with item, title (null: none usable), text, brand, categories."""
+    """A source as read; `items`: one row an item with item, title (null: none usable), text, brand, categories, and
+    further columns of texts, which become features.
+    """
 
     events: Events
     items: pl.DataFrame
     event_ledger: Ledger
     item_ledger: Ledger
     files: dict[str, str]  # role -> file name, for the report
+    notes: tuple[str, ...] = ()  # what else the screen should say of how it was read
 
 
 def encode_events(users: pl.Series, items: pl.Series, time: pl.Series, rating: pl.Series) -> Events:

@@ -122,9 +122,10 @@ def describe_span(events: Events) -> str:
 
 
 def mark_first(events: Events) -> np.ndarray:
-    """(T,) bool: no earlier row has the same user, item and time."""
+    """(T,) bool: no earlier row has the same user, item and time; of several weights the heaviest is first."""
     columns = (events.time, events.user.astype(np.int64) * len(events.item_id) + events.item)
-    order = np.lexsort(columns)  # stable: of equal rows the earliest comes first
+    first_heavy = () if events.weight is None else (-events.weight,)
+    order = np.lexsort((*first_heavy, *columns))  # stable: of equal rows the earliest comes first
     repeats = np.logical_and.reduce([np.diff(column[order]) == 0 for column in columns])  # (T - 1,)
     first = np.ones(len(events), dtype=bool)
     first[order[1:][repeats]] = False

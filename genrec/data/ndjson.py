@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import glob
 import gzip
+import io
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from genrec.data.ledger import Ledger
 from genrec.errors import ArtifactError
 
 CHUNK = 200_000  # parsed lines held as Python objects
-GZIP_MAGIC = b"\x1f\x8b"
-UNPACKED_BY_POLARS = (b"x", b"(")  # how zlib and zstd begin, which are no formats of these files, and JSON never does
+GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+UNPACKED_BY_POLARS = (b"x", b"(")  # how zlib and zstd begin, and JSON never does; of the two zstd is a format here
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 NESTING = 3_000  # Python's recursion limit while lines are parsed; polars takes objects 1,024 deep
 LATEST = 4_102_444_800  # seconds of 2100-01-01: later ones are milliseconds in a seconds field, or noise
@@ -70,8 +71,9 @@ def sound_list(column: str) -> pl.Expr:
 def scan_quickly(path: Path, schema: dict[str, Any]) -> pl.DataFrame | None:
     """What polars makes of the file, a row for each line that is not blank; None where it refuses."""
     with open_file(path) as file:
-        if file.read(1) in UNPACKED_BY_POLARS:
-            return None
+        head = file.read(len(ZSTD_MAGIC))
+    if head[:1] in UNPACKED_BY_POLARS and head != ZSTD_MAGIC:
+        return None
     try:
         return pl.scan_ndjson(glob.escape(str(path.absolute())), schema=schema).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError):
@@ -148,18 +150,33 @@ def deep_nesting() -> Iterator[None]:
 
 
 def number_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(1-based number, line) of every line that is not blank, plain or gzip by content, without a byte-order mark."""
+    """(1-based number, line) of every line that is not blank, packed or not, without a byte-order mark."""
+    with open_unpacked(path) as file:
+        for number, line in enumerate(file, start=1):
+            content = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+            if content and not content.isspace():
+                yield number, content
+
+
+@contextmanager
+def open_unpacked(path: Path) -> Iterator[Iterable[bytes]]:
+    """A file's bytes, plain, gzip or zstd by content; one that is cut short is an error where its end is missing."""
     with open_file(path) as plain:
-        packed = plain.read(2) == GZIP_MAGIC
+        head = plain.read(len(ZSTD_MAGIC))
     try:
-        with gzip.open(path, "rb") if packed else open_file(path) as file:
-            for number, line in enumerate(file, start=1):
-                content = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
-                if content and not content.isspace():
-                    yield number, content
+        if head == ZSTD_MAGIC:
+            import pyarrow
+
+            with pyarrow.input_stream(str(path), compression="zstd") as file, io.BufferedReader(file) as lines:
+                yield lines
+        else:
+            with gzip.open(path, "rb") if head[:2] == GZIP_MAGIC else open_file(path) as file:
+                yield file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise damaged_file_error(path, error) from None
     except OSError as error:
+        if head == ZSTD_MAGIC and not error.errno:
+            raise damaged_file_error(path, error) from None
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from None
 
 

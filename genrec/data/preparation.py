@@ -51,6 +51,7 @@ def cut_shop(shop: Shop, data: Data, seed: int) -> Preparation:
         "read": {"events": shop.event_ledger.as_dict(), "items": shop.item_ledger.as_dict()},
         **describe_window(filtered.window),
         **({"untitled": count_names(shop.items, item_ids)} if keep_untitled else {}),
+        **({"notes": list(shop.notes)} if shop.notes else {}),
         "k_core_rounds": filtered.rounds,
         **describe_preparation(catalog, sequences, splits, data.max_history),
         "time_ties": measure_ties(sequences, splits, data),
@@ -72,7 +73,14 @@ def build_catalog(items: pl.DataFrame, item_ids: pl.Series) -> Catalog:
     wanted = pl.DataFrame({"item": item_ids.cast(pl.String)})
     table = wanted.join(items, on="item", how="left", maintain_order="left").with_columns(pl.all().fill_null(""))
     columns = {name: table[name].to_numpy().astype(object) for name in ("title", "text", "brand", "categories")}
-    return Catalog(item_id=table["item"].to_numpy().astype(object), **columns, features={})
+    features = {name: encode_feature(table[name]) for name in table.columns if name not in ("item", *columns)}
+    return Catalog(item_id=table["item"].to_numpy().astype(object), **columns, features=features)
+
+
+def encode_feature(values: pl.Series) -> np.ndarray:
+    """(N,) texts -> (N,) int32: 1, 2, ... as they appear in the catalogue, 0 where empty."""
+    known = values.filter(values != "").unique(maintain_order=True)
+    return values.replace_strict(known, np.arange(1, len(known) + 1), default=0, return_dtype=pl.Int32).to_numpy()
 
 
 def describe_preparation(
@@ -88,7 +96,14 @@ def describe_preparation(
         "target_is_last_item": {name: share_repeating_last(sequences, splits[name]) for name in SPLITS},
         "target_in_past": {name: round(share, 4) for name, share in measure_repeats(sequences, splits).items()},
         "items_without_text": int((catalog.text == "").sum()),
+        **count_features(catalog),
     }
+
+
+def count_features(catalog: Catalog) -> dict[str, Any]:
+    """Distinct values of each, where a source has features."""
+    counts = {name: int(codes.max()) for name, codes in catalog.features.items()}
+    return {"features": counts} if counts else {}
 
 
 def measure_histories(sequences: Sequences, split: Split, max_history: int) -> dict[str, float]:
@@ -113,8 +128,10 @@ def summarize_preparation(report: dict[str, Any]) -> list[str]:
     lines = [
         Ledger(name, account["read"], account["dropped"], account["first_lines"]).line()
         for name, account in report["read"].items()
+        if account["read"] or name == "events"  # a table may come without items
     ]
     rows, repeated = report["rows"], report["target_is_last_item"]["test"]
+    lines += report.get("notes", [])
     lines.append(f"{report['users']:,} users, {report['items']:,} items, {report['events']:,} events")
     parts = ", ".join(f"{rows[name]:,} {name}" for name in SPLITS)
     lines.append(f"{parts} rows; {repeated:.1%} of test targets repeat the last item")

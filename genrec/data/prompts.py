@@ -9,8 +9,11 @@ of the user stands in the tail, behind the history, so histories of one user sti
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+from genrec.config import Data
 
 # data.source -> (one item, several, what users did with them)
 NOUNS = {
@@ -18,8 +21,37 @@ NOUNS = {
     "amazon23": ("product", "products", "bought"),
     "minionerec": ("product", "products", "bought"),
     "toy": ("product", "products", "bought"),
+    "table": ("item", "items", "chosen"),
     "movielens": ("movie", "movies", "watched"),
 }
+
+# What users do with a thing of this name (data.noun), where that is not said by data.verb.
+VERBS = {
+    **dict.fromkeys(("product", "good", "article of clothing"), "bought"),
+    **dict.fromkeys(("movie", "film", "show", "series", "video", "episode"), "watched"),
+    **dict.fromkeys(("song", "track", "album", "artist", "podcast"), "listened to"),
+    **dict.fromkeys(("book", "article", "news", "story", "comic", "paper"), "read"),
+    **dict.fromkeys(("game",), "played"),
+    **dict.fromkeys(("hotel", "place", "restaurant", "city"), "visited"),
+}
+ANY_VERB = "chosen"
+NOUNS_ZH = {
+    "amazon18": ("商品", "商品", "购买过"),
+    "amazon23": ("商品", "商品", "购买过"),
+    "minionerec": ("商品", "商品", "购买过"),
+    "toy": ("商品", "商品", "购买过"),
+    "table": ("物品", "物品", "选择过"),
+    "movielens": ("电影", "电影", "看过"),
+}
+VERBS_ZH = {
+    **dict.fromkeys(("商品", "产品"), "购买过"),
+    **dict.fromkeys(("电影", "影片", "视频", "剧集"), "看过"),
+    **dict.fromkeys(("歌曲", "专辑", "播客"), "听过"),
+    **dict.fromkeys(("书", "图书", "文章", "新闻", "小说"), "读过"),
+    **dict.fromkeys(("游戏",), "玩过"),
+    **dict.fromkeys(("酒店", "景点", "餐厅"), "去过"),
+}
+ANY_VERB_ZH = "选择过"
 
 # (what is given, what is wanted) -> instruction
 INSTRUCTIONS = {
@@ -35,13 +67,97 @@ INSTRUCTIONS = {
     ("description", "sid"): "Give the semantic ID of the {item} with this description.",
     ("sid", "title"): "Give the title of the {item} with this semantic ID.",
 }
+INSTRUCTIONS_ZH = {
+    ("sid history", "sid"): "按时间从早到晚续写用户{bought}的{items}的语义编号。",
+    ("sid history", "title"): "根据用户{bought}的{items}(从早到晚),预测下一个{item}的标题。",
+    ("title history", "sid"): "根据用户{bought}的{items}的标题(从早到晚),预测下一个{item}的语义编号。",
+    ("title history", "title"): "根据用户{bought}的{items}的标题(从早到晚),预测下一个{item}的标题。",
+    ("title", "sid"): "给出具有该标题的{item}的语义编号。",
+    ("sid history and preference", "sid"): "根据用户{bought}的{items}(从早到晚)和对用户的描述,"
+    "预测下一个{item}的语义编号。",
+    ("sid history", "preference"): "根据用户{bought}的{items}(从早到晚),描述该用户。",
+    ("preference", "sid"): "根据对用户的描述,预测用户下一个{item}的语义编号。",
+    ("description", "sid"): "给出具有该描述的{item}的语义编号。",
+    ("sid", "title"): "给出具有该语义编号的{item}的标题。",
+}
 HEAD = "### Instruction:\n{instruction}\n### Input:\n"
 TAIL = "\n### Response:\n"
+HEAD_ZH = "### 指令:\n{instruction}\n### 输入:\n"
+TAIL_ZH = "\n### 回答:\n"
 CONTINUED = ("sid history", "sid")  # its answer follows without a tail
 PREFERENCE = "\nThe user: {text}"
 PROFILE = "\nMostly {bought}: {favourites}"
 COMPANIONS = "\nOthers {bought} with these: {sids}"
+PREFERENCE_ZH = "\n用户:{text}"
+PROFILE_ZH = "\n最常{bought}:{favourites}"
+COMPANIONS_ZH = "\n其他用户同时{bought}:{sids}"
 FORM = "{given} -> {wanted}"  # the name of a form of prompt, in fingerprints
+
+
+@dataclass(frozen=True)
+class Language:
+    """All texts of the prompts in one language."""
+
+    instructions: dict[tuple[str, str], str]
+    head: str
+    tail: str
+    preference: str
+    profile: str
+    companions: str
+    nouns: dict[str, tuple[str, str, str]]  # data.source -> (one item, several, what users did with them)
+    verbs: dict[str, str]  # one item -> what users did with them
+    any_verb: str
+
+
+def read_language(name: str) -> Language:
+    """The texts above."""
+    if name == "zh":
+        texts = (INSTRUCTIONS_ZH, HEAD_ZH, TAIL_ZH, PREFERENCE_ZH, PROFILE_ZH, COMPANIONS_ZH)
+        return Language(*texts, NOUNS_ZH, VERBS_ZH, ANY_VERB_ZH)
+    return Language(INSTRUCTIONS, HEAD, TAIL, PREFERENCE, PROFILE, COMPANIONS, NOUNS, VERBS, ANY_VERB)
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What items are called in prompts, and the language of these."""
+
+    item: str
+    items: str
+    bought: str
+    language: Literal["en", "zh"] = "en"
+
+    @property
+    def texts(self) -> Language:
+        return read_language(self.language)
+
+
+def word_source(source: str) -> Wording:
+    """What a source calls its items by itself, in English."""
+    return Wording(*NOUNS[source])
+
+
+def choose_wording(data: Data) -> Wording:
+    """The source's own words, or those of data.noun, data.nouns, data.verb and data.language."""
+    language: Literal["en", "zh"] = data.language or "en"
+    texts = read_language(language)
+    item, items, bought = texts.nouns[data.source]
+    if data.noun:
+        item, items = data.noun, pluralize(data.noun) if language == "en" else data.noun
+        bought = texts.verbs.get(data.noun, texts.any_verb)
+    return Wording(item, data.nouns or items, data.verb or bought, language)
+
+
+def own_wording(data: Data) -> Wording | None:
+    """The same, None where it is the source's own in English."""
+    wording = choose_wording(data)
+    return None if wording == word_source(data.source) else wording
+
+
+def pluralize(noun: str) -> str:
+    """By the rules of English spelling; what they miss is for data.nouns."""
+    if re.search(r"(?:s|x|z|ch|sh)$", noun):
+        return noun if noun in ("news", "series") else f"{noun}es"
+    return f"{noun[:-1]}ies" if re.search(r"[^aeiou]y$", noun) else f"{noun}s"
 
 
 @dataclass(frozen=True)
@@ -61,33 +177,36 @@ class Tokenizer(Protocol):
     def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]: ...
 
 
-def make_head(given: str, wanted: str, source: str) -> str:
-    item, items, bought = NOUNS[source]
-    instruction = INSTRUCTIONS[given, wanted].format(item=item, items=items, bought=bought)
-    return HEAD.format(instruction=instruction)
+def make_head(given: str, wanted: str, wording: Wording) -> str:
+    texts = wording.texts
+    words = {"item": wording.item, "items": wording.items, "bought": wording.bought}
+    return texts.head.format(instruction=texts.instructions[given, wanted].format(**words))
 
 
-def make_tail(given: str, wanted: str) -> str:
-    return "" if (given, wanted) == CONTINUED else TAIL
+def make_tail(given: str, wanted: str, wording: Wording) -> str:
+    return "" if (given, wanted) == CONTINUED else wording.texts.tail
 
 
-def make_profile_tail(favourites: list[str], companions: list[str], source: str) -> str:
+def make_profile_tail(favourites: list[str], companions: list[str], wording: Wording) -> str:
     """The tail of a history prompt that says more of the user; what is not known is left out."""
-    favourite = ", ".join(filter(None, favourites))
-    lines = [PROFILE.format(bought=NOUNS[source][2], favourites=favourite)] if favourite else []
-    lines += [COMPANIONS.format(bought=NOUNS[source][2], sids="".join(companions))] if companions else []
-    return "".join(lines) + TAIL
+    texts, favourite = wording.texts, ", ".join(filter(None, favourites))
+    lines = [texts.profile.format(bought=wording.bought, favourites=favourite)] if favourite else []
+    lines += [texts.companions.format(bought=wording.bought, sids="".join(companions))] if companions else []
+    return "".join(lines) + texts.tail
 
 
-def prompt_fingerprint() -> dict[str, str]:
+def prompt_fingerprint(language: str = "en") -> dict[str, str]:
     """Hash of each text above, by what it is for: a form such as "title -> sid", a source, a part of the profile.
 
     A model directory carries those it was trained with; a text that nobody asks it with may change or be added.
     """
-    parts: dict[str, tuple[str, ...]] = {"taste": (PROFILE, TAIL), "companions": (COMPANIONS, TAIL), **NOUNS}
-    for (given, wanted), instruction in INSTRUCTIONS.items():
-        said = (PREFERENCE,) if given.endswith("and preference") else ()
-        parts[FORM.format(given=given, wanted=wanted)] = (HEAD, instruction, *said, make_tail(given, wanted))
+    of = read_language(language)
+    parts: dict[str, tuple[str, ...]] = {"taste": (of.profile, of.tail), "companions": (of.companions, of.tail)}
+    parts |= of.nouns
+    for (given, wanted), instruction in of.instructions.items():
+        said = (of.preference,) if given.endswith("and preference") else ()
+        tail = "" if (given, wanted) == CONTINUED else of.tail
+        parts[FORM.format(given=given, wanted=wanted)] = (of.head, instruction, *said, tail)
     return {name: hashlib.sha256(repr(texts).encode()).hexdigest()[:16] for name, texts in parts.items()}
 
 

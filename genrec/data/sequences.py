@@ -24,6 +24,8 @@ class Sequences:
     time: np.ndarray  # (T,) int64, seconds
     offset: np.ndarray  # (U + 1,) int64, user u owns events offset[u]:offset[u + 1]
     user_id: np.ndarray  # (U,) str, the shop's own id
+    weight: np.ndarray | None = None  # (T,) float32, how much each event counts as a target; None: alike
+    is_order: bool = False  # `time` is the place within the user, which no two users can be compared by
 
     def __len__(self) -> int:
         return len(self.user_id)
@@ -116,16 +118,21 @@ def save_sequences(sequences: Sequences, path: Path) -> None:
         time=sequences.time.astype(np.int64),
         offset=sequences.offset.astype(np.int64),
         user_id=sequences.user_id.astype(np.str_),
+        **({} if sequences.weight is None else {"weight": sequences.weight.astype(np.float32)}),
+        **({"is_order": np.array([1], dtype=np.int8)} if sequences.is_order else {}),
     )
 
 
 def load_sequences(path: Path) -> Sequences:
     """What save_sequences wrote, or ArtifactError where the arrays do not belong together."""
     arrays = load_arrays(path, "item", "time", "offset", "user_id")
-    sequences = Sequences(*(arrays[name] for name in ("item", "time", "offset", "user_id")))
+    columns = (arrays[name] for name in ("item", "time", "offset", "user_id"))
+    sequences = Sequences(*columns, weight=arrays.get("weight"), is_order="is_order" in arrays)
     item, offset = sequences.item, sequences.offset
     integers = all(array.ndim == 1 and array.dtype.kind == "i" for array in (item, sequences.time, offset))
     names = sequences.user_id.ndim == 1 and sequences.user_id.dtype.kind == "U"
+    if sequences.weight is not None and sequences.weight.shape != item.shape:
+        raise ArtifactError(f"{path} must hold a weight an event, {item.shape}; it holds {sequences.weight.shape}")
     if not (integers and names and len(offset) == len(sequences) + 1 and len(item) == len(sequences.time)):
         held = ", ".join(f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in arrays)
         raise ArtifactError(f"{path} must hold events (T,), offsets (U + 1,) and users (U,); it holds {held}")

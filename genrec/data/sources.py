@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from genrec.config import Data
-from genrec.data import amazon, minionerec, movielens, toy
+from genrec.data import amazon, minionerec, movielens, table, toy
 from genrec.data.preparation import Preparation, prepare_shop
 
 
@@ -34,6 +34,10 @@ SOURCES = {
     "minionerec": DataSource(
         lambda data, seed: minionerec.read_publication(data),
         lambda data, seed: minionerec.find_raw_files(data),
+    ),
+    "table": DataSource(
+        lambda data, seed: prepare_shop(*table.read_shop(data), seed),
+        lambda data, seed: table.find_raw_files(data),
     ),
     "toy": DataSource(
         lambda data, seed: prepare_shop(toy.read_shop(data, seed), data, seed),

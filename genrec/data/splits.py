@@ -32,7 +32,10 @@ def build_sequences(events: Events, tie_order: np.ndarray) -> NumberedEvents:
     item, item_codes = rank_by_appearance(events.item[order])
     offset = np.concatenate([[0], np.cumsum(np.bincount(user_rank, minlength=len(user_codes)))])
     user_id = events.user_id.gather(user_codes).to_numpy().astype(np.str_)
-    sequences = Sequences(item.astype(np.int32), events.time[order], offset.astype(np.int64), user_id)
+    weight = None if events.weight is None else events.weight[order]
+    sequences = Sequences(
+        item.astype(np.int32), events.time[order], offset.astype(np.int64), user_id, weight, events.is_order
+    )
     return NumberedEvents(sequences, events.item_id.gather(item_codes), tie_order[order])
 
 
@@ -48,12 +51,14 @@ def rank_by_appearance(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split_chronologically(sequences: Sequences, tie_order: np.ndarray) -> dict[str, Split]:
-    """All targets (each event but a user's first) by time, the first 80% train, 10% valid, 10% test, by count.
+    """All targets by time, the first 80% train, 10% valid, 10% test, by count.
 
-    Of equal times by `tie_order` (T,), which never turns a user's own events round; then by user.
+    Each event is one but a user's first and those of weight 0. Of equal times by `tie_order` (T,), which never turns a
+    user's own events round; then by user.
     """
     owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
     targets = np.delete(np.arange(len(sequences.item)), sequences.offset[:-1])
+    targets = targets[mark_weighty(sequences)[targets]]
     targets = targets[np.lexsort((tie_order[targets], sequences.time[targets]))]  # stable
     bounds = (int(0.8 * len(targets)), int(0.9 * len(targets)))
     targets_by_split = np.split(targets, bounds)
@@ -63,13 +68,23 @@ def split_chronologically(sequences: Sequences, tie_order: np.ndarray) -> dict[s
 
 
 def leave_one_out(sequences: Sequences) -> dict[str, Split]:
-    """Each user's last event is test, the one before it valid, the others train; a first event has no history."""
+    """Each user's last event is test, the one before it valid, the others train; a first event has no history.
+
+    Events of weight 0 are none of these.
+    """
     owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
     place = np.arange(len(sequences.item)) - sequences.offset[owner]  # 0 = the user's first
-    from_end = sequences.offset[owner + 1] - 1 - np.arange(len(sequences.item))  # 0 = the user's last
+    weighty = mark_weighty(sequences)
+    count = np.cumsum(weighty)
+    from_end = count[sequences.offset[owner + 1] - 1] - count  # 0 = the user's last
     chosen = {"train": from_end >= 2, "valid": from_end == 1, "test": from_end == 0}
-    ends = {name: np.flatnonzero(where & (place > 0)) for name, where in chosen.items()}
+    ends = {name: np.flatnonzero(where & weighty & (place > 0)) for name, where in chosen.items()}
     return {name: Split(owner[end].astype(np.int32), end) for name, end in ends.items()}
+
+
+def mark_weighty(sequences: Sequences) -> np.ndarray:
+    """(T,) bool: events that may be targets."""
+    return np.ones(len(sequences.item), dtype=bool) if sequences.weight is None else sequences.weight > 0
 
 
 RULES = {

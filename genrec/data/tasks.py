@@ -16,7 +16,7 @@ from genrec.data.catalog import Catalog
 from genrec.data.given_texts import Preferences
 from genrec.data.prepared import Prepared
 from genrec.data.profile import Profile, make_profile
-from genrec.data.prompts import Prompt
+from genrec.data.prompts import Prompt, Wording
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError
 from genrec.sids import SidIndex
@@ -66,9 +66,14 @@ class Texts:
 
     catalog: Catalog
     index: SidIndex
-    source: str  # data.source, for the nouns
+    source: str  # data.source, for the nouns where no wording is given
     profile: Profile | None = None
     preferences: Preferences | None = None  # of sft.preferences, while training
+    given_wording: Wording | None = None  # of data.noun, data.language and the like
+
+    @property
+    def wording(self) -> Wording:
+        return self.given_wording or prompts.word_source(self.source)
 
     def prompt(self, task: Task, items: np.ndarray, user: int = -1, text: int = -1) -> Prompt:
         """The prompt of a task about `items`: a history (oldest first, -1 ignored) of a user, or one item; and of one
@@ -76,15 +81,15 @@ class Texts:
         parts = tuple(self.part(task.given, int(item)) for item in items if item >= 0)
         if task.given.endswith("preference") and text >= 0:
             said = self.preference(text)
-            parts = (*parts, prompts.PREFERENCE.format(text=said)) if parts else (said,)
-        return Prompt(prompts.make_head(task.given, task.wanted, self.source), parts, self.tail(task, items, user))
+            parts = (*parts, self.wording.texts.preference.format(text=said)) if parts else (said,)
+        return Prompt(prompts.make_head(task.given, task.wanted, self.wording), parts, self.tail(task, items, user))
 
     def tail(self, task: Task, items: np.ndarray, user: int) -> str:
         """What follows the items; with a profile it says more of the user."""
         if self.profile is None or not task.from_history:
-            return prompts.make_tail(task.given, task.wanted)
+            return prompts.make_tail(task.given, task.wanted, self.wording)
         companions = [self.index.text(item) for item in self.profile.companions(items, user)]
-        return prompts.make_profile_tail(self.profile.favourites(items), companions, self.source)
+        return prompts.make_profile_tail(self.profile.favourites(items), companions, self.wording)
 
     def part(self, given: str, item: int) -> str:
         if given.startswith("sid"):
@@ -103,8 +108,11 @@ class Texts:
         return self.index.text(item) if task.wanted == "sid" else str(self.catalog.title[item])
 
 
-def make_texts(data: Prepared, index: SidIndex, source: str, profile: list[str]) -> Texts:
-    """`profile` is sft.profile; a model directory carries it, so that everybody asks the model as it was taught.
+def make_texts(
+    data: Prepared, index: SidIndex, source: str, profile: list[str], wording: Wording | None = None
+) -> Texts:
+    """`profile` is sft.profile, `wording` what items are called where not as the source has it; a model
+    directory carries both, so that everybody asks the model as it was taught.
 
     The index may hold more items than the catalogue: those that came since, which no history names.
     """
@@ -112,7 +120,8 @@ def make_texts(data: Prepared, index: SidIndex, source: str, profile: list[str])
         raise ArtifactError(
             f"the semantic IDs are of {len(index)} items, the catalogue has {len(data.catalog)}; make them anew"
         )
-    return Texts(data.catalog, index, source, make_profile(data, profile) if profile else None)
+    of_users = make_profile(data, profile) if profile else None
+    return Texts(data.catalog, index, source, of_users, given_wording=wording)
 
 
 def draw_row_numbers(task: Task, share: float, count: int, catalog: Catalog, rng: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from genrec import artifacts
 from genrec.config import Rl
-from genrec.data.prompts import prompt_fingerprint
+from genrec.data.prompts import Wording, prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, TASKS
 from genrec.errors import ArtifactError
 from genrec.sids import SidIndex, load_index, save_index
@@ -38,7 +38,9 @@ class Card:
     data: str = ""  # fingerprint of the data artifact
     base: str = ""  # what it began from; empty: random weights
     licence: str = ""  # of that, where its files say
+    wording: Wording | None = None  # what prompts call items, and their language; None: as the source does, in English
     files: dict[str, str] = field(default_factory=dict)  # name -> hash, of the files that belong to these weights
+    wording: Wording | None = None  # what prompts call items, and their language; None: as the source does, in English
 
 
 BELONGING = (artifacts.SID_INDEX, artifacts.ITEMS, artifacts.COMPANIONS, "tokenizer.json")
@@ -91,7 +93,7 @@ def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection
     """
     source = store.data_settings()["data.source"]
     pairs = {"sids": (card.sids, store.manifest("sids").fingerprint), "data.source": (card.source, source)}
-    current = prompt_fingerprint()
+    current = current_prompts(card)
     for name in prompts:
         pairs[f"the text of '{name}'"] = (card.prompts.get(name), current.get(name))
     for name, (trained, now) in pairs.items():
@@ -102,9 +104,14 @@ def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection
             )
 
 
+def current_prompts(card: Card) -> dict[str, str]:
+    """The fingerprints of this version's texts in the card's language."""
+    return prompt_fingerprint(card.wording.language if card.wording else "en")
+
+
 def check_prompts(directory: Path, card: Card) -> None:
     """A model that is used without its run is asked with the texts it was taught, or ArtifactError."""
-    now = prompt_fingerprint()
+    now = current_prompts(card)
     for name in prompts_of_evaluation(card):
         if card.prompts.get(name) != now.get(name):
             raise ArtifactError(
@@ -131,7 +138,8 @@ def load_own_index(directory: Path, store: RunStore) -> SidIndex:
 
 def prompts_of_evaluation(card: Card) -> list[str]:
     """Names of the texts that evaluation asks with."""
-    return [card.source, *card.profile, RECOMMEND.form]
+    nouns = [] if card.wording else [card.source]  # those of a wording stand in the card itself
+    return [*nouns, *card.profile, RECOMMEND.form]
 
 
 def prompts_of_rl(card: Card, settings: Rl) -> list[str]:

@@ -195,7 +195,7 @@ def load_generative(
     if settings.index == "sids_grown":
         grown = store.grown(index)
         index, allowed = grown.index, grown.allowed
-    texts = make_texts(data, index, card.source, card.profile)
+    texts = make_texts(data, index, card.source, card.profile, card.wording)
     return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, allowed)
 
 
@@ -209,7 +209,8 @@ def load_alone(
         raise ArtifactError(
             f"{model_dir}: {SID_INDEX} is of {len(index):,} items, {ITEMS} of {len(shop.catalog):,}; get both again"
         )
-    texts = Texts(shop.catalog, index, card.source, shop.profile(list(card.profile)))
+    profile = shop.profile(list(card.profile))
+    texts = Texts(shop.catalog, index, card.source, profile, given_wording=card.wording)
     return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, None)
 
 

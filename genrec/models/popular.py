@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from genrec.data.lists import drop_impossible, pad_lists
 from genrec.data.sequences import Examples, Past, Sequences
+from genrec.errors import ConfigError
 from genrec.evaluation.metrics import Recommendations
 
 
@@ -52,6 +53,11 @@ def fit_popular(train_count: np.ndarray) -> Popular:
 
 def fit_popular_recent(sequences: Sequences, seen: np.ndarray, num_items: int, share: float) -> Popular:
     """Popularity in the latest `share` of the training events; seen (T,) bool marks those."""
+    if sequences.is_order:
+        raise ConfigError(
+            "popular_recent counts the latest events, and this data has order numbers within each user, which no two "
+            "users can be compared by; leave it out of evaluation.models"
+        )
     start = np.quantile(sequences.time[seen], 1 - share, method="higher")
     return Popular(np.bincount(sequences.item[seen & (sequences.time >= start)], minlength=num_items))
 

@@ -54,7 +54,7 @@ def measure_prompts(model_dir: Path, data: Prepared, examples: Examples) -> dict
     from transformers import AutoTokenizer
 
     card, index = load_card(model_dir), load_index(model_dir / artifacts.SID_INDEX)
-    texts = make_texts(data, index, card.source, list(card.profile))
+    texts = make_texts(data, index, card.source, list(card.profile), card.wording)
     encoder = Encoder(AutoTokenizer.from_pretrained(model_dir))
     length = np.array(
         [

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from genrec import stage
 from genrec.commandline import Command
@@ -52,6 +53,33 @@ def sources(config: Config) -> dict[str, str]:
 
     files = SOURCES[config.data.source].raw_files(config.data, config.run.seed)
     return {role: sample_fingerprint(path) for role, path in files.items()}
+
+
+def prepare_frames(events: Any, items: Any | None = None, *, run_dir: str | Path, **knobs: Any) -> RunStore:
+    """Frames of polars, pandas, Arrow or datasets -> the data artifact of a run; `knobs` are keys of the section data.
+
+    The frames are kept as <run_dir>/tables/*.parquet, with run.yaml, which names them to every further command:
+    genrec run --config quickstart --config <run_dir>/tables/run.yaml
+    """
+    import yaml
+
+    from genrec.artifacts import whole_path
+    from genrec.config_checks import validate
+    from genrec.data.frames import to_polars
+
+    run, tables = Path(run_dir).absolute(), Path(run_dir).absolute() / "tables"
+    frames = {"events": events} | ({} if items is None else {"items": items})
+    files = {name: str(tables / f"{name}.parquet") for name in frames}
+    data = {"dataset": run.name, **knobs, "source": "table", **files}
+    config = validate({"run": {"dir": str(run)}, "data": data})
+    tables.mkdir(parents=True, exist_ok=True)
+    for name, frame in frames.items():
+        with whole_path(Path(files[name])) as beside:
+            to_polars(frame, name).write_parquet(beside)
+    with whole_path(tables / "run.yaml") as beside:
+        beside.write_text(yaml.safe_dump({"run": {"dir": str(run)}, "data": data}, allow_unicode=True), "utf-8")
+    stage.run("data", Command(config, clean=False, dry_run=False), build, sources)
+    return RunStore(run)
 
 
 def export_files(command: Command) -> None:

@@ -117,7 +117,7 @@ def gather_material(config: Config) -> Material:
     store, directory = RunStore.of(config), model_dir(config)
     data, card = store.prepared(), load_card(directory)
     check_card(directory, card, store, prompts_of_rl(card, config.rl))
-    texts = make_texts(data, load_own_index(directory, store), card.source, card.profile)
+    texts = make_texts(data, load_own_index(directory, store), card.source, card.profile, card.wording)
     device = pick_device(config.run.device)
     note_memory_of_rl(config, directory, card.cutoff_len)
     model, tokenizer = load_policy(directory, device)

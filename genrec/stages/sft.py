@@ -67,6 +67,7 @@ def build(config: Config, directory: Path) -> dict[str, Any]:
 
 
 def gather_material(config: Config) -> Material:
+    from genrec.data.prompts import own_wording
     from genrec.models.adapters import attach_adapters
     from genrec.models.language import sid_vocabulary
     from genrec.training.memory import note_memory_of_sft
@@ -75,7 +76,7 @@ def gather_material(config: Config) -> Material:
     note_memory_of_sft(config)
     store, settings = RunStore.of(config), config.sft
     data = store.prepared()
-    texts = make_training_texts(store, data, config.data.source, settings)
+    texts = make_training_texts(store, data, config.data.source, settings, own_wording(config.data))
     model, tokenizer = make_model(store, texts, settings, config.run.device)
     sids = sid_vocabulary(tokenizer, texts.index)
     return Material(data, texts, attach_adapters(model, sids, settings), tokenizer, sids)
@@ -162,7 +163,7 @@ def write_weights(config: Config, directory: Path, material: Material) -> None:
 
 def write_rest(config: Config, directory: Path, material: Material, record: TrainingRecord) -> None:
     """Tokenizer, SIDs, the shop's items, cards."""
-    from genrec.data.prompts import prompt_fingerprint
+    from genrec.data.prompts import own_wording, prompt_fingerprint
     from genrec.data.repeats import leaves_out_seen
     from genrec.data.shop import make_shop, save_shop
     from genrec.models.card import Card, save_card
@@ -172,15 +173,17 @@ def write_rest(config: Config, directory: Path, material: Material, record: Trai
     shop, store = make_shop(material.data, config.sft.profile), RunStore.of(config)
     save_shop(shop, directory)
     filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
+    wording = own_wording(config.data)
     of_run = (config.data.source, config.sft.cutoff_len, config.sft.profile, filter_seen)
     card = Card(
         store.manifest("sids").fingerprint,
-        prompt_fingerprint(),
+        prompt_fingerprint(wording.language if wording else "en"),
         *of_run,
         normalization=config.sft.normalization,
         max_history=config.data.max_history,
         dataset=store.dataset,
         data=store.manifest("data").fingerprint,
+        wording=wording,
         base=name_base(config.sft),
         licence="" if config.sft.train_from_scratch else find_licence(config.sft.base_model),
     )

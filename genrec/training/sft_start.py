@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from genrec.config import Sft
 from genrec.data.given_texts import SNAPSHOTS, Preferences, read_training_preferences
 from genrec.data.prepared import Prepared
+from genrec.data.prompts import Wording
 from genrec.data.tasks import TASKS, Texts, make_texts
 from genrec.data.weights import target_weights
 from genrec.errors import ArtifactError
@@ -36,9 +37,11 @@ from genrec.training.answer_loss import Legal, make_legal
 from genrec.training.rows import RowBuilder, make_rows, to_dataset
 
 
-def make_training_texts(store: RunStore, data: Prepared, source: str, settings: Sft) -> Texts:
+def make_training_texts(
+    store: RunStore, data: Prepared, source: str, settings: Sft, wording: Wording | None = None
+) -> Texts:
     """The texts of all prompts, with those about users where a task reads them; `source` is data.source."""
-    texts = make_texts(data, store.index(), source, settings.profile)
+    texts = make_texts(data, store.index(), source, settings.profile, wording)
     return replace(texts, preferences=read_preferences(store, data, settings))
 
 

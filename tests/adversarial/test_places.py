@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,10 @@ from genrec.pipeline import STAGES
 from tests.adversarial.shop import Shop, call, put
 
 WRITERS = ("convert", "sids", "sequential", "evaluate", "analyze")  # stages that are quick to make anew
-ARTIFACT = {stage.command: name for name, stage in STAGES.items()} | {"analyze": "analysis/sft"}
+BESIDE = ("evaluate", "analyze")  # what is measured otherwise gets a name of its own
+REFUSING = tuple(command for command in WRITERS if command not in BESIDE)
+MANY = {"sids": "sids/rqkmeans", "evaluate": "evaluation/popular", "analyze": "analysis/sft"}
+ARTIFACT = {stage.command: name for name, stage in STAGES.items()} | MANY  # of evaluation the first row
 
 
 def files_below(directory):
@@ -28,13 +32,13 @@ ORDER = {
     ("embed", "data"): "data is not there yet; run first: .*prepare",
     ("sids", "data"): "data is not there yet; run first: .*prepare",
     ("sids", "embeddings"): "embeddings is not there yet; run first: .*embed",
-    ("convert", "sids"): "sids is not there yet; run first: .*sids",
+    ("convert", "sids"): "sids/rqkmeans is not there yet; run first: .*sids",
     ("sequential", "data"): "data is not there yet; run first: .*prepare",
-    ("sft", "sids"): "sids is not there yet; run first: .*sids",
+    ("sft", "sids"): "sids/rqkmeans is not there yet; run first: .*sids",
     ("rl", "sft"): "sft is not there yet; run first: .*sft",
-    ("evaluate", "sft"): "sft is not there yet; run first: .*sft",
-    ("evaluate", "sequential"): "sequential is not there yet; run first: .*sequential",
-    ("analyze", "evaluation"): "evaluation is not there yet; run first: .*evaluate",
+    ("evaluate --models sft", "sft"): "sft is not there yet; run first: .*sft",
+    ("evaluate --models sasrec", "sequential"): "sequential is not there yet; run first: .*sequential",
+    ("analyze", "data"): "data is not there yet; run first: .*prepare",
     ("iterate", "data"): "the loop|failed, see above|not there yet",
 }
 
@@ -44,7 +48,7 @@ def test_a_stage_before_what_it_reads(shop, command, missing, monkeypatch):
     shop.remove(missing)
     if command == "iterate":
         monkeypatch.setattr("genrec.stages.iterate.subprocess.run", lambda words, **_: fail_like(words))
-    shop.call(command, "--clean").check(1, ORDER[command, missing])
+    shop.call(*command.split(), "--clean").check(1, ORDER[command, missing])
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_a_refused_call_on_a_mistyped_run_directory_leaves_no_trace(shop, tmp_pa
     assert {path for path in tmp_path.rglob("*")} == before
 
 
-@pytest.mark.parametrize("command", [*WRITERS, "sft", "rl"])
+@pytest.mark.parametrize("command", [*REFUSING, "sft", "rl"])
 def test_a_refused_call_on_a_run_leaves_nothing_in_it(shop, command):
     before = {path for path in shop.run.rglob("*") if not path.name.startswith(".verified")}
     shop.call(command, "--run.seed", "7").check(1, "made with other settings|run.seed")
@@ -71,11 +75,21 @@ def fail_like(words):
     return SimpleNamespace(returncode=call(*words[3:]).code)
 
 
-@pytest.mark.parametrize("command", WRITERS)
+@pytest.mark.parametrize("command", REFUSING)
 def test_other_settings_without_clean_are_refused(shop, command):
     before = contents(shop.run)
     shop.call(command, "--run.seed", "7").check(1, r"was made with other settings|run.seed.*42.*7")
     assert contents(shop.run) == before
+
+
+@pytest.mark.parametrize("command", BESIDE)
+def test_what_is_measured_by_other_settings_lies_beside(shop, command):
+    before = contents(shop.run)
+    shop.call(command, "--run.seed", "7").check(0, "done in .*sft.seed-7")
+    assert (shop.run / f"{ARTIFACT[command]}.seed-7" / "manifest.json").is_file()
+    tables = {Path("evaluation") / name for name in ("results.json", "summary.txt")}  # of all rows
+    after = contents(shop.run)
+    assert all(after[path] == data for path, data in before.items() if path not in tables)
 
 
 @pytest.mark.parametrize("command", [*WRITERS, "sft", "rl"])
@@ -201,7 +215,7 @@ def test_a_run_directory_of_any_name(finished, tmp_path, monkeypatch, name):
     home = tmp_path / "home" / "inner"
     home.mkdir(parents=True)
     monkeypatch.chdir(home)
-    place = home / name
+    place = home / name.replace("{dataset}", "small")
     shutil.copytree(finished.run, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*.lock"))
     flags = ["--config", str(finished.preset), f"--run.dir={name}"]
     call("convert", *flags).check(0, "up to date")
@@ -275,15 +289,12 @@ GIVEN = {
     "embed --clean --plm_checkpoint D": "D",
     "embed --clean --plm_checkpoint F": "F",
     "embed --clean --plm_checkpoint package:nothing": "nothing",
-    "embed --root nowhere": "nowhere",
-    "embed --root F": "F",
-    "embed --root D": "small.item.json",
     "rl --clean --model_path D": "D is not a model of this project",
     "rl --clean --model_path F": "F is not a directory",
     "rl --clean --reward_type sasrec_text": "sasrec_text",
     "evaluate --clean --base_model D": "D is not a model of this project",
     "evaluate --clean --base_model F": "F is not a directory",
-    "evaluate --clean --index sids_grown": "sids_grown is not there yet",
+    "evaluate --clean --index sids_grown": "sids_grown/rqkmeans is not there yet",
     "evaluate --clean --models sasrec_bce": "no SASRec in .*sasrec_bce",
     "analyze --clean --model D": "D",
     "analyze --clean --model F": "no predictions of 'F'",
@@ -317,6 +328,14 @@ def test_a_place_that_a_flag_names(shop, words, monkeypatch):
     shop.call(command, *flags).check(1, GIVEN[words])
     kept = {path: data for path, data in contents(shop.run).items() if ".partial" not in str(path)}
     assert kept == before, "what was finished is as it was"
+
+
+@pytest.mark.parametrize("place, says", {"nowhere": "also at", "D": "also at", "F": "no link at .*File exists"}.items())
+def test_a_root_beside_a_named_run_gets_a_link_to_the_vectors(shop, place, says):
+    put_given_files(shop)
+    before = contents(shop.run)
+    shop.call("embed", "--root", place).check(0, f"embeddings: up to date\nembeddings: {says}")
+    assert contents(shop.run) == before and (shop.home.parent / "F").read_bytes() == b""
 
 
 def exit_like(outcome):

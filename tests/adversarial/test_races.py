@@ -40,9 +40,9 @@ def test_of_two_processes_one_wins_and_the_other_is_refused(shop, number):
     winner, loser = sorted(codes, key=codes.get)
     lines = [line for line in said[loser].splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and re.search(f"is being written by process {winner} on {socket.gethostname()}", lines[0])
-    manifest = read_manifest(shop.run / command)
-    assert manifest.files == describe_files(shop.run / command)
-    assert not list(shop.run.glob("*.partial")) and not list(shop.run.glob("*.replaced"))
+    artifact = shop.run / {"sequential": "sequential", "sids": "sids/rqvae"}[command]
+    assert read_manifest(artifact).files == describe_files(artifact)
+    assert not list(shop.run.rglob("*.partial")) and not list(shop.run.rglob("*.replaced"))
 
 
 LOOP = ("--analysis.model", "sasrec", "--evaluation.models", "[sasrec]", "--iterate.rounds", "2")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genrec.config import RewardName
+from genrec.config import REWARD_NAMES
 from genrec.errors import ArtifactError
 from genrec.training import rewards
 from genrec.training.rewards import REWARDS, Groups, Knowledge, is_flat, score_groups
@@ -96,4 +96,4 @@ def test_a_faulty_reward_is_named(monkeypatch, fault, message):
 
 
 def test_config_names_every_reward():
-    assert set(RewardName.__args__) == set(REWARDS)
+    assert set(REWARD_NAMES) == set(REWARDS)
