@@ -1,0 +1,70 @@
+"""The examples do what they say; the notebook and the own CSV, which train, stand behind --slow."""
+
+import importlib
+import os
+import sys
+
+import pytest
+
+from tests import ROOT
+from tests.small_model import write_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("examples") / "run")[0]
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """An example as a module."""
+    names = []
+
+    def load(name: str):
+        monkeypatch.syspath_prepend(str(ROOT / "examples"))
+        names.append(name)
+        return importlib.import_module(name)
+
+    yield load
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def test_recommendations_in_python(run, example, capsys):
+    example("recommend").main(str(run))
+    said = capsys.readouterr().out
+    assert said.count("shape: (5, 7)") == 2 and "Item" in said
+
+
+def test_a_run_behind_fastapi(run, example, monkeypatch):
+    from fastapi.testclient import TestClient
+
+    monkeypatch.setenv("RUN", str(run))
+    client = TestClient(example("fastapi_app").app)
+    answer = client.post("/recommend", json={"history": ["B001", "B002"], "k": 3}).json()
+    assert [row["rank"] for row in answer] == [1, 2, 3] and not {"B001", "B002"} & {row["item_id"] for row in answer}
+    refused = client.post("/recommend", json={"history": ["B999"]})
+    assert refused.status_code == 422 and "B999" in refused.json()["detail"]
+
+
+@pytest.mark.slow
+def test_an_own_csv_becomes_a_recommender(tmp_path, example, monkeypatch, capfd):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    example("own_csv").main(tmp_path)
+    said = capfd.readouterr().out
+    assert "A novel, volume 4" in said.rpartition("volume 3")[2]
+    example("export_minionerec").main(tmp_path / "outputs/my_shop", "--config", str(tmp_path / "my.yaml"))
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("GENREC_PRESET", "tiny")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    notebook = nbformat.read(ROOT / "examples/quickstart.ipynb", as_version=4)
+    NotebookClient(
+        notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    assert "image/png" in notebook.cells[-1].outputs[0].data
