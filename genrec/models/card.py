@@ -40,7 +40,6 @@ class Card:
     licence: str = ""  # of that, where its files say
     wording: Wording | None = None  # what prompts call items, and their language; None: as the source does, in English
     files: dict[str, str] = field(default_factory=dict)  # name -> hash, of the files that belong to these weights
-    wording: Wording | None = None  # what prompts call items, and their language; None: as the source does, in English
 
 
 BELONGING = (artifacts.SID_INDEX, artifacts.ITEMS, artifacts.COMPANIONS, "tokenizer.json")
