@@ -65,6 +65,7 @@ def test_ends_with_table_users_by_title_and_paths(walked):
     assert out.count("  truth  ") == 5 and str(directory / "run/evaluation") in out
     assert (directory / "run/logs/sft.log").exists()
     assert "failure rate" in out and (directory / "run/optimized_config.json").exists()
+    assert "Recommend: genrec recommend --run.dir " in out.splitlines()[-1]
 
 
 def test_the_language_model_beats_popular(walked):

@@ -1,6 +1,7 @@
 """`genrec recommend`: one user on the screen, many in a file, and what is asked wrongly in one line."""
 
 import json
+import shlex
 import shutil
 
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 
 import genrec
 from genrec.stages import recommend
+from genrec.stages.run import say_next
 from tests.small_model import write_run
 
 
@@ -121,3 +123,12 @@ def test_what_is_asked_wrongly_is_one_line(run, capsys, words, code, said):
 def test_a_directory_that_is_no_run_is_named(tmp_path, capsys):
     error = ask(capsys, "--run.dir", tmp_path, "--user", "u1", code=1)
     assert f"{tmp_path} is no run" in error and "--model DIR" in error
+
+
+def test_the_line_that_the_pipeline_ends_with_is_a_call_that_works(run, tmp_path, capsys):
+    say_next(run[0])
+    line = capsys.readouterr().out
+    assert line.startswith("Recommend: genrec recommend --run.dir ") and line.endswith("--user u0\n")
+    assert "user u0: " in ask(capsys, *shlex.split(line)[3:])
+    say_next(tmp_path)
+    assert not capsys.readouterr().out

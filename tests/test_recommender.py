@@ -204,3 +204,18 @@ def test_the_package_itself_stays_light():
     code = "import sys, genrec; print(sorted({'numpy', 'polars', 'torch', 'pydantic'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
     assert not hasattr(genrec, "unheard_of") and genrec.Recommender.__name__ == "Recommender"
+
+
+def test_exact_ranking_is_that_of_beams_that_lose_nothing(run, shop_of_run):
+    rows = ask_test_rows(run[1])[:5]
+    exact = genrec.load(run[0], ranking="exact")
+    assert exact.model == "rl_exact"
+    assert exact.recommend(rows, k=6)["item_id"].equals(shop_of_run.recommend(rows, k=6)["item_id"])
+
+
+def test_a_function_of_ones_own_is_a_model_too(run, tmp_path, monkeypatch):
+    code = "from genrec.models.popular import Popular\ndef rank(request): return Popular(request.data.train_count)\n"
+    (tmp_path / "own_model.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own, popular = genrec.load(run[0], "own_model:rank"), genrec.load(run[0], "popular")
+    assert own.recommend([["B001"]], k=3).equals(popular.recommend([["B001"]], k=3))
