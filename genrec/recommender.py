@@ -25,6 +25,7 @@ from genrec import artifacts
 from genrec.artifacts import read_manifest
 from genrec.config import Evaluation
 from genrec.data.catalog import Catalog
+from genrec.data.frames import is_frame, to_polars
 from genrec.data.histories import (
     Histories,
     Ids,
@@ -35,7 +36,6 @@ from genrec.data.histories import (
     read_ids,
     read_lists,
     read_numbers,
-    to_polars,
 )
 from genrec.data.meanings import describe_codes
 from genrec.data.sequences import Sequences
@@ -199,7 +199,7 @@ class Recommender:
             return read_numbers(numbers, len(self.catalog), users)
         if histories is None:
             return self.find_users(users)
-        frame = to_polars(histories)
+        frame = to_polars(histories, "histories") if is_frame(histories) else None
         if frame is None:
             return read_lists(check_lists(histories), self.items, users, skip_unknown)
         if users is not None:

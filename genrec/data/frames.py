@@ -19,6 +19,15 @@ def read_frames(events: Any, items: Any | None, data: Data) -> tuple[Shop, Data]
     return read_tables(open_frame("events", to_polars(events, "events")), items_table, data)
 
 
+FRAMES = {("pandas", "DataFrame"), ("pyarrow", "Table"), ("datasets", "Dataset")}  # (package, class)
+
+
+def is_frame(value: Any) -> bool:
+    """Whether `to_polars` takes it; no package is imported to tell."""
+    known = (type(value).__module__.partition(".")[0], type(value).__name__) in FRAMES
+    return known or isinstance(value, pl.DataFrame | pl.LazyFrame)
+
+
 def to_polars(frame: Any, name: str) -> pl.DataFrame:
     """The same columns; a frame of another library is told by its class, so that none is imported for it."""
     if isinstance(frame, pl.DataFrame):

@@ -214,19 +214,3 @@ def read_column(frame: pl.DataFrame, name: str) -> pl.Series:
     ):
         raise ConfigError(f"the column '{name}' must hold ids, strings or whole numbers; it holds {column.dtype}")
     return column.cast(pl.String)
-
-
-def to_polars(frame: Any) -> pl.DataFrame | None:
-    """A frame of polars, pandas or Arrow -> polars; None for what is no frame."""
-    if isinstance(frame, pl.DataFrame):
-        return frame
-    if isinstance(frame, pl.LazyFrame):
-        return frame.collect()
-    package, kind = type(frame).__module__.partition(".")[0], type(frame).__name__
-    if (package, kind) == ("pandas", "DataFrame"):
-        return pl.from_pandas(frame)
-    if (package, kind) == ("pyarrow", "Table"):
-        table = pl.from_arrow(frame)
-        assert isinstance(table, pl.DataFrame)
-        return table
-    return None

@@ -61,16 +61,15 @@ def render_pairs(shown: list[Shown], seed: int) -> str:
     """Every two that were scored on the same rows; the others cannot be compared, and that is said."""
     rows, apart = [], []
     for one, other in combinations(shown, 2):
-        reports = [read_report(run.directory / "evaluation" / name) for run, name in (one, other)]
+        first, second = (read_report(run.directory / "evaluation" / name) for run, name in (one, other))
         names = [f"{run.directory}: {name}" for run, name in (one, other)]
         try:
-            check_same_rows(*reports, names=(names[0], names[1]))
+            check_same_rows(first, second, (names[0], names[1]))
         except ArtifactError:
             apart.append(f"{names[0]} and {names[1]}")
             continue
-        metric = f"ndcg@{shared_cutoff(*reports)}"
-        everything = reports[0].user >= 0
-        [change] = measure_differences(*reports, (metric,), everything, seed)
+        metric = f"ndcg@{shared_cutoff(first, second)}"
+        [change] = measure_differences(first, second, (metric,), first.user >= 0, seed)
         rows.append([names[0], names[1], metric.upper(), format_change(change), f"{change.p_value:.4f}"])
     head = ["from", "to", "metric", "difference [95%]", "p"]
     table = render_table(head, rows) if rows else "<p>There is no pair.</p>"

@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from genrec.data.histories import exclude, make_ids, read_frame, read_lists, read_numbers, to_polars
+from genrec.data.frames import is_frame
+from genrec.data.histories import exclude, make_ids, read_frame, read_lists, read_numbers
 from genrec.errors import ConfigError
 
 IDS = make_ids("item", np.array(["a", "b", "c", "3"], dtype=object), "shop")
@@ -35,7 +36,7 @@ def test_frames_are_grouped_in_order_and_sorted_by_time():
     assert rows.name.tolist() == ["q", "p"] and rows.item.tolist() == [2, 0, 1, 1] and rows.offset.tolist() == [0, 3, 4]
     numbered = read_frame(pl.DataFrame({"user": [1], "item": [3]}), IDS, skip=False)
     assert numbered.item.tolist() == [3] and numbered.name.tolist() == ["1"]
-    assert to_polars([["a"]]) is None and to_polars({"user": []}) is None
+    assert not is_frame([["a"]]) and not is_frame({"user": []})
 
 
 def test_unknown_ids_are_named_with_the_nearest_or_left_out():
