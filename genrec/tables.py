@@ -67,6 +67,12 @@ def fold_lines(text: str, indent: str = "") -> str:
     return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
+def fold_text(text: str) -> str:
+    """Every line of a text so, each folded below its own beginning."""
+    lines = ((line, len(line) - len(line.lstrip())) for line in text.splitlines())
+    return "\n".join(fold_lines(line, " " * (begin + 2)) for line, begin in lines)
+
+
 def split_columns(columns: list[Column], width: int) -> list[list[Column]]:
     """The columns of each table: as many as fit beside the first one, at least one."""
     first, *rest = columns

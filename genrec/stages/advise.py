@@ -54,6 +54,7 @@ def write_advice(options: AdviceOptions) -> str:
     """Choose, write, and return the text for the screen."""
     from genrec.advice.next_run import complete_overlay
     from genrec.advice.plan import describe_plan, evidence_to_json, make_plan
+    from genrec.tables import fold_text
 
     given, output = options.badcase_report, options.output_config
     source = given / BADCASE_REPORT if given.is_dir() else given
@@ -69,7 +70,7 @@ def write_advice(options: AdviceOptions) -> str:
     evidence = options.output_config.with_suffix(".evidence.json")
     write_json(evidence, evidence_to_json(report, plan))
     written = f"written: {options.output_config} {evidence}\n{describe_way_on(options.output_config, plan, content)}"
-    return f"{describe_plan(report, plan)}\n\n{written}"
+    return f"{fold_text(describe_plan(report, plan))}\n\n{written}"
 
 
 def choose_strategies(options: AdviceOptions, report: dict[str, Any]) -> list[str]:
@@ -88,8 +89,9 @@ def ask_for_strategies(report: dict[str, Any]) -> list[str]:
     """The numbered menu, until the answer can be read; an empty one takes what is advised."""
     from genrec.advice.plan import describe_choices
     from genrec.advice.strategies import STRATEGIES, recommend_strategies
+    from genrec.tables import fold_text
 
-    print(describe_choices(report))
+    print(fold_text(describe_choices(report)))
     names = list(STRATEGIES)
     while True:
         words = input("\nnumbers or names, most important first; empty: what is advised: ").replace(",", " ").split()
