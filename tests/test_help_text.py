@@ -42,9 +42,7 @@ def test_help_names_the_values_a_knob_takes_and_the_short_flags(monkeypatch):
     monkeypatch.setenv("COLUMNS", "1000")
     data, evaluation, rl = map(help_of, ("data", "evaluation", "rl"))
     words = " ".join(evaluation.split())
-    assert "which reader (amazon18 | amazon23 | movielens | minionerec | toy; default amazon18)" in " ".join(
-        data.split()
-    )
+    assert "(amazon18 | amazon23 | movielens | minionerec | toy | table; default amazon18)" in " ".join(data.split())
     assert "--category is --data.dataset" in words and "--dataset is" not in data
     assert "| ensemble; default popular,last_item,sft)" in words and "default {'ranking': 1.0}" in " ".join(rl.split())
     assert "also --train_batch_size" in " ".join(rl.split()) and "None" not in data + evaluation + rl

@@ -32,6 +32,7 @@ from genrec.artifacts import (
     SID_INDEX,
     Manifest,
     read_json,
+    remove_directories,
     save_array,
     sha256,
     whole_directory,
@@ -151,7 +152,7 @@ def encode_texts(added: Catalog, scratch: Path, embeddings: Embeddings, device: 
 
     vectors = encode_items(item_texts(added), encoder_settings(embeddings, device), scratch)
     forget_shards(scratch)
-    scratch.rmdir()
+    remove_directories(scratch)
     return vectors
 
 

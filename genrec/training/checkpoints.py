@@ -41,7 +41,6 @@ def find_newest_checkpoint(directory: Path, stage: str) -> str | None:
     for checkpoint in list_checkpoints(directory):
         if not (fault := find_fault(checkpoint)):
             discard(faults, stage, f"going on from {checkpoint.name}")
-            note(stage, f"from step {checkpoint.name.split('-')[1]} on")
             return str(checkpoint)
         faults[checkpoint] = fault
     discard(faults, stage, "training begins anew")
@@ -120,6 +119,15 @@ class SealedCheckpoints:
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             seal_checkpoint(checkpoint_path(Path(self.args.output_dir), step))
+
+    def _maybe_log_save_evaluate(self, tr_loss, *args, **kwargs) -> None:
+        """Means of what is logged begin anew at a checkpoint, as they do for a run that goes on from it."""
+        saving = self.control.should_save
+        super()._maybe_log_save_evaluate(tr_loss, *args, **kwargs)
+        if saving:
+            tr_loss -= tr_loss
+            self._globalstep_last_logged = self.state.global_step
+            getattr(self, "_metrics", {}).get("train", {}).clear()  # GRPO's
 
 
 class BestBeside(TrainerCallback):

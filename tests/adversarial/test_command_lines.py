@@ -28,8 +28,8 @@ EVERY_STAGE = {  # words after the command: what the line says
 }
 EVERY_OPTIONS = {
     "--no_such_flag 1": "unknown flag --no_such_flag",
-    "stray": "expected a flag that starts with --, found 'stray'",
-    "": "is required",
+    "stray": "expected a flag that starts with --, found 'stray'|it takes two models: .*; found stray",
+    "": "is required|it takes two models",
     "--clean": "unknown flag --clean",
     "--config no_such_file.yaml": "no config file no_such_file.yaml",
 }
@@ -141,7 +141,7 @@ ONE_COMMAND = {
     "rl --replay=-1": "rl.replay: .*0.*-1",
     "rl --tasks.sid_to_title 1": "unknown task 'sid_to_title'",
     "rl --kl_limit .nan": "rl.kl_limit: .*nan",
-    "evaluate --models popular,gru": "evaluation.models.1: .*'popular'.*'gru'",
+    "evaluate --models popular,gru": "evaluation.models.1: unknown model 'gru'; known: popular",
     "evaluate --models ''": "evaluation.models: .*(at least 1 item|'popular')",
     "evaluate --num_beams 0": "evaluation.num_beams: .*1.*0",
     "evaluate --limit=-5": "evaluation.limit: .*0.*-5",
@@ -178,7 +178,7 @@ ONE_COMMAND = {
     "advise --badcase_report": "--badcase_report needs a value",
     "advise --badcase_report x --auto_recommend --strategies long_tail": "and --strategies long_tail exclude",
     "advise --badcase_report x --auto_recommend perhaps": "auto_recommend|expected a flag.*'perhaps'",
-    "compare --baseline x": "--optimized is required",
+    "compare --baseline x": "it takes two models: .*; found x",
     "compare --baseline x --optimized y --seed -1": "seed: .*0.*-1",
     "compare --baseline x --optimized y --seed 99999999999": "seed: .*4,294,967,295",
     # no command at all

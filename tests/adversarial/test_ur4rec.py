@@ -993,7 +993,7 @@ FLAGS = [
         "train",
         "--output_dir {}/new --seed 18446744073709551616",
         2,
-        "seed: Value error, a number must be finite and at most 4,294,967,295, found",
+        "seed: a number must be finite and at most 4,294,967,295, found",
     ),
     ("train", "--output_dir {}/new --seed -1", 2, "seed: Input should be greater than or equal to 0 (got -1)"),
     ("train", "--output_dir {}/new --seed .inf", 2, "seed: Input should be a finite number (got inf)"),
@@ -1254,8 +1254,8 @@ FLAGS = [
     ("rule", "--min_steps .inf", 2, "min_steps: Input should be a finite number (got inf)"),
     ("rule", "--nonsense", 2, "unknown flag --nonsense; --help lists all"),
     ("load", "--dataset ..", 2, "dataset: Input should be 'ml-100k' or 'ml-1m' (got '..')"),
-    ("load", "--data_dir ''", 2, "data_dir: Value error, a path must not be empty"),
-    ("load", "--plots ''", 2, "plots: Value error, a path must not be empty"),
+    ("load", "--data_dir ''", 2, "data_dir: a path must not be empty"),
+    ("load", "--plots ''", 2, "plots: a path must not be empty"),
 ]
 
 

@@ -60,53 +60,58 @@ def ready(tmp_path_factory):
 
 
 def run(config):
-    evaluate.evaluate(Command(config, True), named=True)
+    """Rows of a model that is given are called by its directory, sft.model; each call begins from none."""
+    shutil.rmtree(config.run.dir / "evaluation", ignore_errors=True)
+    evaluate.evaluate(Command(config), named=True)
     return config.run.dir / "evaluation"
 
 
 def test_exact_ranking_stands_beside_the_beams_and_says_what_they_lost(ready, capsys):
     directory = run(ready(models=["popular", "sft"], ranking="exact", num_beams=8))
     results = json.loads((directory / "results.json").read_text())
-    assert list(results["models"]) == ["popular", "sft", "sft_exact"]
-    examples, beams = read_predictions(directory / "sft")
-    exact = read_predictions(directory / "sft_exact")[1]
+    assert list(results["models"]) == ["popular", "sft.model", "sft_exact.model"]
+    examples, beams = read_predictions(directory / "sft.model")
+    exact = read_predictions(directory / "sft_exact.model")[1]
     lost = sum(
         target in best[:8].tolist() and target not in found[:8].tolist()
         for target, found, best in zip(examples.target, beams.item, exact.item, strict=True)
     )
-    told = results["beam_loss"]["sft"]
+    told = results["beam_loss"]["sft.model"]
     assert 0 < lost == told["@8"]["lost"] and told["@8"]["mean"] == pytest.approx(lost / len(examples), abs=1e-6)
-    assert f"beam loss of 'sft' in {len(examples)} rows: targets {lost} of the exact top 8" in capsys.readouterr().out
+    assert (
+        f"beam loss of 'sft.model' in {len(examples)} rows: targets {lost} of the exact top 8"
+        in capsys.readouterr().out
+    )
 
 
 def test_enough_beams_lose_nothing(ready):
     results = json.loads((run(ready(ranking="exact", num_beams=50)) / "results.json").read_text())
-    assert {results["beam_loss"]["sft"][f"@{k}"]["lost"] for k in (1, 10, 17)} == {0}
-    assert results["models"]["sft"]["metrics"] == results["models"]["sft_exact"]["metrics"]
+    assert {results["beam_loss"]["sft.model"][f"@{k}"]["lost"] for k in (1, 10, 17)} == {0}
+    assert results["models"]["sft.model"]["metrics"] == results["models"]["sft_exact.model"]["metrics"]
 
 
 def test_lists_end_with_the_beams(ready, capsys):
     directory = run(ready(models=["popular", "sft"], num_beams=10))
     models = json.loads((directory / "results.json").read_text())["models"]
-    assert models["sft"]["lists"]["length"] == models["sft"]["lists"]["num_beams"] == 10
-    assert {name.partition("@")[2] for name in models["sft"]["metrics"]} == {"1", "3", "5", "10"}
+    assert models["sft.model"]["lists"]["length"] == models["sft.model"]["lists"]["num_beams"] == 10
+    assert {name.partition("@")[2] for name in models["sft.model"]["metrics"]} == {"1", "3", "5", "10"}
     assert {name.partition("@")[2] for name in models["popular"]["metrics"]} == {"1", "3", "5", "10", "17"}
     screen = capsys.readouterr().out
-    assert "MRR@10" in screen and "lists of 'sft' end at 10 items, by 10 beams" in screen
+    assert "MRR@10" in screen and "lists of 'sft.model' end at 10 items, by 10 beams" in screen
     assert "not in the first 10)" in screen
 
 
 def test_three_beams_have_no_metric_at_ten(ready, capsys):
     directory = run(ready(num_beams=3))
-    metrics = json.loads((directory / "sft" / "results.json").read_text())["metrics"]
+    metrics = json.loads((directory / "sft.model" / "results.json").read_text())["metrics"]
     assert set(metrics) == {f"{name}@{k}" for name in ("hr", "ndcg", "mrr") for k in (1, 3)}
-    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("sft "))
-    assert row.split()[:4] == ["sft", "-", "-", "-"]
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("sft.model "))
+    assert row.split()[:4] == ["sft.model", "-", "-", "-"]
 
 
 def test_the_same_weights_at_10_and_17_beams_differ_by_no_more_than_their_lists(ready, tmp_path):
     for beams in (10, 17):
-        shutil.copytree(run(ready(num_beams=beams)) / "sft", tmp_path / str(beams))
+        shutil.copytree(run(ready(num_beams=beams)) / "sft.model", tmp_path / str(beams))
     text = write_comparison(tmp_path / "10", tmp_path / "17", tmp_path / "out", seed=0)
     assert "hr@20" not in text and "num_beams 10 against 17" in text and "no difference shown" in text
 
@@ -114,7 +119,11 @@ def test_the_same_weights_at_10_and_17_beams_differ_by_no_more_than_their_lists(
 def test_two_processes_write_what_one_writes(ready, tmp_path):
     config = ready(ranking="exact")
     directory = run(config)
-    names = [f"{model}/{name}" for model in ("sft", "sft_exact") for name in ("recommendations.npz", "results.json")]
+    names = [
+        f"{model}/{name}"
+        for model in ("sft.model", "sft_exact.model")
+        for name in ("recommendations.npz", "results.json")
+    ]
     alone = {name: (directory / name).read_bytes() for name in [*names, "results.json"]}
     artifacts.write_json(tmp_path / "config.yaml", json.loads(config.model_dump_json()))
     directory.rename(tmp_path / "alone")
@@ -188,13 +197,13 @@ def grown(ready):
 @pytest.mark.parametrize("ranking", ["beam", "exact"])
 def test_new_items_are_recommended_and_retired_ones_are_not(ready, grown, ranking):
     directory = run(ready(models=["popular", "sft"], index="sids_grown", ranking=ranking, num_beams=50))
-    listed = read_predictions(directory / ("sft_exact" if ranking == "exact" else "sft"))[1].item
+    listed = read_predictions(directory / ("sft_exact.model" if ranking == "exact" else "sft.model"))[1].item
     for row in listed:
         assert sorted(row[row >= 0]) == np.flatnonzero(grown).tolist()
-    last = json.loads((directory / "sft" / "eval_results.jsonl").read_text().splitlines()[0])
+    last = json.loads((directory / "sft.model" / "eval_results.jsonl").read_text().splitlines()[0])
     assert len(last["predictions"]) == grown.sum()
     assert read_predictions(directory / "popular")[1].item.max() < len(grown)
-    old = read_predictions(run(ready(num_beams=50)) / "sft")[1].item
+    old = read_predictions(run(ready(num_beams=50)) / "sft.model")[1].item
     assert old.max() == len(grown) - 4 and {4, 7} <= set(old[0].tolist())
 
 

@@ -150,7 +150,7 @@ def test_the_fingerprint_follows_users_targets_and_catalogue_but_not_history_len
 def test_the_table_has_a_line_a_model_and_sid_columns_only_when_needed(tmp_path):
     content = report.summarize_report(example_report(small_shop()), seed=0)
     lines = report.make_table([content, content]).splitlines()
-    assert len(lines) == 5 and "SID" not in lines[0] and lines[4] == "rows: 60 (100% of test)"
+    assert len(lines) == 6 and "SID" not in lines[0] and lines[4] == "rows: 60 (100% of test)"
     content["metrics"] |= {"sid_hr@10": {"mean": 0.5}, "sid_ndcg@10": {"mean": 0.25}}
     assert report.make_table([content]).splitlines()[3].split()[-2:] == ["0.5000", "0.2500"]
 

@@ -39,7 +39,7 @@ def grow(run, *flags):
 @pytest.mark.parametrize("method", ["rqkmeans", "rqvae", "rqkmeans_plus"])
 def test_old_codes_stay_and_new_items_are_reachable(run, new_items, method):
     before = np.load(run.sids("--method", method) / "codes.npy")
-    grown = grow(run, "--add", str(new_items), "--retire", "[3, 4]")
+    grown = grow(run, "--method", method, "--add", str(new_items), "--retire", "[3, 4]")
     index = sids.load_index(grown / "sid_index.npz")
     assert index.codes[:NUM_ITEMS].tobytes() == before.tobytes()
     assert len(index) == NUM_ITEMS + 4 and len(np.unique(index.codes, axis=0)) == NUM_ITEMS + 4

@@ -86,7 +86,7 @@ def test_a_small_model_knows_each_sid_token_and_reads_its_prompts(ready):
 def test_sid_rows_begin_as_sid_init_says(ready):
     config = ready(sid_init="codebooks")
     store = RunStore.of(config)
-    with pytest.raises(ArtifactError, match=r"sft\.sid_init codebooks: .*sids has none .*choose text or random"):
+    with pytest.raises(ArtifactError, match=r"sid_init codebooks: .*rqkmeans_plus has none .*choose text or random"):
         read_codebooks(store)
     tables = {}
     rng = np.random.default_rng(0)
