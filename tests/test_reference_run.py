@@ -70,7 +70,7 @@ def test_the_reference_run_walks_on_real_data(standins):
     tokenizer = json.loads((standins / "run/sft/tokenizer.json").read_text())
     assert {token["content"] for token in tokenizer["added_tokens"]} >= {"<a_0>", "<b_255>", "<c_255>"}
     results = json.loads((standins / "run/evaluation/results.json").read_text())["models"]
-    assert set(results) == {"popular", "last_item", "sft", "rl"}
+    assert set(results) == {"popular", "last_item", "item_knn", "sft", "rl"}
 
 
 @pytest.mark.parametrize("stage", ["rq/text2emb/amazon_text2emb.py", "sft.py"])
