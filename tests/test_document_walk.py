@@ -270,7 +270,7 @@ def test_both_ways_lead_to_the_end_on_industrial(base_model, tmp_path):
     walk.type(Block("the next run", "bash pipeline_0.5b.sh --config optimized_config.json --yes"))
     advised = json.loads((walk.home / "optimized_config.json").read_text())
     next_run = walk.home / advised["run"]["dir"]
-    assert read_manifest(next_run / "analysis" / "rl")
+    assert any(map(read_manifest, (next_run / "analysis").iterdir()))
     assert (next_run / "data" / "manifest.json").samefile(walk.home / "outputs" / NAME / "data" / "manifest.json")
     walk.type(Block("a plain flag", "bash pipeline_0.5b.sh --codebook_size 32 --run.dir outputs/other --to sids --yes"))
     assert read_manifest(walk.home / "outputs/other/data")
