@@ -82,6 +82,11 @@ class Manifest:
     git_commit: str
     seconds: float
 
+    @property
+    def made(self) -> dict[str, dict[str, Any]]:
+        """What it was made with, as genrec/guard.py holds it against what is asked."""
+        return {"config": self.config, "inputs": self.inputs}
+
 
 def read_manifest(directory: Path) -> Manifest | None:
     """The manifest of a finished artifact, or None where there is none."""

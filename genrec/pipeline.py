@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from genrec.config import MODEL_NAMES, Config, result_keys
 from genrec.places import checkout
@@ -234,6 +235,11 @@ def artifact_dir(config: Config, stage: str) -> Path:
 def keep_word(text: str) -> str:
     """What may stand in the name of a directory."""
     return re.sub(r"[^\w\-]+", "_", text) or "_"
+
+
+def on_split(config: Config, split: Literal["valid", "test"]) -> Config:
+    """The same configuration, measuring on these rows."""
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"split": split})})
 
 
 def command_of(stage: str) -> str:

@@ -161,7 +161,7 @@ def fits(job: Job, wanted: Identity) -> bool:
     if any(wanted["inputs"].get(name) != value for name, value in inputs.items()):
         return False
     if manifest := read_manifest(job.final):
-        return not differences({"config": manifest.config, "inputs": manifest.inputs}, wanted)
+        return not differences(manifest.made, wanted)
     return not (job.partial / BEGUN).is_file() or not differences(read_made(job.partial / BEGUN), wanted)
 
 
@@ -221,7 +221,7 @@ def share(job: Job) -> bool:
         return False
     original = job.of_run(job.config.run.from_run).final
     manifest = read_manifest(original)
-    if manifest is None or differences({"config": manifest.config, "inputs": manifest.inputs}, job.identity):
+    if manifest is None or differences(manifest.made, job.identity):
         return False
     artifacts.require(original, command_of(job.stage))
     artifacts.share_directory(original, job.final)
@@ -256,7 +256,7 @@ def status(job: Job) -> tuple[State, list[str]]:
     asked = job.identity
     if manifest is None:
         return "to run", [name for name in job.reads if name not in asked["inputs"]]
-    different = differences({"config": manifest.config, "inputs": manifest.inputs}, asked)
+    different = differences(manifest.made, asked)
     return ("stale" if different else "up to date"), different
 
 

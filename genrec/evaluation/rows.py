@@ -55,7 +55,7 @@ def plain_name(job: Job) -> str:
 def read_what_made(job: Job) -> Made | None:
     """What the row of this name was made with, or was begun with by a run that was killed; None where there is none."""
     if manifest := read_manifest(job.final):
-        return {"config": manifest.config, "inputs": manifest.inputs}
+        return manifest.made
     begun = job.partial / stage.BEGUN
     return read_made(begun) if begun.exists() else None
 

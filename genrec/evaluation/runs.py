@@ -18,7 +18,6 @@ from genrec.evaluation.report import format_bounds, read_results
 from genrec.pipeline import FAMILY_READS, command_of
 from genrec.tables import render_table
 
-METRICS = ("hr@10", "ndcg@10")
 TRAINED = ("rl", "sft", "sasrec_text", "sasrec", "sasrec_bce")  # whose row stands for a run, the first that it has
 
 # Two-sided 95% quantiles of Student's t by degrees of freedom (1 to 30); beyond, those of the normal distribution.
@@ -99,10 +98,11 @@ def describe_runs(runs: Sequence[RunSummary], models: Sequence[str]) -> str:
     return f"{render_table(rows)}\n{describe_differences(runs)}"
 
 
-def make_cells(run: RunSummary, name: str) -> list[str]:
+def make_cells(run: RunSummary, name: str, gap: str = "  ") -> list[str]:
+    """Run, data, model, HR@10, NDCG@10 with `gap` before its interval, rows."""
     results = run.rows[name]
     hr, rows = mean_of(results, "hr@10"), f"{results['rows']['rows']:,}"
-    scores = ["-" if math.isnan(hr) else f"{hr:.4f}", show_ndcg(results, "  ")]
+    scores = ["-" if math.isnan(hr) else f"{hr:.4f}", show_ndcg(results, gap)]
     return [str(run.directory), run.dataset, name, *scores, rows]
 
 
@@ -115,12 +115,17 @@ def show_ndcg(results: dict[str, Any], gap: str) -> str:
 def describe_differences(runs: Sequence[RunSummary]) -> str:
     if len(runs) < 2:
         return ""
-    different = list_differences(runs)
-    if not different:
+    rows = make_difference_rows(runs)
+    if not rows:
         return "\nnothing differs in what these runs were made with\n"
     head = ["what differs", *(str(run.directory) for run in runs)]
-    rows = [[key, *("-" if value is None else str(value) for value in values)] for key, values in different.items()]
     return f"\n{render_table([head, *rows])}\n"
+
+
+def make_difference_rows(runs: Sequence[RunSummary]) -> list[list[str]]:
+    """A knob and its value in each run, "-" where a run has none."""
+    different = list_differences(runs)
+    return [[key, *("-" if each is None else str(each) for each in values)] for key, values in different.items()]
 
 
 def average_seeds(values: Sequence[float]) -> SeedMean:

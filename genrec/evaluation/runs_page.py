@@ -14,7 +14,7 @@ from genrec.errors import ArtifactError
 from genrec.evaluation.comparison import check_same_rows, format_change, measure_differences, shared_cutoff
 from genrec.evaluation.page_style import wrap_page
 from genrec.evaluation.report import read_report
-from genrec.evaluation.runs import RunSummary, choose_rows, list_differences, mean_of, show_ndcg
+from genrec.evaluation.runs import RunSummary, choose_rows, make_cells, make_difference_rows
 
 Shown = tuple[RunSummary, str]  # a run and the row that is shown of it
 
@@ -22,11 +22,14 @@ Shown = tuple[RunSummary, str]  # a run and the row that is shown of it
 def render_runs(runs: Sequence[RunSummary], models: Sequence[str], seed: int) -> str:
     """The whole page; `seed` is that of the paired tests."""
     shown = [(run, name) for run in runs for name in choose_rows(run, models)]
+    head = ["run", "data", "model", "HR@10", "NDCG@10 [95%]"]
     return wrap_page(
         f"{len(runs)} runs",
         [
             f"<h1>{len(runs)} runs</h1>",
-            render_table(["run", "data", "model", "HR@10", "NDCG@10 [95%]"], map(make_cells, shown)),
+            render_table(
+                ["run", "data", "model", "HR@10", "NDCG@10 [95%]"], [make_cells(*each, gap=" ")[:-1] for each in shown]
+            ),
             "<h2>Paired differences</h2>",
             render_pairs(shown, seed),
             "<h2>How they learned</h2>",
@@ -38,10 +41,9 @@ def render_runs(runs: Sequence[RunSummary], models: Sequence[str], seed: int) ->
 
 
 def render_differences(runs: Sequence[RunSummary]) -> str:
-    different = list_differences(runs)
-    if not different:
+    rows = make_difference_rows(runs)
+    if not rows:
         return "<p>Nothing differs in what they were made with.</p>"
-    rows = ([key, *("-" if each is None else str(each) for each in values)] for key, values in different.items())
     return render_table(["", *(str(run.directory) for run in runs)], rows)
 
 
@@ -49,12 +51,6 @@ def render_table(head: list[str], rows: Any) -> str:
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def make_cells(shown: Shown) -> list[str]:
-    run, name = shown
-    results = run.rows[name]
-    return [str(run.directory), run.dataset, name, f"{mean_of(results, 'hr@10'):.4f}", show_ndcg(results, " ")]
 
 
 def render_pairs(shown: list[Shown], seed: int) -> str:

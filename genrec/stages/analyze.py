@@ -38,7 +38,7 @@ from genrec.artifacts import (
 from genrec.commandline import parse, stage_program
 from genrec.config import Config
 from genrec.errors import exit_on_failure
-from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of, command_of
+from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of, command_of, on_split
 from genrec.plugins import is_plugin
 from genrec.runtime.training_record import is_trained, is_unchanged, read_record
 from genrec.store import RunStore
@@ -96,7 +96,7 @@ def diagnose_run(config: Config) -> tuple[dict[str, Any], CaseReader]:
         "model": model,
         "split": results["rows"]["split"],
         "test_set": results["rows"]["fingerprint"],
-        "metrics": {name: results["metrics"][name] for name in ("hr@10", "ndcg@10") if name in results["metrics"]},
+        "metrics": pick_metrics(results),
         **make_badcase_report(reader, slices, CaseSampling(config.run.seed, knobs.examples, knobs.sample)),
         "valid": measure_valid(config, valid, data, codes),
         "baselines": measure_baselines(config, valid, own),
@@ -151,12 +151,8 @@ def ensure_valid_rows(config: Config, model: str) -> Path:
     from genrec.stages.evaluate import ensure_row
 
     if (artifact_dir(config, "evaluation") / f"{model}_exact" / RESULTS).exists():
-        ensure_row(on_valid(config), f"{model}_exact")
-    return ensure_row(on_valid(config), model)
-
-
-def on_valid(config: Config) -> Config:
-    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"split": "valid"})})
+        ensure_row(on_split(config, "valid"), f"{model}_exact")
+    return ensure_row(on_split(config, "valid"), model)
 
 
 def measure_valid(config: Config, directory: Path | None, data: Prepared, codes: np.ndarray | None) -> dict[str, Any]:
@@ -176,7 +172,7 @@ def measure_valid(config: Config, directory: Path | None, data: Prepared, codes:
         "split": "valid",
         "test_set": results["rows"]["fingerprint"],
         "lists": results["lists"],
-        "metrics": {name: results["metrics"][name] for name in METRICS if name in results["metrics"]},
+        "metrics": pick_metrics(results),
         **measure_cases(reader.cases, reader.findings, slices, seed),
         "seen_items": measure_seen_items(reader.cases, filtered, seed),
     }
@@ -188,8 +184,7 @@ def measure_baselines(config: Config, model_row: Path | None, own: bool) -> dict
 
     if model_row is None or not own:
         return {"valid": {}, "test": {}}
-    section = config.evaluation.model_copy(update={"split": "test"})
-    test = artifact_dir(config.model_copy(update={"evaluation": section}), "evaluation")
+    test = artifact_dir(on_split(config, "test"), "evaluation")
     return {
         "valid": {name: compare_with_baseline(config, model_row, name) for name in BASELINES},
         "test": {
@@ -204,7 +199,7 @@ def compare_with_baseline(config: Config, model_row: Path, name: str) -> dict[st
     from genrec.evaluation.report import estimate_to_json, read_report, read_results
     from genrec.stages.evaluate import ensure_row
 
-    directory = ensure_row(on_valid(config), name)
+    directory = ensure_row(on_split(config, "valid"), name)
     baseline, model = read_report(directory), read_report(model_row)
     check_same_rows(baseline, model, (str(directory), str(model_row)))
     everywhere = np.ones(len(model.user), dtype=bool)
@@ -278,7 +273,7 @@ def sources(config: Config) -> dict[str, str]:
 
     fingerprints = fingerprint_inputs(artifact_dir(config, "evaluation"), config.analysis)
     sids = read_manifest(artifact_dir(config, "sids"))
-    valid = artifact_dir(on_valid(config), "evaluation") / Path(config.analysis.model).name / RECOMMENDATIONS
+    valid = artifact_dir(on_split(config, "valid"), "evaluation") / Path(config.analysis.model).name / RECOMMENDATIONS
     if valid.exists():
         fingerprints["valid_predictions"] = sha256(valid)[:16]
     return fingerprints | ({"sids": sids.fingerprint} if sids else {})

@@ -28,7 +28,18 @@ from genrec.config import Config
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
 from genrec.launch import note
 from genrec.lock import only_writer
-from genrec.pipeline import ITERATE, MEASURED, RUN, STAGES, affected, artifact_dir, call_of, command_of, needed_for
+from genrec.pipeline import (
+    ITERATE,
+    MEASURED,
+    RUN,
+    STAGES,
+    affected,
+    artifact_dir,
+    call_of,
+    command_of,
+    needed_for,
+    on_split,
+)
 
 if TYPE_CHECKING:
     from genrec.advice.plan import Plan
@@ -52,9 +63,7 @@ class LoopRun:
 
     @property
     def on_valid(self) -> Config:
-        return self.config.model_copy(
-            update={"evaluation": self.config.evaluation.model_copy(update={"split": "valid"})}
-        )
+        return on_split(self.config, "valid")
 
     @property
     def scores(self) -> dict[str, Path]:
