@@ -27,9 +27,7 @@ def render_runs(runs: Sequence[RunSummary], models: Sequence[str], seed: int) ->
         f"{len(runs)} runs",
         [
             f"<h1>{len(runs)} runs</h1>",
-            render_table(
-                ["run", "data", "model", "HR@10", "NDCG@10 [95%]"], [make_cells(*each, gap=" ")[:-1] for each in shown]
-            ),
+            render_table(head, [make_cells(*each, gap=" ")[:-1] for each in shown]),
             "<h2>Paired differences</h2>",
             render_pairs(shown, seed),
             "<h2>How they learned</h2>",
