@@ -94,7 +94,7 @@ def list_leaves(config: dict[str, Any], before: str = "") -> Iterator[tuple[str,
 
 
 def lacks(run: RunSummary, leaf: str) -> str | None:
-    """What stands for a leaf that a run has not: a mapping without the name says something, an artifact not made nothing."""
+    """What stands for a leaf that a run has not; an artifact that was not made says nothing of it."""
     return ABSENT if ".".join(leaf.split(".")[:2]) in run.config else None
 
 
