@@ -53,6 +53,7 @@ def purposes() -> dict[str, str]:
         "run": "the whole pipeline, from raw data to a report",
         **{stage.command: stage.purpose for stage in STAGES.values()},
         "recommend": "what a user should be offered: lists by title, on the screen or in a file",
+        "serve": "lists by HTTP: one process, batches of what is queued, reloads under load",
         "push": "a trained model with its card, to the Hugging Face hub or a directory",
         "advise": "a report of misses -> the configuration that should help",
         "compare": "evaluations of the same rows -> did it help?",

@@ -138,6 +138,15 @@ class Recommender:
             yield self.recommend_block(family, block, k, [np.concatenate(items) for items in without])
 
     def recommend_block(self, family: Family, block: Histories, k: int, without: list[np.ndarray]) -> pl.DataFrame:
+        return self.frame(block, *self.rank_block(family, block, k, without))
+
+    def rank_block(
+        self, family: Family, block: Histories, k: int, without: list[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Items (E, k) int32, -1 past the last, their scores (E, k), and which users are cold (E,).
+
+        `family` is `widen(k)`; `without` has for each user the item numbers that the list may not hold.
+        """
         cold = np.diff(block.offset) == 0  # (E,)
         item, score = np.full((len(block), k), -1, dtype=np.int32), np.full((len(block), k), -np.inf, dtype=np.float32)
         retired = [] if self.allowed is None else [np.flatnonzero(~self.allowed)]
@@ -150,7 +159,7 @@ class Recommender:
             examples = block.select(numbers).examples(self.max_history, excluded)
             found = ranker.recommend(examples, k)
             item[numbers], score[numbers] = found.item, found.score
-        return self.frame(block, item, score, cold)
+        return item, score, cold
 
     def frame(self, block: Histories, item: np.ndarray, score: np.ndarray, cold: np.ndarray) -> pl.DataFrame:
         """Lists (E, k) as rows of a frame."""

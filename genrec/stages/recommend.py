@@ -33,6 +33,7 @@ from genrec.commandline import (
 from genrec.config import Section, comma_list, knob
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.launch import note
+from genrec.run_choice import is_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -146,22 +147,31 @@ def answer(options: RecommendOptions, command: Command, named: bool) -> None:
 
 
 def load_shop(options: RecommendOptions, command: Command, named: bool) -> Recommender:
-    from genrec.recommender import DECODING, load
-    from genrec.run_choice import is_run
+    from genrec.recommender import load
+
+    place, model, asked = plan_load(options.model, command, named)
+    return load(place, model, **asked)
+
+
+def plan_load(model: str | None, command: Command, named: bool) -> tuple[Path | str, str | None, dict[str, Any]]:
+    """Where a model lies, its family there, and what else `genrec.load` is told, by a command line."""
+    from genrec.recommender import DECODING
 
     config = command.config
-    asked = {key for key in DECODING if is_asked(command, f"evaluation.{key}", named)}
-    decoding = {key: getattr(config.evaluation, key) for key in asked}
-    ranking = config.evaluation.ranking if is_asked(command, "evaluation.ranking", named) else "beam"
-    device = config.run.device
-    if options.model and is_place(options.model):
-        return load(options.model, None, device, ranking, **decoding)
+    asked: dict[str, Any] = {
+        key: getattr(config.evaluation, key) for key in DECODING if is_asked(command, f"evaluation.{key}", named)
+    }
+    if is_asked(command, "evaluation.ranking", named):
+        asked["ranking"] = config.evaluation.ranking
+    asked["device"] = config.run.device
+    if model and is_place(model):
+        return model, None, asked
     if not is_run(config.run.dir):
         raise ArtifactError(
             f"{config.run.dir} is no run: no stage's artifact is in it; name one by --run.dir, or a model directory by "
             "--model DIR"
         )
-    return load(config.run.dir, options.model, device, ranking, **decoding)
+    return config.run.dir, model, asked
 
 
 def is_asked(command: Command, key: str, named: bool) -> bool:

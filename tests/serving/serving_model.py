@@ -1,0 +1,33 @@
+"""A served run of random weights: the application in this process, and its client."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+from starlette.testclient import TestClient
+
+import genrec
+from genrec.serving.app import make_app
+from genrec.serving.catalogue import Catalogue
+from genrec.serving.events import SqliteEvents
+from genrec.serving.settings import ServeOptions
+
+
+def load_models(place, models=(None,)):
+    return [genrec.load(place, model, batch_size=16) for model in models]
+
+
+def make_catalogue(place, models=(None,)):
+    return Catalogue(place, functools.partial(load_models, place, models))
+
+
+@contextlib.contextmanager
+def serving(place, events, models=(None,), keys=(), catalogue=None, **settings):
+    """A client of the application, whose decode thread runs."""
+    catalogue = catalogue or make_catalogue(place, models)
+    app = make_app(ServeOptions(**settings), catalogue, SqliteEvents(events), [key.encode() for key in keys])
+    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        client.catalogue = catalogue
+        client.service = app.app.state.service
+        yield client
