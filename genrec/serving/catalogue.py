@@ -229,7 +229,10 @@ class Catalogue:
         self.changed: Callable[[Version], None] = lambda version: None
 
     async def reload(self) -> Version:
-        """Load beside, check, swap; Unchanged with the reason where that fails. Equal artifacts are the same version."""
+        """Load beside, check, swap; Unchanged with the reason where that fails.
+
+        Equal artifacts are the same version, and nothing is swapped.
+        """
         if self.loading:
             raise Unchanged("another reload is under way")
         self.loading = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 
 from starlette.testclient import TestClient
 
@@ -24,10 +25,23 @@ def make_catalogue(place, models=(None,)):
 
 @contextlib.contextmanager
 def serving(place, events, models=(None,), keys=(), catalogue=None, **settings):
-    """A client of the application, whose decode thread runs."""
+    """(client, service) of the application, whose decode thread runs."""
     catalogue = catalogue or make_catalogue(place, models)
     app = make_app(ServeOptions(**settings), catalogue, SqliteEvents(events), [key.encode() for key in keys])
     with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
-        client.catalogue = catalogue
-        client.service = app.app.state.service
-        yield client
+        yield client, app.app.state.service
+
+
+def point(link, target):
+    """Turn a link over in one step."""
+    beside = link.with_name(link.name + ".new")
+    beside.symlink_to(target)
+    os.replace(beside, link)
+
+
+def ids_of(answer):
+    return [item["id"] for item in answer["items"]]
+
+
+def scores_of(answer):
+    return [item["score"] for item in answer["items"]]
