@@ -70,7 +70,8 @@ def beam_search(
     for depth in range(1, trie.num_levels):
         if trees:
             family = extend_ancestors(family, beams.parent)
-            hidden = append_tokens(model, cache, beams.token, seen, family, length + depth - 1)
+            position = (length + depth - 1)[:, None].expand_as(beams.token)
+            hidden = append_tokens(model, cache, beams.token, seen, family, position)
         else:
             path = extend_paths(path, beams)
             hidden = reread_paths(model, prompts, path)
@@ -105,13 +106,13 @@ def extend_ancestors(family: Tensor | None, parent: Tensor) -> Tensor:
 def append_tokens(
     model: PreTrainedModel, cache: DynamicCache, token: Tensor, seen: Tensor, family: Tensor, position: Tensor
 ) -> Tensor:
-    """Read K more tokens a row, (B, K) -> hidden (B, K, d); they join the cache for their own children."""
+    """Read K more tokens a row, at positions (B, K) -> hidden (B, K, d); they join the cache for their own children."""
     beams = token.shape[1]
     mask = torch.cat([seen[:, None].expand(-1, beams, -1), family], dim=-1)[:, None]  # (B, 1, K, P + appended)
     return model.get_decoder()(
         input_ids=token,
         attention_mask=mask,
-        position_ids=position[:, None].expand(-1, beams),
+        position_ids=position,
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state

@@ -9,6 +9,7 @@ the items under it, are contiguous ranges (the CSR form of arXiv 2602.22647).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -47,6 +48,33 @@ class Trie:
         start, stop = self.under[depth][node], self.under[depth][node + 1]
         return stop - start if only is None else only.kept[stop] - only.kept[start]
 
+    @cached_property
+    def leaves(self) -> tuple[Tensor, ...]:
+        """[D] (n_D + 1,) leaves under node i of depth D are leaves[i]:leaves[i + 1]."""
+        ranges = [torch.arange(len(self.code[-1]) + 1, device=self.item.device)]
+        for first in reversed(self.first):
+            ranges.append(ranges[-1][first])
+        return tuple(reversed(ranges))
+
+    @cached_property
+    def place(self) -> Tensor:
+        """(N,) where each item stands in code order."""
+        place = torch.empty_like(self.item)
+        place[self.item] = torch.arange(len(self.item), device=self.item.device)
+        return place
+
+    def only_leaf(self, depth: int, node: Tensor, of_chains: bool) -> tuple[Tensor, Tensor]:
+        """Nodes (...) of a depth -> the first leaf under each, and where its score is certain to be the node's own.
+
+        That is where it is the only leaf and the SID has ended, or, `of_chains`, where a code without alternative is
+        certain to follow.
+        """
+        leaf, stop = self.leaves[depth][node], self.leaves[depth][node + 1]
+        alone = stop - leaf == 1
+        if not of_chains:
+            alone = alone & (self.code[depth][self.first[depth][node]] < 0)
+        return leaf, alone
+
     def count_denied(self, depth: int, node: Tensor, denied: Tensor) -> Tensor:
         """Items under each node (B, ...) that row b may not get; denied (B, P) as Filter has it."""
         edges = torch.stack([self.under[depth][node], self.under[depth][node + 1]]).flatten(2)  # (2, B, nodes)
@@ -60,6 +88,15 @@ class Filter:
 
     kept: Tensor  # (N + 1,) running count of allowed items in code order
     denied: Tensor | None  # (B, P) places of allowed items in code order that row b may not get, ascending, -1 = none
+
+    def lists(self, place: Tensor) -> Tensor:
+        """Places (B, ...) of items in code order -> whether row b may get them."""
+        allowed = self.kept[place + 1] > self.kept[place]
+        if self.denied is None or not self.denied.shape[1]:
+            return allowed
+        flat = place.flatten(1)
+        near = torch.searchsorted(self.denied, flat).clamp(max=self.denied.shape[1] - 1)
+        return allowed & (self.denied.gather(1, near) != flat).view(place.shape)
 
 
 def build_trie(index: SidIndex) -> Trie:
