@@ -164,7 +164,7 @@ def score_children(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Nodes (B, k) and their hidden states (B, k, d) -> children, their codes and log-probabilities, (B, k, W) each.
 
-    What nobody may get is no child. What one row may not get has its share of the probability, for the others' order is
+    What nobody may get is no child. What a list may not hold has its share of the probability, for the others' order is
     p(item | not denied), which is proportional to p(item); it is only not listed.
     """
     child, real = trie.children(depth, node)
@@ -172,9 +172,8 @@ def score_children(
         real = real & (trie.count(depth + 1, child, only) > 0)
     code = trie.code[depth][child]  # -1 where the SID has ended
     score = child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalization)
-    if only is not None and only.denied is not None:
-        left = trie.count(depth + 1, child, only) - trie.count_denied(depth + 1, child, only.denied)
-        score = score.masked_fill(left == 0, NEVER)
+    if only is not None and (only.denied is not None or only.listed is not None):
+        score = score.masked_fill(trie.count_listed(depth + 1, child, only) == 0, NEVER)
     return child, code, score
 
 

@@ -23,7 +23,8 @@ from transformers import DynamicCache, PreTrainedModel
 from genrec.models.beam import NEVER, SidVocabulary, append_tokens, read_prompts, score_children
 from genrec.models.trie import Filter, Trie
 
-WIDTH = 32  # prefixes of a request that a pass reads at most
+WIDTH = 20  # prefixes of a request that a pass reads while all are searched
+WIDEST = 64  # where few are left: a pass that reads little takes hardly less time
 SHALLOW = -1e4  # added to the score of what is not deepest where the deepest come first
 
 
@@ -118,7 +119,7 @@ def frontier_search(
                 return found
             frontier.keep_rows(going)
             best = Leaves(best.leaf[going], best.score[going])
-        new = frontier.read(frontier.choose(width))
+        new = frontier.read(frontier.choose(max(width, min(WIDEST, width * len(prompts) // len(best.score)))))
         best = keep_best(frontier.space, Leaves(*map(join_columns, best, new)), count)
 
 
@@ -192,9 +193,8 @@ class Frontier:
             setattr(self, name, getattr(self, name)[row])
         self.open = self.open.rows(row)
         self.cache.batch_select_indices(row)
-        only = self.space.only
-        if only is not None and only.denied is not None:
-            self.space = replace(self.space, only=replace(only, denied=only.denied[row]))
+        if self.space.only is not None:
+            self.space = replace(self.space, only=self.space.only.rows(row))
 
     def choose(self, width: int) -> Prefixes:
         """Take out the first `width` open prefixes (A, W), fewer where the budget ends."""
