@@ -64,7 +64,8 @@ def parse_token(text: str) -> tuple[int, int]:
 
 def count_collisions(codes: np.ndarray) -> int:
     """Items beyond the first of each SID: N minus the number of distinct rows."""
-    return len(codes) - len(np.unique(pack_rows(np.asarray(codes))))
+    packed = np.sort(pack_rows(np.asarray(codes)))
+    return int((packed[1:] == packed[:-1]).sum())
 
 
 def pack_rows(codes: np.ndarray) -> np.ndarray:
