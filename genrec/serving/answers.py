@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from genrec.recommender import Recommender
-from genrec.serving.catalogue import Version, join_histories
+from genrec.serving.catalogue import Version, are_proven, join_histories
 
 LONGEST_HISTORY = 1000  # items
 LONGEST_RULE = 10_000  # items of allow, of deny
@@ -124,25 +124,32 @@ class FoundItems(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class ListTask:
-    """One list. Those of a version, a model and a length are computed together."""
+    """One list. Those of a version, a model, a length and an allow list are computed together."""
 
     version: Version
     model: str
     history: np.ndarray  # (n,) item numbers, oldest first
     user: int  # number in the run, -1 for others
     k: int
-    without: np.ndarray  # item numbers that the list may not hold
+    without: np.ndarray  # item numbers that the list may not hold: seen and denied ones
+    closed: np.ndarray  # those that are not among the allowed ones
 
     @property
     def group(self) -> Hashable:
-        return self.version, self.model, self.k
+        return self.version, self.model, self.k, self.closed.tobytes()
 
     def run(self, tasks: Sequence[ListTask]) -> list[Answer]:
         shop = self.version.models[self.model]
         rows = join_histories([task.history for task in tasks], [task.user for task in tasks])
-        item, score, cold = shop.rank_block(shop.widen(self.k), rows, self.k, [task.without for task in tasks])
-        proven = cold | (not shop.is_language_model or shop.model.endswith("_exact"))
-        lists = zip(item.tolist(), score.tolist(), proven.tolist(), cold.tolist(), strict=True)
+        family = shop.widen(self.k, self.closed)
+        ranked = shop.rank_block(family, rows, self.k, [task.without for task in tasks], self.closed)
+        lists = zip(
+            ranked.item.tolist(),
+            ranked.score.tolist(),
+            are_proven(shop, ranked).tolist(),
+            ranked.cold.tolist(),
+            strict=True,
+        )
         return [
             Answer(
                 items=self.list_items(items, scores), exact=exact, model=self.model, version=self.version.name, cold=new

@@ -24,11 +24,12 @@ from genrec.artifacts import read_manifest
 from genrec.data.histories import Histories, count_offsets, exclude
 from genrec.errors import ArtifactError, ConfigError, first_line
 from genrec.pipeline import FAMILY_READS, command_of
-from genrec.recommender import Recommender
+from genrec.recommender import Ranked, Recommender
 from genrec.serving.words import ItemWords, make_words
 
 KNOWN = 10  # requests of the self-test
 LIST = 10  # items of each
+NONE = np.zeros(0, dtype=np.int32)  # no item
 NEAR = 1e-3  # by which a log-probability may differ between two ways to compute it in float32
 COARSE = 0.3  # the same in bfloat16
 
@@ -133,7 +134,7 @@ def places_of(shop: Recommender) -> list[Path]:
     """The artifacts of a run that a model reads, and the grown SIDs where they are in use."""
     sids = [path for path in sorted((shop.place / "sids").glob("*")) if read_manifest(path)]
     grown = [] if shop.allowed is None else [shop.place / "sids_grown"]
-    stages = [shop.place / name for name in ("data", *FAMILY_READS.get(shop.model, ())) if name != "sids"]
+    stages = [shop.place / name for name in ("data", *FAMILY_READS[shop.model]) if name != "sids"]
     return [*dict.fromkeys([*stages, *sids, *grown])]
 
 
@@ -146,13 +147,15 @@ def test_itself(shop: Recommender) -> None:
     A language model's first score is also held against the sum over its codes, computed without a search.
     """
     histories = known_histories(shop)
-    family, seen = shop.widen(LIST), split(histories)
-    together = shop.rank_block(family, histories, LIST, seen)
-    length = min(LIST, len(shop.catalog) if shop.allowed is None else int(shop.allowed.sum()))
+    family, seen = shop.widen(LIST, NONE), split(histories)
+    together = shop.rank_block(family, histories, LIST, seen, NONE)
+    listable = len(shop.catalog) if shop.allowed is None else int(shop.allowed.sum())
+    searched = are_proven(shop, together) | (not can_prove(shop))  # to its end
     for row, own in enumerate(seen):
-        item, score = together[0][row], together[1][row]
+        item, score = together.item[row], together.score[row]
         listed = item[item >= 0]
-        if len(listed) < min(length, length - len(np.unique(own))) or len(np.unique(listed)) < len(listed):
+        length = min(LIST, listable - len(np.unique(own)))
+        if len(np.unique(listed)) < (length if searched[row] else len(listed)):
             raise broken(shop, f"request {row} has {len(np.unique(listed))} distinct items in a list of {length}")
         if not np.isfinite(score[item >= 0]).all() or (np.diff(score[item >= 0]) > 0).any():
             raise broken(shop, f"request {row} has scores that are no falling numbers")
@@ -161,10 +164,23 @@ def test_itself(shop: Recommender) -> None:
         check_alone(shop, family, histories.take(row, row + 1), own, score)
 
 
+def are_proven(shop: Recommender, ranked: Ranked) -> np.ndarray:
+    """(E,) whether no other item scores higher: a frontier says so, beams never do, what scores every item always."""
+    if shop.model.endswith("_exact") or "sids" not in FAMILY_READS[shop.model]:
+        return np.ones(len(ranked.cold), dtype=bool)
+    return np.isneginf(ranked.bound) if can_prove(shop) else ranked.cold
+
+
+def can_prove(shop: Recommender) -> bool:
+    """Whether a frontier searches."""
+    return shop.is_language_model and shop.language_model().decoding.proves
+
+
 def check_alone(shop: Recommender, family: Any, history: Histories, own: np.ndarray, score: np.ndarray) -> None:
     """One request of the self-test by itself: the scores of the batch, and of the first item's codes."""
     near = tolerance(shop)
-    item, alone = (values[0] for values in shop.rank_block(family, history, LIST, [own])[:2])
+    ranked = shop.rank_block(family, history, LIST, [own], NONE)
+    item, alone = ranked.item[0], ranked.score[0]
     there = item >= 0
     if not np.allclose(alone[there], score[: there.sum()], atol=near, rtol=near):
         raise broken(shop, f"scores differ with the batch: {alone[0]:.5f} alone, {score[0]:.5f} among others")

@@ -14,7 +14,7 @@ from fastapi import Request
 from genrec.errors import suggest
 from genrec.serving.answers import Answer, Asker, ExplainQuestion, ExplainTask, ListTask, Question
 from genrec.serving.batching import Batcher, Closed, QueueFull, TooLate
-from genrec.serving.catalogue import Catalogue, Version
+from genrec.serving.catalogue import NONE, Catalogue, Version
 from genrec.serving.events import EventStore, Past
 from genrec.serving.metrics import Watch
 from genrec.serving.refusals import refuse
@@ -52,10 +52,11 @@ class Service:
         without = [await self.read_words(version, question.deny)]
         if question.exclude_seen:
             without.append(history)
+        closed = NONE
         if question.allow is not None:
             allowed = await self.read_words(version, question.allow)
-            without.append(np.setdiff1d(np.arange(len(version.words), dtype=np.int32), allowed))
-        return ListTask(version, model, history, user, question.k, np.concatenate(without))
+            closed = np.setdiff1d(np.arange(len(version.words), dtype=np.int32), allowed)
+        return ListTask(version, model, history, user, question.k, np.concatenate(without), closed)
 
     async def read_explanation(self, question: ExplainQuestion) -> ExplainTask:
         version = self.version

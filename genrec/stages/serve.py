@@ -5,8 +5,9 @@
     genrec serve --run.dir outputs/quickstart --also sasrec,item_knn  requests may name these too
     GENREC_API_KEY=... genrec serve --run.dir R --host 0.0.0.0        beyond this machine
 
-Reads a run or a model directory; writes the events that it is sent (--events). Lists are made as `genrec recommend`
-makes them. http://127.0.0.1:8000/docs shows the requests. SIGTERM answers what is under way and ends.
+Reads a run or a model directory; writes the events that it is sent (--events). Lists are proven to be the best, or said
+not to be (--evaluation.decoding frontier), unless a flag says beam. http://127.0.0.1:8000/docs shows the requests.
+SIGTERM answers what is under way and ends.
 Needs `pip install 'genrec[serve]'`.
 """
 
@@ -112,7 +113,7 @@ def serve(options: ServeOptions, command: Command, named: bool, keys: list[bytes
     from genrec.serving.events import SqliteEvents
 
     place, model, asked = plan_load(options.model, command, named)
-    asked = {"batch_size": options.max_batch} | asked
+    asked = {"batch_size": options.max_batch, "decoding": "frontier"} | asked
     catalogue = Catalogue(Path(place), lambda: load_models(place, [model, *options.also], asked))
     version = catalogue.current
     note("serve", f"{', '.join(version.models)} of {place}, {version.listable:,} items, version {version.name}")

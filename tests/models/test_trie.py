@@ -45,3 +45,18 @@ def test_counts_of_allowed_items_under_each_node(index):
         prefixes = np.unique(index.codes[:, :depth], axis=0) if depth else np.zeros((1, 0))
         brute = [int((allowed & (index.codes[:, :depth] == prefix).all(1)).sum()) for prefix in prefixes]
         assert counts.tolist() == brute
+
+
+def test_the_place_of_an_item_leads_back_to_it(index):
+    trie = build_trie(index)
+    assert trie.item[trie.place].tolist() == list(range(len(index)))
+
+
+def test_only_leaves_are_those_of_single_paths():
+    index = make_index(np.array([[0, 0, 0], [0, 1, NONE], [1, 0, 0], [1, 0, 1], [2, NONE, NONE]]), (3, 2, 2))
+    trie = build_trie(index)
+    of_chains = [trie.only_leaf(depth, torch.arange(len(trie.code[depth - 1])), True) for depth in (1, 2)]
+    ended = [trie.only_leaf(depth, torch.arange(len(trie.code[depth - 1])), False) for depth in (1, 2)]
+    assert [alone.tolist() for _, alone in of_chains] == [[False, False, True], [True, True, False, True]]
+    assert [alone.tolist() for _, alone in ended] == [[False, False, True], [False, True, False, True]]
+    assert [leaf.tolist() for leaf, _ in of_chains] == [[0, 2, 4], [0, 1, 2, 4]]

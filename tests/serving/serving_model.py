@@ -15,12 +15,12 @@ from genrec.serving.events import SqliteEvents
 from genrec.serving.settings import ServeOptions
 
 
-def load_models(place, models=(None,)):
-    return [genrec.load(place, model, batch_size=16) for model in models]
+def load_models(place, models=(None,), **decoding):
+    return [genrec.load(place, model, batch_size=16, **decoding) for model in models]
 
 
-def make_catalogue(place, models=(None,)):
-    return Catalogue(place, functools.partial(load_models, place, models))
+def make_catalogue(place, models=(None,), **decoding):
+    return Catalogue(place, functools.partial(load_models, place, models, **decoding))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import genrec
-from tests.serving.serving_model import ids_of, scores_of, serving
+from tests.serving.serving_model import ids_of, make_catalogue, scores_of, serving
 
 MODELS = ("rl", "sft", "item_knn")
 
@@ -65,6 +65,20 @@ def test_a_batch_answers_as_its_questions_do_one_by_one(client, served_run):
         assert ids_of(alone) == ids_of(answer) and np.allclose(scores_of(alone), scores_of(answer), atol=1e-4)
         assert {k: v for k, v in alone.items() if k != "items"} == {k: v for k, v in answer.items() if k != "items"}
     assert answers[3]["cold"] and same(answers[3], genrec.load(served_run[0]).recommend([[]], k=3))
+
+
+@pytest.mark.parametrize("budget", [1000, 1])
+def test_a_frontiers_lists_say_whether_they_are_proven(served_run, tmp_path, budget):
+    decoding = {"decoding": "frontier", "frontier_budget": budget}
+    recommender = genrec.load(served_run[0], "sft", **decoding)
+    catalogue = make_catalogue(served_run[0], ("sft",), **decoding)
+    with serving(None, tmp_path / "e.sqlite", catalogue=catalogue) as (client, _):
+        for user in ("u1", "u2"):
+            for rules in ({}, {"deny": ["B001"]}, {"allow": ["B002", "B003", "B011"]}):
+                answer = post(client, "/recommend", {"user": user, "k": 2} | rules)
+                frame = recommender.recommend(users=[user], k=2, **rules)
+                assert same(answer, frame) and answer["exact"] == frame["exact"].all()
+        assert answer["exact"] or budget == 1
 
 
 def test_titles_are_histories_too(client, served_run):

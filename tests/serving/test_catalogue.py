@@ -86,16 +86,16 @@ def test_a_broken_artifact_leaves_the_old_one_serving_and_says_why(damage, place
 @pytest.mark.parametrize(
     "fault, said",
     [
-        (lambda item, score, cold: (np.zeros_like(item), score, cold), "1 distinct items in a list of 10"),
-        (lambda item, score, cold: (item, np.full_like(score, np.nan), cold), "scores that are no falling numbers"),
-        (lambda item, score, cold: (item, score + len(item), cold), "scores differ with the batch"),
-        (lambda item, score, cold: (item, score - 1, cold), "the first item scores"),
+        (lambda r: r._replace(item=np.zeros_like(r.item)), "1 distinct items in a list of "),
+        (lambda r: r._replace(score=np.full_like(r.score, np.nan)), "scores that are no falling numbers"),
+        (lambda r: r._replace(score=r.score + len(r.item)), "scores differ with the batch"),
+        (lambda r: r._replace(score=r.score - 1), "the first item scores"),
     ],
 )
 def test_the_self_test_finds_a_fault(served_run, monkeypatch, fault, said):
     shop = genrec.load(served_run[0])
     rank = type(shop).rank_block
-    monkeypatch.setattr(type(shop), "rank_block", lambda *given: fault(*rank(*given)))
+    monkeypatch.setattr(type(shop), "rank_block", lambda *given: fault(rank(*given)))
     with pytest.raises(ArtifactError, match=said):
         module.test_itself(shop)
 
