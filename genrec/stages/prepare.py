@@ -28,9 +28,9 @@ def build(config: Config, directory: Path) -> dict:
     from genrec.data.catalog import save_catalog
     from genrec.data.preparation import summarize_preparation
     from genrec.data.sequences import save_sequences, save_splits
-    from genrec.data.sources import SOURCES
+    from genrec.data.sources import find_source
 
-    source = SOURCES[config.data.source]
+    source = find_source(config.data.source)
     preparation = source.prepare(config.data, config.run.seed)
     save_catalog(preparation.catalog, directory / artifacts.CATALOG)
     save_sequences(preparation.sequences, directory / artifacts.SEQUENCES)
@@ -49,9 +49,9 @@ def build(config: Config, directory: Path) -> dict:
 def sources(config: Config) -> dict[str, str]:
     """Fingerprints of the raw files that are there."""
     from genrec.artifacts import sample_fingerprint
-    from genrec.data.sources import SOURCES
+    from genrec.data.sources import find_source
 
-    files = SOURCES[config.data.source].raw_files(config.data, config.run.seed)
+    files = find_source(config.data.source).raw_files(config.data, config.run.seed)
     return {role: sample_fingerprint(path) for role, path in files.items()}
 
 
