@@ -18,6 +18,7 @@ from genrec.config import Rl
 from genrec.data.prompts import Wording, name_nouns, prompt_fingerprint
 from genrec.data.tasks import RECOMMEND, find_task, own_fingerprints
 from genrec.errors import ArtifactError
+from genrec.pipeline import command_of
 from genrec.sids import SidIndex, load_index, save_index
 from genrec.store import RunStore
 
@@ -75,14 +76,14 @@ def require_card(directory: Path) -> None:
         raise ArtifactError(f"{directory} is not a directory")
     if not (directory / artifacts.CARD).exists():
         raise ArtifactError(
-            f"{directory} is not a model of this project: it has no {artifacts.CARD}; make one with sft.py"
+            f"{directory} is not a model of this project: it has no {artifacts.CARD}; make one with {command_of('sft')}"
         )
 
 
 def load_card(directory: Path) -> Card:
     require_card(directory)
     path = directory / artifacts.CARD
-    return artifacts.read_record(path, Card, "train the model anew (python sft.py --clean)")
+    return artifacts.read_record(path, Card, f"train the model anew ({command_of('sft')} --clean)")
 
 
 def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection[str]) -> None:
@@ -99,7 +100,7 @@ def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection
         if trained != now:
             raise ArtifactError(
                 f"{directory} was trained with {name} {trained}, but this run has {now}; "
-                "use the run it was trained in (--run.dir) or train it anew (python sft.py --clean)"
+                f"use the run it was trained in (--run.dir) or train it anew ({command_of('sft')} --clean)"
             )
 
 
@@ -134,7 +135,7 @@ def load_own_index(directory: Path, store: RunStore) -> SidIndex:
         return index
     raise ArtifactError(
         f"{path} has {own}, {store.path('sids')} has {other}, though {artifacts.CARD} says that the model was trained "
-        "with these SIDs: one of the two was changed. Put it back, or train the model anew (python sft.py --clean)"
+        f"with these SIDs: one of the two was changed. Put it back, or train the model anew ({command_of('sft')} --clean)"
     )
 
 

@@ -147,7 +147,8 @@ def run_loop(command: Command) -> None:
     best, rounds = LoopRun(config, home / "base.json"), []
     for number in range(1, config.iterate.rounds + 1):
         if dry_run and not read_manifest(best.analysis):
-            return note("iterate", f"round {number}: analysis of {best.directory} on valid rows, then what it advises")
+            note("iterate", f"round {number}: analysis of {best.directory} on valid rows, then what it advises")
+            break
         report = read_analysis(best) if dry_run else analyze_run(best)
         plan = make_next_plan(report, list_rejected(rounds), config.iterate.advice)
         if plan is None:
@@ -158,10 +159,11 @@ def run_loop(command: Command) -> None:
         if not dry_run:
             carry_out_plan(best, tried)
         elif not all(read_manifest(path) for path in tried.scores.values()):
-            return
+            break
         rounds.append(compare_runs(number, best, tried, plan, report))
         best = tried if rounds[-1].kept else best
-    report_rounds(rounds, best, home, dry_run)
+    if rounds or not dry_run:
+        report_rounds(rounds, best, home, dry_run)
 
 
 def analyze_run(run: LoopRun) -> dict[str, Any]:
