@@ -135,7 +135,8 @@ def load_own_index(directory: Path, store: RunStore) -> SidIndex:
         return index
     raise ArtifactError(
         f"{path} has {own}, {store.path('sids')} has {other}, though {artifacts.CARD} says that the model was trained "
-        f"with these SIDs: one of the two was changed. Put it back, or train the model anew ({command_of('sft')} --clean)"
+        f"with these SIDs: one of the two was changed. Put it back, or train the model anew "
+        f"({command_of('sft')} --clean)"
     )
 
 

@@ -61,7 +61,7 @@ def refuse_unknown_category(config: Config) -> None:
     if known or sources(config):
         return
     runs = sorted(path.parent.parent for path in config.run.dir.parent.glob(f"*/data/{MANIFEST}"))
-    near = suggest(data.dataset, [str(run) for run in runs]) or suggest(data.dataset, CATEGORIES)
+    near = suggest(data.dataset, [run.name for run in runs]) or suggest(data.dataset, CATEGORIES)
     ways = [f"--run.dir of a run that is there ({', '.join(map(str, runs[:5]))})"] if runs else []
     ways += ["--data.source table --data.events FILE for tables of your own"]
     raise ArtifactError(

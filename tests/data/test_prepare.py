@@ -160,7 +160,7 @@ def test_help_names_every_knob_of_the_seed(tmp_path):
         assert f"--{flag} " in shown
 
 
-@pytest.mark.parametrize(("name", "near"), [("teashpo", "outputs/teashop"), ("Sofware", "Software")])
+@pytest.mark.parametrize(("name", "near"), [("teashpo", "teashop"), ("Sofware", "Software")])
 def test_a_mistyped_shop_is_no_category_to_download(tmp_path, monkeypatch, capsys, name, near):
     assert toy(tmp_path, "--run.dir", tmp_path / "outputs/teashop").returncode == 0
     monkeypatch.chdir(tmp_path)
