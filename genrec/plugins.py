@@ -102,6 +102,10 @@ def load_plugin(name: str, kind: Kind) -> Callable[..., Any]:
         function = load_function(name) if is_plugin(name) else metadata.entry_points(group=kind.group)[name].load()
     except ConfigError:
         raise
+    except ModuleNotFoundError as error:
+        own = error.name == name.partition(":")[0].partition(".")[0]
+        way = f"; call from the directory of {error.name}, or name that in PYTHONPATH" if own else ""
+        raise ConfigError(f"{kind.noun} {name} cannot be imported: {type(error).__name__}: {error}{way}") from None
     except Exception as error:  # whatever the user's module raises when it is imported
         why = f"{type(error).__name__}: {first_line(error)}"
         raise ConfigError(f"{kind.noun} {name} cannot be imported: {why}") from None

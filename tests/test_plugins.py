@@ -98,6 +98,11 @@ def test_a_sid_method_gives_codes_and_gets_codebooks(examples, tmp_path):
         ("def reward(groups): ...", "mine:reward", r"takes \(groups\), it is called with \(groups, knowledge\)"),
         ("reward = 3", "mine:reward", "is no function but int"),
         ("import nowhere_at_all", "mine:reward", "cannot be imported: ModuleNotFoundError: No module named 'nowhere"),
+        (
+            "",
+            "my_other:reward",
+            "No module named 'my_other'; call from the directory of my_other",
+        ),
         ("1 / 0", "mine:reward", "cannot be imported: ZeroDivisionError"),
     ],
 )
@@ -113,6 +118,7 @@ def test_what_cannot_be_used_is_told_when_the_configuration_is_read(module, text
     ("body", "message"),
     [
         ("raise RuntimeError('no such user')", r"mine:score failed: RuntimeError: no such user \(mine.py, line 2\)"),
+        ("return 'much'", "metric mine:score gave str, which is no array of numbers"),
         ("return rank[:1] * 0.0", r"metric mine:score gave \(1,\)"),
         ("return rank * 0 + 2.0", "from 2 to 2 at 1; it must give .60,. numbers in 0..1"),
     ],
