@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from genrec.advice.rounds import LoopRound
 
 # Beside artifacts and logs.
-OWN_FILES = ("rounds.json", "rounds.txt", "base.json", artifacts.ROUND_CONFIG, artifacts.RESULTS, artifacts.SUMMARY)
+TABLE = "rounds.txt"
+OWN_FILES = ("rounds.json", TABLE, "base.json", artifacts.ROUND_CONFIG, artifacts.RESULTS, artifacts.SUMMARY)
 WRITTEN = (artifacts.ROUNDS, *(f"{name}_valid" for name in MEASURED))  # what a loop leaves in the run it begins from
 
 
@@ -164,6 +165,8 @@ def run_loop(command: Command) -> None:
         best = tried if rounds[-1].kept else best
     if rounds or not dry_run:
         report_rounds(rounds, best, home, dry_run)
+    elif (home / TABLE).is_file():
+        print(f"\nWhat the last loop here found:\n\n{(home / TABLE).read_text(encoding='utf-8')}", end="")
 
 
 def analyze_run(run: LoopRun) -> dict[str, Any]:
@@ -221,7 +224,7 @@ def report_rounds(rounds: list[LoopRound], best: LoopRun, home: Path, dry_run: b
     text = describe_rounds(rounds, best.directory)
     if not dry_run:
         write_json(home / "rounds.json", rounds_to_json(rounds, best.directory))
-        write_text(home / "rounds.txt", text)
+        write_text(home / TABLE, text)
     print(f"\n{text}its configuration: {best.file}")
 
 
