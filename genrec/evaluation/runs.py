@@ -20,6 +20,7 @@ from genrec.evaluation.report import format_bounds, read_results
 from genrec.pipeline import FAMILY_READS, command_of
 from genrec.tables import render_table
 
+ABSENT = "-"
 TRAINED = ("rl", "sft", "sasrec_text", "sasrec", "sasrec_bce")  # whose row stands for a run, the first that it has
 
 
@@ -79,7 +80,7 @@ def list_differences(runs: Sequence[RunSummary]) -> dict[str, list[Any]]:
     """{knob: its value in each run} of the knobs of which two runs have different values; None where a run has none."""
     leaves = [dict(list_leaves(run.config)) for run in runs]
     keys = dict.fromkeys(key for leaf in leaves for key in leaf)
-    values = {key: [leaf.get(key) for leaf in leaves] for key in keys}
+    values = {key: [leaf.get(key, lacks(run, key)) for run, leaf in zip(runs, leaves, strict=True)] for key in keys}
     return {key: each for key, each in values.items() if count_values(each) > 1}
 
 
@@ -90,6 +91,11 @@ def list_leaves(config: dict[str, Any], before: str = "") -> Iterator[tuple[str,
             yield from list_leaves(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value
+
+
+def lacks(run: RunSummary, leaf: str) -> str | None:
+    """What stands for a leaf that a run has not; an artifact that was not made says nothing of it."""
+    return ABSENT if ".".join(leaf.split(".")[:2]) in run.config else None
 
 
 def count_values(values: list[Any]) -> int:
@@ -133,7 +139,7 @@ def describe_differences(runs: Sequence[RunSummary]) -> str:
 def make_difference_rows(runs: Sequence[RunSummary]) -> list[list[str]]:
     """A knob and its value in each run, "-" where a run has none."""
     different = list_differences(runs)
-    return [[key, *("-" if each is None else str(each) for each in values)] for key, values in different.items()]
+    return [[key, *(ABSENT if each is None else str(each) for each in values)] for key, values in different.items()]
 
 
 def average_seeds(values: Sequence[float]) -> SeedMean:
