@@ -130,7 +130,7 @@ def ask_teacher(
     if not settings.teacher:
         return None
     begin, train = time.perf_counter(), data.splits["train"]
-    teacher = load_teacher(store, data, settings.teacher, device)
+    teacher = load_teacher(store, data, settings.teacher, device, filter_seen)
     vocabulary = model.get_input_embeddings().num_embeddings
     of_data = (data.sequences, train, data.max_history, filter_seen)
     of_model = (build_trie(texts.index), sids, vocabulary)
