@@ -30,7 +30,7 @@ POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of item-kNN's scores
 MOST_ROWS = 2000  # valid rows that choose among them
 BLOCK = 256  # of them at once
 
-Teacher = Callable[[Examples], np.ndarray]  # -> (B, N) float64, rows sum to 1, or to 0 where it knows nothing
+Teacher = Callable[[Examples], np.ndarray]  # -> (B, N), rows sum to 1, or to 0 where it knows nothing
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SasRecTeacher:
     model: SasRecRecommender
 
     def __call__(self, examples: Examples) -> np.ndarray:
-        return torch.softmax(self.model.score_all(examples).double(), dim=-1).cpu().numpy()
+        return torch.softmax(self.model.score_all(examples).float(), dim=-1).cpu().numpy()
 
 
 @dataclass(frozen=True)

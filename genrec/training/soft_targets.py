@@ -61,9 +61,12 @@ def find_paths(trie: Trie, sids: SidVocabulary) -> Paths:
 
 
 def weigh_nodes(probability: np.ndarray, trie: Trie) -> list[np.ndarray]:
-    """(E, N) -> [l] (E, n_{l+1}) mass below every node of a level."""
-    in_code_order = probability[:, trie.item.numpy()]
-    return [np.add.reduceat(in_code_order, under.numpy()[:-1], axis=1) for under in trie.under[1:]]
+    """(E, N) -> [l] (E, n_{l+1}) mass below every node of a level, each the sum of its children's."""
+    first = trie.under[-1], *reversed(trie.first[1:])  # of the items, then of the nodes, from the last level up
+    masses = [probability[:, trie.item.numpy()]]
+    for children in first:
+        masses.append(np.add.reduceat(masses[-1], children.numpy()[:-1], axis=1))
+    return masses[:0:-1]
 
 
 def soften_paths(probability: np.ndarray, item: np.ndarray, trie: Trie, paths: Paths) -> np.ndarray:
