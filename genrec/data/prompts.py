@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 from genrec.config import Data
@@ -91,6 +92,7 @@ COMPANIONS = "\nOthers {bought} with these: {sids}"
 PREFERENCE_ZH = "\n用户:{text}"
 PROFILE_ZH = "\n最常{bought}:{favourites}"
 COMPANIONS_ZH = "\n其他用户同时{bought}:{sids}"
+PIECES = 2**17  # texts whose token ids an encoder keeps
 FORM = "{given} -> {wanted}"  # the name of a form of prompt, in fingerprints
 
 
@@ -211,16 +213,14 @@ def prompt_fingerprint(language: str = "en") -> dict[str, str]:
 
 
 class Encoder:
-    """Pieces -> token ids, each distinct piece tokenised once."""
+    """Pieces -> token ids; the pieces used last are tokenised once."""
 
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
-        self.known: dict[str, list[int]] = {}
+        self.piece = lru_cache(maxsize=PIECES)(self.tokenize)
 
-    def piece(self, text: str) -> list[int]:
-        if text not in self.known:
-            self.known[text] = self.tokenizer.encode(text, add_special_tokens=False)
-        return self.known[text]
+    def tokenize(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
 
     def prompt(self, prompt: Prompt, limit: int) -> list[int]:
         """At most `limit` ids: the oldest parts go first, then the front of the one part that is left."""
