@@ -45,6 +45,11 @@ class Task:
         return self.given.endswith("history")
 
     @property
+    def asks_next(self) -> bool:
+        """Whether the answer is the semantic ID of a user's next item."""
+        return self.wanted == "sid" and (self.from_history or self.of_preference)
+
+    @property
     def of_preference(self) -> bool:
         return "preference" in self.given + self.wanted
 
