@@ -20,7 +20,7 @@ from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples
 from genrec.data.shop import Shop
-from genrec.data.tasks import RECOMMEND, Texts, make_texts
+from genrec.data.tasks import Texts, make_texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.beam import NEVER, beam_search, score_children
@@ -28,6 +28,7 @@ from genrec.models.card import Card, check_card, check_prompts, load_card, load_
 from genrec.models.exact import rank_exactly, tokens_within
 from genrec.models.frontier import frontier_search
 from genrec.models.language import load_pretrained, sid_vocabulary
+from genrec.models.sid_prompts import SidPrompts, SidTokens
 from genrec.models.token_tree import takes_trees
 from genrec.models.trie import Filter, allow_items, build_trie, deny_items, list_items
 from genrec.runtime.device import pick_device
@@ -75,19 +76,17 @@ class GenerativeModel:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Texts, cutoff_len: int):
         self.model = model
         self.texts = texts
-        self.cutoff_len = cutoff_len
-        self.encoder = Encoder(tokenizer)
         self.trees = takes_trees(model)
         self.trie = build_trie(texts.index).to(model.device)
-        self.sids = sid_vocabulary(tokenizer, texts.index).to(model.device)
+        sids = sid_vocabulary(tokenizer, texts.index)
+        self.sids = sids.to(model.device)
+        self.sid_prompts = SidPrompts(texts, SidTokens(texts.index, sids), Encoder(tokenizer), cutoff_len)
         self.under = self.trie.under[-1].cpu().numpy()  # items of leaf i are item[under[i]:under[i + 1]]
         self.item = self.trie.item.cpu().numpy()
 
     def prompts(self, examples: Examples) -> list[list[int]]:
         """Token ids of each prompt."""
-        rows = zip(examples.history, examples.user.tolist(), strict=True)
-        texts = (self.texts.prompt(RECOMMEND, history, user) for history, user in rows)
-        return [self.encoder.prompt(prompt, self.cutoff_len) for prompt in texts]
+        return self.sid_prompts.make(examples.history, examples.user)
 
     def recommend(
         self, examples: Examples, k: int, decoding: Decoding, allowed: Allowed | None = None
