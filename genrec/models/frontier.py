@@ -110,7 +110,8 @@ def frontier_search(
     )
     best = keep_best(frontier.space, new, count)
     while True:
-        frontier.prune(find_floor(best, count))
+        floor = find_floor(best, count)
+        frontier.prune(floor)
         ended = frontier.ended()
         if ended.any():
             write_ended(found, frontier, best, ended)
@@ -118,8 +119,8 @@ def frontier_search(
             if not len(going):
                 return found
             frontier.keep_rows(going)
-            best = Leaves(best.leaf[going], best.score[going])
-        new = frontier.read(frontier.choose(max(width, min(WIDEST, width * len(prompts) // len(best.score)))))
+            best, floor = Leaves(best.leaf[going], best.score[going]), floor[going]
+        new = frontier.read(frontier.choose(max(width, min(WIDEST, width * len(prompts) // len(best.score)))), floor)
         best = keep_best(frontier.space, Leaves(*map(join_columns, best, new)), count)
 
 
@@ -205,8 +206,11 @@ class Frontier:
         self.open = replace(self.open, score=self.open.score.masked_fill(first, NEVER))
         return Prefixes(*(value[:, :width] for value in vars(chosen).values()))
 
-    def read(self, chosen: Prefixes) -> Leaves:
-        """One pass over chosen prefixes (A, W): their children are open from now on, or are returned as finished."""
+    def read(self, chosen: Prefixes, floor: Tensor) -> Leaves:
+        """One pass over chosen prefixes (A, W): their children are open from now on, or are returned as finished.
+
+        Those that score below `floor` (A,) are left out.
+        """
         here = torch.arange(chosen.node.shape[1], device=chosen.node.device) + self.path.shape[1]
         hidden = append_tokens(
             self.space.model,
@@ -222,7 +226,7 @@ class Frontier:
             some = chosen.take(column)
             some = replace(some, score=some.score.masked_fill(some.depth != depth, NEVER), parent=here[column])
             state = hidden.gather(1, column[..., None].expand(-1, -1, hidden.shape[-1]))
-            open_, leaves = grow_prefixes(self.space, some, state, depth)
+            open_, leaves = grow_prefixes(self.space, some, state, depth, floor)
             self.open = self.open.join(open_)
             finished.append(leaves)
         return Leaves(*(torch.cat(parts, dim=1) for parts in zip(*finished, strict=True)))
@@ -257,7 +261,7 @@ def begin_search(space: Space, prompts: list[list[int]], budget: int) -> tuple[F
     cache, last, seen, length = read_prompts(space.model, prompts)
     nothing = torch.zeros_like(length)[:, None]
     root = Prefixes(nothing, nothing, nothing.float(), nothing - 1)
-    open_, leaves = grow_prefixes(space, root, last[:, None], 0)
+    open_, leaves = grow_prefixes(space, root, last[:, None], 0, torch.full_like(last[:, 0], NEVER))
     return Frontier(space, cache, seen, length, open_, budget), leaves
 
 
@@ -269,7 +273,7 @@ def split_depths(chosen: Prefixes, num_levels: int) -> Iterator[tuple[int, Tenso
             yield depth, here.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
-def grow_prefixes(space: Space, parent: Prefixes, hidden: Tensor, depth: int) -> tuple[Prefixes, Leaves]:
+def grow_prefixes(space: Space, parent: Prefixes, hidden: Tensor, depth: int, floor: Tensor) -> tuple[Prefixes, Leaves]:
     """Prefixes (A, w) of one depth and their hidden states -> their children: those to be read, and finished leaves.
 
     `parent.parent` holds the place where each was read. NEVER-scored ones have no children.
@@ -280,14 +284,23 @@ def grow_prefixes(space: Space, parent: Prefixes, hidden: Tensor, depth: int) ->
         space.model, trie, space.sids, node, hidden, depth, space.normalization, space.only
     )  # (A, w, C) each
     total = (parent.score[..., None] + score).clamp(min=NEVER).flatten(1)
-    place = parent.parent[..., None].expand_as(child).flatten(1)
-    child = child.flatten(1)
+    total, column = take_reaching(total, floor)
+    place, child = parent.parent.gather(1, column // child.shape[-1]), child.flatten(1).gather(1, column)
     if depth + 1 == trie.num_levels:
         zero = torch.zeros_like(child[:, :1])
         return Prefixes(zero, zero + 1, torch.full_like(total[:, :1], NEVER), zero - 1), Leaves(child, total)
     leaf, certain = trie.only_leaf(depth + 1, child, of_chains=space.normalization == "trie")
     open_ = Prefixes(child, torch.full_like(child, depth + 1), total.masked_fill(certain, NEVER), place)
     return open_, Leaves(leaf, total.masked_fill(~certain, NEVER))
+
+
+def take_reaching(score: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (A, n) that reach (A,) and their columns, (A, m) both: what follows is done for few of many children."""
+    score = score.masked_fill(score < floor[:, None], NEVER)
+    size = max(int((score > NEVER / 2).sum(1).max()), 1)
+    if 2 * size > score.shape[1]:
+        return score, torch.arange(score.shape[1], device=score.device).expand(len(score), -1)
+    return score.topk(size, dim=1)
 
 
 def keep_best(space: Space, leaves: Leaves, k: int) -> Leaves:

@@ -110,7 +110,7 @@ class Filter:
             allowed = self.open[place + 1] > self.open[place]
         if self.denied is None or not self.denied.shape[1]:
             return allowed
-        flat = place.flatten(1)
+        flat = place.flatten(1).contiguous()
         near = torch.searchsorted(self.denied, flat).clamp(max=self.denied.shape[1] - 1)
         return allowed & (self.denied.gather(1, near) != flat).view(place.shape)
 

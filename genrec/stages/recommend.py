@@ -167,9 +167,11 @@ def plan_load(model: str | None, command: Command, named: bool) -> tuple[Path | 
     if model and is_place(model):
         return model, None, asked
     if not is_run(config.run.dir):
+        others = [str(path) for path in sorted(config.run.dir.parent.glob("*")) if is_run(path)]
+        there = f" ({', '.join(others[:5])})" if others else ""
         raise ArtifactError(
-            f"{config.run.dir} is no run: no stage's artifact is in it; name one by --run.dir, or a model directory by "
-            "--model DIR"
+            f"{config.run.dir} is no run: no stage's artifact is in it; name one by --run.dir{there}, or a model "
+            "directory by --model DIR"
         )
     return config.run.dir, model, asked
 

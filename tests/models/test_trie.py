@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from genrec.models.trie import build_trie, make_filter
+from genrec.models.trie import allow_items, build_trie, deny_items, list_items, make_filter
 from genrec.sids import NONE, make_index
 
 
@@ -60,3 +60,17 @@ def test_only_leaves_are_those_of_single_paths():
     assert [alone.tolist() for _, alone in of_chains] == [[False, False, True], [True, True, False, True]]
     assert [alone.tolist() for _, alone in ended] == [[False, False, True], [False, True, False, True]]
     assert [leaf.tolist() for leaf, _ in of_chains] == [[0, 2, 4], [0, 1, 2, 4]]
+
+
+def test_what_a_list_may_hold_is_counted_apart_from_what_has_a_share(index):
+    trie, rng = build_trie(index), np.random.default_rng(1)
+    allowed, listed = (torch.from_numpy(rng.random(len(index)) < 0.6) for _ in range(2))
+    denied = torch.tensor([[0, 1, 2, -1], [3, -1, -1, -1]])
+    only = deny_items(trie, list_items(trie, allow_items(trie, allowed), listed), denied)
+    leaves = torch.arange(len(trie.code[-1])).expand(2, -1)
+    may = (allowed & listed)[trie.item].expand(2, -1).clone()
+    for row, items in enumerate(denied.tolist()):
+        may[row, [int(trie.place[item]) for item in items if item >= 0]] = False
+    assert torch.equal(trie.count_listed(trie.num_levels, leaves, only) > 0, may)
+    assert torch.equal(trie.count(trie.num_levels, leaves[0], only) > 0, allowed[trie.item])
+    assert torch.equal(only.lists(leaves), may)
