@@ -13,6 +13,7 @@ from genrec.cli import purposes
 from genrec.commandline import ALIASES
 from genrec.config import Config, all_paths, other_spellings
 from genrec.pipeline import STAGES
+from genrec.serving.settings import ServeOptions
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
 from genrec.stages.push import PushOptions
@@ -34,6 +35,7 @@ PLAIN = {
     **dict.fromkeys(("advise", "optimization_strategies.py"), AdviceOptions),
     **dict.fromkeys(("compare", "compare_results.py"), ComparisonOptions),
     "recommend": RecommendOptions,
+    **dict.fromkeys(("serve", "serve.py"), ServeOptions),
     "push": PushOptions,
     "main.py": TencentGROptions,
     "train_rqvae.py": RqvaeOptions,

@@ -4,10 +4,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -63,8 +65,11 @@ def start():
 
 
 def test_a_process_answers_and_drains_at_sigterm(run, tmp_path, start):
-    server = start("--run.dir", run, "--events", tmp_path / "e.sqlite", "--batch_wait_ms", 400)
-    with httpx.Client(base_url=server.url, timeout=20) as client, ThreadPoolExecutor(4) as pool:
+    server = start("--run.dir", run, "--events", tmp_path / "e.sqlite", "--batch_wait_ms", 1000)
+    port = int(server.url.rpartition(":")[2])
+    with httpx.Client(base_url=server.url, timeout=20) as client, ThreadPoolExecutor(4) as pool, ExitStack() as stack:
+        for _ in range(100):  # connections that say nothing hold nobody up
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         answer = client.post("/recommend", json={"user": "u3", "k": 4})
         frame = genrec.load(run, decoding="frontier").recommend(users=["u3"], k=4)
         assert [item["id"] for item in answer.json()["items"]] == frame["item_id"].to_list() and answer.json()["exact"]
@@ -167,3 +172,16 @@ HOSTS = {
 @pytest.mark.parametrize("host", HOSTS)
 def test_which_addresses_are_this_machine(host):
     assert serve.is_loopback(host) == HOSTS[host]
+
+
+def test_a_client_that_left_is_not_computed_for(run, tmp_path, start):
+    flags = ("--batch_wait_ms", 1000, "--max_batch", 2, "--model", "item_knn")
+    server = start("--run.dir", run, "--events", tmp_path / "e.sqlite", *flags)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}/recommend", json={"user": "u1"}, timeout=0.3)
+    for _ in range(100):
+        text = httpx.get(f"{server.url}/metrics").text
+        if 'genrec_refused_total{reason="gone"} 1.0' in text:
+            break
+    assert "genrec_queue_length 0.0" in text and "genrec_batch_size_count 0.0" in text
+    assert httpx.post(f"{server.url}/recommend", json={"user": "u1"}).status_code == 200

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from genrec.errors import ArtifactError, ConfigError, first_line
 from genrec.pipeline import FAMILY_READS, command_of
 from genrec.recommender import Ranked, Recommender
 from genrec.serving.words import ItemWords, make_words
+
+if TYPE_CHECKING:
+    from genrec.models.generative import GenerativeRecommender
 
 KNOWN = 10  # requests of the self-test
 LIST = 10  # items of each
@@ -173,7 +176,16 @@ def are_proven(shop: Recommender, ranked: Ranked) -> np.ndarray:
 
 def can_prove(shop: Recommender) -> bool:
     """Whether a frontier searches."""
-    return shop.is_language_model and shop.language_model().decoding.proves
+    model = find_language_model(shop)
+    return model is not None and model.decoding.proves
+
+
+def find_language_model(shop: Recommender) -> GenerativeRecommender | None:
+    """None where the family is another one, or is not computed by torch."""
+    try:
+        return shop.language_model()
+    except ConfigError:
+        return None
 
 
 def check_alone(shop: Recommender, family: Any, history: Histories, own: np.ndarray, score: np.ndarray) -> None:
@@ -184,19 +196,20 @@ def check_alone(shop: Recommender, family: Any, history: Histories, own: np.ndar
     there = item >= 0
     if not np.allclose(alone[there], score[: there.sum()], atol=near, rtol=near):
         raise broken(shop, f"scores differ with the batch: {alone[0]:.5f} alone, {score[0]:.5f} among others")
-    if shop.is_language_model and there.any():
-        length = history.examples(shop.max_history, exclude([own]))
-        total = float(shop.language_model().score_levels(length, int(item[0])).sum())
+    model = find_language_model(shop)
+    if model is not None and there.any():
+        total = float(model.score_levels(history.examples(shop.max_history, exclude([own])), int(item[0])).sum())
         if abs(total - alone[0]) > near * max(1, abs(total)):
             raise broken(shop, f"the first item scores {alone[0]:.5f}, its codes {total:.5f}")
 
 
 def tolerance(shop: Recommender) -> float:
-    if not shop.is_language_model:
+    model = find_language_model(shop)
+    if model is None:
         return NEAR
     import torch
 
-    return NEAR if shop.language_model().model.model.dtype == torch.float32 else COARSE
+    return NEAR if model.model.model.dtype == torch.float32 else COARSE
 
 
 def broken(shop: Recommender, what: str) -> ArtifactError:

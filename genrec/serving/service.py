@@ -14,12 +14,14 @@ from fastapi import Request
 from genrec.errors import suggest
 from genrec.serving.answers import Answer, Asker, ExplainQuestion, ExplainTask, ListTask, Question
 from genrec.serving.batching import Batcher, Closed, QueueFull, TooLate
-from genrec.serving.catalogue import NONE, Catalogue, Version
+from genrec.serving.catalogue import NONE, Catalogue, Version, find_language_model
 from genrec.serving.events import EventStore, Past
 from genrec.serving.metrics import Watch
 from genrec.serving.refusals import refuse
 from genrec.serving.settings import ServeOptions
 from genrec.serving.words import UnknownWord
+
+CLIENT_GONE = 499  # in the log and the figures; nobody reads it
 
 
 @dataclass
@@ -61,8 +63,8 @@ class Service:
     async def read_explanation(self, question: ExplainQuestion) -> ExplainTask:
         version = self.version
         model, history, _ = await self.read_asker(version, question)
-        if not version.models[model].is_language_model:
-            raise refuse(422, f"'{model}' has no semantic IDs to explain; ask a language model (sft, rl)")
+        if find_language_model(version.models[model]) is None:
+            raise refuse(422, f"'{model}' has no semantic IDs to explain here; ask a language model (sft, rl)")
         if not len(history):
             raise refuse(422, "there is no history to explain by; give some items")
         return ExplainTask(version, model, history, int((await self.read_words(version, [question.item]))[0]))
@@ -122,6 +124,8 @@ class Service:
             gone.cancel()
             self.batcher.forget(tickets)
         self.watch.refused.labels(reason).inc()
+        if reason == "gone":
+            raise refuse(CLIENT_GONE, "the client left")
         raise refuse(504, f"there was no answer within {seconds:g} s")
 
     def count(self, answers: Sequence[Answer]) -> None:

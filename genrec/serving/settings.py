@@ -20,7 +20,7 @@ class ServeOptions(Section):
     also: list[str] = knob([], "further families of the run, for requests that name one: a,b")
     max_batch: int = knob(16, "requests that are decoded at once", ge=1, le=1024)
     batch_wait_ms: float = knob(0.0, "wait so long for a batch to fill; 0 takes what is queued", ge=0, le=1000)
-    queue_size: int = knob(256, "requests that may wait; more are answered 503", ge=1, le=100_000)
+    queue_size: int = knob(128, "requests that may wait; more are answered 503", ge=1, le=100_000)
     deadline: float = knob(10.0, "seconds that a request may take; what is later is not computed", gt=0, le=600)
     max_k: int = knob(100, "items a list at most", ge=1, le=10_000)
     max_body: int = knob(2**20, "bytes of a request's body at most", ge=1024)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 KEY = "GENREC_API_KEY"
 SHORTEST_KEY = 16  # characters
+TRUSTED_PROXIES = "FORWARDED_ALLOW_IPS"  # uvicorn's: whose X-Forwarded-For is believed
 EVENTS = "events.sqlite"
 EXTRA = ("fastapi", "uvicorn", "prometheus_client", "limits", "rapidfuzz")
 
@@ -127,6 +128,7 @@ def serve(options: ServeOptions, command: Command, named: bool, keys: list[bytes
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=TRUSTED_PROXIES in os.environ,
         limit_concurrency=options.max_connections,
         timeout_graceful_shutdown=int(options.drain) or None,
     )
