@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from genrec.commandline import ALIASES
 from genrec.config import Config, Section, walk
+from genrec.serving.settings import ServeOptions
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
 from genrec.stages.push import PushOptions
@@ -39,6 +40,7 @@ OWN_FLAGS: dict[str, type[Section]] = {
     "genrec advise": AdviceOptions,
     "genrec compare": ComparisonOptions,
     "genrec recommend": RecommendOptions,
+    "genrec serve": ServeOptions,
     "genrec push": PushOptions,
     "genrec runs": RunsOptions,
     "tencentgr/main.py": TencentGROptions,

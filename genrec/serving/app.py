@@ -41,7 +41,7 @@ def make_app(settings: ServeOptions, catalogue: Catalogue, store: EventStore, ke
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(Exception, answer_failure)
     app.include_router(routes, responses=responses(401, 422, 429))
-    return Guard(app, settings, keys, watch)
+    return Guard(app, settings, keys, watch, batcher)
 
 
 def describe_version(watch: Watch, version: Version) -> None:

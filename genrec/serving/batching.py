@@ -86,11 +86,15 @@ class Batcher:
             if self.closing:
                 raise Closed("the server is about to end")
             if len(self.waiting) + len(tasks) > self.queue_size:
-                raise QueueFull(max(1, math.ceil(self.pace * len(self.waiting))))
+                raise QueueFull(self.expect_wait())
             tickets = [Ticket(task, deadline, loop.create_future()) for task in tasks]
             self.waiting.extend(tickets)
             self.changed.notify()
         return tickets
+
+    def expect_wait(self) -> int:
+        """Whole seconds until what waits now is computed, at the pace of the batches before."""
+        return max(1, math.ceil(self.pace * len(self.waiting)))
 
     def forget(self, tickets: Sequence[Ticket]) -> None:
         for ticket in tickets:

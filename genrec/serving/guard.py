@@ -20,10 +20,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from genrec.errors import one_line
+from genrec.serving.batching import Batcher, QueueFull
 from genrec.serving.metrics import Watch
 from genrec.serving.refusals import MEANINGS
 from genrec.serving.settings import ServeOptions
 
+DECODED = ("/recommend", "/recommend/batch", "/explain")  # routes that wait in the queue
 OPEN = ("/health", "/ready", "/v2/health/live", "/v2/health/ready")  # answered without a key
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")  # names under which a browser may call an open server
 
@@ -41,8 +43,8 @@ class Refused(Exception):
 class Guard:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, settings: ServeOptions, keys: Sequence[bytes], watch: Watch):
-        self.app, self.settings, self.keys, self.watch = app, settings, keys, watch
+    def __init__(self, app: ASGIApp, settings: ServeOptions, keys: Sequence[bytes], watch: Watch, batcher: Batcher):
+        self.app, self.settings, self.keys, self.watch, self.batcher = app, settings, keys, watch, batcher
         self.rate = RateLimitItemPerSecond(settings.rate_limit) if settings.rate_limit else None
         self.limiter = MovingWindowRateLimiter(MemoryStorage())
 
@@ -81,6 +83,10 @@ class Guard:
             raise Refused(401, f"{MEANINGS[401]}; send it as {how}", "key", **{"www-authenticate": "Bearer"})
         if not self.keys and not self.settings.open and not is_local(headers.get("host", "")):
             raise Refused(403, "a server without a key answers under the names of this machine only", "host")
+
+        if scope["path"] in DECODED and len(self.batcher.waiting) >= self.batcher.queue_size:
+            full = QueueFull(self.batcher.expect_wait())  # no body is read for it
+            raise Refused(503, str(full), "full", **{"retry-after": str(full.seconds)})
 
     async def read_body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body; 413 beyond the limit, 408 where it does not arrive in time."""

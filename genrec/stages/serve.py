@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 KEY = "GENREC_API_KEY"
 SHORTEST_KEY = 16  # characters
 TRUSTED_PROXIES = "FORWARDED_ALLOW_IPS"  # uvicorn's: whose X-Forwarded-For is believed
+KEEP_ALIVE = 75  # seconds that an idle connection stays: longer than proxies keep theirs, which is 60
 EVENTS = "events.sqlite"
 EXTRA = ("fastapi", "uvicorn", "prometheus_client", "limits", "rapidfuzz")
 
@@ -119,8 +120,8 @@ def serve(options: ServeOptions, command: Command, named: bool, keys: list[bytes
     version = catalogue.current
     note("serve", f"{', '.join(version.models)} of {place}, {version.listable:,} items, version {version.name}")
     store = SqliteEvents(options.events or default_events(version.first))
-    app = make_app(options, catalogue, store, keys)
     write_logs()
+    app = make_app(options, catalogue, store, keys)
     config = uvicorn.Config(
         app,
         host=options.host,
@@ -129,6 +130,7 @@ def serve(options: ServeOptions, command: Command, named: bool, keys: list[bytes
         access_log=False,
         server_header=False,
         proxy_headers=TRUSTED_PROXIES in os.environ,
+        timeout_keep_alive=KEEP_ALIVE,
         limit_concurrency=options.max_connections,
         timeout_graceful_shutdown=int(options.drain) or None,
     )
@@ -158,9 +160,12 @@ def default_events(shop: Recommender) -> Path:
 
 
 def write_logs() -> None:
-    """Access lines and failures go to stderr, each as it is."""
+    """Access lines and failures go to stderr, each as it is; figures come without the moments of their creation."""
     import logging
 
+    from prometheus_client import disable_created_metrics
+
+    disable_created_metrics()
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
     for name, level in (("genrec.access", logging.INFO), ("genrec.serving", logging.INFO), ("uvicorn", logging.ERROR)):

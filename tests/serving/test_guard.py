@@ -115,6 +115,16 @@ def test_an_address_that_asks_too_often_is_429_and_health_is_not(served):
         assert all(client.get("/health").status_code == 200 for _ in range(8))
 
 
+def test_a_full_queue_is_said_before_the_body_is_read(served, monkeypatch):
+    with served() as (client, service):
+        monkeypatch.setattr(service.batcher, "queue_size", 0)
+        refused = client.post("/recommend", content=b"{")
+        assert refused.status_code == 503 and refused.headers["retry-after"] == "1"
+        assert refused.json()["detail"] == "the queue is full; come again in 1 s"
+        assert client.get("/items", params={"query": "item"}).status_code == 200
+        assert 'genrec_refused_total{reason="full"} 1.0' in client.get("/metrics").text
+
+
 POISON = '<script>alert(1)</script>\r\nSet-Cookie: a=b\x1b[31m"} 1\ngenrec_fake 9'
 
 
