@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from genrec.models.beam import NEVER, SidVocabulary, read_prompts, score_children
+from genrec.models.passes import Past, Runtime, read_tokens
 from genrec.models.trie import Filter, Trie
 
 
@@ -34,7 +35,7 @@ class Chunk:
 
 @torch.inference_mode()
 def exact_search(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Runtime,
     trie: Trie,
     sids: SidVocabulary,
     prompts: list[list[int]],
@@ -70,7 +71,7 @@ def exact_search(
     return best.indices, best.values
 
 
-def tokens_within(memory: int, model: PreTrainedModel, trie: Trie, prompts: list[list[int]]) -> int:
+def tokens_within(memory: int, model: PreTrainedModel | Runtime, trie: Trie, prompts: list[list[int]]) -> int:
     """Tree tokens, over all prompts, that one pass may hold in `memory` bytes beside the model and the prompts' cache.
 
     A token costs a = its logits, children, cache and the widest layer; a pair of a token and what it may see costs c
@@ -110,7 +111,7 @@ def subtree(trie: Trie, start: int, stop: int) -> Chunk:
 
 
 def read_chunk(
-    model: PreTrainedModel, trie: Trie, sids: SidVocabulary, cache, chunk: Chunk, seen: Tensor, length: Tensor
+    model: PreTrainedModel | Runtime, trie: Trie, sids: SidVocabulary, cache: Past, chunk: Chunk, seen: Tensor, length: Tensor
 ) -> list[Tensor]:
     """One pass over a chunk's nodes of depth 1..L-1 -> hidden states per depth, (B, nodes, d) each."""
     device, batch = seen.device, len(seen)
@@ -126,11 +127,5 @@ def read_chunk(
     inside = (low[None] <= low[:, None]) & (low[:, None] < high[None])  # (S, S) j's items hold i's first item
     family = inside & (level[None] < level[:, None]) | torch.eye(len(token), dtype=torch.bool, device=device)
     mask = torch.cat([seen[:, None].expand(-1, len(token), -1), family.expand(batch, -1, -1)], dim=-1)[:, None]
-    hidden = model.get_decoder()(
-        input_ids=token.expand(batch, -1),
-        attention_mask=mask,
-        position_ids=length[:, None] + level,
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
+    hidden, _ = read_tokens(model, token.expand(batch, -1), length[:, None] + level, mask, cache)
     return list(hidden.split([stop - start for start, stop in bounds], dim=1))

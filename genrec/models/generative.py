@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec.artifacts import ITEMS, SID_INDEX
 from genrec.config import Evaluation
-from genrec.data.lists import pad_lists
+from genrec.data.lists import list_items, order_longest_first
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples
@@ -29,7 +29,7 @@ from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.sid_prompts import SidPrompts, SidTokens
 from genrec.models.token_tree import takes_trees
 from genrec.models.trie import Filter, build_trie, make_filter
-from genrec.runtime.device import pick_device
+from genrec.runtime.device import pick_device, pick_dtype
 from genrec.sids import load_index
 from genrec.store import RunStore
 
@@ -138,22 +138,9 @@ class GenerativeModel:
         self, leaf: np.ndarray, score: np.ndarray, k: int, allowed: np.ndarray | None, denied: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Leaves (K,) of one example -> its k items and scores, ties by item number; -1 and -inf past the last."""
-        leaf, score = leaf[score > NEVER / 2], score[score > NEVER / 2]
-        start, stop = self.under[leaf], self.under[leaf + 1]
-        items = np.concatenate([self.item[a:b] for a, b in zip(start, stop, strict=True)] or [np.zeros(0, np.int64)])
-        scores = np.repeat(score, stop - start)
-        if allowed is not None:
-            items, scores = items[allowed[items]], scores[allowed[items]]
-        if len(denied):
-            open_ = ~np.isin(items, denied)
-            items, scores = items[open_], scores[open_]
-        order = np.lexsort([items, -scores])[:k]
-        return pad_lists(items[order], scores[order], k)
-
-
-def order_longest_first(prompts: list[list[int]]) -> np.ndarray:
-    """(E,) the order in which prompts are batched: what memory the run needs shows at once."""
-    return np.argsort([-len(prompt) for prompt in prompts], kind="stable")
+        listed = score > NEVER / 2
+        left_out = denied if allowed is None else np.concatenate([denied, np.flatnonzero(~allowed)])
+        return list_items(leaf[listed], score[listed], self.under, self.item, k, left_out)
 
 
 class GenerativeRecommender:
@@ -223,7 +210,7 @@ def make_recommender(
     allowed: np.ndarray | None,
 ) -> GenerativeRecommender:
     device = pick_device(device_name)
-    dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    dtype = pick_dtype(settings.dtype, device, count_weights(model_dir))
     model, tokenizer = load_pretrained(str(model_dir), dtype)
     generative = GenerativeModel(model.to(device), tokenizer, texts, cutoff_len)
     knobs = ("num_beams", "batch_size", "normalization", "exact_memory")

@@ -5,19 +5,24 @@ N items, L levels, E examples, H history
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from genrec.data.prompts import Encoder
 from genrec.data.tasks import RECOMMEND, Texts
-from genrec.models.beam import SidVocabulary
 from genrec.sids import NONE, SidIndex
+
+if TYPE_CHECKING:
+    from genrec.models.array_beam import SidIds
+    from genrec.models.beam import SidVocabulary
 
 
 class SidTokens:
     """The token ids of every item's SID. A SID token is one token of the vocabulary (`sid_vocabulary` sees to it)."""
 
-    def __init__(self, index: SidIndex, sids: SidVocabulary):
-        token = sids.token.cpu().numpy()[np.maximum(index.codes, 0) + index.first_token()]
+    def __init__(self, index: SidIndex, sids: SidVocabulary | SidIds):
+        token = np.asarray(sids.token)[np.maximum(index.codes, 0) + index.first_token()]
         self.token = np.where(index.codes == NONE, NONE, token)  # (N, L), NONE where a SID has ended
         self.length = (self.token != NONE).sum(axis=1)  # (N,)
 
