@@ -43,8 +43,10 @@ from genrec.data.shop import load_shop
 from genrec.data.titles import TitleMatch, find_titles
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.models.card import Card, check_files, load_card
+from genrec.models.exported import GRAPHS, ExportedRecommender, load_export, load_exported
 from genrec.models.families import FAMILIES, Request, find_family
 from genrec.models.families import Recommender as Family
+from genrec.models.families import Widening
 from genrec.models.hub import fetch_model, is_hub_name
 from genrec.models.popular import fit_popular
 from genrec.pipeline import FAMILY_READS, command_of, keep_word
@@ -171,7 +173,7 @@ class Recommender:
 
     def widen(self, k: int) -> Family:
         """A language model ranks as many items as it has beams."""
-        return self.language_model().widen(k) if self.is_language_model else self.family
+        return self.family.widen(k) if isinstance(self.family, Widening) else self.family
 
     # Ids
 
@@ -257,6 +259,8 @@ class Recommender:
         return self.model in ("sft", "rl", "sft_exact", "rl_exact")
 
     def language_model(self) -> GenerativeRecommender:
+        if isinstance(self.family, ExportedRecommender):
+            raise ConfigError(f"explain needs backend torch; {self.place} is answered by ONNX Runtime")
         from genrec.models.generative import GenerativeRecommender
 
         if not isinstance(self.family, GenerativeRecommender):
@@ -312,15 +316,20 @@ def load(
     model: str | None = None,
     device: str = "auto",
     ranking: Literal["beam", "exact"] = "beam",
+    backend: str | None = None,
     **decoding: Any,
 ) -> Recommender:
-    """A run, a model directory or a name of the hub -> Recommender.
+    """A run, a model directory, an export or a name of the hub -> Recommender.
 
     `model`: any family that evaluation scores (sft, rl, sasrec, item_knn, ...); of a run it is rl where RL helped, else
-    sft. `ranking` exact scores every item. `decoding`: num_beams, batch_size, normalization, index, exact_memory; what
-    is not given is as the run was evaluated, else as the model was taught. ArtifactError names what is missing.
+    sft. `ranking` exact scores every item. `backend`: torch, or of an export (of a run that has one too) onnx,
+    onnx-int8 or onnx-int4, which need neither torch nor transformers; an export that names none is answered by onnx.
+    `decoding`: num_beams, batch_size, normalization, index, exact_memory, dtype; what is not given is as the run was
+    evaluated, else as the model was taught. ArtifactError names what is missing.
     """
     directory = Path(place)
+    if backend not in (None, *BACKENDS):
+        raise ConfigError(f"no backend '{backend}'{suggest(str(backend), BACKENDS)}; there are: {', '.join(BACKENDS)}")
     if unknown := sorted(set(decoding) - set(DECODING)):
         raise ConfigError(
             f"load takes no '{unknown[0]}'{suggest(unknown[0], DECODING)}; it takes {', '.join(DECODING)}"
@@ -328,6 +337,8 @@ def load(
     if ranking not in ("beam", "exact"):
         raise ConfigError(f"ranking must be beam or exact, found {ranking!r}")
     if is_run(directory):
+        if backend in GRAPHS:
+            return load_export_of_run(directory, model, backend, ranking, decoding)
         return load_run(directory, model, device, ranking, decoding)
     if not directory.exists() and is_hub_name(str(place)):
         directory = fetch_model(str(place))
@@ -339,26 +350,63 @@ def load(
         )
     if model is not None:
         raise ConfigError(f"{place} is one model, of which model={model!r} says nothing; leave it out, or name the run")
-    return load_directory(directory, device, ranking, decoding)
+    if backend is None:
+        backend = "onnx" if (directory / artifacts.EXPORT).exists() else "torch"
+    return load_directory(directory, device, ranking, decoding, backend)
 
 
-DECODING = ("num_beams", "batch_size", "normalization", "index", "exact_memory")
-ROW_SETTINGS = ("num_beams", "normalization", "index", "ensemble_with", "ensemble_weight", "recent_share")
+BACKENDS = ("torch", *GRAPHS)
+DECODING = ("num_beams", "batch_size", "normalization", "index", "exact_memory", "dtype")
+ROW_SETTINGS = ("num_beams", "normalization", "index", "ensemble_with", "ensemble_weight", "recent_share", "dtype")
 
 
-def load_directory(directory: Path, device: str, ranking: str, decoding: dict[str, Any]) -> Recommender:
-    """A model directory by itself."""
-    from genrec.models.generative import load_alone
-
+def load_directory(
+    directory: Path, device: str, ranking: str, decoding: dict[str, Any], backend: str = "torch"
+) -> Recommender:
+    """A model directory or an export by itself."""
     card = load_card(directory)
     check_files(directory, card)
     shop = load_shop(directory)
     if decoding.get("index") == "sids_grown":
         raise ConfigError(f"{directory} is a model without its run, and knows no new items; name the run")
     settings = make_settings({"normalization": card.normalization} | decoding)
-    family = load_alone(directory, card, shop, settings, device, ranking == "exact")
-    index, block = family.model.texts.index, BATCHES * settings.batch_size
-    return Recommender("sft", directory, family, shop.catalog, shop.train_count, card.max_history, block, index)
+    if backend in GRAPHS:
+        if settings.dtype is not None:
+            raise ConfigError(f"dtype {settings.dtype} is for backend torch; {backend} computes in its own numbers")
+        name, family = load_export(directory).stage, load_exported(directory, card, shop, settings, backend, ranking)
+        index = family.index
+    else:
+        from genrec.models.generative import load_alone
+
+        require_weights(directory)
+        name, family = "sft", load_alone(directory, card, shop, settings, device, ranking == "exact")
+        index = family.model.texts.index
+    block, count = BATCHES * settings.batch_size, shop.train_count
+    return Recommender(name, directory, family, shop.catalog, count, card.max_history, block, index)
+
+
+def require_weights(directory: Path) -> None:
+    """An export without bfloat16 weights has nothing that torch could read."""
+    if (directory / artifacts.EXPORT).exists() and not (directory / "config.json").exists():
+        raise ConfigError(
+            f"{directory} has no weights for backend torch; it has {', '.join(load_export(directory).files)}"
+        )
+
+
+def load_export_of_run(
+    run: Path, model: str | None, backend: str, ranking: str, decoding: dict[str, Any]
+) -> Recommender:
+    """What `genrec export` made of a run, with the run's users; lists are made as the run's table was."""
+    store = RunStore(run)
+    directory = store.path("export")
+    store.manifest("export")
+    export = load_export(directory)
+    if model not in (None, export.stage):
+        raise ConfigError(f"{directory} was made of {export.stage}, found model '{model}'; leave it out")
+    card = load_card(directory)
+    shop = load_directory(directory, "cpu", ranking, settings_of_run(run, export.stage, card) | decoding, backend)
+    data = store.prepared()
+    return replace(shop, place=run, sequences=data.sequences, max_history=data.max_history)
 
 
 def load_run(run: Path, model: str | None, device: str, ranking: str, decoding: dict[str, Any]) -> Recommender:

@@ -111,7 +111,13 @@ def subtree(trie: Trie, start: int, stop: int) -> Chunk:
 
 
 def read_chunk(
-    model: PreTrainedModel | Runtime, trie: Trie, sids: SidVocabulary, cache: Past, chunk: Chunk, seen: Tensor, length: Tensor
+    model: PreTrainedModel | Runtime,
+    trie: Trie,
+    sids: SidVocabulary,
+    cache: Past,
+    chunk: Chunk,
+    seen: Tensor,
+    length: Tensor,
 ) -> list[Tensor]:
     """One pass over a chunk's nodes of depth 1..L-1 -> hidden states per depth, (B, nodes, d) each."""
     device, batch = seen.device, len(seen)

@@ -26,6 +26,7 @@ from genrec.models.beam import NEVER, beam_search, score_children
 from genrec.models.card import Card, check_card, check_prompts, load_card, load_own_index, prompts_of_evaluation
 from genrec.models.exact import exact_search, tokens_within
 from genrec.models.language import load_pretrained, sid_vocabulary
+from genrec.models.loading import count_weights
 from genrec.models.sid_prompts import SidPrompts, SidTokens
 from genrec.models.token_tree import takes_trees
 from genrec.models.trie import Filter, build_trie, make_filter

@@ -58,7 +58,9 @@ def write_head(model: PreTrainedModel, directory: Path) -> None:
     """(V, d) float32."""
     head = model.get_output_embeddings()
     if getattr(head, "bias", None) is not None:
-        raise ArtifactError(f"a model of type {model.config.model_type} has an output layer with a bias; none is exported")
+        raise ArtifactError(
+            f"a model of type {model.config.model_type} has an output layer with a bias; none is exported"
+        )
     save_array(directory / HEAD, head.weight.detach().float().numpy())
 
 
@@ -169,5 +171,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-

@@ -36,8 +36,17 @@ class Described:
     record: TrainingRecord
 
 
-def write_readme(model: Described, directory: Path, name: str = ".", rows: list[dict[str, Any]] | None = None) -> None:
-    """`name` is how the model is loaded: its directory or its name on the hub; `rows` are results.json of a table."""
+def write_readme(
+    model: Described,
+    directory: Path,
+    name: str = ".",
+    rows: list[dict[str, Any]] | None = None,
+    loading: str | None = None,
+) -> None:
+    """`name` is how the model is loaded: its directory or its name on the hub; `rows` are results.json of a table.
+
+    `loading` tells how, in place of what holds for a model directory.
+    """
     sections = [
         describe_front(model.card),
         f"# A language model that recommends: {model.card.dataset}",
@@ -49,7 +58,7 @@ def write_readme(model: Described, directory: Path, name: str = ".", rows: list[
         "## Evaluation",
         describe_rows(model.stage, rows or []),
         "## How to load",
-        describe_loading(model, name),
+        describe_loading(model, name) if loading is None else loading,
         "## Licence",
         describe_licence(model.card),
         "## Limits",
