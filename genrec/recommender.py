@@ -44,9 +44,8 @@ from genrec.data.titles import TitleMatch, find_titles
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.models.card import Card, check_files, load_card
 from genrec.models.exported import GRAPHS, ExportedRecommender, load_export, load_exported
-from genrec.models.families import FAMILIES, Request, find_family
+from genrec.models.families import FAMILIES, Request, Widening, find_family
 from genrec.models.families import Recommender as Family
-from genrec.models.families import Widening
 from genrec.models.hub import fetch_model, is_hub_name
 from genrec.models.popular import fit_popular
 from genrec.pipeline import FAMILY_READS, command_of, keep_word

@@ -51,7 +51,7 @@ def measure_overlap(one: Recommendations, other: Recommendations) -> float:
 
 
 def time_in_turn(sides: Mapping[str, Recommender], examples: Examples) -> dict[str, float]:
-    """The median CPU seconds a row of each side over some rows; rounds go from side to side, the first one is not timed."""
+    """The median CPU seconds a row of each side; rounds go from side to side, the first one is not timed."""
     rows = examples.take(np.arange(min(TIMED, len(examples))))
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(ROUNDS + 1):

@@ -126,8 +126,8 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     kept = [name for name in config.export.backends if name not in refused]
     if not kept:
         raise ArtifactError(
-            f"every backend loses more than {config.export.max_loss:.0%} of NDCG@10 on valid rows; see the lines above, "
-            "and raise --export.max_loss"
+            f"every backend loses more than {config.export.max_loss:.0%} of NDCG@10 on valid rows, as the lines above "
+            "say; raise --export.max_loss, or name other --export.backends"
         )
     remove_others(kept, partial)
     list_files(source, kept, partial)
@@ -217,8 +217,8 @@ def measure(config: Config, source: Source, partial: Path) -> dict[str, Any]:
         overlap, lost = measure_overlap(lists["torch"], lists[name]), -difference.difference.mean
         if name == "onnx" and overlap < SAME:
             raise ArtifactError(
-                f"the graph of {source.directory} shares {overlap:.1%} of its lists with the model, at least {SAME:.0%} "
-                "are needed: this kind of model is not exported; use --export.backends bfloat16"
+                f"the graph of {source.directory} shares {overlap:.1%} of its lists with the model, {SAME:.0%} are "
+                "needed: graphs of this kind of model are not exported; use --export.backends bfloat16"
             )
         size = sum((partial / file).stat().st_size for file in files_of(name, partial))
         backends[name] = {
@@ -302,8 +302,8 @@ def describe(source: Source, kept: list[str], partial: Path) -> None:
 
 def describe_loading(item: str, kept: list[str]) -> str:
     backends = ["torch" if name == "bfloat16" else name for name in kept]
-    return f"""From inside this directory, by one of the backends {", ".join(backends)}; those of ONNX need onnxruntime and
-tokenizers, and neither torch nor transformers:
+    return f"""From inside this directory, by one of the backends {", ".join(backends)}. Those of ONNX need
+onnxruntime and tokenizers, and neither torch nor transformers:
 
 ```python
 import genrec
