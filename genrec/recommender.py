@@ -39,7 +39,7 @@ from genrec.data.histories import (
 )
 from genrec.data.meanings import describe_codes
 from genrec.data.sequences import Sequences
-from genrec.data.shop import load_shop
+from genrec.data.shop import Shop, load_shop
 from genrec.data.titles import TitleMatch, find_titles
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.models.card import Card, check_files, load_card
@@ -52,7 +52,7 @@ from genrec.pipeline import FAMILY_READS, command_of, keep_word
 from genrec.plugins import BASELINE, is_plugin, offered_names
 from genrec.run_choice import is_run
 from genrec.runtime.training_record import is_unchanged
-from genrec.sids import SidIndex
+from genrec.sids import SidIndex, load_index
 from genrec.store import RunStore, list_sids
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class Recommender:
 
     def language_model(self) -> GenerativeRecommender:
         if isinstance(self.family, ExportedRecommender):
-            raise ConfigError(f"explain needs backend torch; {self.place} is answered by ONNX Runtime")
+            raise ConfigError(f"explain needs backend torch, or ranking exact; {self.place} is answered without torch")
         from genrec.models.generative import GenerativeRecommender
 
         if not isinstance(self.family, GenerativeRecommender):
@@ -372,8 +372,8 @@ def load_directory(
     if backend in GRAPHS:
         if settings.dtype is not None:
             raise ConfigError(f"dtype {settings.dtype} is for backend torch; {backend} computes in its own numbers")
-        name, family = load_export(directory).stage, load_exported(directory, card, shop, settings, backend, ranking)
-        index = family.index
+        name, family = load_export(directory).stage, load_graph(directory, card, shop, settings, backend, ranking)
+        index = load_index(directory / artifacts.SID_INDEX)
     else:
         from genrec.models.generative import load_alone
 
@@ -384,9 +384,20 @@ def load_directory(
     return Recommender(name, directory, family, shop.catalog, count, card.max_history, block, index)
 
 
+def load_graph(
+    directory: Path, card: Card, shop: Shop, settings: Evaluation, backend: str, ranking: str
+) -> ExportedRecommender | GenerativeRecommender:
+    """By beams in numpy; exact ranking is torch's."""
+    if ranking == "beam":
+        return load_exported(directory, card, shop, settings, backend)
+    from genrec.models.onnx_decoder import load_exact
+
+    return load_exact(directory, card, shop, settings, backend)
+
+
 def require_weights(directory: Path) -> None:
     """An export without bfloat16 weights has nothing that torch could read."""
-    if (directory / artifacts.EXPORT).exists() and not (directory / "config.json").exists():
+    if (directory / artifacts.EXPORT).exists() and "bfloat16" not in load_export(directory).files:
         raise ConfigError(
             f"{directory} has no weights for backend torch; it has {', '.join(load_export(directory).files)}"
         )
@@ -403,7 +414,8 @@ def load_export_of_run(
     if model not in (None, export.stage):
         raise ConfigError(f"{directory} was made of {export.stage}, found model '{model}'; leave it out")
     card = load_card(directory)
-    shop = load_directory(directory, "cpu", ranking, settings_of_run(run, export.stage, card) | decoding, backend)
+    row = f"{export.stage}_exact" if ranking == "exact" else export.stage
+    shop = load_directory(directory, "cpu", ranking, settings_of_run(run, row, card) | decoding, backend)
     data = store.prepared()
     return replace(shop, place=run, sequences=data.sequences, max_history=data.max_history)
 

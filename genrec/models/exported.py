@@ -130,15 +130,11 @@ class ExportedRecommender:
         return Open(tuple(np.sort(place[row[row >= 0]]) for row in denied))
 
 
-def load_exported(
-    directory: Path, card: Card, shop: Shop, settings: Evaluation, backend: str, ranking: str
-) -> ExportedRecommender:
+def load_exported(directory: Path, card: Card, shop: Shop, settings: Evaluation, backend: str) -> ExportedRecommender:
     """An export's directory, whose card's files were checked -> what recommends by one of its graphs."""
     export = load_export(directory)
     check_backend(directory, export, backend)
     check_prompts(directory, card)
-    if ranking != "beam":
-        raise ConfigError(f"ranking {ranking} needs backend torch, found {backend}; leave one of the two out")
     index = load_index(directory / SID_INDEX)
     if len(index) != len(shop.catalog):
         raise ArtifactError(

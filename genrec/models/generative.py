@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec.artifacts import ITEMS, SID_INDEX
@@ -27,6 +28,7 @@ from genrec.models.card import Card, check_card, check_prompts, load_card, load_
 from genrec.models.exact import exact_search, tokens_within
 from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.loading import count_weights
+from genrec.models.passes import Runtime, read_tokens
 from genrec.models.sid_prompts import SidPrompts, SidTokens
 from genrec.models.token_tree import takes_trees
 from genrec.models.trie import Filter, build_trie, make_filter
@@ -49,10 +51,12 @@ class Decoding:
 class GenerativeModel:
     """A language model, its tokenizer and the SIDs it answers in."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Texts, cutoff_len: int):
+    def __init__(
+        self, model: PreTrainedModel | Runtime, tokenizer: PreTrainedTokenizerBase, texts: Texts, cutoff_len: int
+    ):
         self.model = model
         self.texts = texts
-        self.trees = takes_trees(model)
+        self.trees = not isinstance(model, nn.Module) or takes_trees(model)
         self.trie = build_trie(texts.index).to(model.device)
         sids = sid_vocabulary(tokenizer, texts.index)
         self.sids = sids.to(model.device)
@@ -124,7 +128,7 @@ class GenerativeModel:
         tokens = [int(self.sids.level(depth)[max(code, 0)]) for depth, code in enumerate(codes)]
         ids = torch.tensor([prompt + tokens[:-1]], device=device)
         self.model.eval()
-        hidden = self.model.get_decoder()(input_ids=ids).last_hidden_state[:, len(prompt) - 1 :]  # (1, L, d)
+        hidden = read_tokens(self.model, ids)[0][:, len(prompt) - 1 :]  # (1, L, d)
         scores = []
         for depth in range(trie.num_levels):
             here = torch.tensor([[nodes[depth]]], device=device)
@@ -214,6 +218,9 @@ def make_recommender(
     dtype = pick_dtype(settings.dtype, device, count_weights(model_dir))
     model, tokenizer = load_pretrained(str(model_dir), dtype)
     generative = GenerativeModel(model.to(device), tokenizer, texts, cutoff_len)
+    return GenerativeRecommender(generative, make_decoding(settings, exact), allowed)
+
+
+def make_decoding(settings: Evaluation, exact: bool) -> Decoding:
     knobs = ("num_beams", "batch_size", "normalization", "exact_memory")
-    decoding = Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})
-    return GenerativeRecommender(generative, decoding, allowed)
+    return Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})

@@ -59,7 +59,7 @@ def write_head(model: PreTrainedModel, directory: Path) -> None:
     head = model.get_output_embeddings()
     if getattr(head, "bias", None) is not None:
         raise ArtifactError(
-            f"a model of type {model.config.model_type} has an output layer with a bias, which no backend of ONNX adds; "
+            f"a model of type {model.config.model_type} has an output layer with a bias, which no graph adds; "
             "use --export.backends bfloat16"
         )
     save_array(directory / HEAD, head.weight.detach().float().numpy())

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 STAGE = "export"
 LISTS = ("num_beams", "normalization")  # of evaluation, by which lists are made
-WEIGHTS = ("model.safetensors", "config.json", "generation_config.json")
+WEIGHTS = ("model.safetensors", "generation_config.json")
 SAME = 0.99  # of the lists that onnx, which rounds as torch does, must share with it
 
 
@@ -169,6 +169,7 @@ def write_backends(config: Config, source: Source, partial: Path) -> None:
     for name, write in (("onnx-int8", write_int8), ("onnx-int4", write_int4)):
         if name in asked - there:
             write(partial)
+    model.config.save_pretrained(partial)
     if "bfloat16" in asked:
         model.to(torch.bfloat16).save_pretrained(partial)
 
@@ -267,7 +268,7 @@ def load_side(config: Config, source: Source, backend: str, partial: Path) -> Re
 
     shop, settings = load_shop(partial), source.settings
     if backend in GRAPHS:
-        return load_exported(partial, source.card, shop, settings, backend, "beam")
+        return load_exported(partial, source.card, shop, settings, backend)
     directory = partial if backend == "bfloat16" else source.directory
     numbers = settings.model_copy(update={"dtype": "bfloat16" if backend == "bfloat16" else "float32"})
     return load_alone(directory, source.card, shop, numbers, "cpu")
