@@ -12,6 +12,7 @@ N items, E users, k items a list, L levels
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -375,9 +376,10 @@ def load_directory(
         name, family = load_export(directory).stage, load_graph(directory, card, shop, settings, backend, ranking)
         index = load_index(directory / artifacts.SID_INDEX)
     else:
+        require_weights(directory)
+        require_torch(directory)
         from genrec.models.generative import load_alone
 
-        require_weights(directory)
         name, family = "sft", load_alone(directory, card, shop, settings, device, ranking == "exact")
         index = family.model.texts.index
     block, count = BATCHES * settings.batch_size, shop.train_count
@@ -400,6 +402,15 @@ def require_weights(directory: Path) -> None:
     if (directory / artifacts.EXPORT).exists() and "bfloat16" not in load_export(directory).files:
         raise ConfigError(
             f"{directory} has no weights for backend torch; it has {', '.join(load_export(directory).files)}"
+        )
+
+
+def require_torch(place: Path) -> None:
+    """An install for exports alone has none."""
+    if importlib.util.find_spec("torch") is None:
+        raise ConfigError(
+            f"{place} is computed by torch, which is not installed; name a backend of an export ({', '.join(GRAPHS)}), "
+            "or install genrec with all that it needs"
         )
 
 
@@ -430,7 +441,10 @@ def load_run(run: Path, model: str | None, device: str, ranking: str, decoding: 
     reads = FAMILY_READS[name]
     for stage in (read for read in reads if read != "sids"):
         store.manifest(stage)
-    card = load_card(store.path(language_stage(name))) if "sids" in reads else None
+    card = None
+    if "sids" in reads:
+        require_torch(run)
+        card = load_card(store.path(language_stage(name)))
     store = replace(store, sids=choose_sids(store, card))
     settings = make_settings(settings_of_run(run, name, card) | decoding)
     data = store.prepared()

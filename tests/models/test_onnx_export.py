@@ -91,6 +91,7 @@ def test_a_graph_says_what_it_is_and_nothing_of_this_machine(exported):
     assert np.array_equal(np.load(directory / HEAD), model.get_output_embeddings().weight.detach().numpy())
 
 
+@pytest.mark.parametrize("exported", ["qwen2"], indirect=True)
 def test_the_same_model_gives_the_same_bytes(exported, tmp_path):
     model, directory = exported
     write_graph(model, tmp_path, "fingerprint")
