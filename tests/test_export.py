@@ -92,10 +92,10 @@ def test_the_manifest_says_what_each_costs(run):
     assert list(found) == ["onnx", "onnx-int8", "onnx-int4", "bfloat16"] and rows == 60
     for name, costs in found.items():
         assert costs["published"] and costs["speed"] > 0 and 0 <= costs["top10_overlap"] <= 1, name
-        assert set(costs["ndcg@8_change"]) == {"mean", "low", "high"}
+        assert costs["metric"] == "ndcg@8" and set(costs["change"]) == {"mean", "low", "high"}
         files = read_json(run / "export" / "export.json")["files"][name]
         assert costs["bytes"] == sum(files.values()) == sum((run / "export" / file).stat().st_size for file in files)
-    assert found["onnx"]["top10_overlap"] == 1 and found["onnx"]["ndcg@8_change"]["mean"] == 0
+    assert found["onnx"]["top10_overlap"] == 1 and found["onnx"]["change"]["mean"] == 0
     assert 0.4 < found["bfloat16"]["share_of_float32"] < 0.7
 
 

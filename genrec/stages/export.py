@@ -34,6 +34,7 @@ from genrec.pipeline import EVERY, artifact_dir, command_of
 from genrec.store import RunStore
 
 if TYPE_CHECKING:
+    from genrec.evaluation.metrics import Recommendations
     from genrec.models.card import Card
     from genrec.models.families import Recommender
     from genrec.models.losses import Scored
@@ -205,35 +206,44 @@ def remove_others(kept: list[str], partial: Path) -> None:
 
 def measure(config: Config, source: Source, partial: Path) -> dict[str, Any]:
     """Each backend beside torch in float32, on valid rows; one line a backend."""
-    from genrec.evaluation.report import estimate_to_json
-    from genrec.models.losses import LENGTH, compare_lists, measure_overlap, time_in_turn
+    from genrec.models.losses import LENGTH, compare_lists, time_in_turn
 
-    scored, whole = choose_rows(config, source), weigh_float32(source)
-    sides = {"torch": load_side(config, source, "torch", partial)}
-    sides |= {name: load_side(config, source, name, partial) for name in config.export.backends}
+    scored, names = choose_rows(config, source), config.export.backends
+    sides = {name: load_side(config, source, name, partial) for name in ("torch", *names)}
     lists = {name: side.recommend(scored.examples, LENGTH) for name, side in sides.items()}
-    seconds, backends = time_in_turn(sides, scored.examples), {}
-    for name in config.export.backends:
-        difference = compare_lists(scored, lists["torch"], lists[name], config.run.seed)
-        overlap, lost = measure_overlap(lists["torch"], lists[name]), -difference.difference.mean
-        if name == "onnx" and overlap < SAME:
-            raise ArtifactError(
-                f"the graph of {source.directory} shares {overlap:.1%} of its lists with the model, {SAME:.0%} are "
-                "needed: graphs of this kind of model are not exported; use --export.backends bfloat16"
-            )
+    seconds, whole, backends = time_in_turn(sides, scored.examples), weigh_float32(source), {}
+    for name in names:
         size = sum((partial / file).stat().st_size for file in files_of(name, partial))
-        backends[name] = {
-            "bytes": size,
-            "share_of_float32": round(size / whole, 3),
-            "top10_overlap": round(overlap, 4),
-            f"{difference.metric}_change": estimate_to_json(difference.difference),
-            "speed": round(seconds["torch"] / seconds[name], 2),
-            "published": bool(lost <= config.export.max_loss * difference.baseline),
-        }
-        note(STAGE, describe_backend(name, difference.metric, backends[name], config.export.max_loss))
-    reference = compare_lists(scored, lists["torch"], lists["torch"], config.run.seed)
-    own = {"ndcg": reference.baseline, "bytes": whole, "cpu_ms_a_row": round(seconds["torch"] * 1e3, 2)}
+        costs = {"bytes": size, "share_of_float32": round(size / whole, 3)}
+        costs |= hold_against(config, scored, lists["torch"], lists[name])
+        backends[name] = costs | {"speed": round(seconds["torch"] / seconds[name], 2)}
+        note(STAGE, describe_backend(name, backends[name], config.export.max_loss))
+        if name == "onnx":
+            require_same(source, costs["top10_overlap"])
+    same = compare_lists(scored, lists["torch"], lists["torch"], config.run.seed)
+    own = {"bytes": whole, same.metric: same.baseline, "cpu_ms_a_row": round(seconds["torch"] * 1e3, 2)}
     return {"model": source.stage, "rows": len(scored.examples), "float32": own, "backends": backends}
+
+
+def hold_against(config: Config, scored: Scored, float32: Recommendations, lists: Recommendations) -> dict[str, Any]:
+    from genrec.evaluation.report import estimate_to_json
+    from genrec.models.losses import compare_lists, measure_overlap
+
+    found = compare_lists(scored, float32, lists, config.run.seed)
+    return {
+        "top10_overlap": round(measure_overlap(float32, lists), 4),
+        "metric": found.metric,
+        "change": estimate_to_json(found.difference),
+        "published": bool(-found.difference.mean <= config.export.max_loss * found.baseline),
+    }
+
+
+def require_same(source: Source, overlap: float) -> None:
+    if overlap < SAME:
+        raise ArtifactError(
+            f"the graph of {source.directory} shares {overlap:.1%} of its lists with the model, {SAME:.0%} are "
+            "needed: graphs of this kind of model are not exported; use --export.backends bfloat16"
+        )
 
 
 def choose_rows(config: Config, source: Source) -> Scored:
@@ -274,13 +284,14 @@ def load_side(config: Config, source: Source, backend: str, partial: Path) -> Re
     return load_alone(directory, source.card, shop, numbers, "cpu")
 
 
-def describe_backend(name: str, metric: str, found: dict[str, Any], max_loss: float) -> str:
-    change = found[f"{metric}_change"]
+def describe_backend(name: str, costs: dict[str, Any], max_loss: float) -> str:
+    change = costs["change"]
     bounds = "" if change["low"] is None else f" [{change['low']:+.4f}, {change['high']:+.4f}]"
-    end = "" if found["published"] else f"; not published: it loses more than {max_loss:.0%}"
+    end = "" if costs["published"] else f"; not published: it loses more than {max_loss:.0%}"
     return (
-        f"{name}: {found['bytes'] / 2**20:.1f} MiB, {found['top10_overlap']:.1%} of the top 10, {metric.upper()} "
-        f"{change['mean']:+.4f}{bounds}, {found['speed']:.2f} times the speed of torch float32{end}"
+        f"{name}: {costs['bytes'] / 2**20:.1f} MiB, {costs['top10_overlap']:.1%} of the top 10, "
+        f"{costs['metric'].upper()} {change['mean']:+.4f}{bounds}, {costs['speed']:.2f} times the speed of torch "
+        f"float32{end}"
     )
 
 
