@@ -28,6 +28,7 @@ from genrec.guard import Made, differences, read_made, refusal
 from genrec.launch import note, rank, world_size
 from genrec.lock import only_writer
 from genrec.pipeline import (
+    BY_NAME,
     EVERY,
     FAMILY_READS,
     MEASURED,
@@ -286,7 +287,8 @@ def describe_state(state: State, details: list[str], clean: bool) -> str:
 
 def refuse(job: Job, place: Path, different: list[str]) -> str:
     another = "--sids.name ANOTHER" if job.stage == "sids" else f"--run.dir ANOTHER --run.from_run {job.config.run.dir}"
-    anew = f"`{command_of(job.stage)} --clean`, with what was built on it `{call_of(*RUN)} --from {job.stage} --clean`"
+    built_on_it = f", with what was built on it `{call_of(*RUN)} --from {job.stage} --clean`"
+    anew = f"`{command_of(job.stage)} --clean`{'' if job.stage in BY_NAME else built_on_it}"
     return refusal(place, different, another, f"{anew} (with your other flags)")
 
 

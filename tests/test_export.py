@@ -16,7 +16,7 @@ from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.metrics import Recommendations
 from genrec.models import onnx_export
 from genrec.models.exported import GRAPHS
-from genrec.stages import export
+from genrec.stages import export, push
 from tests import ROOT
 from tests.small_model import DECODING, write_run
 from tests.small_shop import small_config
@@ -114,7 +114,9 @@ def test_what_is_there_is_up_to_date_and_other_settings_are_refused(run, capsys)
     make(run)
     assert "export: up to date" in "".join(capsys.readouterr())
     assert (run / "export" / MANIFEST).read_bytes() == before
-    with pytest.raises(ArtifactError, match=r"export.rows is 500 there, 10 asked"):
+    with pytest.raises(
+        ArtifactError, match=r"export.rows is 500 there, 10 asked\..* or `.*export --clean` \(with your"
+    ):
         make(run, rows=10)
     with pytest.raises(ArtifactError, match=r"export.model is 'rl' there, 'sft' asked"):
         make(run, model="sft")
@@ -133,6 +135,18 @@ def test_killed_after_the_graph_it_goes_on_to_the_same_artifact(copy, run, monke
     monkeypatch.setattr(onnx_export, "write_graph", kill)  # what is finished is not made again
     make(copy)
     assert read_manifest(copy / "export").files == read_manifest(run / "export").files
+
+
+def test_an_export_is_pushed_with_the_table_of_its_run(run, tmp_path, monkeypatch):
+    push.main([str(run / "export"), "--output", str(tmp_path / "pushed")])
+    said = (tmp_path / "pushed" / "README.md").read_text()
+    assert "| **this model** |" in said and 'genrec.load(".", backend="onnx")' in said
+    assert "by one of the backends onnx, onnx-int8, onnx-int4, torch." in said
+    both = [
+        genrec.load(place, backend="onnx-int8").recommend(HISTORIES, k=5)
+        for place in (run / "export", tmp_path / "pushed")
+    ]
+    assert both[0].equals(both[1])
 
 
 class Silent:

@@ -29,7 +29,7 @@ def pick_device(name: str, flag: str = "run.device") -> torch.device:
 
 CPU_INFO = Path("/proc/cpuinfo")
 MADE_FOR_BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # instructions that multiply it
-SMALL = 100_000_000  # weights; below, a pass takes longer to call than to compute, and rounding would be for nothing
+SMALL = 100_000_000  # weights; below, an answer takes milliseconds either way, and results stay what they were
 
 
 def pick_dtype(name: str | None, device: torch.device, num_weights: int) -> torch.dtype:

@@ -20,8 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from genrec import artifacts, stage
 from genrec.artifacts import EXPORT, HEAD, SID_INDEX, TRAINING, read_manifest
 from genrec.commandline import Command, parse, stage_program
@@ -299,27 +297,14 @@ def describe_backend(name: str, costs: dict[str, Any], max_loss: float) -> str:
 
 
 def describe(source: Source, kept: list[str], partial: Path) -> None:
-    """README.md."""
+    """README.md, where it is known how the training went."""
     from genrec.data.shop import load_shop
-    from genrec.models.readme import Described, write_readme
+    from genrec.models.readme import Described, describe_backends, write_readme
     from genrec.runtime.training_record import read_record
     from genrec.sids import load_index
 
     if not (partial / TRAINING).exists():
         return
-    shop, index = load_shop(partial), load_index(partial / SID_INDEX)
-    model = Described(source.stage, source.card, shop, index, read_record(partial))
-    write_readme(model, partial, loading=describe_loading(shop.catalog.item_id[np.argmax(shop.train_count)], kept))
-
-
-def describe_loading(item: str, kept: list[str]) -> str:
-    backends = ["torch" if name == "bfloat16" else name for name in kept]
-    return f"""From inside this directory, by one of the backends {", ".join(backends)}. Those of ONNX need
-onnxruntime and tokenizers, and neither torch nor transformers:
-
-```python
-import genrec
-
-shop = genrec.load(".", backend="{backends[0]}")
-print(shop.recommend([[{item!r}]], k=5))
-```"""
+    index = load_index(partial / SID_INDEX)
+    model = Described(source.stage, source.card, load_shop(partial), index, read_record(partial))
+    write_readme(model, partial, loading=describe_backends(model, ".", kept))
