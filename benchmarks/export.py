@@ -59,8 +59,8 @@ def make_model(width: int, layers: int) -> Qwen2ForCausalLM:
     heads = max(width // 64, 4)
     config = Qwen2Config(
         vocab_size=WORDS + LEVELS * CODES, hidden_size=width, intermediate_size=round(width * 4864 / 896 / 8) * 8,
-        num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=2 - heads % 2, tie_word_embeddings=True,
-        initializer_range=0.05,
+        num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=2 - heads % 2,
+        tie_word_embeddings=True, initializer_range=0.05,
     )  # fmt: skip
     return Qwen2ForCausalLM._from_config(config, attn_implementation="sdpa").eval()
 
