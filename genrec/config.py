@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from genrec.plugins import BASELINE, METRIC, REWARD, SID_METHOD, OneOf
-from genrec.windows import Collection
+from genrec.own_tasks import read_sid_task, read_task
+from genrec.plugins import BASELINE, METRIC, REWARD, SID_METHOD, SOURCE, TASK, OneOf
+from genrec.windows import COLLECTIONS, TABLE, Collection, is_own_shop
 
 
 def knob(default: Any, help: str, *, result: bool = True, spellings: tuple[str, ...] = (), **constraints: Any) -> Any:
@@ -128,11 +129,16 @@ class Run(Section):
 ColumnRole = Literal["user", "item", "time", "rating", "event", "title", "text", "brand", "categories"]
 
 
+SOURCE_NAMES = (*COLLECTIONS, TABLE)
+
+
 class Data(Section):
     """Raw reviews and item texts -> catalogue, sequences, splits."""
 
-    source: Literal["amazon18", "amazon23", "movielens", "minionerec", "toy", "table"] = knob(
-        "amazon18", "which reader; table: a shop of one's own, data.events and data.items"
+    source: Annotated[str, OneOf(SOURCE, SOURCE_NAMES)] = knob(
+        "amazon18",
+        "which reader; table: a shop of one's own, data.events and data.items; module:function: a function of your own "
+        "that gives such tables",
     )
     dataset: str = knob(
         "Industrial_and_Scientific", "category or dataset name; names the files", pattern=r"^[\w\-][\w.\-]*$"
@@ -215,8 +221,8 @@ class Data(Section):
     def settle_auto(self) -> Data:
         """What only a table's content, or nothing but the source, decides."""
         if self.untitled == "auto":
-            self.untitled = "keep" if self.source == "table" else "drop"
-        if self.split == "auto" and self.source != "table":
+            self.untitled = "keep" if is_own_shop(self.source) else "drop"
+        if self.split == "auto" and not is_own_shop(self.source):
             self.split = "chronological"
         return self
 
@@ -346,7 +352,7 @@ class QLora(Lora):
 
 
 # The tasks of genrec.data.tasks.TASKS, by name (a test holds the two together).
-TaskName = Literal[
+TASK_NAMES = (
     "sid_to_sid",
     "sid_to_next_title",
     "title_history_to_sid",
@@ -357,10 +363,12 @@ TaskName = Literal[
     "sid_and_preference_to_sid",
     "sid_to_preference",
     "sid_to_title",
-]
+)
+TaskName = Annotated[str, OneOf(TASK, TASK_NAMES, read_task)]
 Share = Annotated[float, Field(ge=0, le=1000)]
 # Those of them that answer with a semantic ID, and the rewards of genrec.training.rewards.REWARDS.
-SidTaskName = Literal["sid_to_sid", "title_history_to_sid", "title_to_sid", "description_to_sid"]
+SID_TASK_NAMES = ("sid_to_sid", "title_history_to_sid", "title_to_sid", "description_to_sid")
+SidTaskName = Annotated[str, OneOf(TASK, SID_TASK_NAMES, read_sid_task)]
 REWARD_NAMES = ("rule", "ranking_only", "ranking", "prefix", "semantic", "sasrec", "sasrec_text", "diversity")
 RewardName = Annotated[str, OneOf(REWARD, REWARD_NAMES)]
 SEQUENTIAL_REWARDS = ("sasrec", "sasrec_text")  # the model of that name is asked
@@ -380,7 +388,8 @@ class Sft(Section):
     lora: QLora = knob(QLora(), "low-rank adapters")
     tasks: dict[TaskName, Share] = knob(
         {"sid_to_sid": 1.0, "title_to_sid": 1.0, "sid_to_title": 1.0, "sid_to_next_title": 1.0},
-        "rows of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none",
+        "rows of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none; module:function is a "
+        "task of your own",
     )
     preferences: Path | None = knob(
         None,
@@ -443,7 +452,8 @@ class Rl(Section):
     model_path: Path | None = knob(None, "SFT model directory; the run's own sft when empty")
     tasks: dict[SidTaskName, Share] = knob(
         {"sid_to_sid": 1.0, "title_to_sid": 0.5},
-        "prompts of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none",
+        "prompts of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none; module:function is "
+        "a task of your own that answers with a semantic ID",
     )
     sample_train: bool = knob(False, "train on sample_size of these prompts, drawn by seed")
     sample_size: int = knob(10000, "how many; all where there are fewer", ge=1)

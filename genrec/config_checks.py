@@ -15,7 +15,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from genrec.config import (
-    REWARD_NAMES,
+    TASK_NAMES,
     Analysis,
     ColumnRole,
     Config,
@@ -26,14 +26,13 @@ from genrec.config import (
     Sequential,
     Sft,
     Sids,
-    SidTaskName,
-    TaskName,
     TeacherName,
     all_paths,
     known_sections,
     other_spellings,
 )
 from genrec.errors import ConfigError, suggest
+from genrec.windows import is_own_shop
 
 Faults = Iterator[str]
 
@@ -78,10 +77,7 @@ def explain(item: Any, schema: type[Section]) -> str:
 
 NAMED = {  # the mappings whose names are ours
     "data.columns": ("column", get_args(ColumnRole)),
-    "sft.tasks": ("task", get_args(TaskName)),
     "sft.teacher": ("teacher", get_args(TeacherName)),
-    "rl.tasks": ("task", get_args(SidTaskName)),
-    "rl.reward_type": ("reward", REWARD_NAMES),
 }
 
 
@@ -112,9 +108,12 @@ def check_data(data: Data) -> Faults:
 
 
 def check_table(data: Data) -> Faults:
-    if data.source == "table":
+    if is_own_shop(data.source):
         if data.compat == "minionerec":
-            yield "data.source table and data.compat minionerec exclude each other: the published rules are Amazon's"
+            yield (
+                f"data.source {data.source} and data.compat minionerec exclude each other: the published rules are "
+                "Amazon's"
+            )
         return
     for key in ("events", "items", "columns", "event_weights"):
         if getattr(data, key) is not None:
@@ -146,7 +145,7 @@ def check_sids(sids: Sids) -> Faults:
 def check_sft(sft: Sft) -> Faults:
     yield from multiple("sft.batch_size", sft.batch_size, "sft.micro_batch_size", sft.micro_batch_size)
     yield from some_task("sft", sft.tasks)
-    about_users = [name for name, share in sft.tasks.items() if share and "preference" in name]
+    about_users = [name for name, share in sft.tasks.items() if share and name in TASK_NAMES and "preference" in name]
     if about_users and sft.preferences is None:
         yield f"sft.tasks.{about_users[0]} reads sft.preferences, which is empty; name a file, or drop the task"
     yield from check_teacher(sft)

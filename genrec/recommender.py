@@ -53,6 +53,7 @@ from genrec.run_choice import is_run
 from genrec.runtime.training_record import is_unchanged
 from genrec.sids import SidIndex
 from genrec.store import RunStore, list_sids
+from genrec.verify import verify_files
 
 if TYPE_CHECKING:
     from genrec.data.prepared import Prepared
@@ -346,12 +347,23 @@ DECODING = ("num_beams", "batch_size", "normalization", "index", "exact_memory")
 ROW_SETTINGS = ("num_beams", "normalization", "index", "ensemble_with", "ensemble_weight", "recent_share")
 
 
+WEIGHTS = (".safetensors", "config.json")
+
+
+def check_weights(directory: Path) -> None:
+    """Of a copy from a run, whose manifest knows more than the card: its weights are those that were trained."""
+    if manifest := artifacts.read_manifest(directory):
+        weights = {name: entry for name, entry in manifest.files.items() if name.endswith(WEIGHTS)}
+        verify_files(directory, weights, command_of(manifest.stage))
+
+
 def load_directory(directory: Path, device: str, ranking: str, decoding: dict[str, Any]) -> Recommender:
     """A model directory by itself."""
     from genrec.models.generative import load_alone
 
     card = load_card(directory)
     check_files(directory, card)
+    check_weights(directory)
     shop = load_shop(directory)
     if decoding.get("index") == "sids_grown":
         raise ConfigError(f"{directory} is a model without its run, and knows no new items; name the run")

@@ -43,7 +43,11 @@ from genrec.stages.dialogue import ask_about
 class Pipeline(Section):
     """Which stages are run."""
 
-    yes: bool = knob(False, "ask nothing; also when there is no terminal")
+    yes: bool = knob(
+        False,
+        "ask nothing: run every stage that is not done or left out, with SIDs by sids.method; also when there is no "
+        "terminal",
+    )
     first: str = knob("", "begin with this stage", spellings=("from",))
     last: str = knob("", "end with this stage", spellings=("to",))
     skip: list[str] = knob([], "stages to leave out, as a,b")

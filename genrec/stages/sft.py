@@ -181,6 +181,7 @@ def write_rest(config: Config, directory: Path, material: Material, record: Trai
     from genrec.data.prompts import own_wording, prompt_fingerprint
     from genrec.data.repeats import leaves_out_seen
     from genrec.data.shop import make_shop, save_shop
+    from genrec.data.tasks import own_fingerprints
     from genrec.models.card import Card, save_card
     from genrec.models.readme import Described, find_licence, write_readme
 
@@ -189,10 +190,11 @@ def write_rest(config: Config, directory: Path, material: Material, record: Trai
     save_shop(shop, directory)
     filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
     wording = own_wording(config.data)
+    language = wording.language if wording else "en"
     of_run = (config.data.source, config.sft.cutoff_len, config.sft.profile, filter_seen)
     card = Card(
         store.manifest("sids").fingerprint,
-        prompt_fingerprint(wording.language if wording else "en"),
+        prompt_fingerprint(language) | own_fingerprints(config.sft.tasks, language),
         *of_run,
         normalization=config.sft.normalization,
         max_history=config.data.max_history,

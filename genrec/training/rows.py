@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from genrec.config import Sft
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples, Sequences, Split, cut_examples
-from genrec.data.tasks import TASKS, Task, Texts, draw_copies, draw_row_numbers, repeat_rows, take_row
+from genrec.data.tasks import Task, Texts, draw_copies, draw_row_numbers, find_task, repeat_rows, take_row
 from genrec.errors import ArtifactError
 from genrec.models.token_tree import NO_EVENT, Branch, TokenTree, collate_trees, grow_tree, join_trees, make_chain
 
@@ -106,14 +106,14 @@ def make_rows(
     rng = np.random.default_rng(seed)
     cut = cut_examples(sequences, train, max_history)
     for name, share in settings.tasks.items():
-        task = TASKS[name]
+        task = find_task(name)
         if name == "sid_to_sid" and settings.pack != "none":
             for copy in repeat_rows(len(train), share, rng):
                 yield from packed_rows(builder, task, sequences, train.take(copy), weight, max_history, settings.pack)
         elif task.of_preference:
             yield from preference_rows(builder, task, share, cut, train, weight, rng)
         else:
-            for row in draw_row_numbers(task, share, len(train), builder.texts.catalog, rng):
+            for row in draw_row_numbers(task, share, cut.target, builder.texts.catalog, rng):
                 of_user = (weight[train.end[row]], int(train.user[row])) if task.from_history else ()
                 event = train.end[row] if task.asks_next else NO_EVENT
                 yield builder.row(task, *take_row(task, cut, row), *of_user, event=event)

@@ -16,7 +16,7 @@ from genrec.config import Sft
 from genrec.data.given_texts import SNAPSHOTS, Preferences, read_training_preferences
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Wording
-from genrec.data.tasks import TASKS, Texts, make_texts
+from genrec.data.tasks import Texts, find_task, make_texts
 from genrec.data.weights import target_weights
 from genrec.errors import ArtifactError
 from genrec.launch import note
@@ -52,7 +52,7 @@ def make_training_texts(
 def read_preferences(store: RunStore, data: Prepared, settings: Sft) -> Preferences | None:
     """Texts about users, those of this run's data; None where no task reads them."""
     path = settings.preferences
-    if not any(share for name, share in settings.tasks.items() if "preference" in name):
+    if not any(share and find_task(name).of_preference for name, share in settings.tasks.items()):
         return None
     preferences, line = read_training_preferences(path, store.manifest("data").fingerprint, data)
     note("sft", line)
@@ -84,7 +84,7 @@ def make_model(
 
 def make_small_model(texts: Texts, settings: Sft) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A tokenizer of the catalogue's own words and a model with random weights."""
-    prompts = [texts.prompt(TASKS[name], []).text for name, share in settings.tasks.items() if share > 0]
+    prompts = [texts.prompt(find_task(name), []).text for name, share in settings.tasks.items() if share > 0]
     tokenizer = train_tokenizer(catalog_texts(texts.catalog, prompts), settings.scratch.vocab_size)
     return make_scratch(settings.scratch, tokenizer, 2 * settings.cutoff_len), tokenizer
 
