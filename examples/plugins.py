@@ -1,6 +1,9 @@
-"""A reward, a model, a metric and a SID method of one's own: named by `module:function`, from this directory.
+"""A source of data, a task, a reward, a model, a metric and a SID method of one's own: named by `module:function`, from
+this directory.
 
 cd examples
+genrec prepare --config tiny --data.source plugins:orders --dataset orders --run.dir outputs/orders
+genrec sft --config tiny --sft.tasks "{sid_to_sid: 1, plugins:next_brand: 0.5}"
 genrec evaluate --config tiny --models popular,plugins:recently_bought --metrics plugins:first_page
 genrec sids --config tiny --method plugins:by_clusters
 genrec rl --config tiny --rl.reward_type "{ranking: 1, plugins:novelty: 0.1}"
@@ -12,6 +15,45 @@ import numpy as np
 
 from genrec.evaluation.metrics import MISSED, Recommendations
 from genrec.models.popular import leave_out, take_top_k
+from genrec.own_tasks import OwnTask
+
+
+def orders(data):
+    """A source of data: the shop's orders, each of several goods, as events of one good each; and what the goods are.
+
+    Frames with the columns of a table (docs/your-data.md). A real one would ask a database, or read `data.events`.
+    """
+    import polars as pl
+
+    random = np.random.default_rng(len(data.dataset))
+    first = random.integers(0, 36, size=(300, 6))  # 300 customers, six orders: a good and the next one on the shelf
+    goods = np.stack([first, first + 1], axis=2).reshape(300, 12)
+    place = np.tile(np.arange(12), 300)
+    customer = np.arange(300).repeat(12)
+    bought = pl.DataFrame({"customer_id": customer, "sku": goods.ravel(), "time": 1_714_521_600 + 86_400 * place})
+    shelf = pl.DataFrame({"sku": np.arange(40)}).with_columns(title=pl.format("Jar {}", "sku"), brand=pl.lit("Acme"))
+    return bought, shelf
+
+
+def next_brand():
+    """A task: the brand of what is bought next, from the titles before it. Items without a brand have no row."""
+    return OwnTask(
+        rows="history",
+        wanted="text",
+        instruction="Name the brand of the next {item} from the titles {bought}, oldest first.",
+        part=lambda catalog, item: f"{catalog.title[item]}\n",
+        answer=lambda catalog, item: catalog.brand[item],
+    )
+
+
+def brand_and_category():
+    """A task that RL can score too: an item by what stands on its label."""
+    return OwnTask(
+        rows="item",
+        wanted="sid",
+        instruction="Give the semantic ID of a {item} of this brand and category.",
+        part=lambda catalog, item: f"{catalog.brand[item]}: {catalog.categories[item]}",
+    )
 
 
 def novelty(groups, knowledge):

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from genrec.plugins import BASELINE, METRIC, REWARD, SID_METHOD, OneOf
-from genrec.windows import Collection
+from genrec.own_tasks import read_sid_task, read_task
+from genrec.plugins import BASELINE, METRIC, REWARD, SID_METHOD, SOURCE, TASK, OneOf
+from genrec.windows import COLLECTIONS, TABLE, Collection, is_own_shop
 
 
 def knob(default: Any, help: str, *, result: bool = True, spellings: tuple[str, ...] = (), **constraints: Any) -> Any:
@@ -81,6 +82,13 @@ def comma_list(value: Any) -> Any:
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
+def alike(value: Any) -> Any:
+    """Names, in a list or as one word, stand for a mapping in which they weigh alike; no name for an empty one."""
+    if not isinstance(value, str | list | None):
+        return value
+    return {str(name): 1.0 for name in comma_list(value)} if value else {}
+
+
 class Run(Section):
     """Where a run writes and what all stages share."""
 
@@ -121,11 +129,16 @@ class Run(Section):
 ColumnRole = Literal["user", "item", "time", "rating", "event", "title", "text", "brand", "categories"]
 
 
+SOURCE_NAMES = (*COLLECTIONS, TABLE)
+
+
 class Data(Section):
     """Raw reviews and item texts -> catalogue, sequences, splits."""
 
-    source: Literal["amazon18", "amazon23", "movielens", "minionerec", "toy", "table"] = knob(
-        "amazon18", "which reader; table: a shop of one's own, data.events and data.items"
+    source: Annotated[str, OneOf(SOURCE, SOURCE_NAMES)] = knob(
+        "amazon18",
+        "which reader; table: a shop of one's own, data.events and data.items; module:function: a function of your own "
+        "that gives such tables",
     )
     dataset: str = knob(
         "Industrial_and_Scientific", "category or dataset name; names the files", pattern=r"^[\w\-][\w.\-]*$"
@@ -208,8 +221,8 @@ class Data(Section):
     def settle_auto(self) -> Data:
         """What only a table's content, or nothing but the source, decides."""
         if self.untitled == "auto":
-            self.untitled = "keep" if self.source == "table" else "drop"
-        if self.split == "auto" and self.source != "table":
+            self.untitled = "keep" if is_own_shop(self.source) else "drop"
+        if self.split == "auto" and not is_own_shop(self.source):
             self.split = "chronological"
         return self
 
@@ -339,7 +352,7 @@ class QLora(Lora):
 
 
 # The tasks of genrec.data.tasks.TASKS, by name (a test holds the two together).
-TaskName = Literal[
+TASK_NAMES = (
     "sid_to_sid",
     "sid_to_next_title",
     "title_history_to_sid",
@@ -350,13 +363,17 @@ TaskName = Literal[
     "sid_and_preference_to_sid",
     "sid_to_preference",
     "sid_to_title",
-]
+)
+TaskName = Annotated[str, OneOf(TASK, TASK_NAMES, read_task)]
 Share = Annotated[float, Field(ge=0, le=1000)]
 # Those of them that answer with a semantic ID, and the rewards of genrec.training.rewards.REWARDS.
-SidTaskName = Literal["sid_to_sid", "title_history_to_sid", "title_to_sid", "description_to_sid"]
+SID_TASK_NAMES = ("sid_to_sid", "title_history_to_sid", "title_to_sid", "description_to_sid")
+SidTaskName = Annotated[str, OneOf(TASK, SID_TASK_NAMES, read_sid_task)]
 REWARD_NAMES = ("rule", "ranking_only", "ranking", "prefix", "semantic", "sasrec", "sasrec_text", "diversity")
 RewardName = Annotated[str, OneOf(REWARD, REWARD_NAMES)]
 SEQUENTIAL_REWARDS = ("sasrec", "sasrec_text")  # the model of that name is asked
+# The families of genrec.models.teachers.TEACHERS.
+TeacherName = Literal["sasrec", "sasrec_text", "item_knn"]
 
 
 class Sft(Section):
@@ -371,7 +388,8 @@ class Sft(Section):
     lora: QLora = knob(QLora(), "low-rank adapters")
     tasks: dict[TaskName, Share] = knob(
         {"sid_to_sid": 1.0, "title_to_sid": 1.0, "sid_to_title": 1.0, "sid_to_next_title": 1.0},
-        "rows of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none",
+        "rows of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none; module:function is a "
+        "task of your own",
     )
     preferences: Path | None = knob(
         None,
@@ -404,6 +422,12 @@ class Sft(Section):
     rdrop: float = knob(
         0.0, "weight of the divergence of two passes under other dropout (R-Drop); 0 makes one pass", ge=0, le=1e3
     )
+    teacher: dict[TeacherName, Annotated[float, Field(ge=0, le=1e3)]] = knob(
+        {},
+        "whose probabilities of the next item soften the targets, node by node of the trie; several as a,b or with "
+        "weights: {sasrec: 2, item_knn: 1}; {} none",
+    )
+    teacher_weight: float = knob(0.7, "share of the teacher in those targets; the true item has the rest", ge=0, le=1)
     batch_size: int = knob(128, "rows an optimizer step", ge=1)
     micro_batch_size: int = knob(16, "rows a forward pass", ge=1)
     num_epochs: float = knob(3, "passes over the rows", gt=0, le=1e5)
@@ -419,6 +443,7 @@ class Sft(Section):
     trainer: dict[str, Any] = knob({}, "passed to transformers.TrainingArguments, names unchanged")
 
     split_profile = field_validator("profile", mode="before")(comma_list)
+    weigh_teachers = field_validator("teacher", mode="before")(alike)
 
 
 class Rl(Section):
@@ -427,7 +452,8 @@ class Rl(Section):
     model_path: Path | None = knob(None, "SFT model directory; the run's own sft when empty")
     tasks: dict[SidTaskName, Share] = knob(
         {"sid_to_sid": 1.0, "title_to_sid": 0.5},
-        "prompts of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none",
+        "prompts of each task per example or item: 1 all, 0.5 a random half, 2 each twice, 0 none; module:function is "
+        "a task of your own that answers with a semantic ID",
     )
     sample_train: bool = knob(False, "train on sample_size of these prompts, drawn by seed")
     sample_size: int = knob(10000, "how many; all where there are fewer", ge=1)

@@ -15,7 +15,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from genrec.config import (
-    REWARD_NAMES,
+    TASK_NAMES,
     Analysis,
     ColumnRole,
     Config,
@@ -26,13 +26,13 @@ from genrec.config import (
     Sequential,
     Sft,
     Sids,
-    SidTaskName,
-    TaskName,
+    TeacherName,
     all_paths,
     known_sections,
     other_spellings,
 )
 from genrec.errors import ConfigError, suggest
+from genrec.windows import is_own_shop
 
 Faults = Iterator[str]
 
@@ -77,9 +77,7 @@ def explain(item: Any, schema: type[Section]) -> str:
 
 NAMED = {  # the mappings whose names are ours
     "data.columns": ("column", get_args(ColumnRole)),
-    "sft.tasks": ("task", get_args(TaskName)),
-    "rl.tasks": ("task", get_args(SidTaskName)),
-    "rl.reward_type": ("reward", REWARD_NAMES),
+    "sft.teacher": ("teacher", get_args(TeacherName)),
 }
 
 
@@ -110,9 +108,12 @@ def check_data(data: Data) -> Faults:
 
 
 def check_table(data: Data) -> Faults:
-    if data.source == "table":
+    if is_own_shop(data.source):
         if data.compat == "minionerec":
-            yield "data.source table and data.compat minionerec exclude each other: the published rules are Amazon's"
+            yield (
+                f"data.source {data.source} and data.compat minionerec exclude each other: the published rules are "
+                "Amazon's"
+            )
         return
     for key in ("events", "items", "columns", "event_weights"):
         if getattr(data, key) is not None:
@@ -144,9 +145,10 @@ def check_sids(sids: Sids) -> Faults:
 def check_sft(sft: Sft) -> Faults:
     yield from multiple("sft.batch_size", sft.batch_size, "sft.micro_batch_size", sft.micro_batch_size)
     yield from some_task("sft", sft.tasks)
-    about_users = [name for name, share in sft.tasks.items() if share and "preference" in name]
+    about_users = [name for name, share in sft.tasks.items() if share and name in TASK_NAMES and "preference" in name]
     if about_users and sft.preferences is None:
         yield f"sft.tasks.{about_users[0]} reads sft.preferences, which is empty; name a file, or drop the task"
+    yield from check_teacher(sft)
     frozen, scratch = "sft.freeze_LLM True", "sft.train_from_scratch True"
     quantized, in_bits = sft.lora.quantize != "none", f"sft.lora.quantize {sft.lora.quantize}"
     yield from exclusive(
@@ -156,6 +158,19 @@ def check_sft(sft: Sft) -> Faults:
         (quantized and not sft.lora.r, in_bits, "sft.lora.r 0"),
     )
     yield from trainer_arguments("sft", sft.trainer, SFT_OWNERS, TRAINING_ARGUMENTS)
+
+
+TAUGHT_TASKS = ("sid_to_sid", "title_history_to_sid", "preference_to_sid", "sid_and_preference_to_sid")
+
+
+def check_teacher(sft: Sft) -> Faults:
+    if sft.teacher and not any(sft.teacher.values()):
+        yield f"sft.teacher {sft.teacher} teaches nothing: every weight is 0"
+    if sft.teacher and not any(sft.tasks.get(name) for name in TAUGHT_TASKS):
+        yield (
+            f"sft.teacher {', '.join(sft.teacher)} would do nothing: sft.tasks {', '.join(sft.tasks)} has no task that "
+            f"asks for the next item's semantic ID ({', '.join(TAUGHT_TASKS)})"
+        )
 
 
 def check_rl(rl: Rl) -> Faults:

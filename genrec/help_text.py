@@ -11,7 +11,7 @@ import yaml
 
 from genrec.config import Config, knob_marks, value_at, walk
 from genrec.places import HOME
-from genrec.plugins import OneOf
+from genrec.plugins import OneOf, offered_names
 from genrec.presets import preset_names
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def names_of(kind: Any) -> tuple[str, ...]:
 
 
 def names_among(marks: Iterable[Any]) -> tuple[str, ...]:
-    return next((mark.names for mark in marks if isinstance(mark, OneOf)), ())
+    """Ours, and those of installed packages."""
+    return next(((*mark.names, *offered_names(mark.kind)) for mark in marks if isinstance(mark, OneOf)), ())
 
 
 def as_text(value: Any) -> str:

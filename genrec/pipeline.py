@@ -56,7 +56,7 @@ STAGES: dict[str, Stage] = {
     ),
     "sft": Stage(
         "sft", "sft.py", "sft", "tasks -> a language model that answers in semantic IDs",
-        reads=("data", "sids"), keys=("evaluation.filter_seen", *WORDING_KEYS),
+        reads=("data", "sids"), may_read=("sequential",), keys=("evaluation.filter_seen", *WORDING_KEYS),
     ),
     "rl": Stage(
         "rl", "rl.py", "rl", "rewards -> the same model, if valid says that RL helped",
@@ -136,6 +136,9 @@ REWARD_READS: dict[str, tuple[str, ...]] = {
     "sasrec_text": ("sequential",),
 }
 
+# The same of a teacher of SFT.
+TEACHER_READS: dict[str, tuple[str, ...]] = {"sasrec": ("sequential",), "sasrec_text": ("sequential",)}
+
 MEASURED = ("evaluation", "analysis")  # their artifacts belong to the rows of evaluation.split
 MANY = ("sids", "evaluation", "analysis")  # an artifact each of what is named below their directory
 
@@ -147,6 +150,11 @@ def reads(stage: str, config: Config) -> tuple[str, ...]:
 
 def read_by_sequential(config: Config) -> tuple[str, ...]:
     return ("embeddings",) if "sasrec_text" in config.sequential.models else ()
+
+
+def read_by_sft(config: Config) -> tuple[str, ...]:
+    named = (name for name, weight in config.sft.teacher.items() if weight)
+    return tuple(stage for name in named for stage in TEACHER_READS.get(name, ()))
 
 
 def read_by_rl(config: Config) -> tuple[str, ...]:
@@ -172,6 +180,7 @@ def read_by_export(config: Config) -> tuple[str, ...]:
 
 CONDITIONS: dict[str, Reads] = {
     "sequential": read_by_sequential,
+    "sft": read_by_sft,
     "rl": read_by_rl,
     "evaluation": read_by_evaluation,
     "export": read_by_export,

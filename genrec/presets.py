@@ -16,12 +16,12 @@ from genrec.config import expand_home
 from genrec.errors import ConfigError, suggest
 from genrec.places import presets_dir
 from genrec.windows import KEYS as WINDOW_KEYS
-from genrec.windows import TABLE, Collection
+from genrec.windows import Collection, is_own_shop
 
 FOR_LAUNCHERS = {"accelerate", "zero2_opt.yaml"}  # of config/: what accelerate and DeepSpeed read
 
 # Keys whose value is a free mapping: an overlay replaces a mixture of tasks or rewards, but adds to trainer arguments.
-REPLACED_WHOLE = {"tasks", "reward_type", "event_weights"}
+REPLACED_WHOLE = {"tasks", "reward_type", "teacher", "event_weights"}
 
 WORD = "tag:yaml.org,2002:str"  # PyYAML's tag of a text; yes, 3 and 2020-01-01 have others
 
@@ -170,7 +170,7 @@ def drop_foreign_windows(layers: Sequence[Layer], default: Collection) -> list[L
     kept = []
     for layer, section, collection in zip(layers, sections, named[1:], strict=True):
         names_one = any(key in section for key in Collection._fields)
-        of_a_table = named[-1].source == TABLE != collection.source
+        of_a_table = is_own_shop(named[-1].source) and not is_own_shop(collection.source)
         foreign = names_one and (of_a_table or collection.window != named[-1].window)
         kept.append(Layer(layer.origin, without_window(layer.tree)) if foreign else layer)
     return kept

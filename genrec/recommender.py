@@ -44,7 +44,7 @@ from genrec.data.shop import Shop, load_shop
 from genrec.data.titles import TitleMatch, find_titles
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.models.card import Card, check_files, load_card
-from genrec.models.exported import GRAPHS, ExportedRecommender, load_export, load_exported
+from genrec.models.exported import GRAPHS, ExportedRecommender, check_backend, load_export, load_exported
 from genrec.models.families import FAMILIES, Request, Widening, find_family
 from genrec.models.families import Recommender as Family
 from genrec.models.hub import fetch_model, is_hub_name
@@ -55,6 +55,7 @@ from genrec.run_choice import is_run
 from genrec.runtime.training_record import is_unchanged
 from genrec.sids import SidIndex, load_index
 from genrec.store import RunStore, list_sids
+from genrec.verify import verify_files
 
 if TYPE_CHECKING:
     from genrec.data.prepared import Prepared
@@ -360,12 +361,25 @@ DECODING = ("num_beams", "batch_size", "normalization", "index", "exact_memory",
 ROW_SETTINGS = ("num_beams", "normalization", "index", "ensemble_with", "ensemble_weight", "recent_share", "dtype")
 
 
+WEIGHTS = (".safetensors", "config.json")
+
+
+def check_weights(directory: Path, backend: str) -> None:
+    """Of a copy from a run, whose manifest knows more than the card: its weights are those that were trained."""
+    own = check_backend(directory, load_export(directory), backend) if backend in GRAPHS else ()
+    if manifest := artifacts.read_manifest(directory):
+        files = manifest.files.items()
+        weights = {name: entry for name, entry in files if name in own or (not own and name.endswith(WEIGHTS))}
+        verify_files(directory, weights, command_of(manifest.stage))
+
+
 def load_directory(
     directory: Path, device: str, ranking: str, decoding: dict[str, Any], backend: str = "torch"
 ) -> Recommender:
     """A model directory or an export by itself."""
     card = load_card(directory)
     check_files(directory, card)
+    check_weights(directory, backend)
     shop = load_shop(directory)
     if decoding.get("index") == "sids_grown":
         raise ConfigError(f"{directory} is a model without its run, and knows no new items; name the run")

@@ -104,8 +104,8 @@ class Job:
         knobs |= {"family": self.family} if self.family else {}
         manifests = {name: read_manifest(artifact_dir(self.config, name)) for name in self.reads}
         inputs = {name: manifest.fingerprint for name, manifest in manifests.items() if manifest}
-        own = find_plugins([knobs[key] for key in PLUGIN_KEYS if key in knobs])
-        inputs |= {f"source of {name}": fingerprint_plugin(name) for name in own}
+        own = [(name, kind) for key, kind in PLUGIN_KEYS.items() for name in find_plugins(knobs.get(key), kind)]
+        inputs |= {f"source of {name}": fingerprint_plugin(name, kind) for name, kind in own}
         return {"config": knobs, "inputs": inputs | (self.sources(self.config) if self.sources else {})}
 
     def of_run(self, run_dir: Path) -> Job:

@@ -7,14 +7,13 @@ table of their own below, beside the first column again.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import zip_longest
 
-from rich.box import Box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from genrec.data.texts import escape_controls
@@ -23,7 +22,7 @@ WIDTH = 80
 GAP = 2
 NARROW = 14  # as far as a column of words is folded before the table is split
 LONG_WORD = WIDTH // 2  # up to which a word stays whole: names are to be copied
-RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)  # a line below the head, nothing else
+SCREEN = Console(file=StringIO(), color_system=None, force_terminal=False, _environ={})  # whatever the terminal says
 
 
 @dataclass(frozen=True)
@@ -100,17 +99,29 @@ def total(widths: list[int]) -> int:
 
 
 def draw_table(columns: list[Column], widths: list[int]) -> str:
-    table = Table(box=RULE, show_edge=False, pad_edge=False, padding=(0, 0, 0, GAP - 1))  # the box adds one
-    inner = [widths[0] - 1, *widths[1:]]  # rich counts a padding before the first column too, and draws none there
-    for column, width in zip(columns, inner, strict=True):
-        table.add_column(Text(column.head), justify="left" if column.folds else "right", width=width, overflow="fold")
-    for row in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*map(Text, row))
-    return "\n".join(line.rstrip() for line in print_plain(table, total(widths)).splitlines())
+    """The head, a line, the rows. Drawn here: versions of rich count a table's paddings differently."""
+    body = [draw_row(columns, widths, row) for row in zip(*(column.cells for column in columns), strict=True)]
+    head = draw_row(columns, widths, [column.head for column in columns], to_bottom=True)
+    return "\n".join([*head, "-" * total(widths), *(line for row in body for line in row)])
 
 
-def print_plain(table: Table, width: int) -> str:
-    """As text without colours, whatever the terminal and the environment say."""
-    screen = StringIO()
-    Console(file=screen, width=width, color_system=None, force_terminal=False, _environ={}).print(table)
-    return screen.getvalue()
+def draw_row(columns: list[Column], widths: list[int], cells: Sequence[str], to_bottom: bool = False) -> list[str]:
+    """The cells of a row beside one another, each folded to its column."""
+    folded = [fold_cell(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    if to_bottom:
+        height = max(map(len, folded))
+        folded = [[""] * (height - len(lines)) + lines for lines in folded]
+    return [
+        (" " * GAP).join(place_line(*each) for each in zip(columns, widths, line, strict=True)).rstrip()
+        for line in zip_longest(*folded, fillvalue="")
+    ]
+
+
+def fold_cell(cell: str, width: int) -> list[str]:
+    """At spaces where that is possible, else within a word."""
+    return [line.plain.rstrip() for line in Text(cell).wrap(SCREEN, width, overflow="fold")]
+
+
+def place_line(column: Column, width: int, text: str) -> str:
+    blank = " " * (width - cell_len(text))
+    return text + blank if column.folds else blank + text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+COLLECTIONS = ("amazon18", "amazon23", "movielens", "minionerec", "toy")  # data.source of what others published
 TABLE = "table"  # data.source of a shop of one's own, whose window no preset knows
 KEYS = ("st_year", "st_month", "ed_year", "ed_month")
 AMAZON18 = (1996, 10, 2018, 11)  # what MiniOneRec's stage 1 takes by itself
@@ -26,6 +27,11 @@ OWN = {
     **{("minionerec", category): AMAZON18 for category in CATEGORIES},  # the same reviews, filtered elsewhere
     **{("amazon23", category): AMAZON23 for category in CATEGORIES},
 }
+
+
+def is_own_shop(source: str) -> bool:
+    """Whether data.source names tables, or a function that gives them."""
+    return source not in COLLECTIONS
 
 
 class Collection(NamedTuple):

@@ -15,4 +15,4 @@ def task_rows(
     task: Task, share: float, examples: Examples, catalog: Catalog, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, int]]:
     """(items given, target item) of a task; a `share` below 1 draws that part of the rows, above 1 repeats them."""
-    return (take_row(task, examples, row) for row in draw_row_numbers(task, share, len(examples), catalog, rng))
+    return (take_row(task, examples, row) for row in draw_row_numbers(task, share, examples.target, catalog, rng))

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,17 @@ def test_a_whole_evaluation_asks_for_one_of_its_models(two_models):
     assert compare.find_model_directory(two_models / "one" / "results.json") == two_models / "one"
     write_json(two_models / "results.json", {"models": {"two": {}}})
     assert compare.find_model_directory(two_models / "results.json") == two_models / "two"
+
+
+def test_every_pair_has_a_place_of_its_own(two_models, monkeypatch, capsys):
+    monkeypatch.chdir(two_models)
+    compare.main(["one", "two"])
+    compare.main(["--baseline", "two/results.json", "--optimized", "one"])
+    places = sorted(path.name for path in (two_models / "outputs/comparison").iterdir())
+    assert places == ["one_vs_two", "two_vs_one"]
+    paths = [Path("outputs/quickstart/evaluation/sft"), Path("outputs/slower/evaluation_valid/rl/results.json")]
+    assert compare.name_place(paths).name == "quickstart.sft_vs_slower.evaluation_valid.rl"
+    assert "written: outputs/comparison/two_vs_one/comparison.json" in capsys.readouterr().out
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path):

@@ -189,6 +189,13 @@ def test_a_graph_that_answers_otherwise_is_an_error(copy, run, monkeypatch):
         make(copy, backends=["onnx"])
 
 
+def flip_a_bit(directory):
+    path = directory / "step.onnx.data"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("spoil", "backend", "said"),
     [
@@ -198,6 +205,7 @@ def test_a_graph_that_answers_otherwise_is_an_error(copy, run, monkeypatch):
             "lacks step_int8.onnx.data, which backend onnx-int8",
         ),
         (lambda d: (d / "step.onnx").write_bytes(b"torn"), "onnx", "step.onnx has 4 bytes, export.json says"),
+        (flip_a_bit, "onnx", "step.onnx.data has sha256 .*manifest"),
         (lambda d: (d / "export.json").write_text("{}"), "onnx", "is no Export: .*make the export anew"),
         (lambda d: (d / "tokenizer.json").write_text("{}"), "onnx", "tokenizer.json is not of this model"),
     ],

@@ -101,6 +101,13 @@ def test_a_second_call_makes_nothing_anew_and_a_dry_run_goes_as_far_as_it_can(lo
     said = capsys.readouterr().out
     assert "round 1: data as before; anew: sequential, evaluation" in said
     assert "round 2: analysis of" in said and "rounds/1 on valid rows" in said
+    assert "best on valid" in said
+    iterate.run_loop(command(looped)._replace(dry_run=True))
+    assert "best on valid" in capsys.readouterr().out
+    other = command(looped, "--analysis.model", "item_knn")  # whose rows were not analysed
+    iterate.run_loop(other._replace(dry_run=True))
+    said = capsys.readouterr().out
+    assert "round 1: analysis of" in said and "What the last loop here found" in said and "best on valid" in said
     assert {path: path.stat().st_mtime_ns for path in looped.rglob("manifest.json")} == before
 
 

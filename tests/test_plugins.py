@@ -60,7 +60,7 @@ def test_a_model_and_a_metric_of_ones_own_stand_in_the_table(tmp_path, examples,
     assert ((report.scores["first_page@10"] > 0) == (hits > 0)).all()
     assert "first_page@10" in capsys.readouterr().out
     manifest = read_manifest(config.run.dir / "evaluation/plugins_recently_bought")
-    assert manifest.inputs["source of plugins:first_page"] == fingerprint_plugin("plugins:first_page")
+    assert manifest.inputs["source of plugins:first_page"] == fingerprint_plugin("plugins:first_page", METRIC)
     assert manifest.inputs["source of plugins:recently_bought"]
 
 
@@ -79,7 +79,7 @@ def test_a_reward_is_scored_as_ours_are(examples):
     value = score_groups("plugins:novelty", groups, knowledge)
     assert value.shape == (1, 3) and value.argmin() == shop.train_count[:3].argmax()
     config = validate({"rl": {"reward_type": {"ranking": 1, "plugins:novelty": 0.1}}})
-    assert list(find_plugins(config.rl.reward_type)) == ["plugins:novelty"]
+    assert list(find_plugins(config.rl.reward_type, REWARD)) == ["plugins:novelty"]
 
 
 def test_a_sid_method_gives_codes_and_gets_codebooks(examples, tmp_path):
@@ -98,6 +98,11 @@ def test_a_sid_method_gives_codes_and_gets_codebooks(examples, tmp_path):
         ("def reward(groups): ...", "mine:reward", r"takes \(groups\), it is called with \(groups, knowledge\)"),
         ("reward = 3", "mine:reward", "is no function but int"),
         ("import nowhere_at_all", "mine:reward", "cannot be imported: ModuleNotFoundError: No module named 'nowhere"),
+        (
+            "",
+            "my_other:reward",
+            "No module named 'my_other'; call from the directory of my_other",
+        ),
         ("1 / 0", "mine:reward", "cannot be imported: ZeroDivisionError"),
     ],
 )
@@ -113,6 +118,7 @@ def test_what_cannot_be_used_is_told_when_the_configuration_is_read(module, text
     ("body", "message"),
     [
         ("raise RuntimeError('no such user')", r"mine:score failed: RuntimeError: no such user \(mine.py, line 2\)"),
+        ("return 'much'", "metric mine:score gave str, which is no array of numbers"),
         ("return rank[:1] * 0.0", r"metric mine:score gave \(1,\)"),
         ("return rank * 0 + 2.0", "from 2 to 2 at 1; it must give .60,. numbers in 0..1"),
     ],
@@ -122,6 +128,29 @@ def test_a_function_that_fails_or_gives_another_shape_is_named(tmp_path, module,
     assert load_plugin("mine:score", METRIC)
     with pytest.raises(ArtifactError, match=message):
         scored(tmp_path, models=["popular"], metrics=["mine:score"])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 3", r"model mine:fit gave int, which has no recommend\(examples, k\)"),
+        ("return Model(lambda examples, k: 3)", "model mine:fit gave int; recommend must give Recommendations"),
+        ("return Model(lambda examples, k: lists(1, k))", r"model mine:fit: recommendations have shapes \(1, 50\)"),
+        ("return Model(lambda examples, k: lists(len(examples), k))", "mine:fit: an item is recommended twice"),
+        ("return Model(lambda examples, k: examples.price)", "mine:fit failed: AttributeError"),
+        ("raise OSError('no such file')", "mine:fit failed: OSError: no such file"),
+    ],
+)
+def test_a_model_that_fails_or_gives_another_shape_is_named(tmp_path, module, body, message):
+    module(
+        "import numpy as np\nfrom types import SimpleNamespace\n"
+        "from genrec.evaluation.metrics import Recommendations\n"
+        "def Model(recommend): return SimpleNamespace(recommend=recommend)\n"
+        "def lists(rows, k): return Recommendations(np.zeros((rows, k), np.int32), np.zeros((rows, k), np.float32))\n"
+        f"def fit(request):\n    {body}\n"
+    )
+    with pytest.raises(ArtifactError, match=message):
+        scored(tmp_path, models=["mine:fit"])
 
 
 def test_a_mistyped_name_is_answered_with_the_nearest_and_the_form():
@@ -139,6 +168,8 @@ def test_an_entry_point_of_a_package_is_a_name(tmp_path, monkeypatch, module):
     (info / "entry_points.txt").write_text("[genrec.rewards]\nby_rank = mine:reward\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert load_plugin("by_rank", REWARD)
+    assert list(find_plugins({"ranking": 1, "by_rank": 2}, REWARD)) == ["by_rank"]
+    assert fingerprint_plugin("by_rank", REWARD) == fingerprint_plugin("mine:reward", REWARD)
     assert validate({"rl": {"reward_type": "by_rank"}}).rl.reward_type == {"by_rank": 1.0}
 
 

@@ -1,5 +1,7 @@
 """Recommendations in a shop's own words are those of evaluation, and what is asked of them is kept."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -67,6 +69,16 @@ def test_a_model_directory_answers_as_its_run_does(run):
     assert alone.recommend(ask_test_rows(shop), k=5).equals(inside.recommend(ask_test_rows(shop), k=5))
     with pytest.raises(ConfigError, match="knows no users; pass their histories"):
         alone.recommend(users=["u0"])
+
+
+def test_weights_of_another_model_are_not_taken_for_its_own(run, tmp_path):
+    sft, rl = run[0] / "sft", run[0] / "rl"
+    shutil.copytree(sft, tmp_path / "model")
+    (tmp_path / "model/README.md").write_text("my own words")
+    assert genrec.load(tmp_path / "model").recommend([["B001"]], k=1).height == 1
+    shutil.copy(rl / "model.safetensors", tmp_path / "model")
+    with pytest.raises(ArtifactError, match="model.safetensors was changed after it was made"):
+        genrec.load(tmp_path / "model")
 
 
 def test_what_prompts_say_of_users_travels_with_the_model(tmp_path):

@@ -34,7 +34,7 @@ def to_polars(frame: Any, name: str) -> pl.DataFrame:
         return frame
     if isinstance(frame, pl.LazyFrame):
         return frame.collect()
-    library = type(frame).__module__.partition(".")[0]
+    library = type(frame).__module__.partition(".")[0] if is_frame(frame) else ""
     try:
         if library == "pandas":
             check_index(frame, name)

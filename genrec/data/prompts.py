@@ -15,6 +15,8 @@ from functools import lru_cache
 from typing import Literal, Protocol
 
 from genrec.config import Data
+from genrec.own_tasks import OwnTask, fingerprint_task
+from genrec.windows import TABLE, is_own_shop
 
 # data.source -> (one item, several, what users did with them)
 NOUNS = {
@@ -135,14 +137,19 @@ class Wording:
 
 def word_source(source: str) -> Wording:
     """What a source calls its items by itself, in English."""
-    return Wording(*NOUNS[source])
+    return Wording(*NOUNS[name_nouns(source)])
+
+
+def name_nouns(source: str) -> str:
+    """The source whose nouns are meant: a function of the user's own gives what a table does."""
+    return TABLE if is_own_shop(source) else source
 
 
 def choose_wording(data: Data) -> Wording:
     """The source's own words, or those of data.noun, data.nouns, data.verb and data.language."""
     language: Literal["en", "zh"] = data.language or "en"
     texts = read_language(language)
-    item, items, bought = texts.nouns[data.source]
+    item, items, bought = texts.nouns[name_nouns(data.source)]
     if data.noun:
         item, items = data.noun, pluralize(data.noun) if language == "en" else data.noun
         bought = texts.verbs.get(data.noun, texts.any_verb)
@@ -185,6 +192,12 @@ def make_head(given: str, wanted: str, wording: Wording) -> str:
     return texts.head.format(instruction=texts.instructions[given, wanted].format(**words))
 
 
+def make_own_head(instruction: str, wording: Wording) -> str:
+    """That of a task of the user's own."""
+    words = {"item": wording.item, "items": wording.items, "bought": wording.bought}
+    return wording.texts.head.format(instruction=instruction.format(**words))
+
+
 def make_tail(given: str, wanted: str, wording: Wording) -> str:
     return "" if (given, wanted) == CONTINUED else wording.texts.tail
 
@@ -212,6 +225,12 @@ def prompt_fingerprint(language: str = "en") -> dict[str, str]:
     return {name: hashlib.sha256(repr(texts).encode()).hexdigest()[:16] for name, texts in parts.items()}
 
 
+def own_fingerprint(name: str, task: OwnTask, language: str = "en") -> str:
+    """The same of a task of the user's own."""
+    of = read_language(language)
+    return fingerprint_task(name, task, of.head, of.tail)
+
+
 class Encoder:
     """Pieces -> token ids; the pieces used last are tokenised once."""
 
@@ -223,11 +242,16 @@ class Encoder:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def prompt(self, prompt: Prompt, limit: int) -> list[int]:
-        """At most `limit` ids: the oldest parts go first, then the front of the one part that is left."""
-        head, tail = self.piece(prompt.head), self.piece(prompt.tail)
+        """The token ids of a prompt, at most `limit`."""
         parts = [self.piece(part) for part in prompt.parts]
-        room = limit - len(head) - len(tail)
-        while len(parts) > 1 and sum(map(len, parts)) > room:
-            parts.pop(0)
-        body = [token for part in parts for token in part]
-        return head + body[: max(room, 0)] + tail
+        return join_pieces(self.piece(prompt.head), parts, self.piece(prompt.tail), limit)
+
+
+def join_pieces(head: list[int], parts: list[list[int]], tail: list[int], limit: int) -> list[int]:
+    """At most `limit` ids: the oldest parts go first, then the front of the one part that is left."""
+    room, first, length = limit - len(head) - len(tail), 0, sum(map(len, parts))
+    while len(parts) - first > 1 and length > room:
+        length -= len(parts[first])
+        first += 1
+    body = [token for part in parts[first:] for token in part]
+    return head + body[: max(room, 0)] + tail

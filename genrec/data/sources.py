@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from genrec.config import Data
-from genrec.data import amazon, minionerec, movielens, table, toy
+from genrec.data import amazon, minionerec, movielens, own_source, table, toy
 from genrec.data.preparation import Preparation, prepare_shop
 
 
@@ -25,6 +25,15 @@ def make_amazon_source(edition: amazon.Edition) -> DataSource:
     )
 
 
+def find_source(name: str) -> DataSource:
+    """One of ours, or a function of the user's."""
+    return SOURCES.get(name, OWN)
+
+
+OWN = DataSource(
+    lambda data, seed: prepare_shop(*own_source.read_shop(data), seed),
+    lambda data, seed: own_source.find_raw_files(data),
+)
 SOURCES = {
     **{name: make_amazon_source(edition) for name, edition in amazon.EDITIONS.items()},
     "movielens": DataSource(

@@ -92,13 +92,16 @@ def refuse_guess(table: Table, role: str, wanted: str, taken: set[str]) -> Confi
     """Both sides, and the column whose name comes nearest."""
     names = [fold(guess) for guess in GUESSES[wanted].split()]
     understood = {name for other in WANTED[role] for name in guess_columns(table.columns, other, taken)} | taken
-    free = [name for name in table.columns if name not in understood] or table.columns
-    near = max(free, key=lambda name: max(likeness(fold(name), guess) for guess in names))
-    return ConfigError(
+    free = [name for name in table.columns if name not in understood]
+    lacks = (
         f"{table.name} has no column that is known to be the {wanted} of {role} ({GUESSES[wanted].split()[0]} and the "
-        f"like); it has {quote(table.columns)}, of which '{near}' comes nearest; "
-        f"name it: --data.columns.{wanted} {near}"
+        f"like); it has {quote(table.columns)}"
     )
+    if not free:
+        also = " (the place in the user's order will do)" if wanted == "time" else ""
+        return ConfigError(f"{lacks}, which are taken for something else; add a column{also}")
+    near = max(free, key=lambda name: max(likeness(fold(name), guess) for guess in names))
+    return ConfigError(f"{lacks}, of which '{near}' comes nearest; name it: --data.columns.{wanted} {near}")
 
 
 def likeness(name: str, guess: str) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genrec.errors import ArtifactError
-from genrec.plugins import METRIC, call_plugin, load_plugin
+from genrec.plugins import METRIC, call_plugin, load_plugin, take_numbers
 
 CUTOFFS = (1, 3, 5, 10, 20, 50)
 MISSED = -1  # rank of a target that is not in the list
@@ -142,7 +142,7 @@ def own_scores(name: str, rank: np.ndarray, cutoffs: Sequence[int]) -> dict[str,
     """{"function@10": (E,), ...} of a metric of the user's own: (rank (E,) from 0 or MISSED, k) -> (E,) in 0..1."""
     function, scores = load_plugin(name, METRIC), {}
     for cutoff in cutoffs:
-        value = np.asarray(call_plugin(name, function, rank, cutoff), dtype=float)
+        value = take_numbers(f"metric {name}", call_plugin(name, function, rank, cutoff))
         if value.shape != rank.shape or not ((value >= 0) & (value <= 1)).all():
             shown = f"{value.shape}, from {value.min(initial=np.inf):g} to {value.max(initial=-np.inf):g}"
             raise ArtifactError(f"metric {name} gave {shown} at {cutoff}; it must give {rank.shape} numbers in 0..1")

@@ -22,7 +22,7 @@ th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 2px 
 td { border-bottom: 1px solid var(--line); padding: 7px 10px; vertical-align: top; overflow-wrap: anywhere; }
 th.number, td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 tr.own td { font-weight: 700; } tr.own .soft { font-weight: 400; } table.scores { width: auto; }
-table.scores td:first-child { white-space: nowrap; }
+table.scores td:first-child, td.name { white-space: nowrap; }
 table.settings td:first-child { color: var(--soft); width: 110px; }
 @media screen and (min-width: 761px) { table.causes td:first-child { min-width: 250px; } }
 .bar { position: relative; height: 9px; width: 130px; background: var(--line); margin-top: 5px; }

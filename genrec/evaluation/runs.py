@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from scipy.special import stdtrit
 
 from genrec import artifacts
 from genrec.artifacts import read_manifest
@@ -18,11 +20,8 @@ from genrec.evaluation.report import format_bounds, read_results
 from genrec.pipeline import FAMILY_READS, command_of
 from genrec.tables import render_table
 
+ABSENT = "-"
 TRAINED = ("rl", "sft", "sasrec_text", "sasrec", "sasrec_bce")  # whose row stands for a run, the first that it has
-
-# Two-sided 95% quantiles of Student's t by degrees of freedom (1 to 30); beyond, those of the normal distribution.
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
-        2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,24 @@ def mean_of(results: dict[str, Any], metric: str) -> float:
 
 def list_differences(runs: Sequence[RunSummary]) -> dict[str, list[Any]]:
     """{knob: its value in each run} of the knobs of which two runs have different values; None where a run has none."""
-    keys = dict.fromkeys(key for run in runs for key in run.config)
-    values = {key: [run.config.get(key) for run in runs] for key in keys}
+    leaves = [dict(list_leaves(run.config)) for run in runs]
+    keys = dict.fromkeys(key for leaf in leaves for key in leaf)
+    values = {key: [leaf.get(key, lacks(run, key)) for run, leaf in zip(runs, leaves, strict=True)] for key in keys}
     return {key: each for key, each in values.items() if count_values(each) > 1}
+
+
+def list_leaves(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names down to what is no mapping: sft.scratch.hidden_size, rl.reward_type.sasrec."""
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from list_leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def lacks(run: RunSummary, leaf: str) -> str | None:
+    """What stands for a leaf that a run has not; an artifact that was not made says nothing of it."""
+    return ABSENT if ".".join(leaf.split(".")[:2]) in run.config else None
 
 
 def count_values(values: list[Any]) -> int:
@@ -119,13 +133,13 @@ def describe_differences(runs: Sequence[RunSummary]) -> str:
     if not rows:
         return "\nnothing differs in what these runs were made with\n"
     head = ["what differs", *(str(run.directory) for run in runs)]
-    return f"\n{render_table([head, *rows])}\n"
+    return f"\n{render_table([head, *rows], words=head)}\n"
 
 
 def make_difference_rows(runs: Sequence[RunSummary]) -> list[list[str]]:
     """A knob and its value in each run, "-" where a run has none."""
     different = list_differences(runs)
-    return [[key, *("-" if each is None else str(each) for each in values)] for key, values in different.items()]
+    return [[key, *(ABSENT if each is None else str(each) for each in values)] for key, values in different.items()]
 
 
 def average_seeds(values: Sequence[float]) -> SeedMean:
@@ -134,8 +148,7 @@ def average_seeds(values: Sequence[float]) -> SeedMean:
     if count < 2:
         return SeedMean(mean, math.nan, math.nan, math.nan, count)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    quantile = T_95[count - 2] if count - 2 < len(T_95) else 1.96
-    reach = quantile * deviation / math.sqrt(count)
+    reach = float(stdtrit(count - 1, 0.975)) * deviation / math.sqrt(count)
     return SeedMean(mean, deviation, mean - reach, mean + reach, count)
 
 

@@ -46,9 +46,14 @@ def render_differences(runs: Sequence[RunSummary]) -> str:
 
 
 def render_table(head: list[str], rows: Any) -> str:
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{render_cells(*row)}</tr>" for row in rows)
     titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def render_cells(first: str, *others: str) -> str:
+    """A row's name stays in one line."""
+    return f'<td class="name">{escape(first)}</td>' + "".join(f"<td>{escape(cell)}</td>" for cell in others)
 
 
 def render_pairs(shown: list[Shown], seed: int) -> str:

@@ -15,9 +15,10 @@ from pydantic import Field
 
 from genrec import artifacts
 from genrec.config import Rl
-from genrec.data.prompts import Wording, prompt_fingerprint
-from genrec.data.tasks import RECOMMEND, TASKS
+from genrec.data.prompts import Wording, name_nouns, prompt_fingerprint
+from genrec.data.tasks import RECOMMEND, find_task, own_fingerprints
 from genrec.errors import ArtifactError
+from genrec.pipeline import command_of
 from genrec.sids import SidIndex, load_index, save_index
 from genrec.store import RunStore
 
@@ -75,14 +76,14 @@ def require_card(directory: Path) -> None:
         raise ArtifactError(f"{directory} is not a directory")
     if not (directory / artifacts.CARD).exists():
         raise ArtifactError(
-            f"{directory} is not a model of this project: it has no {artifacts.CARD}; make one with sft.py"
+            f"{directory} is not a model of this project: it has no {artifacts.CARD}; make one with {command_of('sft')}"
         )
 
 
 def load_card(directory: Path) -> Card:
     require_card(directory)
     path = directory / artifacts.CARD
-    return artifacts.read_record(path, Card, "train the model anew (python sft.py --clean)")
+    return artifacts.read_record(path, Card, f"train the model anew ({command_of('sft')} --clean)")
 
 
 def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection[str]) -> None:
@@ -92,26 +93,29 @@ def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection
     """
     source = store.data_settings()["data.source"]
     pairs = {"sids": (card.sids, store.manifest("sids").fingerprint), "data.source": (card.source, source)}
-    current = current_prompts(card)
+    current = current_prompts(card, prompts)
     for name in prompts:
         pairs[f"the text of '{name}'"] = (card.prompts.get(name), current.get(name))
     for name, (trained, now) in pairs.items():
         if trained != now:
             raise ArtifactError(
                 f"{directory} was trained with {name} {trained}, but this run has {now}; "
-                "use the run it was trained in (--run.dir) or train it anew (python sft.py --clean)"
+                f"use the run it was trained in (--run.dir) or train it anew ({command_of('sft')} --clean)"
             )
 
 
-def current_prompts(card: Card) -> dict[str, str]:
-    """The fingerprints of this version's texts in the card's language."""
-    return prompt_fingerprint(card.wording.language if card.wording else "en")
+def current_prompts(card: Card, names: Collection[str]) -> dict[str, str]:
+    """The fingerprints of this version's texts in the card's language, and of the user's own tasks among `names`."""
+    language = card.wording.language if card.wording else "en"
+    ours = prompt_fingerprint(language)
+    return ours | own_fingerprints([name for name in names if name not in ours], language)
 
 
 def check_prompts(directory: Path, card: Card) -> None:
     """A model that is used without its run is asked with the texts it was taught, or ArtifactError."""
-    now = current_prompts(card)
-    for name in prompts_of_evaluation(card):
+    names = prompts_of_evaluation(card)
+    now = current_prompts(card, names)
+    for name in names:
         if card.prompts.get(name) != now.get(name):
             raise ArtifactError(
                 f"{directory} was trained with the text of '{name}' {card.prompts.get(name)}, but this version asks "
@@ -131,17 +135,18 @@ def load_own_index(directory: Path, store: RunStore) -> SidIndex:
         return index
     raise ArtifactError(
         f"{path} has {own}, {store.path('sids')} has {other}, though {artifacts.CARD} says that the model was trained "
-        "with these SIDs: one of the two was changed. Put it back, or train the model anew (python sft.py --clean)"
+        f"with these SIDs: one of the two was changed. Put it back, or train the model anew "
+        f"({command_of('sft')} --clean)"
     )
 
 
 def prompts_of_evaluation(card: Card) -> list[str]:
     """Names of the texts that evaluation asks with."""
-    nouns = [] if card.wording else [card.source]  # those of a wording stand in the card itself
+    nouns = [] if card.wording else [name_nouns(card.source)]  # those of a wording stand in the card itself
     return [*nouns, *card.profile, RECOMMEND.form]
 
 
 def prompts_of_rl(card: Card, settings: Rl) -> list[str]:
     """Those of its tasks, and of evaluation; a task that is newer than the model was not taught, so it may be asked."""
-    tasks = [TASKS[name].form for name, share in settings.tasks.items() if share]
+    tasks = [find_task(name).form for name, share in settings.tasks.items() if share]
     return [*prompts_of_evaluation(card), *(form for form in tasks if form in card.prompts)]

@@ -50,8 +50,8 @@ def load_export(directory: Path) -> Export:
     return artifacts.read_record(directory / EXPORT, Export, "make the export anew (genrec export --clean)")
 
 
-def check_backend(directory: Path, export: Export, backend: str) -> None:
-    """The export has this backend, and all its files as they were written; or one line."""
+def check_backend(directory: Path, export: Export, backend: str) -> list[str]:
+    """The files of a backend that the export has, all of them as long as they were written; or one line."""
     if backend not in export.files:
         raise ConfigError(
             f"{directory} has no backend '{backend}'{suggest(backend, export.files)}; it has {', '.join(export.files)}"
@@ -62,6 +62,7 @@ def check_backend(directory: Path, export: Export, backend: str) -> None:
             raise ArtifactError(f"{directory} lacks {name}, which backend {backend} reads; get its files again")
         if path.stat().st_size != size:
             raise ArtifactError(f"{path} has {path.stat().st_size:,} bytes, {EXPORT} says {size:,}; get it again")
+    return list(export.files[backend])
 
 
 class PlainTokenizer:

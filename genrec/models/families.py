@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -14,10 +15,11 @@ from genrec import artifacts
 from genrec.config import Evaluation
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
-from genrec.evaluation.metrics import CUTOFFS, ListSettings, Recommendations
+from genrec.errors import ArtifactError, first_line
+from genrec.evaluation.metrics import CUTOFFS, ListSettings, Recommendations, check_recommendations
 from genrec.models.card import require_card
 from genrec.pipeline import FAMILY_READS
-from genrec.plugins import BASELINE, load_plugin
+from genrec.plugins import BASELINE, call_plugin, load_plugin
 from genrec.store import RunStore
 
 # Imports of the families themselves wait until one is loaded: `--help` and a table of baselines need no torch.
@@ -118,7 +120,34 @@ FAMILIES: dict[str, Load] = {
 
 def find_family(name: str) -> Load:
     """One of ours, or a function of the user's."""
-    return FAMILIES[name] if name in FAMILIES else load_plugin(name, BASELINE)
+    return FAMILIES[name] if name in FAMILIES else partial(load_own, name)
+
+
+def load_own(name: str, request: Request) -> Recommender:
+    """What a function of the user's gives, if it can recommend."""
+    model = call_plugin(name, load_plugin(name, BASELINE), request)
+    if not callable(getattr(model, "recommend", None)):
+        raise ArtifactError(f"model {name} gave {type(model).__name__}, which has no recommend(examples, k)")
+    return OwnModel(name, model, len(request.data.catalog))
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A model of the user's own; what it raises, or another shape than asked, is told with its name."""
+
+    name: str
+    model: Recommender
+    num_items: int
+
+    def recommend(self, examples: Examples, k: int) -> Recommendations:
+        lists = call_plugin(self.name, self.model.recommend, examples, k)
+        if not isinstance(lists, Recommendations):
+            raise ArtifactError(f"model {self.name} gave {type(lists).__name__}; recommend must give Recommendations")
+        try:
+            check_recommendations(lists, len(examples), k, self.num_items)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ArtifactError(f"model {self.name}: {first_line(error)}") from None
+        return lists
 
 
 def rows_scored(settings: Evaluation) -> list[str]:

@@ -17,7 +17,7 @@ from genrec.artifacts import CONSTRAINED, CONSTRAINED_QUALITY, QUANTIZER, write_
 from genrec.config import Sids
 from genrec.errors import ArtifactError
 from genrec.launch import note
-from genrec.plugins import SID_METHOD, call_plugin, load_plugin
+from genrec.plugins import SID_METHOD, call_plugin, load_plugin, take_numbers
 from genrec.quantizers import collisions, quality, residual
 from genrec.quantizers.purchases import Purchases
 from genrec.quantizers.residual import Quantized
@@ -162,7 +162,8 @@ def train_rqvae(
 def quantize_by_plugin(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> Quantized:
     """Codes of a function of the user's own; a code's row of the codebook is the mean residual of its items."""
     function = load_plugin(knobs.method, SID_METHOD)
-    codes = np.asarray(call_plugin(knobs.method, function, vectors, knobs.num_levels, knobs.codebook_size, seed))
+    given = call_plugin(knobs.method, function, vectors, knobs.num_levels, knobs.codebook_size, seed)
+    codes = take_numbers(f"SID method {knobs.method}", given, None)
     asked = (len(vectors), knobs.num_levels)
     if codes.shape != asked or codes.dtype.kind not in "iu":
         raise ArtifactError(f"SID method {knobs.method} gave {codes.dtype} {codes.shape}, asked are integers {asked}")

@@ -102,7 +102,13 @@ def grow_index(store: RunStore, knobs: Sids, embeddings: Embeddings, device: str
     write_grown(store.dataset, target, index, catalog, allowed, report)
     items, retired = report["items"], report["retired"]
     poor = sum(item["poor"] for item in items)
-    note(STAGE, f"{len(items)} items added ({poor} poorly placed), {len(retired)} retired -> {target}")
+    note(STAGE, f"{len(items)} items added, {len(retired)} retired -> {target}")
+    if poor:
+        note(
+            STAGE,
+            f"{poor} of them are poorly placed: their error is above that of {POOR}% of the old items; "
+            "make SIDs and model anew once they are many",
+        )
     return target
 
 

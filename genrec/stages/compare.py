@@ -10,6 +10,7 @@ Writes  <output_dir>/comparison.json, comparison.txt, comparison.png; of more th
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,19 @@ if TYPE_CHECKING:
     from genrec.evaluation.report import Report
 
 
+PLACE = Path("outputs/comparison")
+LONGEST = 200  # letters of a file's name
+
+
 class ComparisonOptions(Section):
     """Evaluations of the same rows."""
 
     models: list[Path] = knob([], "results.json of models, or their directories; also the words before the first flag")
     baseline: Path | None = knob(None, "the first of two, in place of `models`")
     optimized: Path | None = knob(None, "the one that should be better")
-    output_dir: Path = knob(Path("outputs/comparison"), "where comparison.json, .txt and .png go")
+    output_dir: Path | None = knob(
+        None, "where comparison.json, .txt and .png go; outputs/comparison/<one>_vs_<other> when empty"
+    )
     seed: int = knob(42, "of resampling", ge=0)
 
 
@@ -38,9 +45,23 @@ def main(argv: list[str] | None = None) -> None:
     options = parse(options_program(call_of(*COMPARE), __doc__, ComparisonOptions, words="models"), argv).config
     with exit_on_usage_error():
         paths = choose_models(options)
-    with exit_on_failure(options.output_dir):
+    place = options.output_dir or name_place(paths)
+    with exit_on_failure(place):
         compare = write_comparison if len(paths) == 2 else write_table
-        print(compare(*paths, output_dir=options.output_dir, seed=options.seed))
+        print(compare(*paths, output_dir=place, seed=options.seed))
+
+
+def name_place(paths: list[Path]) -> Path:
+    """A directory of its own for each choice of models, so that none is written over by the next."""
+    names = [".".join(own_parts(path)) for path in paths]
+    return PLACE / "_vs_".join(names)[:LONGEST]
+
+
+def own_parts(path: Path) -> list[str]:
+    """Of .../outputs/quickstart/evaluation/sft/results.json what tells it from others: quickstart, sft."""
+    directory = path.parent if path.name == RESULTS else path
+    parts = Path(os.path.relpath(directory)).parts
+    return [part for part in parts if part not in ("outputs", "evaluation", "..", ".")] or [directory.resolve().name]
 
 
 def choose_models(options: ComparisonOptions) -> list[Path]:

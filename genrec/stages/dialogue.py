@@ -17,6 +17,7 @@ from genrec.config import Config
 from genrec.errors import ConfigError, suggest
 from genrec.launch import note
 from genrec.pipeline import STAGES, artifact_dir
+from genrec.plugins import is_plugin
 
 Choice = TypeVar("Choice")
 
@@ -93,9 +94,12 @@ def choose_action(answer: str) -> str:
 
 
 def choose_method(answer: str, configured: str) -> str:
-    """A method by its number in the list or a name, in whatever case and with whatever signs; '' -> as configured."""
+    """A method by its number in the list or a name, in whatever case and with whatever signs, or module:function;
+    '' -> as configured."""
     if not answer:
         return configured
+    if is_plugin(answer):
+        return answer
     numbers = {str(number): method for number, method in enumerate(METHODS, start=1)}
     spelled = {plain_name(name): method for method, (_, others) in METHODS.items() for name in (method, *others)}
     if method := numbers.get(answer) or spelled.get(plain_name(answer)):

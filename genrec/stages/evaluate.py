@@ -111,7 +111,8 @@ def ensure_row(config: Config, family: str) -> Path:
     settings = config.evaluation.model_copy(update={"models": [family]})
     config = settle_model(config.model_copy(update={"evaluation": settings}))
     job = make_job(HeldOut(config), config.evaluation.models[0])
-    stage.run_job(job, Command(config))
+    if stage.status(job)[0] != "up to date":
+        stage.run_job(job, Command(config))
     return job.final
 
 

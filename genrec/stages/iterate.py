@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from genrec.advice.rounds import LoopRound
 
 # Beside artifacts and logs.
-OWN_FILES = ("rounds.json", "rounds.txt", "base.json", artifacts.ROUND_CONFIG, artifacts.RESULTS, artifacts.SUMMARY)
+TABLE = "rounds.txt"
+OWN_FILES = ("rounds.json", TABLE, "base.json", artifacts.ROUND_CONFIG, artifacts.RESULTS, artifacts.SUMMARY)
 WRITTEN = (artifacts.ROUNDS, *(f"{name}_valid" for name in MEASURED))  # what a loop leaves in the run it begins from
 
 
@@ -147,7 +148,8 @@ def run_loop(command: Command) -> None:
     best, rounds = LoopRun(config, home / "base.json"), []
     for number in range(1, config.iterate.rounds + 1):
         if dry_run and not read_manifest(best.analysis):
-            return note("iterate", f"round {number}: analysis of {best.directory} on valid rows, then what it advises")
+            note("iterate", f"round {number}: analysis of {best.directory} on valid rows, then what it advises")
+            break
         report = read_analysis(best) if dry_run else analyze_run(best)
         plan = make_next_plan(report, list_rejected(rounds), config.iterate.advice)
         if plan is None:
@@ -158,10 +160,13 @@ def run_loop(command: Command) -> None:
         if not dry_run:
             carry_out_plan(best, tried)
         elif not all(read_manifest(path) for path in tried.scores.values()):
-            return
+            break
         rounds.append(compare_runs(number, best, tried, plan, report))
         best = tried if rounds[-1].kept else best
-    report_rounds(rounds, best, home, dry_run)
+    if rounds or not dry_run:
+        report_rounds(rounds, best, home, dry_run)
+    elif (home / TABLE).is_file():
+        print(f"\nWhat the last loop here found:\n\n{(home / TABLE).read_text(encoding='utf-8')}", end="")
 
 
 def analyze_run(run: LoopRun) -> dict[str, Any]:
@@ -219,7 +224,7 @@ def report_rounds(rounds: list[LoopRound], best: LoopRun, home: Path, dry_run: b
     text = describe_rounds(rounds, best.directory)
     if not dry_run:
         write_json(home / "rounds.json", rounds_to_json(rounds, best.directory))
-        write_text(home / "rounds.txt", text)
+        write_text(home / TABLE, text)
     print(f"\n{text}its configuration: {best.file}")
 
 

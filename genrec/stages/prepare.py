@@ -10,16 +10,21 @@ Writes  <run.dir>/data: catalog.parquet, sequences.npz, splits.npz, report.json 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from genrec import stage
+from genrec.artifacts import MANIFEST, read_manifest
 from genrec.commandline import Command
 from genrec.config import Config
-from genrec.errors import fail
+from genrec.errors import ArtifactError, fail, suggest
 from genrec.launch import note
 from genrec.run_choice import record_run
 from genrec.store import RunStore
+from genrec.windows import CATEGORIES, Collection
 
 
 def build(config: Config, directory: Path) -> dict:
@@ -28,9 +33,10 @@ def build(config: Config, directory: Path) -> dict:
     from genrec.data.catalog import save_catalog
     from genrec.data.preparation import summarize_preparation
     from genrec.data.sequences import save_sequences, save_splits
-    from genrec.data.sources import SOURCES
+    from genrec.data.sources import find_source
 
-    source = SOURCES[config.data.source]
+    source = find_source(config.data.source)
+    refuse_unknown_category(config)
     preparation = source.prepare(config.data, config.run.seed)
     save_catalog(preparation.catalog, directory / artifacts.CATALOG)
     save_sequences(preparation.sequences, directory / artifacts.SEQUENCES)
@@ -46,20 +52,43 @@ def build(config: Config, directory: Path) -> dict:
     return {key: preparation.report[key] for key in ("users", "items", "events", "rows")}
 
 
+def refuse_unknown_category(config: Config) -> None:
+    """Before a download that can only fail: a name of Amazon's without a file, or the mistyped name of a shop."""
+    from genrec.data.amazon import EDITIONS
+
+    data = config.data
+    known = Collection(data.source, data.dataset).category or data.source not in EDITIONS or data.url
+    if known or sources(config):
+        return
+    runs = sorted(path.parent.parent for path in config.run.dir.parent.glob(f"*/data/{MANIFEST}"))
+    near = suggest(data.dataset, [run.name for run in runs]) or suggest(data.dataset, CATEGORIES)
+    ways = [f"--run.dir of a run that is there ({', '.join(map(str, runs[:5]))})"] if runs else []
+    ways += ["--data.source table --data.events FILE for tables of your own"]
+    raise ArtifactError(
+        f"{data.source} has no category '{data.dataset}', and {data.raw_dir} no file of that name"
+        f"{near.replace('?', '')}. Ways on: {', '.join(ways)}, --data.raw_dir DIR for files in Amazon's form, or "
+        "--data.url for another host"
+    )
+
+
 def sources(config: Config) -> dict[str, str]:
     """Fingerprints of the raw files that are there."""
     from genrec.artifacts import sample_fingerprint
-    from genrec.data.sources import SOURCES
+    from genrec.data.sources import find_source
 
-    files = SOURCES[config.data.source].raw_files(config.data, config.run.seed)
+    files = find_source(config.data.source).raw_files(config.data, config.run.seed)
     return {role: sample_fingerprint(path) for role, path in files.items()}
 
 
-def prepare_frames(events: Any, items: Any | None = None, *, run_dir: str | Path, **knobs: Any) -> RunStore:
+def prepare_frames(
+    events: Any, items: Any | None = None, *, run_dir: str | Path, clean: bool = False, **knobs: Any
+) -> RunStore:
     """Frames of polars, pandas, Arrow or datasets -> the data artifact of a run; `knobs` are keys of the section data.
 
     The frames are kept as <run_dir>/tables/*.parquet, with run.yaml, which names them to every further command:
     genrec run --config quickstart --config <run_dir>/tables/run.yaml
+
+    Other frames than the run was made of are refused, and the kept ones stay; `clean` makes it anew.
     """
     import yaml
 
@@ -72,14 +101,31 @@ def prepare_frames(events: Any, items: Any | None = None, *, run_dir: str | Path
     files = {name: str(tables / f"{name}.parquet") for name in frames}
     data = {"dataset": run.name, **knobs, "source": "table", **files}
     config = validate({"run": {"dir": str(run)}, "data": data})
+    taken = {name: to_polars(frame, name) for name, frame in frames.items()}
     tables.mkdir(parents=True, exist_ok=True)
-    for name, frame in frames.items():
-        with whole_path(Path(files[name])) as beside:
-            to_polars(frame, name).write_parquet(beside)
-    with whole_path(tables / "run.yaml") as beside:
-        beside.write_text(yaml.safe_dump({"run": {"dir": str(run)}, "data": data}, allow_unicode=True), "utf-8")
-    stage.run("data", Command(config, clean=False, dry_run=False), build, sources)
+    with stays_if_refused(tables):
+        for name, frame in taken.items():
+            with whole_path(Path(files[name])) as beside:
+                frame.write_parquet(beside)
+        with whole_path(tables / "run.yaml") as beside:
+            beside.write_text(yaml.safe_dump({"run": {"dir": str(run)}, "data": data}, allow_unicode=True), "utf-8")
+        stage.run("data", Command(config, clean=clean, dry_run=False), build, sources)
     return RunStore(run)
+
+
+@contextmanager
+def stays_if_refused(tables: Path) -> Iterator[None]:
+    """Within: the kept frames are written; where the stage refuses them, those of before are put back."""
+    with TemporaryDirectory(prefix=".tables-", dir=tables.parent) as beside:
+        before = Path(shutil.copytree(tables, Path(beside) / "tables"))
+        try:
+            yield
+        except BaseException as error:
+            shutil.rmtree(tables)
+            before.rename(tables)
+            if isinstance(error, ArtifactError) and read_manifest(tables.parent / "data"):
+                raise ArtifactError(f"{error}. From Python: clean=True") from None
+            raise
 
 
 def export_files(command: Command) -> None:

@@ -161,9 +161,11 @@ def load_shop(options: RecommendOptions, command: Command, named: bool) -> Recom
     if options.model and is_place(options.model):
         return load(options.model, None, device, ranking, options.backend, **decoding)
     if not is_run(config.run.dir):
+        others = [str(path) for path in sorted(config.run.dir.parent.glob("*")) if is_run(path)]
+        there = f" ({', '.join(others[:5])})" if others else ""
         raise ArtifactError(
-            f"{config.run.dir} is no run: no stage's artifact is in it; name one by --run.dir, or a model directory by "
-            "--model DIR"
+            f"{config.run.dir} is no run: no stage's artifact is in it; name one by --run.dir{there}, or a model "
+            "directory by --model DIR"
         )
     return load(config.run.dir, options.model, device, ranking, options.backend, **decoding)
 

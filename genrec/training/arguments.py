@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from genrec.training.validation import VALID_METRIC
 
 def common_arguments(settings: Sft | Rl, run: Run, directory: Path) -> dict[str, Any]:
     """How any language model is trained here."""
+    ignore_renamings()
     device = pick_device(run.device)
     cuda = device.type == "cuda"
     if world_size() == 1 and device.index:
@@ -44,6 +46,11 @@ def common_arguments(settings: Sft | Rl, run: Run, directory: Path) -> dict[str,
         "greater_is_better": True,
         "report_to": [],
     }
+
+
+def ignore_renamings() -> None:
+    """transformers warns, in every run, of names that its version 6 will change and that 5.17 and TRL still need."""
+    warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
 
 
 def limit_to_one_gpu(arguments: TrainingArguments) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from genrec.config import SEQUENTIAL_REWARDS
 from genrec.errors import ArtifactError
-from genrec.plugins import REWARD, call_plugin, load_plugin
+from genrec.plugins import REWARD, call_plugin, load_plugin, take_numbers
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,11 @@ REWARDS: dict[str, Reward] = {
 
 def score_groups(name: str, groups: Groups, knowledge: Knowledge) -> np.ndarray:
     """(B, G) of one reward, or an error that names it."""
-    function = REWARDS[name] if name in REWARDS else load_plugin(name, REWARD)
-    value = np.asarray(call_plugin(name, function, groups, knowledge), dtype=np.float64)
+    if name in REWARDS:
+        given = REWARDS[name](groups, knowledge)
+    else:
+        given = call_plugin(name, load_plugin(name, REWARD), groups, knowledge)
+    value = take_numbers(f"reward {name}", given)
     if value.shape != groups.item.shape:
         raise ArtifactError(f"reward '{name}' gave shape {value.shape} for groups of shape {groups.item.shape}")
     if not np.isfinite(value).all():

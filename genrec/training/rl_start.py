@@ -14,10 +14,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec.config import Rl
 from genrec.data.prepared import Prepared
-from genrec.data.prompts import Encoder
-from genrec.data.tasks import TASKS, Texts, draw_row_numbers, take_row
+from genrec.data.tasks import Texts, draw_row_numbers, find_task, take_row
 from genrec.errors import ArtifactError
 from genrec.models.language import load_pretrained
+from genrec.models.sid_prompts import TaskPrompts
 from genrec.models.token_tree import takes_trees
 from genrec.training.rewards import Groups
 from genrec.training.rollout import Answers, roll_out
@@ -31,21 +31,22 @@ def make_prompts(
     """A row a prompt: token ids of at most `limit`, the target item, the history (H, -1 = none), the task's name."""
     rng = np.random.default_rng(seed)
     cut = data.examples("train")
+    tasks = {name: find_task(name) for name in settings.tasks}
     rows = [
-        (name, *take_row(TASKS[name], cut, row), int(cut.user[row]) if TASKS[name].from_history else -1)
+        (name, *take_row(tasks[name], cut, row), int(cut.user[row]) if tasks[name].from_history else -1)
         for name, share in settings.tasks.items()
-        for row in draw_row_numbers(TASKS[name], share, len(cut), data.catalog, rng)
+        for row in draw_row_numbers(tasks[name], share, cut.target, data.catalog, rng)
     ]
     if settings.sample_train and settings.sample_size < len(rows):
         rows = [rows[row] for row in np.sort(rng.choice(len(rows), settings.sample_size, replace=False))]
     if outside := [target for _, _, target, _ in rows if not 0 <= target < len(texts.index)]:
         raise ArtifactError(f"target {outside[0]} is outside the catalogue of {len(texts.index)} items")
-    encoder, none = Encoder(tokenizer), [-1] * data.max_history
+    prompts, none = TaskPrompts(texts, tokenizer), [-1] * data.max_history
     return Dataset.from_dict(
         {
-            "prompt": [encoder.prompt(texts.prompt(TASKS[name], items, user), limit) for name, items, _, user in rows],
+            "prompt": [prompts.prompt(tasks[name], items, limit, user) for name, items, _, user in rows],
             "target": [target for _, _, target, _ in rows],
-            "history": [items.tolist() if TASKS[name].from_history else none for name, items, _, _ in rows],
+            "history": [items.tolist() if tasks[name].from_history else none for name, items, _, _ in rows],
             "task": [name for name, *_ in rows],
         }
     )

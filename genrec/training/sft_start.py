@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from genrec.config import Sft
 from genrec.data.given_texts import SNAPSHOTS, Preferences, read_training_preferences
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Wording
-from genrec.data.tasks import TASKS, Texts, make_texts
+from genrec.data.tasks import Texts, find_task, make_texts
 from genrec.data.weights import target_weights
 from genrec.errors import ArtifactError
 from genrec.launch import note
@@ -30,11 +32,13 @@ from genrec.models.language import (
     teach_sids,
     train_tokenizer,
 )
+from genrec.models.teachers import load_teacher
 from genrec.models.trie import build_trie
 from genrec.runtime.device import pick_device
 from genrec.store import RunStore
 from genrec.training.answer_loss import Legal, make_legal
 from genrec.training.rows import RowBuilder, make_rows, to_dataset
+from genrec.training.soft_targets import SoftTargets, make_soft_targets
 
 
 def make_training_texts(
@@ -48,7 +52,7 @@ def make_training_texts(
 def read_preferences(store: RunStore, data: Prepared, settings: Sft) -> Preferences | None:
     """Texts about users, those of this run's data; None where no task reads them."""
     path = settings.preferences
-    if not any(share for name, share in settings.tasks.items() if "preference" in name):
+    if not any(share and find_task(name).of_preference for name, share in settings.tasks.items()):
         return None
     preferences, line = read_training_preferences(path, store.manifest("data").fingerprint, data)
     note("sft", line)
@@ -80,7 +84,7 @@ def make_model(
 
 def make_small_model(texts: Texts, settings: Sft) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A tokenizer of the catalogue's own words and a model with random weights."""
-    prompts = [texts.prompt(TASKS[name], []).text for name, share in settings.tasks.items() if share > 0]
+    prompts = [texts.prompt(find_task(name), []).text for name, share in settings.tasks.items() if share > 0]
     tokenizer = train_tokenizer(catalog_texts(texts.catalog, prompts), settings.scratch.vocab_size)
     return make_scratch(settings.scratch, tokenizer, 2 * settings.cutoff_len), tokenizer
 
@@ -109,6 +113,34 @@ def make_task_dataset(
     builder = RowBuilder(tokenizer, texts, settings.cutoff_len)
     train = data.splits["train"]
     return to_dataset(make_rows(builder, data.sequences, train, weight, data.max_history, settings, seed))
+
+
+def ask_teacher(
+    store: RunStore,
+    data: Prepared,
+    texts: Texts,
+    model: PreTrainedModel,
+    sids: SidVocabulary,
+    settings: Sft,
+    filter_seen: bool,
+    device: str,
+    directory: Path,
+) -> SoftTargets | None:
+    """The targets as sft.teacher softens them; None where there is none."""
+    if not settings.teacher:
+        return None
+    begin, train = time.perf_counter(), data.splits["train"]
+    teacher = load_teacher(store, data, settings.teacher, device, filter_seen)
+    vocabulary = model.get_input_embeddings().num_embeddings
+    of_data = (data.sequences, train, data.max_history, filter_seen)
+    of_model = (build_trie(texts.index), sids, vocabulary)
+    soft = make_soft_targets(teacher, settings.teacher_weight, *of_data, *of_model, directory)
+    note(
+        "sft",
+        f"{', '.join(settings.teacher)} asked about {len(train):,} targets, weight {settings.teacher_weight:g}; "
+        f"{soft.probability.nbytes / 2**20:.0f} MiB on disk while training, {time.perf_counter() - begin:.1f} s",
+    )
+    return soft
 
 
 def find_legal_tokens(texts: Texts, model: PreTrainedModel, sids: SidVocabulary, settings: Sft) -> Legal | None:

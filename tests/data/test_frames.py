@@ -57,8 +57,11 @@ def test_a_run_is_prepared_from_frames_and_follows_their_content(tmp_path):
     data = store.prepared()
     assert len(data.sequences) == 6 and sorted(data.catalog.title) == [f"Song {i}" for i in range(7)]
     genrec.prepare(EVENTS, ITEMS, run_dir=tmp_path / "songs", **KNOBS, split="leave_one_out")  # up to date
-    with pytest.raises(ArtifactError, match="events is now .*, it was made from"):
+    with pytest.raises(ArtifactError, match="events is now .*, it was made from.*From Python: clean=True"):
         genrec.prepare(EVENTS.head(25), ITEMS, run_dir=tmp_path / "songs", **KNOBS, split="leave_one_out")
+    assert len(pl.read_parquet(tmp_path / "songs/tables/events.parquet")) == len(EVENTS)
+    anew = genrec.prepare(EVENTS.head(25), run_dir=tmp_path / "songs", clean=True, **KNOBS, split="leave_one_out")
+    assert len(anew.prepared().sequences.item) == 25
     with pytest.raises(ConfigError, match="unknown key 'data.spilt'; did you mean 'data.split'"):
         genrec.prepare(EVENTS, run_dir=tmp_path / "songs", spilt="leave_one_out")
 

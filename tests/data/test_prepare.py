@@ -12,6 +12,7 @@ from genrec.artifacts import read_manifest
 from genrec.data.catalog import load_catalog
 from genrec.data.sequences import load_sequences, load_splits
 from genrec.run_choice import RECORD
+from genrec.stages import prepare
 from tests import ROOT
 from tests.data.raw import item, real, review, write_shop
 
@@ -157,3 +158,14 @@ def test_help_names_every_knob_of_the_seed(tmp_path):
     shown = run("--help", cwd=tmp_path).stdout
     for flag in "dataset user_k item_k st_year st_month ed_year ed_month output_path raw_dir compat url".split():
         assert f"--{flag} " in shown
+
+
+@pytest.mark.parametrize(("name", "near"), [("teashpo", "teashop"), ("Sofware", "Software")])
+def test_a_mistyped_shop_is_no_category_to_download(tmp_path, monkeypatch, capsys, name, near):
+    assert toy(tmp_path, "--run.dir", tmp_path / "outputs/teashop").returncode == 0
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        prepare.main(["--data.dataset", name])
+    said = capsys.readouterr().err
+    assert f"amazon18 has no category '{name}', and raw no file of that name; did you mean '{near}'" in said
+    assert "--run.dir of a run that is there (outputs/teashop)" in said

@@ -26,9 +26,11 @@ def test_copies_are_whole_first_and_a_part_last():
 
 
 def test_rows_of_a_description_task_have_a_description():
-    rows = draw_row_numbers(TASKS["description_to_sid"], 1, 0, SHOP.catalog, np.random.default_rng(0))
+    rows = draw_row_numbers(TASKS["description_to_sid"], 1, np.zeros(0, int), SHOP.catalog, np.random.default_rng(0))
     assert rows.tolist() == [item for item in range(20) if item % 3]
-    assert len(draw_row_numbers(TASKS["title_to_sid"], 1, 0, SHOP.catalog, np.random.default_rng(0))) == 20
+    assert (
+        len(draw_row_numbers(TASKS["title_to_sid"], 1, np.zeros(0, int), SHOP.catalog, np.random.default_rng(0))) == 20
+    )
 
 
 def test_a_row_is_an_example_or_an_item():
