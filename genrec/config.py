@@ -529,7 +529,13 @@ class Evaluation(Section):
     )
     base_model: Path | None = knob(None, "model directory to score as the row 'sft', not the run's own")
     split: Literal["valid", "test"] = knob("test", "which held-out rows")
+    decoding: Literal["beam", "frontier"] = knob(
+        "beam", "frontier: lists proven to be the best by best-first search, or said not to be; beam: num_beams of them"
+    )
     num_beams: int = knob(50, "beams of constrained search", ge=1)
+    frontier_budget: int = knob(
+        1000, "prefixes of a prompt that a frontier may read; where they end first the list is not proven", ge=1
+    )
     batch_size: int = knob(16, "prompts a batch", ge=1, result=False)
     exact_memory: float = knob(1.0, "GiB that a pass of exact ranking may take beside the model", gt=0, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)

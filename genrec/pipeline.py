@@ -119,6 +119,7 @@ FAMILY_READS: dict[str, tuple[str, ...]] = ReadsByFamily({
 # The keys of `evaluation` that a row of the table depends on; every row does on the first ones.
 ROW_KEYS = ("split", "limit", "filter_seen", "metrics")
 LANGUAGE_KEYS = ("index", "num_beams", "normalization", "dtype")
+FRONTIER_KEYS = ("decoding", "frontier_budget")  # in place of num_beams where a frontier searches
 EXACT_KEYS = ("index", "normalization", "dtype")
 FAMILY_KEYS: dict[str, tuple[str, ...]] = {
     "popular_recent": ("recent_share",),
@@ -205,10 +206,12 @@ DRAWN: dict[str, Callable[[Config], bool]] = {
 }
 
 
-def row_depends_on(family: str) -> tuple[str, ...]:
+def row_depends_on(family: str, config: Config) -> tuple[str, ...]:
     """The same of one row of the evaluation's table."""
-    own = tuple(f"evaluation.{name}" for name in (*ROW_KEYS, *FAMILY_KEYS.get(family, ())))
-    return (*own, "run.seed")
+    keys = (*ROW_KEYS, *FAMILY_KEYS.get(family, ()))
+    if config.evaluation.decoding == "frontier" and "num_beams" in keys:
+        keys = (*(name for name in keys if name != "num_beams"), *FRONTIER_KEYS)
+    return (*(f"evaluation.{name}" for name in keys), "run.seed")
 
 
 def affected(changed_keys: Collection[str], config: Config | None = None) -> tuple[str, ...]:

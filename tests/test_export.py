@@ -75,8 +75,24 @@ def test_exact_ranking_and_explain_read_the_graph_too(run):
     assert_same_lists(onnx.recommend(HISTORIES, k=15), torch_.recommend(HISTORIES, k=15))
     explained = [shop.explain(["B001", "B002"], "B003") for shop in (torch_, onnx)]
     assert np.allclose(explained[0]["probability"], explained[1]["probability"], atol=1e-5)
-    with pytest.raises(ConfigError, match="explain needs backend torch, or ranking exact"):
+    with pytest.raises(ConfigError, match="explain needs backend torch, ranking exact or a frontier"):
         genrec.load(run / "export").explain(["B001"], "B003")
+
+
+def test_a_frontier_over_the_graph_proves_the_same_lists(run):
+    settings = {"decoding": "frontier", "frontier_budget": 1000, "num_beams": 8}
+    torch_, onnx = (genrec.load(run, backend=name, **settings).recommend(HISTORIES, k=8) for name in ("torch", "onnx"))
+    assert_same_lists(onnx, torch_)
+    assert onnx["exact"].all()
+
+
+def test_allowed_items_alone_are_listed(run):
+    allow = ["B002", "B005", "B006", "B011"]
+    lists = [
+        genrec.load(run, backend=name, num_beams=17).recommend(HISTORIES, k=8, allow=allow)
+        for name in ("torch", "onnx")
+    ]
+    assert_same_lists(lists[1], lists[0])
 
 
 @pytest.mark.parametrize("backend", [*GRAPHS, "torch"])

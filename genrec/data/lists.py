@@ -21,7 +21,7 @@ def pad_lists(item: np.ndarray, score: np.ndarray, k: int) -> tuple[np.ndarray, 
     return np.pad(item, missing, constant_values=NO_ITEM), np.pad(score, missing, constant_values=-np.inf)
 
 
-def list_items(
+def items_of_leaves(
     leaf: np.ndarray, score: np.ndarray, under: np.ndarray, item: np.ndarray, k: int, left_out: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Leaves (K,) -> the k items below them and their scores, ties by item number.

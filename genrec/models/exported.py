@@ -15,7 +15,7 @@ from pydantic import Field
 from genrec import artifacts
 from genrec.artifacts import EXPORT, HEAD, ITEMS, SID_INDEX
 from genrec.config import Evaluation
-from genrec.data.lists import list_items, order_longest_first
+from genrec.data.lists import items_of_leaves, order_longest_first
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples
 from genrec.data.shop import Shop
@@ -120,7 +120,7 @@ class ExportedRecommender:
                 raise ArtifactError("the export gives scores that are no numbers; make it anew (genrec export --clean)")
             for row, leaf, value, without in zip(rows, leaves, scores, denied, strict=True):
                 listed = value > NEVER / 2
-                item[row], score[row] = list_items(
+                item[row], score[row] = items_of_leaves(
                     leaf[listed], value[listed], ranges.under[-1], ranges.item, k, without
                 )
         return Recommendations(item, score)

@@ -59,8 +59,10 @@ class OnnxDecoder:
         return torch.from_numpy(hidden), held
 
 
-def load_exact(directory: Path, card: Card, shop: Shop, settings: Evaluation, backend: str) -> GenerativeRecommender:
-    """An export's directory, whose card's files were checked -> what scores every item by one of its graphs."""
+def load_searched(
+    directory: Path, card: Card, shop: Shop, settings: Evaluation, backend: str, exact: bool
+) -> GenerativeRecommender:
+    """An export's directory, whose card's files were checked -> what searches in torch by one of its graphs."""
     export = load_export(directory)
     check_backend(directory, export, backend)
     check_prompts(directory, card)
@@ -71,4 +73,4 @@ def load_exact(directory: Path, card: Card, shop: Shop, settings: Evaluation, ba
     texts = Texts(shop.catalog, index, card.source, profile, given_wording=card.wording)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     model = GenerativeModel(decoder, tokenizer, texts, card.cutoff_len)
-    return GenerativeRecommender(model, make_decoding(settings, exact=True))
+    return GenerativeRecommender(model, make_decoding(settings, exact))

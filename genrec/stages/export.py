@@ -109,7 +109,8 @@ def read_source(config: Config) -> Source:
     check_card(directory, card, store, prompts_of_evaluation(card))
     fingerprint = artifacts.directory_fingerprint(directory)
     data, made = store.prepared(), manifest.stage if manifest else "sft"
-    return Source(directory, made, fingerprint, card, data, config.evaluation)
+    by_beams = config.evaluation.model_copy(update={"decoding": "beam"})
+    return Source(directory, made, fingerprint, card, data, by_beams)
 
 
 def build(config: Config, partial: Path) -> dict[str, Any]:

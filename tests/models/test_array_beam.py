@@ -9,7 +9,7 @@ from genrec.models.beam import beam_search
 from genrec.models.onnx_graph import GraphPast
 from genrec.models.passes import read_tokens
 from genrec.models.ranges import build_ranges
-from genrec.models.trie import build_trie, make_filter
+from genrec.models.trie import build_trie, deny_items
 from genrec.sids import NONE, make_index
 from tests.models.conftest import CODES, LEVELS, TEXT_TOKENS
 
@@ -62,7 +62,7 @@ def test_denied_items_leave_each_row_its_own_list(model, index, sids, prompts, n
     place = np.argsort(search.ranges.item)
     only = Open(tuple(np.sort(place[row[row >= 0]]) for row in denied))
     theirs = beam_search(
-        model, trie, sids, prompts, 10, normalization, make_filter(trie, None, torch.from_numpy(denied))
+        model, trie, sids, prompts, 10, normalization, deny_items(trie, None, torch.from_numpy(denied))
     )
     assert_same(array_beam_search(search, prompts, only), theirs)
 
