@@ -204,12 +204,11 @@ def check_alone(shop: Recommender, family: Any, history: Histories, own: np.ndar
 
 
 def tolerance(shop: Recommender) -> float:
-    model = find_language_model(shop)
-    if model is None:
+    """Graphs in small numbers round by the batch."""
+    if not shop.is_language_model:
         return NEAR
-    import torch
-
-    return NEAR if model.model.model.dtype == torch.float32 else COARSE
+    model = find_language_model(shop)
+    return NEAR if model is not None and str(model.model.model.dtype) == "torch.float32" else COARSE
 
 
 def broken(shop: Recommender, what: str) -> ArtifactError:

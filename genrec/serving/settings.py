@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import field_validator
 
@@ -16,6 +17,9 @@ class ServeOptions(Section):
     port: int = knob(8000, "port to listen on; 0 takes a free one", ge=0, le=65535)
     model: str | None = knob(
         None, "of a run: the family (sft, rl, sasrec, item_knn, ...); or a model directory, or a hub's name"
+    )
+    backend: Literal["torch", "onnx", "onnx-int8", "onnx-int4"] | None = knob(
+        None, "what computes: torch, or a graph that genrec export made, which needs no torch"
     )
     also: list[str] = knob([], "further families of the run, for requests that name one: a,b")
     max_batch: int = knob(16, "requests that are decoded at once", ge=1, le=1024)

@@ -114,7 +114,7 @@ def serve(options: ServeOptions, command: Command, named: bool, keys: list[bytes
     from genrec.serving.catalogue import Catalogue
     from genrec.serving.events import SqliteEvents
 
-    place, model, asked = plan_load(options.model, command, named)
+    place, model, asked = plan_load(options.model, options.backend, command, named)
     asked = {"batch_size": options.max_batch, "decoding": "frontier"} | asked
     catalogue = Catalogue(Path(place), lambda: load_models(place, [model, *options.also], asked))
     version = catalogue.current

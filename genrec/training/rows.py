@@ -15,27 +15,27 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from genrec.config import Sft
-from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples, Sequences, Split, cut_examples
 from genrec.data.tasks import Task, Texts, draw_copies, draw_row_numbers, find_task, repeat_rows, take_row
 from genrec.errors import ArtifactError
+from genrec.models.sid_prompts import TaskPrompts
 from genrec.models.token_tree import NO_EVENT, Branch, TokenTree, collate_trees, grow_tree, join_trees, make_chain
 
 TREE = tuple(field.name for field in fields(TokenTree))
 
 
 class RowBuilder:
-    """Task rows -> token trees, with the pieces they share tokenised once."""
+    """Task rows -> token trees."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: Texts, cutoff_len: int):
         self.texts = texts
-        self.encoder = Encoder(tokenizer)
+        self.prompts = TaskPrompts(texts, tokenizer)
         self.eos = tokenizer.eos_token_id
         self.cutoff_len = cutoff_len
 
     def answer(self, task: Task, item: int) -> list[int]:
         """A SID has a fixed number of tokens and needs no end; a text ends with EOS."""
-        ids = self.encoder.piece(self.texts.answer(task, item))
+        ids = self.prompts.answer(task, item)
         return ids if task.wanted == "sid" else [*ids, self.eos][: self.cutoff_len // 2]
 
     def row(
@@ -50,7 +50,7 @@ class RowBuilder:
     ) -> TokenTree:
         """One prompt, one answer; `event` is that of the target where the answer names a user's next item."""
         answer = self.answer(task, target)
-        prompt = self.encoder.prompt(self.texts.prompt(task, items, user, text), self.cutoff_len - len(answer))
+        prompt = self.prompts.prompt(task, items, self.cutoff_len - len(answer), user, text)
         return grow_tree(prompt, [Branch(len(prompt), [], answer, float(weight), int(event))])
 
     def user(
@@ -60,9 +60,9 @@ class RowBuilder:
 
         `weights` and `events` are those of the asked places.
         """
-        prompt = self.texts.prompt(task, items[: places[-1] + 1])
-        pieces = [self.encoder.piece(prompt.head), *(self.encoder.piece(text) for text in prompt.parts)]
-        if not prompt.tail:
+        asked = items[: places[-1] + 1]
+        pieces = [self.prompts.head(task), *(self.prompts.part(task, int(item)) for item in asked)]
+        if not self.texts.tail(task, asked[:0], -1):
             return make_chain(pieces, places + 1, weights, events)
         length = np.cumsum([len(piece) for piece in pieces])  # length[p]: head and p items
         branches = [
@@ -78,12 +78,11 @@ class RowBuilder:
         return grow_tree([token for piece in pieces for token in piece], branches)
 
     def tail(self, task: Task, items: np.ndarray, user: int) -> list[int]:
-        return self.encoder.piece(self.texts.tail(task, items, user))
+        return self.prompts.tail(task, items, user)
 
     def room(self, task: Task, history: np.ndarray, user: int) -> int:
         """Items whose SIDs fit beside head, tail and answer of a prompt about `history`."""
-        head = self.encoder.piece(self.texts.prompt(task, history[:0]).head)
-        fixed = len(head) + len(self.tail(task, history, user))
+        fixed = len(self.prompts.head(task)) + len(self.tail(task, history, user))
         levels = self.texts.index.num_levels
         if (items := (self.cutoff_len - fixed - levels) // levels) < 1:
             raise ArtifactError(
