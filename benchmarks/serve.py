@@ -91,6 +91,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 32], help="closed loops")
     parser.add_argument("--shares", type=float, nargs="*", default=[0.5, 0.7, 0.9, 2.0], help="open loops, of capacity")
+    parser.add_argument("--reload_every", type=float, default=0.0, help="seconds, in one more closed loop; 0 none")
     parser.add_argument("--requests", type=int, default=512, help="of the engine alone; distinct bodies")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
@@ -159,6 +160,8 @@ async def measure(options: argparse.Namespace, bodies: list[bytes], pid: int, ur
     for clients in options.clients:
         load = await watched(pid, lambda n=clients: closed_loop(f"closed, {n}", url, bodies, n, options.seconds))
         capacity = max(capacity, load.rate)
+    if options.reload_every:
+        await watched(pid, lambda: reloaded_loop(options, url, bodies))
     chance = random.Random(options.seed)
     for share in options.shares:
         name, rate = f"open, {share:.0%}", share * capacity
@@ -199,6 +202,22 @@ async def closed_loop(name: str, url: str, bodies: list[bytes], clients: int, se
     return load
 
 
+async def reloaded_loop(options: argparse.Namespace, url: str, bodies: list[bytes]) -> Load:
+    """A closed loop of 8 while the catalogue is loaded again and again; a reload that fails counts as a failure."""
+    connection, statuses = Connection(url), []
+
+    async def reload() -> None:
+        while True:
+            await asyncio.sleep(options.reload_every)
+            statuses.append(await connection.ask(b"", "/catalog/reload"))
+
+    task = asyncio.create_task(reload())
+    load = await closed_loop("closed, 8, reload", url, bodies, 8, options.seconds)
+    task.cancel()
+    load.status.update(status for status in statuses if status != 200)
+    return load
+
+
 async def open_loop(
     name: str, url: str, bodies: list[bytes], rate: float, seconds: float, chance: random.Random
 ) -> Load:
@@ -234,13 +253,13 @@ class Connection:
         self.address = urlsplit(url)
         self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, body: bytes) -> int:
-        """The status of POST /recommend; 0 where the connection broke."""
+    async def ask(self, body: bytes, path: str = "/recommend") -> int:
+        """The status of a POST; 0 where the connection broke."""
         try:
             if self.streams is None:
                 self.streams = await asyncio.open_connection(self.address.hostname, self.address.port)
             reader, writer = self.streams
-            head = f"POST /recommend HTTP/1.1\r\nhost: {self.address.netloc}\r\ncontent-type: application/json\r\n"
+            head = f"POST {path} HTTP/1.1\r\nhost: {self.address.netloc}\r\ncontent-type: application/json\r\n"
             writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
             answer = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"content-length: (\d+)", answer)

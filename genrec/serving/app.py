@@ -53,9 +53,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     service.batcher.start()
     yield
-    service.batcher.stop()
-    service.disk.shutdown()
-    service.store.close()
+    service.close()
 
 
 async def find_service(request: Request) -> Service:
@@ -98,15 +96,13 @@ async def keep_events(events: form.Events, service: Here) -> form.Kept:
     """Append to a user's history; answered when it is on the disk."""
     version = service.version
     items = [version.words.item_id[item] for item in await service.read_words(version, events.items)]
-    kept = await service.on_disk(service.store.append, events.user, items)
-    service.watch.events.inc(len(items))
-    return form.Kept(user=events.user, events=kept)
+    return form.Kept(user=events.user, events=await service.keep(events.user, items))
 
 
 @routes.delete("/users/{user}")
 async def delete_user(user: Annotated[str, Path(min_length=1, max_length=200)], service: Here) -> form.Removed:
     """Forget a user: the events are removed, and what the data artifact has is not used any more."""
-    return form.Removed(events=await service.on_disk(service.store.delete, user))
+    return form.Removed(events=await service.forget_user(user))
 
 
 @routes.get("/items")

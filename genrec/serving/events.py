@@ -15,6 +15,7 @@ from typing import Protocol
 
 from genrec.errors import ArtifactError
 
+BUSY = 10  # seconds to wait for another process that writes
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (number INTEGER PRIMARY KEY, user TEXT NOT NULL, item TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS event_of_user ON event (user, number);
@@ -47,18 +48,18 @@ class EventStore(Protocol):
 
 
 class SqliteEvents:
-    """One file. A deleted user is remembered by a hash of the id."""
+    """One file, read by one connection while another writes. A deleted user is remembered by a hash of the id."""
 
     def __init__(self, path: Path):
-        self.path = path
-        self.lock = threading.Lock()
+        self.lock, self.reading = threading.Lock(), threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.connection = sqlite3.connect(path, check_same_thread=False, timeout=10)
+            self.connection = sqlite3.connect(path, check_same_thread=False, timeout=BUSY)
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
             self.connection.execute("PRAGMA secure_delete = ON")
             self.connection.executescript(SCHEMA)
+            self.reader = sqlite3.connect(path, check_same_thread=False, timeout=BUSY)
         except sqlite3.Error as error:
             raise ArtifactError(f"{path} cannot be used for events: {error}; name another file by --events") from None
 
@@ -70,10 +71,11 @@ class SqliteEvents:
             return self.connection.execute("SELECT count(*) FROM event WHERE user = ?", (user,)).fetchone()[0]
 
     def past(self, user: str) -> Past:
-        with self.lock:
-            rows = self.connection.execute("SELECT item FROM event WHERE user = ? ORDER BY number", (user,)).fetchall()
+        with self.reading, self.reader:
+            self.reader.execute("BEGIN")  # both answers of one moment
+            rows = self.reader.execute("SELECT item FROM event WHERE user = ? ORDER BY number", (user,)).fetchall()
             query = "SELECT 1 FROM deleted WHERE user_hash = ?"
-            deleted = self.connection.execute(query, (hash_user(user),)).fetchone() is not None
+            deleted = self.reader.execute(query, (hash_user(user),)).fetchone() is not None
         return Past([item for (item,) in rows], deleted)
 
     def delete(self, user: str) -> int:
@@ -85,7 +87,8 @@ class SqliteEvents:
         return removed
 
     def close(self) -> None:
-        with self.lock:
+        with self.lock, self.reading:
+            self.reader.close()
             self.connection.close()
 
 

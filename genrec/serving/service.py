@@ -33,7 +33,8 @@ class Service:
     store: EventStore
     watch: Watch
     batcher: Batcher
-    disk: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "events"))
+    writing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "events"))
+    reading: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "histories"))
 
     @property
     def version(self) -> Version:
@@ -78,7 +79,9 @@ class Service:
         if asker.history is not None:
             return model, await self.read_words(version, asker.history), -1
         assert asker.user is not None, "the schema has one of the two"
-        return model, *self.join_past(version, asker.user, await self.on_disk(self.store.past, asker.user))
+        return model, *self.join_past(
+            version, asker.user, await self.in_thread(self.reading, self.store.past, asker.user)
+        )
 
     def join_past(self, version: Version, user: str, past: Past) -> tuple[np.ndarray, int]:
         """What the run has of a user, then the events since; items that the version does not have are passed over."""
@@ -132,9 +135,25 @@ class Service:
         for each in answers:
             self.watch.lists.labels(each.model, str(each.exact).lower(), str(each.cold).lower()).inc()
 
-    async def on_disk(self, function: Any, *arguments: Any) -> Any:
-        """Histories, one call after another, beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self.disk, function, *arguments)
+    async def keep(self, user: str, items: Sequence[str]) -> int:
+        """Append to a history; how many events it has. When this returns they are on the disk."""
+        kept = await self.in_thread(self.writing, self.store.append, user, items)
+        self.watch.events.inc(len(items))
+        return kept
+
+    async def forget_user(self, user: str) -> int:
+        return await self.in_thread(self.writing, self.store.delete, user)
+
+    async def in_thread(self, pool: ThreadPoolExecutor, function: Any, *arguments: Any) -> Any:
+        """Beside the event loop; reads do not wait for the flush of a write."""
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+
+    def close(self) -> None:
+        """Answer what waits, then let go of thread and file."""
+        self.batcher.stop()
+        for pool in (self.writing, self.reading):
+            pool.shutdown()
+        self.store.close()
 
 
 async def wait_for_leaving(request: Request) -> None:

@@ -3,6 +3,7 @@
     genrec serve --run.dir outputs/quickstart
     genrec serve --model path/to/model --port 9000                    without the run: histories only
     genrec serve --run.dir outputs/quickstart --also sasrec,item_knn  requests may name these too
+    genrec serve --run.dir outputs/quickstart --backend onnx-int8     by what genrec export made
     GENREC_API_KEY=... genrec serve --run.dir R --host 0.0.0.0        beyond this machine
 
 Reads a run or a model directory; writes the events that it is sent (--events). Lists are proven to be the best, or said

@@ -2,12 +2,18 @@
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
 
 import genrec
+from genrec import stage
+from genrec.commandline import Command
+from genrec.stages import export
 from tests.serving.serving_model import ids_of, make_catalogue, scores_of, serving
+from tests.small_model import DECODING
+from tests.small_shop import small_config
 
 MODELS = ("rl", "sft", "item_knn")
 
@@ -79,6 +85,31 @@ def test_a_frontiers_lists_say_whether_they_are_proven(served_run, tmp_path, bud
                 frame = recommender.recommend(users=[user], k=2, **rules)
                 assert same(answer, frame) and answer["exact"] == frame["exact"].all()
         assert answer["exact"] or budget == 1
+
+
+@pytest.fixture(scope="module")
+def exported(served_run, tmp_path_factory):
+    """A run with its export."""
+    pytest.importorskip("onnxruntime")
+    run = tmp_path_factory.mktemp("exported") / "run"
+    shutil.copytree(served_run[0], run)
+    knobs = {"evaluation": {"normalization": "trie", **DECODING}, "export": {"max_loss": 1}}
+    command = Command(small_config(run, **knobs))
+    command = command._replace(config=export.settle(command))
+    stage.run("export", command, export.build, export.fingerprint_model)
+    return run
+
+
+@pytest.mark.parametrize("backend", ["onnx", "onnx-int8", "onnx-int4"])
+@pytest.mark.parametrize("decoding", ["beam", "frontier"])
+def test_an_export_is_served_as_it_is_asked_in_python(exported, tmp_path, backend, decoding):
+    asked = {"backend": backend, "decoding": decoding}
+    catalogue, recommender = make_catalogue(exported, **asked), genrec.load(exported, **asked)
+    with serving(None, tmp_path / "e.sqlite", catalogue=catalogue) as (client, _):
+        for rules in ({}, {"allow": ["B003", "B004", "B005"], "k": 2}):
+            answer = post(client, "/recommend", {"user": "u3"} | rules)
+            assert ids_of(answer) == recommender.recommend(users=["u3"], **rules)["item_id"].to_list()
+            assert answer["exact"] == (decoding == "frontier")
 
 
 def test_titles_are_histories_too(client, served_run):

@@ -1,9 +1,11 @@
 """Versions: loaded beside, checked, swapped between batches, rolled back; a broken one changes nothing."""
 
 import asyncio
+import gc
 import shutil
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -38,6 +40,17 @@ def test_a_reload_takes_what_lies_there_now_and_a_rollback_what_was_before(place
         client.post("/catalog/rollback")
         assert client.post("/recommend", json={"user": "u5"}).json() == first
         assert client.get("/catalog/status").json()["current"]["version"] == first["version"]
+
+
+def test_two_versions_are_kept_and_older_ones_let_go(place, served_run, other_run, tmp_path):
+    with serving(place, tmp_path / "e.sqlite") as (client, service):
+        first = weakref.ref(service.version)
+        for target in (other_run, served_run[0]):
+            client.post("/recommend", json={"user": "u5"})
+            point(place, target)
+            assert client.post("/catalog/reload").status_code == 200
+        gc.collect()
+        assert first() is None and service.catalogue.previous is not None
 
 
 def break_weights(run):
