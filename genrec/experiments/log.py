@@ -175,9 +175,12 @@ class SlateLog:
 
 
 def encode_slate(slate: Slate, user_key: str | None) -> str:
-    record = asdict(slate) | {"time": float(slate.time)}
-    for name in ("scores", "propensities"):  # numbers of numpy and whole numbers too
-        record[name] = None if record[name] is None else [float(value) for value in record[name]]
+    numbers = {  # those of numpy and whole ones too
+        "time": float(slate.time),
+        "scores": [float(score) for score in slate.scores],
+        "propensities": None if slate.propensities is None else [float(share) for share in slate.propensities],
+    }
+    record = asdict(slate) | numbers
     if user_key is not None:
         record["user"] = hash_user(slate.user, user_key)
     return json.dumps(record, allow_nan=False) + "\n"

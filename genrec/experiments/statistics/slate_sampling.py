@@ -62,4 +62,4 @@ def log_sum(logits: np.ndarray) -> np.ndarray:
     """(B, N) -> (B,) log of the sum of exponentials."""
     from scipy.special import logsumexp
 
-    return logsumexp(logits, axis=1)
+    return np.asarray(logsumexp(logits, axis=1))
