@@ -15,6 +15,7 @@ WITHOUT_HELP = {"recbole_sasrec"}  # runs under a Python of its own, called by s
 
 # name -> flags of its smallest run; {shop} is a run with data and SIDs, {out} a new directory
 SMALLEST = {
+    "ab": "--experiments 10 --users 2000",
     "balanced_kmeans": "--sizes 300 --codes 12",
     "decode": "--shape quickstart --requests 2 --batch 2 --generate_batch 1 --rounds 1",
     "planted_faults": "--work {out} --faults few_beams --users 120 --epochs 1",
@@ -25,6 +26,7 @@ SMALLEST = {
     "tencentgr_data": "--users 60 --items 80 --rounds 1",
 }
 NO_SMALLEST = {
+    "ab": "--experiments 10 --users 2000",
     "random_twin": "writes a model as large as the one it is a twin of",
     "recbole_sasrec": "needs recbole in an environment of its own",
     "same_results": "compares two runs; tests/test_same_results.py does",

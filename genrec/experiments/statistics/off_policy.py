@@ -21,7 +21,7 @@ from genrec.errors import ArtifactError
 
 LEAST_EFFECTIVE = 100  # answers that the weighted ones are worth; below, an interval says nothing
 LEAST_SHARE = 0.01  # of the answers
-SUPPORT = 4  # standard errors by which the mean weight may miss 1
+SUPPORT = 5  # standard errors by which the mean weight may miss 1
 
 
 @dataclass(frozen=True)
