@@ -21,7 +21,8 @@ import os
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +34,7 @@ from genrec.errors import ArtifactError, first_line
 from genrec.experiments.assignment import Experiments, hash_user
 
 EXPERIMENTS = "experiments.json"
+OPENING = ".opening"  # held by who opens the directory
 FLUSH_SECONDS = 0.5  # between two writes of the journal; with the write itself well below a second
 SCHEMA = pl.Schema(
     {
@@ -104,9 +106,10 @@ class SlateLog:
         self.waiting: list[str] = []  # lines of the journal
         self.lock, self.ended = threading.Lock(), threading.Event()
         directory.mkdir(parents=True, exist_ok=True)
-        keep_experiments(directory, experiments)
-        for journal in find_journals(directory):
-            recover_journal(journal)
+        with alone(directory):  # servers start their processes at once
+            keep_experiments(directory, experiments)
+            for journal in find_journals(directory):
+                recover_journal(journal)
         self.journal = self.open_journal()
         self.thread = threading.Thread(target=self.write_on, name="slate log", daemon=True)
         self.thread.start()
@@ -184,6 +187,14 @@ def encode_slate(slate: Slate, user_key: str | None) -> str:
     if user_key is not None:
         record["user"] = hash_user(slate.user, user_key)
     return json.dumps(record, allow_nan=False) + "\n"
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Within: no other process opens this directory."""
+    with (directory / OPENING).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def keep_experiments(directory: Path, experiments: Experiments) -> None:

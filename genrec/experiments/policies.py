@@ -45,7 +45,7 @@ def judge_policy(
 
 
 def join_answers(policy: Policy, slates: pl.DataFrame, outcomes: Outcomes, metric: Metric) -> LoggedAnswers:
-    """Every sampled answer that the policy's table has a probability for."""
+    """Every sampled answer; a table with some of them would judge the policy on those alone."""
     if metric.denominator is not None:
         raise ArtifactError(f"another policy is judged by a column of outcomes, not by the ratio {metric}")
     guesses = [name for name in GUESSES if name in policy.table.frame.columns]
@@ -56,6 +56,12 @@ def join_answers(policy: Policy, slates: pl.DataFrame, outcomes: Outcomes, metri
     check_probabilities(policy.table.name, table)
     sampled = slates.drop_nulls("propensities").filter(pl.col("items").list.len() > 0)
     joined = sampled.join(table.unique("request"), on="request", maintain_order="left")
+    if 0 < len(joined) < len(sampled):
+        missing = sampled.join(table, on="request", how="anti")["request"]
+        raise ArtifactError(
+            f"{policy.table.name} lacks {len(missing):,} of {len(sampled):,} sampled answers (request {missing[0]}); "
+            "give each a propensity, 0 where the model would never show it"
+        )
     if not len(joined):
         raise ArtifactError(
             f"{policy.table.name} has no request that was sampled ({len(sampled):,} logged answers have propensities)"

@@ -14,6 +14,7 @@ import polars as pl
 
 from genrec.errors import ArtifactError
 from genrec.experiments.assignment import Experiment, Experiments
+from genrec.experiments.interleaved import judge_interleaving
 from genrec.experiments.outcomes import (
     OF_THE_LOG,
     Metric,
@@ -25,7 +26,6 @@ from genrec.experiments.outcomes import (
     parse_metric,
 )
 from genrec.experiments.policies import Policy, judge_policy
-from genrec.experiments.preferences import judge_interleaving
 from genrec.experiments.statistics.always_valid import Look, default_tau, look
 from genrec.experiments.statistics.differences import (
     Difference,

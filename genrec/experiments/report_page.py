@@ -10,13 +10,15 @@ from genrec.experiments.report import AbReport, Reading
 from genrec.experiments.report_text import (
     arm_rows,
     describe_head,
-    describe_policy,
+    describe_overlap,
     describe_preference,
     describe_ratio,
     describe_reading,
     guardrail_rows,
+    policy_rows,
     reading_rows,
 )
+from genrec.experiments.statistics.off_policy import OffPolicy
 
 WIDTH, ROW = 700, 46  # of the picture, in pixels
 
@@ -30,12 +32,11 @@ def render_report(report: AbReport) -> str:
         parts += [paragraph(describe_reading(report, reading)) for reading in report.readings]
         parts += [draw_readings(report), render_rows(reading_rows(report))]
     if report.guardrails:
-        parts += ["<h2>Guardrails</h2>", render_rows(guardrail_rows(report))]
+        parts += ["<h2>Guardrails</h2>", render_rows(guardrail_rows(report), ("arm", "verdict"))]
     if report.preference:
         parts += ["<h2>Interleaved</h2>", paragraph(describe_preference(report, report.preference))]
     if report.off_policy:
-        text = "\n\n".join(describe_policy(report, report.off_policy))
-        parts += ["<h2>Another policy</h2>", f"<pre>{escape(text)}</pre>"]
+        parts += ["<h2>Another policy</h2>", *render_policy(report, report.off_policy)]
     parts += [paragraph(f"Note: {note}", "soft") for note in report.notes]
     return wrap_page(f"A/B: {report.experiment}", parts)
 
@@ -44,12 +45,24 @@ def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
-def render_rows(rows: list[list[str]]) -> str:
+def render_policy(report: AbReport, policy: OffPolicy | str) -> list[str]:
+    if isinstance(policy, str):
+        return [paragraph(f"Refused. {policy}", "tag cause")]
+    return [render_rows(policy_rows(report, policy)), paragraph(describe_overlap(policy.overlap), "soft")]
+
+
+def render_rows(rows: list[list[str]], words: tuple[str, ...] = ()) -> str:
+    """A table; the first column and those named in `words` are words, the others numbers."""
     head, *body = rows
-    cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in body]
-    titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    lines = "".join(f"<tr>{row}</tr>" for row in cells)
-    return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
+    kinds = ["name" if place == 0 or name in words else "number" for place, name in enumerate(head)]
+    titles = "".join(f'<th class="{kind}">{escape(cell)}</th>' for kind, cell in zip(kinds, head, strict=True))
+    lines = "".join(f"<tr>{render_cells(kinds, row)}</tr>" for row in body)
+    table = f'<table class="scores"><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>'
+    return f'<div class="wide">{table}</div>'
+
+
+def render_cells(kinds: list[str], row: list[str]) -> str:
+    return "".join(f'<td class="{kind}">{escape(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))
 
 
 def draw_readings(report: AbReport) -> str:

@@ -8,7 +8,7 @@ from genrec.experiments.report import AbReport, GuardrailReading, Reading
 from genrec.experiments.statistics.always_valid import LEAST
 from genrec.experiments.statistics.guardrails import Verdict
 from genrec.experiments.statistics.interleaving import Preference
-from genrec.experiments.statistics.off_policy import OffPolicy
+from genrec.experiments.statistics.off_policy import OffPolicy, Overlap
 from genrec.experiments.statistics.sample_ratio import ALPHA
 from genrec.tables import fold_lines, render_table
 
@@ -33,7 +33,7 @@ def describe_report(report: AbReport) -> str:
         parts += describe_readings(report)
     if report.guardrails:
         parts += [f"guardrails, each one-sided at {percent(report.alpha)}; between brackets the bounds of either side"]
-        parts += [render_table(guardrail_rows(report), ("verdict",))]
+        parts += [render_table(guardrail_rows(report), ("arm", "verdict"))]
     if report.preference:
         parts += [fold_lines(describe_preference(report, report.preference))]
     if report.off_policy:
@@ -157,14 +157,20 @@ def describe_policy(report: AbReport, policy: OffPolicy | str) -> list[str]:
     head = "the other policy, from logged propensities"
     if isinstance(policy, str):
         return [fold_lines(f"{head}: refused. {policy}")]
-    overlap = policy.overlap
-    rows = [[name, f"{each.value:.4g}", interval(each.low, each.high)]
-            for name, each in {"as logged": policy.logged, **policy.estimates}.items()]  # fmt: skip
-    worth = (
+    return [head, render_table(policy_rows(report, policy)), fold_lines(describe_overlap(policy.overlap))]
+
+
+def policy_rows(report: AbReport, policy: OffPolicy) -> list[list[str]]:
+    estimates = {"as logged": policy.logged, **policy.estimates}
+    rows = [[name, f"{each.value:.4g}", f"[{each.low:.4g}, {each.high:.4g}]"] for name, each in estimates.items()]
+    return [["estimate", "a request", f"{percent(1 - report.alpha)} interval"], *rows]
+
+
+def describe_overlap(overlap: Overlap) -> str:
+    return (
         f"{overlap.answers:,} sampled answers, worth {overlap.effective:,.0f} of the other policy's; mean weight "
-        f"{overlap.mean_weight:.3f}, largest share of one answer {overlap.largest:.1%}"
+        f"{overlap.mean_weight:.3f}, largest share of one answer {overlap.largest:.2%}"
     )
-    return [head, render_table([["estimate", "a request", percent(1 - report.alpha)], *rows]), fold_lines(worth)]
 
 
 def interval(low: float, high: float) -> str:

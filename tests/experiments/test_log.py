@@ -98,6 +98,30 @@ def test_a_living_writer_is_left_alone_and_can_be_read(tmp_path):
     assert read_slates(tmp_path).frame["request"].to_list() == ["r1", "r2"]
 
 
+TOGETHER = """
+import sys
+from pathlib import Path
+from tests.experiments.test_log import HALVES, SlateLog, slate
+sys.stdin.readline()
+log = SlateLog(Path(sys.argv[1]), HALVES)
+for number in range(50):
+    log.append(slate(number, request=f"{sys.argv[2]}-{number}"))
+log.close()
+"""
+
+
+def test_processes_that_begin_at_once_share_a_directory(tmp_path):
+    commands = [[sys.executable, "-c", TOGETHER, str(tmp_path), str(number)] for number in range(3)]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE) for command in commands]
+    for process in processes:
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate()
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert len(read_slates(tmp_path).frame) == 150
+
+
 def test_a_kill_between_part_and_removal_counts_once(tmp_path):
     log = SlateLog(tmp_path, HALVES)
     log.append(slate(1))

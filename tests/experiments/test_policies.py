@@ -49,7 +49,9 @@ def test_a_refusal_is_a_sentence_of_the_report(slates):
 
 def test_tables_that_do_not_fit_are_refused(slates):
     strangers = Outcomes("policy.csv", pl.DataFrame({"request": ["x"], "propensity": [0.5]}))
+    some = Outcomes("policy.csv", table(0.1).frame.head(299))
     for policy, message in (
+        (some, r"lacks 1 of 300 sampled answers \(request r299\)"),
         (strangers, r"has no request that was sampled \(300 logged answers"),
         (table(1.5), "request r0 has propensity 1.5, which is outside 0..1"),
         (table(0.5, predicted=np.zeros(300)), "has predicted alone; predicted and predicted_policy go together"),

@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 
 from genrec.errors import ArtifactError
+from genrec.experiments.interleaved import judge_interleaving
 from genrec.experiments.log import read_slates
 from genrec.experiments.outcomes import Metric, Outcomes
-from genrec.experiments.preferences import judge_interleaving
 from tests.experiments.logs import answer, experiments, write_log
 
 TEAMS = ("sft", "rl")
