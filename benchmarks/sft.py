@@ -60,7 +60,7 @@ class Bench:
         from genrec.models.language import make_scratch, teach_sids
 
         torch.manual_seed(0)
-        tokenizer, index = self.builder.encoder.tokenizer, self.builder.texts.index
+        tokenizer, index = self.builder.prompts.encoder.tokenizer, self.builder.texts.index
         if self.options.shape == "scratch":
             model = make_scratch(self.config.sft.scratch, tokenizer, 2 * self.config.sft.cutoff_len)
             teach_sids(model, tokenizer, index, None)
@@ -164,7 +164,7 @@ def plain_trainer(bench: Bench, _: str, arguments: dict[str, Any]) -> Any:
     arguments |= {"per_device_train_batch_size": bench.options.targets_a_step}
     return Trainer(
         model=bench.model(), args=TrainingArguments(**arguments), train_dataset=plain_rows(bench),
-        data_collator=DataCollatorForSeq2Seq(bench.builder.encoder.tokenizer),
+        data_collator=DataCollatorForSeq2Seq(bench.builder.prompts.encoder.tokenizer),
     )  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def trl_trainer(bench: Bench, _: str, arguments: dict[str, Any]) -> Any:
     arguments |= {"per_device_train_batch_size": bench.options.targets_a_step, "gradient_checkpointing": False}
     return SFTTrainer(
         model=bench.model(), args=SFTConfig(**arguments, completion_only_loss=True),
-        train_dataset=datasets.Dataset.from_list(rows), processing_class=bench.builder.encoder.tokenizer,
+        train_dataset=datasets.Dataset.from_list(rows), processing_class=bench.builder.prompts.encoder.tokenizer,
     )  # fmt: skip
 
 

@@ -82,6 +82,13 @@ def comma_list(value: Any) -> Any:
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
+def alike(value: Any) -> Any:
+    """Names, in a list or as one word, stand for a mapping in which they weigh alike; no name for an empty one."""
+    if not isinstance(value, str | list | None):
+        return value
+    return {str(name): 1.0 for name in comma_list(value)} if value else {}
+
+
 class Run(Section):
     """Where a run writes and what all stages share."""
 
@@ -365,6 +372,8 @@ SidTaskName = Annotated[str, OneOf(TASK, SID_TASK_NAMES, read_sid_task)]
 REWARD_NAMES = ("rule", "ranking_only", "ranking", "prefix", "semantic", "sasrec", "sasrec_text", "diversity")
 RewardName = Annotated[str, OneOf(REWARD, REWARD_NAMES)]
 SEQUENTIAL_REWARDS = ("sasrec", "sasrec_text")  # the model of that name is asked
+# The families of genrec.models.teachers.TEACHERS.
+TeacherName = Literal["sasrec", "sasrec_text", "item_knn"]
 
 
 class Sft(Section):
@@ -413,6 +422,12 @@ class Sft(Section):
     rdrop: float = knob(
         0.0, "weight of the divergence of two passes under other dropout (R-Drop); 0 makes one pass", ge=0, le=1e3
     )
+    teacher: dict[TeacherName, Annotated[float, Field(ge=0, le=1e3)]] = knob(
+        {},
+        "whose probabilities of the next item soften the targets, node by node of the trie; several as a,b or with "
+        "weights: {sasrec: 2, item_knn: 1}; {} none",
+    )
+    teacher_weight: float = knob(0.7, "share of the teacher in those targets; the true item has the rest", ge=0, le=1)
     batch_size: int = knob(128, "rows an optimizer step", ge=1)
     micro_batch_size: int = knob(16, "rows a forward pass", ge=1)
     num_epochs: float = knob(3, "passes over the rows", gt=0, le=1e5)
@@ -428,6 +443,7 @@ class Sft(Section):
     trainer: dict[str, Any] = knob({}, "passed to transformers.TrainingArguments, names unchanged")
 
     split_profile = field_validator("profile", mode="before")(comma_list)
+    weigh_teachers = field_validator("teacher", mode="before")(alike)
 
 
 class Rl(Section):
@@ -513,7 +529,13 @@ class Evaluation(Section):
     )
     base_model: Path | None = knob(None, "model directory to score as the row 'sft', not the run's own")
     split: Literal["valid", "test"] = knob("test", "which held-out rows")
+    decoding: Literal["beam", "frontier"] = knob(
+        "beam", "frontier: lists proven to be the best by best-first search, or said not to be; beam: num_beams of them"
+    )
     num_beams: int = knob(50, "beams of constrained search", ge=1)
+    frontier_budget: int = knob(
+        1000, "prefixes of a prompt that a frontier may read; where they end first the list is not proven", ge=1
+    )
     batch_size: int = knob(16, "prompts a batch", ge=1, result=False)
     exact_memory: float = knob(1.0, "GiB that a pass of exact ranking may take beside the model", gt=0, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)

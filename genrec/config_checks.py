@@ -26,6 +26,7 @@ from genrec.config import (
     Sequential,
     Sft,
     Sids,
+    TeacherName,
     all_paths,
     known_sections,
     other_spellings,
@@ -76,6 +77,7 @@ def explain(item: Any, schema: type[Section]) -> str:
 
 NAMED = {  # the mappings whose names are ours
     "data.columns": ("column", get_args(ColumnRole)),
+    "sft.teacher": ("teacher", get_args(TeacherName)),
 }
 
 
@@ -146,6 +148,7 @@ def check_sft(sft: Sft) -> Faults:
     about_users = [name for name, share in sft.tasks.items() if share and name in TASK_NAMES and "preference" in name]
     if about_users and sft.preferences is None:
         yield f"sft.tasks.{about_users[0]} reads sft.preferences, which is empty; name a file, or drop the task"
+    yield from check_teacher(sft)
     frozen, scratch = "sft.freeze_LLM True", "sft.train_from_scratch True"
     quantized, in_bits = sft.lora.quantize != "none", f"sft.lora.quantize {sft.lora.quantize}"
     yield from exclusive(
@@ -155,6 +158,19 @@ def check_sft(sft: Sft) -> Faults:
         (quantized and not sft.lora.r, in_bits, "sft.lora.r 0"),
     )
     yield from trainer_arguments("sft", sft.trainer, SFT_OWNERS, TRAINING_ARGUMENTS)
+
+
+TAUGHT_TASKS = ("sid_to_sid", "title_history_to_sid", "preference_to_sid", "sid_and_preference_to_sid")
+
+
+def check_teacher(sft: Sft) -> Faults:
+    if sft.teacher and not any(sft.teacher.values()):
+        yield f"sft.teacher {sft.teacher} teaches nothing: every weight is 0"
+    if sft.teacher and not any(sft.tasks.get(name) for name in TAUGHT_TASKS):
+        yield (
+            f"sft.teacher {', '.join(sft.teacher)} would do nothing: sft.tasks {', '.join(sft.tasks)} has no task that "
+            f"asks for the next item's semantic ID ({', '.join(TAUGHT_TASKS)})"
+        )
 
 
 def check_rl(rl: Rl) -> Faults:

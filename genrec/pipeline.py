@@ -56,7 +56,7 @@ STAGES: dict[str, Stage] = {
     ),
     "sft": Stage(
         "sft", "sft.py", "sft", "tasks -> a language model that answers in semantic IDs",
-        reads=("data", "sids"), keys=("evaluation.filter_seen", *WORDING_KEYS),
+        reads=("data", "sids"), may_read=("sequential",), keys=("evaluation.filter_seen", *WORDING_KEYS),
     ),
     "rl": Stage(
         "rl", "rl.py", "rl", "rewards -> the same model, if valid says that RL helped",
@@ -110,6 +110,7 @@ FAMILY_READS: dict[str, tuple[str, ...]] = ReadsByFamily({
 # The keys of `evaluation` that a row of the table depends on; every row does on the first ones.
 ROW_KEYS = ("split", "limit", "filter_seen", "metrics")
 LANGUAGE_KEYS = ("index", "num_beams", "normalization")
+FRONTIER_KEYS = ("decoding", "frontier_budget")  # in place of num_beams where a frontier searches
 EXACT_KEYS = ("index", "normalization")
 FAMILY_KEYS: dict[str, tuple[str, ...]] = {
     "popular_recent": ("recent_share",),
@@ -127,6 +128,9 @@ REWARD_READS: dict[str, tuple[str, ...]] = {
     "sasrec_text": ("sequential",),
 }
 
+# The same of a teacher of SFT.
+TEACHER_READS: dict[str, tuple[str, ...]] = {"sasrec": ("sequential",), "sasrec_text": ("sequential",)}
+
 MEASURED = ("evaluation", "analysis")  # their artifacts belong to the rows of evaluation.split
 MANY = ("sids", "evaluation", "analysis")  # an artifact each of what is named below their directory
 
@@ -138,6 +142,11 @@ def reads(stage: str, config: Config) -> tuple[str, ...]:
 
 def read_by_sequential(config: Config) -> tuple[str, ...]:
     return ("embeddings",) if "sasrec_text" in config.sequential.models else ()
+
+
+def read_by_sft(config: Config) -> tuple[str, ...]:
+    named = (name for name, weight in config.sft.teacher.items() if weight)
+    return tuple(stage for name in named for stage in TEACHER_READS.get(name, ()))
 
 
 def read_by_rl(config: Config) -> tuple[str, ...]:
@@ -158,6 +167,7 @@ def read_by_row(family: str, config: Config) -> tuple[str, ...]:
 
 CONDITIONS: dict[str, Reads] = {
     "sequential": read_by_sequential,
+    "sft": read_by_sft,
     "rl": read_by_rl,
     "evaluation": read_by_evaluation,
 }
@@ -181,10 +191,12 @@ DRAWN: dict[str, Callable[[Config], bool]] = {
 }
 
 
-def row_depends_on(family: str) -> tuple[str, ...]:
+def row_depends_on(family: str, config: Config) -> tuple[str, ...]:
     """The same of one row of the evaluation's table."""
-    own = tuple(f"evaluation.{name}" for name in (*ROW_KEYS, *FAMILY_KEYS.get(family, ())))
-    return (*own, "run.seed")
+    keys = (*ROW_KEYS, *FAMILY_KEYS.get(family, ()))
+    if config.evaluation.decoding == "frontier" and "num_beams" in keys:
+        keys = (*(name for name in keys if name != "num_beams"), *FRONTIER_KEYS)
+    return (*(f"evaluation.{name}" for name in keys), "run.seed")
 
 
 def affected(changed_keys: Collection[str], config: Config | None = None) -> tuple[str, ...]:

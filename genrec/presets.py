@@ -21,7 +21,7 @@ from genrec.windows import Collection, is_own_shop
 FOR_LAUNCHERS = {"accelerate", "zero2_opt.yaml"}  # of config/: what accelerate and DeepSpeed read
 
 # Keys whose value is a free mapping: an overlay replaces a mixture of tasks or rewards, but adds to trainer arguments.
-REPLACED_WHOLE = {"tasks", "reward_type", "event_weights"}
+REPLACED_WHOLE = {"tasks", "reward_type", "teacher", "event_weights"}
 
 WORD = "tag:yaml.org,2002:str"  # PyYAML's tag of a text; yes, 3 and 2020-01-01 have others
 

@@ -70,6 +70,7 @@ EMPTY = pl.DataFrame(  # what lists look like
         "cold": pl.Boolean,
     }
 )
+PROVEN = EMPTY.with_columns(pl.lit(None, pl.Boolean).alias("exact"), pl.lit(None, pl.Float32).alias("bound"))
 BATCHES = 8  # that are ranked between two frames: as many rows as evaluation ranks at once
 LANGUAGE_MODELS = ("rl", "sft")  # what is taken of a run, the first that helped
 
@@ -107,13 +108,19 @@ class Recommender:
         of row numbers of the catalogue in place of ids. `deny`: ids for no one, or a list a user. `allow`: ids that
         alone may be listed. `exclude_seen` leaves out all that a user had, however long ago. A user without a history
         gets the popular list, and `cold` says so. The score is the model's own: of language models the log-probability
-        of the item's code path, of a cold user's items their share of the training events.
+        of the item's code path, of a cold user's items their share of the training events. With `decoding` frontier two
+        columns more: `exact`, whether no other item scores higher, and `bound`, else the most that one might score.
 
         ConfigError names ids that are unknown, and the nearest; `skip_unknown` passes over unknown items of histories.
         """
         rows = self.read_histories(histories, users, numbers, skip_unknown)
         blocks = list(self.recommend_blocks(rows, k, exclude_seen, deny, allow))
-        return pl.concat([EMPTY, *blocks])
+        return pl.concat([self.empty, *blocks])
+
+    @property
+    def empty(self) -> pl.DataFrame:
+        """What its lists look like."""
+        return PROVEN if self.is_language_model and self.language_model().decoding.proves else EMPTY
 
     def recommend_blocks(
         self,
@@ -129,20 +136,27 @@ class Recommender:
         denied = self.read_denied(deny, len(rows))
         closed = self.read_closed(allow)
         family = self.widen(k)
+        if allow is not None and self.is_language_model:  # counted once, not taken off row by row
+            family = self.language_model().widen(k).list_only(~np.isin(np.arange(len(self.catalog)), closed))
         for start in range(0, len(rows), self.block):
             stop = min(start + self.block, len(rows))
             block = rows.take(start, stop)
-            without = [[closed, *denied_of(denied, row)] for row in range(start, stop)]
+            without = [denied_of(denied, row) for row in range(start, stop)]
             if exclude_seen:
                 for row, items in enumerate(without):
                     items.append(block.item[block.offset[row] : block.offset[row + 1]])
-            yield self.recommend_block(family, block, k, [np.concatenate(items) for items in without])
+            lists = [np.concatenate([*items, closed[:0]]) for items in without]
+            yield self.recommend_block(family, block, k, lists, closed)
 
-    def recommend_block(self, family: Family, block: Histories, k: int, without: list[np.ndarray]) -> pl.DataFrame:
+    def recommend_block(
+        self, family: Family, block: Histories, k: int, without: list[np.ndarray], closed: np.ndarray
+    ) -> pl.DataFrame:
         cold = np.diff(block.offset) == 0  # (E,)
         item, score = np.full((len(block), k), -1, dtype=np.int32), np.full((len(block), k), -np.inf, dtype=np.float32)
+        bound = np.full(len(block), -np.inf, dtype=np.float32)  # a popular list is what it says
         retired = [] if self.allowed is None else [np.flatnonzero(~self.allowed)]
-        for rows, ranker, more in ((~cold, family, []), (cold, fit_popular(self.train_count), retired)):
+        here = [] if self.is_language_model else [closed]
+        for rows, ranker, more in ((~cold, family, here), (cold, fit_popular(self.train_count), [closed, *retired])):
             if not rows.any():
                 continue
             numbers = np.flatnonzero(rows)
@@ -151,16 +165,27 @@ class Recommender:
             examples = block.select(numbers).examples(self.max_history, excluded)
             found = ranker.recommend(examples, k)
             item[numbers], score[numbers] = found.item, found.score
-        return self.frame(block, item, score, cold)
+            if found.bound is not None:
+                bound[numbers] = found.bound
+        return self.frame(block, item, score, cold, bound)
 
-    def frame(self, block: Histories, item: np.ndarray, score: np.ndarray, cold: np.ndarray) -> pl.DataFrame:
+    def frame(
+        self, block: Histories, item: np.ndarray, score: np.ndarray, cold: np.ndarray, bound: np.ndarray
+    ) -> pl.DataFrame:
         """Lists (E, k) as rows of a frame."""
         row, place = np.nonzero(item >= 0)
         number = item[row, place].astype(np.int64)
         texts = (block.name[row], self.catalog.item_id[number], self.catalog.title[number], self.sid_texts[number])
         user, item_id, title, sid = (text.tolist() for text in texts)
         columns = (user, place + 1, item_id, title, score[row, place], sid, cold[row])
-        return pl.DataFrame(dict(zip(EMPTY.columns, columns, strict=True)), schema=EMPTY.schema)
+        lists = pl.DataFrame(dict(zip(EMPTY.columns, columns, strict=True)), schema=EMPTY.schema)
+        if "exact" not in self.empty.columns:
+            return lists
+        exact = np.isneginf(bound)
+        open_ = pl.Series(np.where(exact, 0, bound)[row], dtype=pl.Float32)
+        return lists.with_columns(exact=pl.Series(exact[row])).with_columns(
+            bound=pl.when(pl.col("exact")).then(None).otherwise(open_)
+        )
 
     @cached_property
     def sid_texts(self) -> np.ndarray:
@@ -284,8 +309,8 @@ class Recommender:
 
 
 def denied_of(denied: list[np.ndarray], row: int) -> list[np.ndarray]:
-    """One list for all, or that of the row."""
-    return denied if len(denied) < 2 else [denied[row]]
+    """One list for all, or that of the row; a list of the caller's own."""
+    return list(denied) if len(denied) < 2 else [denied[row]]
 
 
 def check_lists(histories: Any) -> Sequence[Any]:
@@ -318,8 +343,9 @@ def load(
     """A run, a model directory or a name of the hub -> Recommender.
 
     `model`: any family that evaluation scores (sft, rl, sasrec, item_knn, ...); of a run it is rl where RL helped, else
-    sft. `ranking` exact scores every item. `decoding`: num_beams, batch_size, normalization, index, exact_memory; what
-    is not given is as the run was evaluated, else as the model was taught. ArtifactError names what is missing.
+    sft. `ranking` exact scores every item. `decoding`: decoding (beam or frontier), num_beams, frontier_budget,
+    batch_size, normalization, index, exact_memory; what is not given is as the run was evaluated, else as the model was
+    taught. ArtifactError names what is missing.
     """
     directory = Path(place)
     if unknown := sorted(set(decoding) - set(DECODING)):
@@ -343,8 +369,11 @@ def load(
     return load_directory(directory, device, ranking, decoding)
 
 
-DECODING = ("num_beams", "batch_size", "normalization", "index", "exact_memory")
-ROW_SETTINGS = ("num_beams", "normalization", "index", "ensemble_with", "ensemble_weight", "recent_share")
+DECODING = ("decoding", "num_beams", "frontier_budget", "batch_size", "normalization", "index", "exact_memory")
+ROW_SETTINGS = (
+    *("decoding", "num_beams", "frontier_budget", "normalization", "index"),
+    *("ensemble_with", "ensemble_weight", "recent_share"),
+)
 
 
 WEIGHTS = (".safetensors", "config.json")

@@ -64,7 +64,24 @@ def parse_token(text: str) -> tuple[int, int]:
 
 def count_collisions(codes: np.ndarray) -> int:
     """Items beyond the first of each SID: N minus the number of distinct rows."""
-    return len(codes) - len(np.unique(codes, axis=0))
+    packed = np.sort(pack_rows(np.asarray(codes)))
+    return int((packed[1:] == packed[:-1]).sum())
+
+
+def pack_rows(codes: np.ndarray) -> np.ndarray:
+    """Rows of integers (N, L) -> (N,) one integer each, equal where the rows are.
+
+    As digits of one number; where these run out, what is there so far is numbered anew.
+    """
+    packed, count = np.zeros(len(codes), dtype=np.int64), 1
+    for column in codes.T.astype(np.int64):
+        column = column - column.min(initial=0)
+        size = int(column.max(initial=0)) + 1
+        if count > np.iinfo(np.int64).max // size:
+            packed = np.unique(packed, return_inverse=True)[1]
+            count = len(codes)
+        packed, count = packed * size + column, count * size
+    return packed
 
 
 def make_index(codes: np.ndarray, sizes: tuple[int, ...], allow_collisions: bool = False) -> SidIndex:

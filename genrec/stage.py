@@ -84,7 +84,7 @@ class Job:
     @property
     def keys(self) -> tuple[str, ...]:
         """The configuration that its result depends on."""
-        return row_depends_on(self.family) if self.family else depends_on(self.stage, self.config)
+        return row_depends_on(self.family, self.config) if self.family else depends_on(self.stage, self.config)
 
     @property
     def partial(self) -> Path:

@@ -15,8 +15,10 @@ from genrec.config import Config
 from genrec.diagnosis import plots
 from genrec.errors import ArtifactError
 from genrec.stages import analyze, evaluate
+from genrec.stages.analyze import list_sequential
+from genrec.store import RunStore
 from tests import ROOT
-from tests.small_shop import small_config, small_shop, write_data, write_sids
+from tests.small_shop import run_stage, small_config, small_shop, write_data, write_sids
 
 MODELS = ["popular", "last_item"]
 TREE = {
@@ -209,3 +211,24 @@ def test_the_shell_command_of_the_seed(evaluated):
     )
     assert done.returncode == 0, done.stderr
     assert "popular on test: the truth is missing from the first 10" in done.stdout
+
+
+def test_the_sequential_models_that_could_teach_are_baselines_where_they_know_this_data(tmp_path):
+    config = small_config(tmp_path / "run")
+    write_data(config, small_shop())
+    assert list_sequential(config) == []
+
+    def build(config, directory):
+        for name in ("sasrec", "sasrec_bce"):
+            (directory / name).mkdir()
+            (directory / name / "config.json").write_text("{}")
+        return {}
+
+    run_stage("sequential", config, build)
+    assert list_sequential(config) == ["sasrec"]
+    manifest, fingerprint = (
+        config.run.dir / "sequential/manifest.json",
+        RunStore.of(config).manifest("data").fingerprint,
+    )
+    manifest.write_text(manifest.read_text().replace(fingerprint, "0" * len(fingerprint)))
+    assert list_sequential(config) == []

@@ -18,6 +18,7 @@ SMALLEST = {
     "ab": "--experiments 10 --users 2000",
     "balanced_kmeans": "--sizes 300 --codes 12",
     "decode": "--shape quickstart --requests 2 --batch 2 --generate_batch 1 --rounds 1",
+    "frontier": "--items 300 --requests 2 --batch 2 --rounds 1",
     "planted_faults": "--work {out} --faults few_beams --users 120 --epochs 1",
     "preprocess": "--rows 2000 --repeat 1 --dir {out}",
     "rl": "--shape quickstart --prompts 2 --rounds 1 --sides trie",

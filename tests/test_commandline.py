@@ -61,12 +61,25 @@ def test_own_section_is_plain_and_others_go_by_path():
         (["--sft.valid_size", "0"], "sft.valid_size"),
         (["--config", "config"], "is a directory"),
         (["--rl.reward_type", "{zzz: 1}"], "unknown reward 'zzz'; known: rule, ranking_only"),
+        (["--sft.teacher", "sasrec_txt"], "unknown teacher 'sasrec_txt'; did you mean 'sasrec_text'"),
+        (["--sft.teacher", "{item_knn: 0}"], "teaches nothing: every weight is 0"),
+        (["--sft.teacher", "item_knn", "--sft.tasks", "{title_to_sid: 1}"], "no task that asks for the next item's"),
     ],
 )
 def test_bad_input_is_one_clear_line(argv, message):
     with pytest.raises(ConfigError, match=message) as caught:
         parse_flags(argv, section="sft")
     assert "\n" not in str(caught.value)
+
+
+def test_teachers_are_named_alone_in_a_list_or_with_weights():
+    def teachers(value):
+        return parse_flags(["--sft.teacher", value]).config.sft.teacher
+
+    assert teachers("sasrec") == {"sasrec": 1.0}
+    assert teachers("sasrec, item_knn") == teachers("[sasrec, item_knn]") == {"sasrec": 1.0, "item_knn": 1.0}
+    assert teachers("{sasrec: 2, item_knn: 0.5}") == {"sasrec": 2.0, "item_knn": 0.5}
+    assert teachers("") == teachers("{}") == parse_flags([]).config.sft.teacher == {}
 
 
 def test_strings_and_paths_are_taken_as_they_stand():

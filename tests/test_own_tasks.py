@@ -34,8 +34,15 @@ def examples(monkeypatch):
 
 
 class Letters:
+    """A token a letter, and one a semantic-ID token."""
+
+    unk_token_id = None
+
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         return [ord(letter) for letter in text]
+
+    def convert_tokens_to_ids(self, texts: list[str]) -> list[int]:
+        return [sys.maxunicode + 1 + place for place, _ in enumerate(texts)]
 
 
 def test_the_prompt_holds_the_words_of_the_task_and_the_nouns_of_the_shop(examples):

@@ -217,3 +217,11 @@ def test_rl_is_skipped_with_the_stage_that_its_reward_asks(tmp_path):
     assert done.returncode == 0, done.stderr
     line = "rl: skipped too: its reward sasrec asks sequential; --rl.reward_type ranking needs no other stage\n"
     assert f"sequential: skipped\n{line}" in done.stdout and done.stdout.endswith("rl: skipped\n")
+
+
+def test_a_teacher_that_is_skipped_and_not_there_ends_the_call_before_any_work(tmp_path):
+    taught = ["--sft.teacher", "sasrec", "--data.raw_dir", str(tmp_path / "raw")]
+    done = pipeline(tmp_path, *taught)
+    told = "sft.teacher sasrec asks sequential, which is to be skipped and is not there from an earlier call; "
+    assert done.returncode != 0 and told in done.stderr and "--sft.teacher ''" in done.stderr
+    assert not (tmp_path / "run/data").exists()

@@ -1,12 +1,15 @@
 """The table of the pipeline: what is read under which configuration, and what a changed key reaches."""
 
+from typing import get_args
+
 import pytest
 
-from genrec.config import REWARD_NAMES, Config, all_paths
+from genrec.config import REWARD_NAMES, Config, TeacherName, all_paths
 from genrec.pipeline import (
     FAMILY_READS,
     REWARD_READS,
     STAGES,
+    TEACHER_READS,
     affected,
     command_of,
     depends_on,
@@ -29,7 +32,8 @@ def test_stages_come_after_what_they_read_and_have_a_section_and_a_script():
 
 
 def test_what_is_read_is_what_may_be_read():
-    for flags in ([], ["--evaluation.models", "sasrec_text,ensemble,rl"], ["--rl.reward_type", "semantic,sasrec"]):
+    teacher, rewards = ["--sft.teacher", "sasrec_text"], ["--rl.reward_type", "semantic,sasrec"]
+    for flags in ([], ["--evaluation.models", "sasrec_text,ensemble,rl"], rewards, teacher):
         for name, stage in STAGES.items():
             assert set(stage.reads) <= set(reads(name, config(*flags))) <= {*stage.reads, *stage.may_read}
 
@@ -39,6 +43,10 @@ def test_what_is_read_is_what_may_be_read():
     [
         ("sequential", [], ("data",)),
         ("sequential", ["--sequential.models", "sasrec,sasrec_text"], ("data", "embeddings")),
+        ("sft", [], ("data", "sids")),
+        ("sft", ["--sft.teacher", "item_knn"], ("data", "sids")),
+        ("sft", ["--sft.teacher", "{sasrec: 0, item_knn: 1}"], ("data", "sids")),
+        ("sft", ["--sft.teacher", "sasrec,item_knn"], ("data", "sids", "sequential")),
         ("rl", [], ("data", "sids", "sft")),
         ("rl", ["--rl.reward_type", "sasrec,semantic"], ("data", "embeddings", "sids", "sequential", "sft")),
         ("rl", ["--rl.model_path", "m"], ("data", "sids")),
@@ -72,6 +80,7 @@ def test_with_a_configuration_only_what_is_read_is_affected():
     changed = ["sequential.dropout"]
     assert "rl" in affected(changed) and "rl" not in affected(changed, config())
     assert "rl" in affected(changed, config("--rl.reward_type", "sasrec"))
+    assert "sft" not in affected(changed, config()) and "sft" in affected(changed, config("--sft.teacher", "sasrec"))
 
 
 def test_needed_for_a_row_of_the_table():
@@ -86,6 +95,7 @@ def test_families_and_rewards_of_the_table_are_those_that_exist():
     from genrec.models.families import FAMILIES
 
     assert set(FAMILY_READS) == set(FAMILIES) and set(REWARD_READS) <= set(REWARD_NAMES)
+    assert set(TEACHER_READS) <= set(get_args(TeacherName))
 
 
 def test_every_result_key_belongs_to_a_stage():

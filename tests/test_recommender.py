@@ -130,6 +130,20 @@ def test_allowed_and_denied_items_are_those_of_the_whole_ranking(run, model):
     assert kept == wanted
 
 
+def test_a_frontier_lists_the_same_and_says_that_it_is_exact(run):
+    directory, shop = run
+    rows, ids = ask_test_rows(shop)[:7], shop.catalog.item_id
+    beams, frontier = (
+        genrec.load(directory, "sft", **knobs) for knobs in ({"num_beams": 17}, {"decoding": "frontier"})
+    )
+    for rules in ({}, {"allow": ids[:9].tolist()}, {"deny": ids[:5].tolist(), "exclude_seen": False}):
+        proven = frontier.recommend([*rows, []], k=4, **rules)
+        assert lists_of(proven) == lists_of(beams.recommend([*rows, []], k=4, **rules))
+        assert proven["exact"].all() and proven["bound"].null_count() == len(proven)
+    short = genrec.load(directory, "sft", decoding="frontier", frontier_budget=1).recommend(rows, k=4)
+    assert not short["exact"].any() and short["bound"].null_count() == 0
+
+
 def test_a_user_without_a_history_gets_the_popular_list_and_is_told_so(run, shop_of_run):
     shop = run[1]
     best = np.argsort(-shop.train_count, kind="stable")

@@ -87,3 +87,13 @@ def test_a_json_of_another_shape_is_refused(rows, message, tmp_path):
 def test_codebooks_keep_their_order_beyond_ten_levels(tmp_path):
     save_codebooks(tuple(np.full((1, 1), float(level)) for level in range(12)), tmp_path / "c.npz")
     assert [int(book[0, 0]) for book in load_codebooks(tmp_path / "c.npz")] == list(range(12))
+
+
+def test_rows_are_packed_apart_however_many_levels_they_have():
+    rng = np.random.default_rng(0)
+    for levels, size in ((1, 3), (3, 4), (9, 32000)):
+        codes = rng.integers(-1, size, (200, levels))
+        codes[100:] = codes[rng.integers(0, 100, 100)]
+        distinct = len({tuple(row) for row in codes.tolist()})
+        assert count_collisions(codes) == 200 - distinct
+    assert count_collisions(np.zeros((0, 3), dtype=np.int16)) == 0

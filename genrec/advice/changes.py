@@ -9,11 +9,13 @@ from typing import Any
 from genrec.advice.evidence import (
     BEAM_LOSSES,
     CUT_PROMPTS,
+    find_better_teachers,
     is_undertrained,
     taught_normalization,
     weigh_history,
 )
 from genrec.advice.learning import Learning, read_learning, read_rate
+from genrec.config_checks import TAUGHT_TASKS
 
 CROWDED = 0.10  # share of items whose codes had to be changed, from which the index is too small
 MOST_ROWS = 3.0  # largest share a task is raised to
@@ -139,6 +141,15 @@ def regularize(sft: dict[str, Any], best_at: float) -> Changes:
         had = sft["scratch"][name]
         changes[f"sft.scratch.{name}"] = max(had, min(round(had + 0.1, 4), MOST_DROPOUT))
     return changes | {"sft.rdrop": max(sft["rdrop"], 1.0)}
+
+
+def take_teacher(report: dict[str, Any]) -> Changes:
+    """The best of the families that rank better, beside the teachers that there are, as heavy as all of them."""
+    sft, better = report["config"]["sft"], find_better_teachers(report)
+    if not better or not any(sft["tasks"].get(name) for name in TAUGHT_TASKS):
+        return {}
+    weight = sum(sft["teacher"].values()) or 1.0
+    return {"sft.teacher": {**sft["teacher"], better[0][0]: weight}}
 
 
 def train_until_it_learns(report: dict[str, Any], learning: Learning) -> Changes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from genrec.advice.learning import read_learning
+from genrec.config import TeacherName
 from genrec.diagnosis.badcase_text import format_lift, format_percent
 from genrec.evaluation.report import MIN_ROWS
 
@@ -15,12 +16,14 @@ BAD_FAILURE_RATE = 0.30
 SMALLEST_GAIN = 0.001  # of NDCG that a probe must promise
 BEAM_LOSSES = 0.05  # share of bad cases that more beams could cure
 CUT_PROMPTS = 0.05  # share of prompts that lose items of their history
+TEACHERS = get_args(TeacherName)
 SOFTMAX = {"vocab": "all tokens", "trie": "the legal ones"}
 FLOOR = "last_item"  # a language model below it has not learned yet
 
 # The order of advice: what makes every number untrue, what costs no training, what no training can mend, what was not
-# trained enough, or fell from its best; then causes by their excess, between 0 and 1; tuning of all else last.
-UNTRUE, FREE, STRUCTURE, CUT, UNDERTRAINED, MISTRAINED, TUNING = 6.0, 5.0, 4.0, 3.0, 2.0, 1.5, -1.0
+# trained enough, or fell from its best; what others of the run know better; then causes by their excess, between 0 and
+# 1; tuning of all else last.
+UNTRUE, FREE, STRUCTURE, CUT, UNDERTRAINED, MISTRAINED, TAUGHT, TUNING = 6.0, 5.0, 4.0, 3.0, 2.0, 1.5, 1.25, -1.0
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,28 @@ def weigh_tuning(report: dict[str, Any]) -> Evidence:
     learning = read_learning(report["training"])
     weight = MISTRAINED if learning is not None and learning.trend == "falling" else TUNING
     return Evidence(rate > BAD_FAILURE_RATE or near > WORTH_ACTING, weight, reason, near * rate)
+
+
+def weigh_teacher(report: dict[str, Any]) -> Evidence:
+    """A family that can teach and ranks better on the same rows, once the model has learned what one rule knows."""
+    if has_few_rows(report):
+        return Evidence(False, 0.0, explain_few_rows(report))
+    taught, better = report["config"]["sft"]["teacher"], find_better_teachers(report)
+    by = f"; it is taught by {', '.join(taught)}" if taught else ""
+    if not better:
+        return Evidence(False, 0.0, f"no family that could teach it is shown to rank better on valid{by}")
+    name, ahead = better[0]
+    reason = f"NDCG@10 {format_gain(ahead)} against {name} on valid, which can teach it{by}"
+    if is_undertrained(report):
+        return Evidence(False, 0.0, f"{reason}, but first it has to learn what {FLOOR} knows")
+    return Evidence(name not in taught, TAUGHT, reason, report["summary"]["failure_rate"])
+
+
+def find_better_teachers(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Teachers that the model is behind by an interval that excludes zero, and by how much; the best first."""
+    ahead = {name: baseline["ahead"] for name, baseline in report["baselines"]["valid"].items() if name in TEACHERS}
+    behind = [(name, of) for name, of in ahead.items() if of["high"] is not None and of["high"] < 0]
+    return sorted(behind, key=lambda pair: pair[1]["mean"])
 
 
 def is_undertrained(report: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""From the report of bad cases to configuration: ten strategies, each with its evidence and an overlay of real keys.
+"""From the report of bad cases to configuration: eleven strategies, each with its evidence and an overlay of real keys.
 
 A strategy is advised when its pattern covers enough bad cases and is shown to be more frequent among them than among
 hits. It changes keys of genrec/config.py only; which of them depends on the family of the model that was analysed.
@@ -22,6 +22,7 @@ from genrec.advice.changes import (
     improve_sids,
     leave_out_seen,
     read_more,
+    take_teacher,
     tune_language,
     tune_reinforced,
     tune_sequential,
@@ -36,6 +37,7 @@ from genrec.advice.evidence import (
     weigh_prompts,
     weigh_seen_items,
     weigh_sids,
+    weigh_teacher,
     weigh_ties,
     weigh_tuning,
 )
@@ -95,6 +97,9 @@ STRATEGIES: dict[str, Strategy] = {
         "more of a user's past is read",
         strongest(weigh_prompts, weigh_history),
         {"language": read_more, "sequential": read_more},
+    ),
+    "teacher": Strategy(
+        "the model learns from the probabilities of one that ranks better", weigh_teacher, {"language": take_teacher}
     ),
     "ties": Strategy(
         "events of one time stand in an order that a seed draws",

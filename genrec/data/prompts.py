@@ -242,11 +242,16 @@ class Encoder:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def prompt(self, prompt: Prompt, limit: int) -> list[int]:
-        """At most `limit` ids: the oldest parts go first, then the front of the one part that is left."""
-        head, tail = self.piece(prompt.head), self.piece(prompt.tail)
+        """The token ids of a prompt, at most `limit`."""
         parts = [self.piece(part) for part in prompt.parts]
-        room = limit - len(head) - len(tail)
-        while len(parts) > 1 and sum(map(len, parts)) > room:
-            parts.pop(0)
-        body = [token for part in parts for token in part]
-        return head + body[: max(room, 0)] + tail
+        return join_pieces(self.piece(prompt.head), parts, self.piece(prompt.tail), limit)
+
+
+def join_pieces(head: list[int], parts: list[list[int]], tail: list[int], limit: int) -> list[int]:
+    """At most `limit` ids: the oldest parts go first, then the front of the one part that is left."""
+    room, first, length = limit - len(head) - len(tail), 0, sum(map(len, parts))
+    while len(parts) - first > 1 and length > room:
+        length -= len(parts[first])
+        first += 1
+    body = [token for part in parts[first:] for token in part]
+    return head + body[: max(room, 0)] + tail

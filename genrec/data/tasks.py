@@ -41,8 +41,18 @@ class Task:
         return self.name or prompts.FORM.format(given=self.given, wanted=self.wanted)
 
     @property
+    def gives_sids(self) -> bool:
+        """Whether an item stands in the prompt as its semantic ID."""
+        return not self.own.part if self.own else self.given.startswith("sid")
+
+    @property
     def from_history(self) -> bool:
         return self.given.endswith("history")
+
+    @property
+    def asks_next(self) -> bool:
+        """Whether the answer is the semantic ID of a user's next item."""
+        return self.wanted == "sid" and (self.from_history or self.of_preference)
 
     @property
     def of_preference(self) -> bool:
@@ -95,11 +105,16 @@ class Texts:
     def prompt(self, task: Task, items: np.ndarray, user: int = -1, text: int = -1) -> Prompt:
         """The prompt of a task about `items`: a history (oldest first, -1 ignored) of a user, or one item; and of one
         text about the user, by its number."""
-        parts = tuple(self.part(task, int(item)) for item in items if item >= 0)
-        if task.given.endswith("preference") and text >= 0:
-            said = self.preference(text)
-            parts = (*parts, self.wording.texts.preference.format(text=said)) if parts else (said,)
-        return Prompt(self.head(task), parts, self.tail(task, items, user))
+        parts = [self.part(task, int(item)) for item in items if item >= 0]
+        parts += self.words_on_user(task, text, bool(parts))
+        return Prompt(self.head(task), tuple(parts), self.tail(task, items, user))
+
+    def words_on_user(self, task: Task, text: int, after_items: bool) -> list[str]:
+        """The last part of a prompt that gives a text about the user, by its number; none of other prompts."""
+        if not task.given.endswith("preference") or text < 0:
+            return []
+        said = self.preference(text)
+        return [self.wording.texts.preference.format(text=said) if after_items else said]
 
     def head(self, task: Task) -> str:
         if task.own:
@@ -114,13 +129,12 @@ class Texts:
         return prompts.make_profile_tail(self.profile.favourites(items), companions, self.wording)
 
     def part(self, task: Task, item: int) -> str:
-        given = task.given
+        if task.gives_sids:
+            return self.index.text(item)
         if task.own and task.own.part:
             return say(task.name, "part", task.own.part, self.catalog, item)
-        if task.own or given.startswith("sid"):
-            return self.index.text(item)
-        text = self.catalog.text[item] if given == "description" else self.catalog.title[item]
-        return f"{text}\n" if given == "title history" else str(text)
+        text = self.catalog.text[item] if task.given == "description" else self.catalog.title[item]
+        return f"{text}\n" if task.given == "title history" else str(text)
 
     def preference(self, number: int) -> str:
         assert self.preferences is not None, "only training with sft.preferences asks for texts about users"

@@ -26,6 +26,12 @@ class Recommendations:
 
     item: np.ndarray  # (E, k) int32, best first, -1 = none
     score: np.ndarray  # (E, k) float32, non-increasing
+    bound: np.ndarray | None = None  # (E,) float32, of a frontier: what an item not listed may score; -inf where proven
+
+    @property
+    def exact(self) -> np.ndarray | None:
+        """(E,) bool, whether a frontier proved the list; None where none searched."""
+        return None if self.bound is None else np.isneginf(self.bound)
 
     def __len__(self) -> int:
         return len(self.item)
@@ -71,7 +77,9 @@ def check_recommendations(recommendations: Recommendations, num_examples: int, k
 
 
 def join_recommendations(parts: list[Recommendations]) -> Recommendations:
-    return Recommendations(np.concatenate([p.item for p in parts]), np.concatenate([p.score for p in parts]))
+    item, score = (np.concatenate([getattr(part, name) for part in parts]) for name in ("item", "score"))
+    bounds = [part.bound for part in parts if part.bound is not None]
+    return Recommendations(item, score, np.concatenate(bounds) if bounds else None)
 
 
 def ranks(listed: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -43,6 +43,7 @@ def describe_row(
     """One line of eval_results.jsonl; `rank` counts from 1 there, null where the truth is not in the list."""
     history = examples.history[row][examples.history[row] >= 0].tolist()
     listed = recommendations.item[row] >= 0
+    proof = {} if recommendations.exact is None else {"exact": bool(recommendations.exact[row])}
     return {
         "row": row,
         "user": str(sequences.user_id[examples.user[row]]),
@@ -53,6 +54,7 @@ def describe_row(
         "predictions": recommendations.item[row][listed].tolist(),
         "scores": [round(float(score), 6) for score in recommendations.score[row][listed]],
         "rank": rank + 1 if rank >= 0 else None,
+        **proof,
     }
 
 

@@ -70,7 +70,8 @@ def beam_search(
     for depth in range(1, trie.num_levels):
         if trees:
             family = extend_ancestors(family, beams.parent)
-            hidden = append_tokens(model, cache, beams.token, seen, family, length + depth - 1)
+            position = (length + depth - 1)[:, None].expand_as(beams.token)
+            hidden = append_tokens(model, cache, beams.token, seen, family, position)
         else:
             path = extend_paths(path, beams)
             hidden = reread_paths(model, prompts, path)
@@ -105,13 +106,13 @@ def extend_ancestors(family: Tensor | None, parent: Tensor) -> Tensor:
 def append_tokens(
     model: PreTrainedModel, cache: DynamicCache, token: Tensor, seen: Tensor, family: Tensor, position: Tensor
 ) -> Tensor:
-    """Read K more tokens a row, (B, K) -> hidden (B, K, d); they join the cache for their own children."""
+    """Read K more tokens a row, at positions (B, K) -> hidden (B, K, d); they join the cache for their own children."""
     beams = token.shape[1]
     mask = torch.cat([seen[:, None].expand(-1, beams, -1), family], dim=-1)[:, None]  # (B, 1, K, P + appended)
     return model.get_decoder()(
         input_ids=token,
         attention_mask=mask,
-        position_ids=position[:, None].expand(-1, beams),
+        position_ids=position,
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state
@@ -163,7 +164,7 @@ def score_children(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Nodes (B, k) and their hidden states (B, k, d) -> children, their codes and log-probabilities, (B, k, W) each.
 
-    What nobody may get is no child. What one row may not get has its share of the probability, for the others' order is
+    What nobody may get is no child. What a list may not hold has its share of the probability, for the others' order is
     p(item | not denied), which is proportional to p(item); it is only not listed.
     """
     child, real = trie.children(depth, node)
@@ -171,9 +172,8 @@ def score_children(
         real = real & (trie.count(depth + 1, child, only) > 0)
     code = trie.code[depth][child]  # -1 where the SID has ended
     score = child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalization)
-    if only is not None and only.denied is not None:
-        left = trie.count(depth + 1, child, only) - trie.count_denied(depth + 1, child, only.denied)
-        score = score.masked_fill(left == 0, NEVER)
+    if only is not None and (only.denied is not None or only.listed is not None):
+        score = score.masked_fill(trie.count_listed(depth + 1, child, only) == 0, NEVER)
     return child, code, score
 
 

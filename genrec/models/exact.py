@@ -16,7 +16,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from genrec.models.beam import NEVER, SidVocabulary, read_prompts, score_children
+from genrec.models.frontier import frontier_search
 from genrec.models.trie import Filter, Trie
+
+# Prefixes of a prompt that a frontier may read first: with less it is slower than reading all, with more it is lost.
+FEWEST_READS, MOST_READS = 64, 4000
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,31 @@ class Chunk:
     def tokens(self) -> int:
         """Nodes that are read: all depths but the last, whose nodes are only scored."""
         return sum(self.stop[:-1]) - sum(self.start[:-1])
+
+
+@torch.inference_mode()
+def rank_exactly(
+    model: PreTrainedModel,
+    trie: Trie,
+    sids: SidVocabulary,
+    prompts: list[list[int]],
+    k: int,
+    normalization: str,
+    only: Filter | None,
+    token_budget: int,
+) -> tuple[Tensor, Tensor]:
+    """The lists of `exact_search`: proven by a frontier, and where a quarter of the trie proves none by scoring all."""
+    budget = min(sum(map(len, trie.code[:-1])) // 4, MOST_READS)
+    if budget < FEWEST_READS:
+        return exact_search(model, trie, sids, prompts, k, normalization, only, token_budget)
+    found = frontier_search(model, trie, sids, prompts, k, normalization, only, budget)
+    rest = (~found.exact).nonzero()[:, 0]
+    if len(rest):
+        batch = [prompts[row] for row in rest.tolist()]
+        of_rest = None if only is None else only.rows(rest)
+        leaf, score = exact_search(model, trie, sids, batch, k, normalization, of_rest, token_budget)
+        found.leaf[rest], found.score[rest] = leaf, score
+    return found.leaf, found.score
 
 
 @torch.inference_mode()

@@ -149,18 +149,19 @@ def rows_scored(settings: Evaluation) -> list[str]:
 
 
 def describe_lists(name: str, settings: Evaluation, num_items: int, filter_seen: bool) -> ListSettings:
-    """How a family's lists come about. A beam search ranks as many items as it has beams.
+    """How a family's lists come about. A beam search ranks as many items as it has beams, a frontier what is asked.
 
     A language model's part in an ensemble ends with its beams; the other's ranks all items, so the list is whole.
     """
     whole = min(max(CUTOFFS), num_items)
     if "sids" not in FAMILY_READS[name]:
         return ListSettings(whole, filter_seen=filter_seen)
-    exact, mixed = name.endswith("_exact"), name == "ensemble"
+    ranking = "exact" if name.endswith("_exact") else settings.decoding
+    beams = settings.num_beams if ranking == "beam" else None
     return ListSettings(
-        length=whole if exact or mixed else min(whole, settings.num_beams),
-        ranking="exact" if exact else "beam",
-        num_beams=None if exact else settings.num_beams,
+        length=whole if beams is None or name == "ensemble" else min(whole, beams),
+        ranking=ranking,
+        num_beams=beams,
         normalization=settings.normalization,
         filter_seen=filter_seen,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,11 +25,12 @@ from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.beam import NEVER, beam_search, score_children
 from genrec.models.card import Card, check_card, check_prompts, load_card, load_own_index, prompts_of_evaluation
-from genrec.models.exact import exact_search, tokens_within
+from genrec.models.exact import rank_exactly, tokens_within
+from genrec.models.frontier import frontier_search
 from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.sid_prompts import SidPrompts, SidTokens
 from genrec.models.token_tree import takes_trees
-from genrec.models.trie import Filter, build_trie, make_filter
+from genrec.models.trie import Filter, allow_items, build_trie, deny_items, list_items
 from genrec.runtime.device import pick_device
 from genrec.sids import load_index
 from genrec.store import RunStore
@@ -41,8 +43,31 @@ class Decoding:
     num_beams: int
     batch_size: int = 16
     normalization: str = "vocab"
+    decoding: str = "beam"  # or "frontier"
+    frontier_budget: int = 1000  # prefixes of a prompt that a frontier may read
     exact: bool = False  # score every item instead of searching by beams
     exact_memory: float = 1.0  # GiB that a pass of it may take
+
+    @property
+    def proves(self) -> bool:
+        """Whether lists say how far they are proven."""
+        return self.decoding == "frontier" and not self.exact
+
+
+class Answers(NamedTuple):
+    """Ranked leaves of one batch."""
+
+    leaf: torch.Tensor  # (B, K)
+    score: torch.Tensor  # (B, K)
+    bound: torch.Tensor | None = None  # (B,) of a frontier: no item that is not listed scores above it
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What may be recommended to anyone, counted once for all batches."""
+
+    items: np.ndarray  # (N,) bool
+    only: Filter
 
 
 class GenerativeModel:
@@ -64,60 +89,59 @@ class GenerativeModel:
         return self.sid_prompts.make(examples.history, examples.user)
 
     def recommend(
-        self, examples: Examples, k: int, decoding: Decoding, allowed: np.ndarray | None = None
+        self, examples: Examples, k: int, decoding: Decoding, allowed: Allowed | None = None
     ) -> Recommendations:
-        """The best k items of each example; `allowed` (N,) bool leaves items out for all, `excluded` for each row."""
+        """The best k items of each example; `allowed` leaves items out for all, `excluded` for each row."""
         prompts = self.prompts(examples)
         item = np.full((len(prompts), k), -1, dtype=np.int32)
         score = np.full((len(prompts), k), -np.inf, dtype=np.float32)
+        bound = np.full(len(prompts), -np.inf, dtype=np.float32) if decoding.proves else None
         order = order_longest_first(prompts)
         self.model.eval()
         for start in range(0, len(order), decoding.batch_size):
             rows = order[start : start + decoding.batch_size]
             batch, excluded = [prompts[row] for row in rows], examples.take(rows).excluded
             denied = np.full((len(rows), 0), -1) if excluded is None else excluded.items()  # (B, P)
-            leaves, scores = self.search(batch, denied, k, decoding, allowed)
-            if bool(torch.isnan(scores).any()):
+            leaves, scores, bounds = self.search(batch, denied, k, decoding, allowed and allowed.only)
+            if bool(torch.isnan(scores if bounds is None else bounds).any()):
                 raise ArtifactError("the language model gives scores that are no numbers; train it anew with --clean")
             lists = zip(rows, leaves.cpu().numpy(), scores.float().cpu().numpy(), denied, strict=True)
             for row, leaf, value, without in lists:
-                item[row], score[row] = self.items_of(leaf, value, k, allowed, without)
-        return Recommendations(item, score)
+                item[row], score[row] = self.items_of(leaf, value, k, allowed and allowed.items, without)
+            if bound is not None and bounds is not None:
+                bound[rows] = bounds.masked_fill(bounds < NEVER / 2, -torch.inf).cpu().numpy()
+        return Recommendations(item, score, bound)
+
+    def allow(self, items: np.ndarray) -> Allowed:
+        """(N,) bool, what anyone may get, counted once for all batches."""
+        return Allowed(items, allow_items(self.trie, torch.from_numpy(items).to(self.trie.item.device)))
 
     def search(
-        self, prompts: list[list[int]], denied: np.ndarray, k: int, decoding: Decoding, allowed: np.ndarray | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Leaves and scores of one batch, (B, num_beams), or (B, k) of an exact ranking."""
-        device = self.model.device
-        only = make_filter(
-            self.trie,
-            None if allowed is None else torch.from_numpy(allowed).to(device),
-            torch.from_numpy(denied).to(device) if denied.shape[1] else None,
-        )
-        if decoding.exact and not self.trees:
+        self, prompts: list[list[int]], denied: np.ndarray, k: int, decoding: Decoding, only: Filter | None
+    ) -> Answers:
+        """Leaves and scores of one batch, (B, num_beams), or (B, k) of a frontier or an exact ranking."""
+        if denied.shape[1]:
+            only = deny_items(self.trie, only, torch.from_numpy(denied).to(self.model.device))
+        asked = (self.model, self.trie, self.sids, prompts)
+        if not (decoding.exact or decoding.proves):
+            return Answers(*beam_search(*asked, decoding.num_beams, decoding.normalization, only, self.trees))
+        if not self.trees:
+            what, way = ("exact ranking", "ranking") if decoding.exact else ("a frontier", "decoding")
             raise ArtifactError(
                 f"a model of type {self.model.config.model_type} does not take a 4-D attention mask, "
-                "which exact ranking rests on; use --evaluation.ranking beam"
+                f"which {what} rests on; use --evaluation.{way} beam"
             )
         if decoding.exact:
-            budget = tokens_within(int(decoding.exact_memory * 2**30), self.model, self.trie, prompts)
-            return exact_search(self.model, self.trie, self.sids, prompts, k, decoding.normalization, only, budget)
-        return beam_search(
-            self.model,
-            self.trie,
-            self.sids,
-            prompts,
-            decoding.num_beams,
-            decoding.normalization,
-            only,
-            self.trees,
-        )
+            tokens = tokens_within(int(decoding.exact_memory * 2**30), self.model, self.trie, prompts)
+            return Answers(*rank_exactly(*asked, k, decoding.normalization, only, tokens))
+        found = frontier_search(*asked, k, decoding.normalization, only, decoding.frontier_budget)
+        return Answers(found.leaf, found.score, found.bound)
 
     @torch.inference_mode()
     def score_levels(self, prompt: list[int], item: int, normalization: str, only: Filter | None) -> np.ndarray:
         """(L,) log-probability of each code of an item, its codes before it read."""
         trie, device = self.trie, self.model.device
-        place = int(torch.argsort(trie.item)[item])
+        place = int(trie.place[item])
         nodes = [int(torch.searchsorted(under, place, right=True)) - 1 for under in trie.under]  # a depth, root first
         codes = [int(trie.code[depth][node]) for depth, node in enumerate(nodes[1:])]
         tokens = [int(self.sids.level(depth)[max(code, 0)]) for depth, code in enumerate(codes)]
@@ -159,7 +183,7 @@ def order_longest_first(prompts: list[list[int]]) -> np.ndarray:
 class GenerativeRecommender:
     """A GenerativeModel with the settings of one evaluation, behind the face all families share."""
 
-    def __init__(self, model: GenerativeModel, decoding: Decoding, allowed: np.ndarray | None = None):
+    def __init__(self, model: GenerativeModel, decoding: Decoding, allowed: Allowed | None = None):
         self.model = model
         self.decoding = decoding
         self.allowed = allowed
@@ -172,15 +196,20 @@ class GenerativeRecommender:
         decoding = replace(self.decoding, num_beams=max(self.decoding.num_beams, k))
         return GenerativeRecommender(self.model, decoding, self.allowed)
 
+    def list_only(self, items: np.ndarray) -> GenerativeRecommender:
+        """The same where lists hold nothing but some items, (N,) bool; scores stay as they are."""
+        allowed, trie = self.allowed, self.model.trie
+        only = list_items(trie, allowed and allowed.only, torch.from_numpy(items).to(trie.item.device))
+        items = items if allowed is None else items & allowed.items
+        return GenerativeRecommender(self.model, self.decoding, Allowed(items, only))
+
     def score_levels(self, examples: Examples, item: int) -> np.ndarray:
         """(L,) log-probability of each code of an item after the one row of `examples`, taught the codes before it.
 
         Under the settings of the lists, so their sum is the score that a beam of this item has; 0 where its SID has
         ended.
         """
-        only = None
-        if self.allowed is not None:
-            only = make_filter(self.model.trie, torch.from_numpy(self.allowed).to(self.model.model.device), None)
+        only = self.allowed and self.allowed.only
         return self.model.score_levels(self.model.prompts(examples)[0], item, self.decoding.normalization, only)
 
 
@@ -226,6 +255,6 @@ def make_recommender(
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     model, tokenizer = load_pretrained(str(model_dir), dtype)
     generative = GenerativeModel(model.to(device), tokenizer, texts, cutoff_len)
-    knobs = ("num_beams", "batch_size", "normalization", "exact_memory")
+    knobs = ("num_beams", "batch_size", "normalization", "exact_memory", "decoding", "frontier_budget")
     decoding = Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})
-    return GenerativeRecommender(generative, decoding, allowed)
+    return GenerativeRecommender(generative, decoding, None if allowed is None else generative.allow(allowed))

@@ -25,8 +25,12 @@ class ItemKnn:
     preference: np.ndarray  # (N,) in (0, 1]
 
     def recommend(self, examples: Examples, k: int) -> Recommendations:
-        scores = (weighted_history(examples.history, len(self.preference)) @ self.similarity).toarray()  # (B, N)
-        return take_top_k(leave_out(scores + 1e-6 * self.preference, examples.excluded), k)
+        scores = self.scores(examples.history) + 1e-6 * self.preference
+        return take_top_k(leave_out(scores, examples.excluded), k)
+
+    def scores(self, history: np.ndarray) -> np.ndarray:
+        """(B, H) -> (B, N), without what breaks ties."""
+        return (weighted_history(history, len(self.preference)) @ self.similarity).toarray()
 
 
 def fit_knn(sequences: Sequences, seen: np.ndarray, train_count: np.ndarray) -> ItemKnn:

@@ -96,7 +96,17 @@ def describe_training(model: Described) -> str:
     return (
         f"{begun}: {STAGES[model.stage]}, {record.length} {record.unit}; kept is the state after {record.best}{score}. "
         f"Softmax over {'the legal children of a code' if model.card.normalization == 'trie' else 'the vocabulary'}."
+        f"{describe_teacher(record)}"
     )
+
+
+def describe_teacher(record: TrainingRecord) -> str:
+    """A sentence where the targets were softened, else nothing."""
+    if not (weights := record.statistics.get("teacher")):
+        return ""
+    named = " and ".join(f"{name} (weight {weight:g})" for name, weight in weights.items() if weight)
+    share = f"{record.statistics['teacher_weight']:.0%}"
+    return f" The targets are {share} the probabilities of {named}, the rest is the item that came."
 
 
 def describe_rows(stage: str, rows: list[dict[str, Any]]) -> str:

@@ -128,8 +128,10 @@ class SasRecRecommender:
         scores = self.model.score(states)  # (B, N)
         return scores.gather(1, torch.from_numpy(item).long().to(device)).float().cpu().numpy()
 
-    def recommend_batch(self, examples: Examples, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """(B, k) items and scores; -1 and -inf where a small catalogue, or what is left of it, has no more items."""
+    @torch.no_grad()
+    def score_all(self, examples: Examples) -> Tensor:
+        """(B, N) scores of every item next, -inf for those that may not be listed."""
+        self.model.eval()
         items, last = to_right_padded(examples.history[:, -self.model.shape.max_length :])
         device = self.model.bias.device
         states = self.model(torch.from_numpy(items).to(device))  # (B, H, d)
@@ -139,6 +141,11 @@ class SasRecRecommender:
         if examples.excluded is not None:
             row, item = (torch.from_numpy(numbers).long().to(device) for numbers in examples.excluded.pairs())
             scores[row, item] = -torch.inf
+        return scores
+
+    def recommend_batch(self, examples: Examples, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(B, k) items and scores; -1 and -inf where a small catalogue, or what is left of it, has no more items."""
+        scores = self.score_all(examples)
         best = scores.float().topk(min(k, scores.shape[1]), dim=1)
         score = best.values.cpu().numpy()
         return pad_lists(drop_impossible(best.indices.cpu().numpy().astype(np.int32), score), score, k)

@@ -1,4 +1,4 @@
-"""Prompts and answers in semantic IDs as token ids, looked up by item number: no text is made or tokenised.
+"""Prompts and answers as token ids. What stands there in semantic IDs is looked up by item number: no text is made.
 
 N items, L levels, E examples, H history
 """
@@ -6,10 +6,12 @@ N items, L levels, E examples, H history
 from __future__ import annotations
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
-from genrec.data.prompts import Encoder
-from genrec.data.tasks import RECOMMEND, Texts
+from genrec.data.prompts import Encoder, join_pieces
+from genrec.data.tasks import RECOMMEND, Task, Texts
 from genrec.models.beam import SidVocabulary
+from genrec.models.language import sid_vocabulary
 from genrec.sids import NONE, SidIndex
 
 
@@ -25,15 +27,43 @@ class SidTokens:
         return self.token[item, : self.length[item]].tolist()
 
 
+class TaskPrompts:
+    """Prompts and answers of any task, a row at a time; texts are tokenised once."""
+
+    def __init__(self, texts: Texts, tokenizer: PreTrainedTokenizerBase):
+        self.texts = texts
+        self.encoder = Encoder(tokenizer)
+        self.tokens = SidTokens(texts.index, sid_vocabulary(tokenizer, texts.index))
+
+    def head(self, task: Task) -> list[int]:
+        return self.encoder.piece(self.texts.head(task))
+
+    def part(self, task: Task, item: int) -> list[int]:
+        return self.tokens.of(item) if task.gives_sids else self.encoder.piece(self.texts.part(task, item))
+
+    def tail(self, task: Task, items: np.ndarray, user: int) -> list[int]:
+        return self.encoder.piece(self.texts.tail(task, items, user))
+
+    def answer(self, task: Task, item: int) -> list[int]:
+        """Without an end; `item` is the number of a text where that is wanted."""
+        return self.tokens.of(item) if task.wanted == "sid" else self.encoder.piece(self.texts.answer(task, item))
+
+    def prompt(self, task: Task, items: np.ndarray, limit: int, user: int = -1, text: int = -1) -> list[int]:
+        """`Texts.prompt` of the same arguments as at most `limit` token ids."""
+        parts = [self.part(task, int(item)) for item in items if item >= 0]
+        parts += map(self.encoder.piece, self.texts.words_on_user(task, text, bool(parts)))
+        return join_pieces(self.head(task), parts, self.tail(task, items, user), limit)
+
+
 class SidPrompts:
-    """The prompts that evaluation and serving ask, equal token by token to those made from their text."""
+    """The prompts that evaluation and serving ask, many at a time, equal token by token to those of their text."""
 
     def __init__(self, texts: Texts, tokens: SidTokens, encoder: Encoder, cutoff_len: int):
         self.texts = texts
         self.tokens = tokens
         self.encoder = encoder
         self.cutoff_len = cutoff_len
-        self.head = encoder.piece(texts.prompt(RECOMMEND, np.zeros(0, np.int64)).head)
+        self.head = encoder.piece(texts.head(RECOMMEND))
 
     def make(self, history: np.ndarray, user: np.ndarray) -> list[list[int]]:
         """Histories (E, H), -1 = none, and users (E,) -> token ids of each prompt, at most cutoff_len."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 IGNORE = -100  # label of a place that is no answer token
+NO_EVENT = -1  # of an answer that is no event of the data: an item's title, say
 OPEN = -1  # end of a trunk token while the row still grows
 
 
@@ -32,6 +33,7 @@ class Branch(NamedTuple):
     tail: list[int]
     answer: list[int]
     weight: float = 1.0  # of the answer's loss
+    event: int = NO_EVENT  # that the answer names, in Sequences.item
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class TokenTree:
     predictor: list[int]  # (A,)
     labels: list[int]  # (A,)
     weight: list[float]  # (A,) of each label's loss
+    event: list[int]  # (A,) that each label's answer names, or NO_EVENT
     targets: int = 1  # answers of one or more labels
 
 
@@ -58,6 +61,7 @@ def grow_tree(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
     predictor: list[int] = []
     labels: list[int] = []
     weight: list[float] = []
+    event: list[int] = []
     read = 0  # trunk tokens laid down so far
     trunk_place = -1  # where the newest of them lies
 
@@ -76,21 +80,26 @@ def grow_tree(trunk: Sequence[int], branches: Iterable[Branch]) -> TokenTree:
         predictor += places[len(branch.tail) :]
         labels += branch.answer
         weight += [branch.weight] * len(branch.answer)
+        event += [branch.event] * len(branch.answer)
         lay(tokens, read, len(ids) + len(tokens))
     end = [len(ids) if stop == OPEN else stop for stop in end]
-    return TokenTree(ids, position, end, predictor, labels, weight, len(branches))
+    return TokenTree(ids, position, end, predictor, labels, weight, event, len(branches))
 
 
-def make_chain(pieces: Sequence[Sequence[int]], answered: Sequence[int], weights: Sequence[float]) -> TokenTree:
+def make_chain(
+    pieces: Sequence[Sequence[int]], answered: Sequence[int], weights: Sequence[float], events: Sequence[int]
+) -> TokenTree:
     """A row without branches: the pieces `answered` (from 1 on) are themselves the answers to what stands before."""
     stops = np.cumsum([len(piece) for piece in pieces])
     answers = [place for piece in answered for place in range(stops[piece - 1], stops[piece])]
     ids = [token for piece in pieces for token in piece]
     labels = [ids[place] for place in answers]
     weight = [float(weight) for piece, weight in zip(answered, weights, strict=True) for _ in pieces[piece]]
+    event = [int(event) for piece, event in zip(answered, events, strict=True) for _ in pieces[piece]]
     del ids[answers[-1] :]  # the last answer token is only predicted
     predictor = [place - 1 for place in answers]
-    return TokenTree(ids, list(range(len(ids))), [len(ids)] * len(ids), predictor, labels, weight, len(answered))
+    end = [len(ids)] * len(ids)
+    return TokenTree(ids, list(range(len(ids))), end, predictor, labels, weight, event, len(answered))
 
 
 def join_trees(trees: Sequence[TokenTree], width: int) -> list[TokenTree]:
@@ -122,7 +131,7 @@ def joined_length(trees: Sequence[TokenTree]) -> int:
 def branch_trees(trees: Sequence[TokenTree], shared: int) -> TokenTree:
     """One tree of several whose first `shared` tokens are the same."""
     ids, position = trees[0].ids[:shared], trees[0].position[:shared]
-    end, predictor, labels, weight = [], [], [], []
+    end, predictor, labels, weight, event = [], [], [], [], []
     for tree in trees:
         shift = len(ids) - shared
         ids, position = ids + tree.ids[shared:], position + tree.position[shared:]
@@ -130,8 +139,9 @@ def branch_trees(trees: Sequence[TokenTree], shared: int) -> TokenTree:
         predictor += [place if place < shared else place + shift for place in tree.predictor]
         labels += tree.labels
         weight += tree.weight
+        event += tree.event
     targets = sum(tree.targets for tree in trees)
-    return TokenTree(ids, position, [len(ids)] * shared + end, predictor, labels, weight, targets)
+    return TokenTree(ids, position, [len(ids)] * shared + end, predictor, labels, weight, event, targets)
 
 
 def visible_mask(end: Tensor) -> Tensor:
@@ -159,6 +169,7 @@ def collate_trees(trees: Sequence[dict[str, list]]) -> dict[str, Tensor]:
         "predictor": pad(padded("predictor", answers, 0), (1, 0)),
         "labels": pad(padded("labels", answers, IGNORE), (1, 0), value=IGNORE),
         "weight": pad(padded("weight", answers, 0.0), (1, 0)),
+        "event": pad(padded("event", answers, NO_EVENT), (1, 0), value=NO_EVENT),
     }
     if any(stop < len(tree["ids"]) for tree in trees for stop in tree["end"]):  # rows without branches need no mask
         ends = [tree["end"] + list(range(len(tree["end"]) + 1, width + 1)) for tree in trees]

@@ -8,7 +8,8 @@ the items under it, are contiguous ranges (the CSR form of arXiv 2602.22647).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -44,8 +45,43 @@ class Trie:
 
     def count(self, depth: int, node: Tensor, only: Filter | None = None) -> Tensor:
         """Items under each node (...), or those of them that are allowed."""
+        return self.count_under(depth, node, None if only is None else only.kept)
+
+    def count_under(self, depth: int, node: Tensor, running: Tensor | None) -> Tensor:
         start, stop = self.under[depth][node], self.under[depth][node + 1]
-        return stop - start if only is None else only.kept[stop] - only.kept[start]
+        return stop - start if running is None else running[stop] - running[start]
+
+    def count_listed(self, depth: int, node: Tensor, only: Filter) -> Tensor:
+        """Items under each node (B, ...) that row b's list may hold."""
+        count = self.count_under(depth, node, only.open)
+        return count if only.denied is None else count - self.count_denied(depth, node, only.denied)
+
+    @cached_property
+    def leaves(self) -> tuple[Tensor, ...]:
+        """[D] (n_D + 1,) leaves under node i of depth D are leaves[i]:leaves[i + 1]."""
+        ranges = [torch.arange(len(self.code[-1]) + 1, device=self.item.device)]
+        for first in reversed(self.first):
+            ranges.append(ranges[-1][first])
+        return tuple(reversed(ranges))
+
+    @cached_property
+    def place(self) -> Tensor:
+        """(N,) where each item stands in code order."""
+        place = torch.empty_like(self.item)
+        place[self.item] = torch.arange(len(self.item), device=self.item.device)
+        return place
+
+    def only_leaf(self, depth: int, node: Tensor, of_chains: bool) -> tuple[Tensor, Tensor]:
+        """Nodes (...) of a depth -> the first leaf under each, and where its score is certain to be the node's own.
+
+        That is where it is the only leaf and the SID has ended, or, `of_chains`, where a code without alternative is
+        certain to follow.
+        """
+        leaf, stop = self.leaves[depth][node], self.leaves[depth][node + 1]
+        alone = stop - leaf == 1
+        if not of_chains:
+            alone = alone & (self.code[depth][self.first[depth][node]] < 0)
+        return leaf, alone
 
     def count_denied(self, depth: int, node: Tensor, denied: Tensor) -> Tensor:
         """Items under each node (B, ...) that row b may not get; denied (B, P) as Filter has it."""
@@ -56,10 +92,31 @@ class Trie:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which items may be recommended: a patch on the trie, made for one call."""
+    """Which items may be recommended: a patch on the trie. `kept` serves every call, `denied` is of one batch."""
 
-    kept: Tensor  # (N + 1,) running count of allowed items in code order
-    denied: Tensor | None  # (B, P) places of allowed items in code order that row b may not get, ascending, -1 = none
+    kept: Tensor | None = None  # (N + 1,) running count of allowed items in code order; None: all are
+    listed: Tensor | None = None  # (N + 1,) the same of allowed items that any list may hold; None: those of `kept`
+    denied: Tensor | None = None  # (B, P) places of listed items that row b may not get, ascending, -1 = none
+
+    @property
+    def open(self) -> Tensor | None:
+        """(N + 1,) running count of what a list may hold, `denied` aside; None: all."""
+        return self.kept if self.listed is None else self.listed
+
+    def lists(self, place: Tensor) -> Tensor:
+        """Places (B, ...) of items in code order -> whether row b may get them."""
+        allowed = torch.ones_like(place, dtype=torch.bool)
+        if self.open is not None:
+            allowed = self.open[place + 1] > self.open[place]
+        if self.denied is None or not self.denied.shape[1]:
+            return allowed
+        flat = place.flatten(1).contiguous()
+        near = torch.searchsorted(self.denied, flat).clamp(max=self.denied.shape[1] - 1)
+        return allowed & (self.denied.gather(1, near) != flat).view(place.shape)
+
+    def rows(self, row: Tensor) -> Filter:
+        """The same for some rows of the batch, by their numbers."""
+        return self if self.denied is None else replace(self, denied=self.denied[row])
 
 
 def build_trie(index: SidIndex) -> Trie:
@@ -86,13 +143,41 @@ def build_trie(index: SidIndex) -> Trie:
 
 def make_filter(trie: Trie, allowed: Tensor | None, denied: Tensor | None) -> Filter | None:
     """`allowed` (N,) bool for all rows, `denied` (B, P) distinct items of each row (-1 = none) -> Filter."""
-    if allowed is None and denied is None:
-        return None
-    allowed = torch.ones(len(trie.item), dtype=torch.bool, device=trie.item.device) if allowed is None else allowed
-    counts = allowed[trie.item].long().cumsum(0)
-    kept = torch.cat([counts.new_zeros(1), counts])
-    if denied is None:
-        return Filter(kept, None)
-    place = torch.argsort(trie.item)[denied.clamp(min=0)]  # (B, P)
-    counted = (denied >= 0) & allowed[denied.clamp(min=0)]  # an item that nobody may get is not taken off twice
-    return Filter(kept, torch.where(counted, place, -1).sort(dim=1).values)
+    only = None if allowed is None else allow_items(trie, allowed)
+    return only if denied is None else deny_items(trie, only, denied)
+
+
+def allow_items(trie: Trie, allowed: Tensor) -> Filter:
+    """`allowed` (N,) bool -> what every row may get; N time, once for all batches."""
+    return Filter(kept=count_places(trie, allowed))
+
+
+def list_items(trie: Trie, only: Filter | None, listed: Tensor) -> Filter:
+    """The same where lists hold nothing but `listed` (N,) bool; the others keep their share of the probability."""
+    only = only or Filter()
+    running = count_places(trie, listed)
+    if only.kept is not None:
+        running = join_counts(only.kept, running)
+    return replace(only, listed=running)
+
+
+def count_places(trie: Trie, chosen: Tensor) -> Tensor:
+    """(N,) bool of items -> (N + 1,) running count in code order."""
+    counts = chosen[trie.item].long().cumsum(0)
+    return torch.cat([counts.new_zeros(1), counts])
+
+
+def join_counts(left: Tensor, right: Tensor) -> Tensor:
+    """Running counts of two sets, (N + 1,) each -> of the items that are in both."""
+    both = (left.diff() * right.diff()).cumsum(0)
+    return torch.cat([both.new_zeros(1), both])
+
+
+def deny_items(trie: Trie, only: Filter | None, denied: Tensor) -> Filter:
+    """The same without what each row may not get, (B, P) distinct items, -1 = none; no time that grows with N."""
+    only = only or Filter()
+    place = trie.place[denied.clamp(min=0)]  # (B, P)
+    counted = denied >= 0
+    if only.open is not None:
+        counted = counted & (only.open[place + 1] > only.open[place])  # what nobody may get is not taken off twice
+    return replace(only, denied=torch.where(counted, place, -1).sort(dim=1).values)

@@ -38,7 +38,7 @@ from genrec.artifacts import (
 from genrec.commandline import parse, stage_program
 from genrec.config import Config
 from genrec.errors import exit_on_failure
-from genrec.pipeline import ADVISE, FAMILY_READS, artifact_dir, call_of, command_of, on_split
+from genrec.pipeline import ADVISE, FAMILY_READS, TEACHER_READS, artifact_dir, call_of, command_of, on_split
 from genrec.plugins import is_plugin
 from genrec.runtime.training_record import is_trained, is_unchanged, read_record
 from genrec.store import RunStore
@@ -185,12 +185,20 @@ def measure_baselines(config: Config, model_row: Path | None, own: bool) -> dict
     if model_row is None or not own:
         return {"valid": {}, "test": {}}
     test = artifact_dir(on_split(config, "test"), "evaluation")
+    names = (*BASELINES, *(name for name in list_sequential(config) if name != model_row.name))
     return {
-        "valid": {name: compare_with_baseline(config, model_row, name) for name in BASELINES},
-        "test": {
-            name: pick_metrics(read_results(test / name)) for name in BASELINES if (test / name / RESULTS).exists()
-        },
+        "valid": {name: compare_with_baseline(config, model_row, name) for name in names},
+        "test": {name: pick_metrics(read_results(test / name)) for name in names if (test / name / RESULTS).exists()},
     }
+
+
+def list_sequential(config: Config) -> list[str]:
+    """The run's sequential models that can teach a language model: sasrec_bce gives no probabilities."""
+    store = RunStore.of(config)
+    ready = [name for name in TEACHER_READS if all(map(store.has, FAMILY_READS[name]))]
+    if not ready or store.manifest("sequential").inputs.get("data") != store.manifest("data").fingerprint:
+        return []
+    return [name for name in ready if store.sequential_model(name).is_dir()]
 
 
 def compare_with_baseline(config: Config, model_row: Path, name: str) -> dict[str, Any]:

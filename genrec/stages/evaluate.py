@@ -8,6 +8,7 @@ Writes  evaluation/<row>/{results.json, eval_results.jsonl, recommendations.npz,
     genrec evaluate --config quickstart --models popular,last_item,sasrec,sft
     genrec evaluate --config quickstart --models sft --num_beams 20     # one more row, beside the one of 50 beams
     genrec evaluate --config quickstart --models sft --ranking exact    # what do the beams lose?
+    genrec evaluate --config quickstart --models sft --decoding frontier    # lists that are proven, one more row
     torchrun --nproc_per_node 4 -m genrec evaluate --config 0.5b                  # rows shared out, same result
     genrec evaluate --base_model path/to/model --category Industrial_and_Scientific --num_beams 20 --limit 500
 """
@@ -245,7 +246,23 @@ def score(held_out: HeldOut, family: str, partial: Path) -> dict[str, Any]:
     write_report(report, partial, config.run.seed)
     metrics = read_results(partial)["metrics"]
     ndcg = {name: metrics[name]["mean"] for name in ("ndcg@10",) if name in metrics}
-    return {"rows": len(examples), **ndcg, "scoring_seconds": round(time.perf_counter() - begin, 2)}
+    return {
+        "rows": len(examples),
+        **ndcg,
+        **count_proven(family, recommendations),
+        "scoring_seconds": round(time.perf_counter() - begin, 2),
+    }
+
+
+def count_proven(family: str, recommendations: Recommendations) -> dict[str, int]:
+    """{"proven": lists that a frontier proved}, said where one searched; those that it did not are the best found."""
+    exact = recommendations.exact
+    if exact is None:
+        return {}
+    proven, rows = int(exact.sum()), len(exact)
+    more = "" if proven == rows else "; a larger --evaluation.frontier_budget proves more"
+    note(STAGE, f"{family}: {proven:,} of {rows:,} lists are proven to be exact{more}")
+    return {"proven": proven}
 
 
 def choose_examples(data: Prepared, split: str, limit: int, seed: int) -> Examples:

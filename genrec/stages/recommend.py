@@ -236,7 +236,7 @@ def show_lists(shop: Recommender, rows: Histories, options: RecommendOptions) ->
     columns = lists.select("rank", "title", "score", "item_id", "sid").rows()
     table = [[str(rank), title, f"{score:.3f}", item, sid or ""] for rank, title, score, item, sid in columns]
     text = render_table([["rank", "title", "score", "item", "SID"], *table], words=("title", "item", "SID"))
-    notes = [describe_history(shop, rows), *describe_short(len(lists), options.k)]
+    notes = [describe_history(shop, rows), *describe_short(len(lists), options.k), *describe_proof(lists)]
     return "\n".join([*notes, "", text, "", describe_scores(shop, rows)])
 
 
@@ -256,6 +256,14 @@ def describe_short(length: int, k: int) -> list[str]:
     return [] if length == k else [f"only {length} items may be listed"]
 
 
+def describe_proof(lists: pl.DataFrame) -> list[str]:
+    """Of a frontier: whether the list is exact, or what a better item might score."""
+    if "exact" not in lists.columns or not len(lists):
+        return []
+    exact, bound = lists.select("exact", "bound").row(0)
+    return ["exact: no other item scores higher" if exact else f"not proven: another item may score up to {bound:.3f}"]
+
+
 def describe_scores(shop: Recommender, rows: Histories) -> str:
     if not len(rows.item):
         return "score: share of the training events"
@@ -272,7 +280,8 @@ def write_lists(shop: Recommender, rows: Histories, options: RecommendOptions, p
 
     begin, count, cold = time.perf_counter(), 0, 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open_writer(path) as write, tqdm(total=len(rows), desc="recommend", unit="row", disable=None) as bar:
+    bar = tqdm(total=len(rows), desc="recommend", unit="row", disable=None)
+    with open_writer(path, shop.empty) as write, bar:
         for frame in shop.recommend_blocks(rows, **rules_of(options)):
             write(frame)
             done = min(shop.block, len(rows) - int(bar.n))
@@ -290,7 +299,7 @@ def write_lists(shop: Recommender, rows: Histories, options: RecommendOptions, p
 
 
 @contextmanager
-def open_writer(path: Path) -> Iterator[Any]:
+def open_writer(path: Path, empty: pl.DataFrame) -> Iterator[Any]:
     """A function that adds a frame to the file; the file is whole or not there."""
     from genrec.artifacts import whole_path
 
@@ -301,8 +310,6 @@ def open_writer(path: Path) -> Iterator[Any]:
             return
         import pyarrow.parquet as pq
 
-        from genrec.recommender import EMPTY
-
-        schema = EMPTY.to_arrow().schema
+        schema = empty.to_arrow().schema
         with pq.ParquetWriter(beside, schema) as writer:
             yield lambda frame: writer.write_table(frame.to_arrow().cast(schema))

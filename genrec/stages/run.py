@@ -35,7 +35,7 @@ from genrec.config import Config, Section, comma_list, knob
 from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error, suggest
 from genrec.launch import note
 from genrec.lines import relay_line
-from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, artifact_dir, reads
+from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, TEACHER_READS, artifact_dir, reads
 from genrec.places import RUN_SAID
 from genrec.stages.dialogue import ask_about
 
@@ -74,6 +74,8 @@ def main(argv: list[str] | None = None) -> None:
     command = parse(program, flags)  # a typo anywhere ends here, before any work
     with exit_on_usage_error():
         check_one_run(command.config)
+        if "sft" in stages and "sft" not in chosen.skip:
+            check_teacher(set(chosen.skip) & set(stages), command.config)
     with exit_on_failure(command.config.run.dir):
         check_curves(stages, chosen, command)
         if chosen.seeds:
@@ -117,6 +119,17 @@ def check_one_run(config: Config) -> None:
             f"--run.when_changed {config.run.when_changed} is for one stage's command; the pipeline begins a run from "
             f"another by --run.dir NEW --run.from_run {config.run.dir}"
         )
+
+
+def check_teacher(skipped: set[str], config: Config) -> None:
+    """SFT with other targets is another model, so a teacher that is left out is not passed over."""
+    for name, weight in config.sft.teacher.items():
+        for stage in skipped & set(TEACHER_READS.get(name, ())):
+            if weight and not read_manifest(artifact_dir(config, stage)):
+                raise ConfigError(
+                    f"sft.teacher {name} asks {stage}, which is to be skipped and is not there from an earlier call; "
+                    f"run {stage} too, or --sft.teacher '' for targets without a teacher"
+                )
 
 
 def walk_seeds(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]) -> None:
@@ -176,6 +189,8 @@ def leave_out(name: str, config: Config, skipped: set[str]) -> list[str]:
     note(name, "skipped")
     if read_manifest(artifact_dir(config, name)):
         return []  # an earlier run of it is there
+    if "sft" not in skipped:
+        check_teacher({name}, config)
     asking = [reward for reward in config.rl.reward_type if name in REWARD_READS.get(reward, ())]
     if asking and "rl" not in skipped:
         skipped.add("rl")

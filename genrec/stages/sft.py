@@ -3,8 +3,9 @@
     genrec sft --config quickstart
     genrec sft --config 0.5b --base_model DIR --learning_rate 3e-4
 
-Reads <run>/data and <run>/sids; writes <run>/sft, a plain Hugging Face model directory (weights, tokenizer with the SID
-tokens, sid_index.npz). A killed run goes on from its newest checkpoint when the same command is given again.
+Reads <run>/data and <run>/sids, with --sft.teacher sasrec also <run>/sequential; writes <run>/sft, a plain Hugging Face
+model directory (weights, tokenizer with the SID tokens, sid_index.npz). A killed run goes on from its newest checkpoint
+when the same command is given again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from genrec.data.tasks import Texts
     from genrec.models.beam import SidVocabulary
     from genrec.runtime.training_record import TrainingRecord
+    from genrec.training.soft_targets import SoftTargets
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def train(config: Config, directory: Path, material: Material) -> TrainingRecord
     settings = choose_packing(config.sft, model)
     rows = make_task_dataset(material.data, texts, tokenizer, settings, config.run.seed)
     print_size(rows, model)
+    soften = consult_teacher(config, directory, material)
     record = train_sft(
         settings,
         config.run,
@@ -102,9 +105,21 @@ def train(config: Config, directory: Path, material: Material) -> TrainingRecord
         make_decoder(config, material),
         tracker_callbacks(config.run, "sft"),
         find_legal_tokens(texts, model, material.sids, settings),
+        soften,
     )
     size = {"rows": len(rows), "answer_tokens": count_answer_tokens(rows)}
-    return replace(record, statistics=size | record.statistics)
+    taught = {"teacher": settings.teacher, "teacher_weight": settings.teacher_weight} if settings.teacher else {}
+    return replace(record, statistics=size | taught | record.statistics)
+
+
+def consult_teacher(config: Config, directory: Path, material: Material) -> SoftTargets | None:
+    """What sft.teacher says of every target; lists that leave out seen items have a teacher that does so too."""
+    from genrec.data.repeats import leaves_out_seen
+    from genrec.training.sft_start import ask_teacher
+
+    filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
+    of_model = (material.texts, material.model, material.sids, config.sft)
+    return ask_teacher(RunStore.of(config), material.data, *of_model, filter_seen, config.run.device, directory)
 
 
 def choose_packing(settings: Sft, model: PreTrainedModel | PeftModel) -> Sft:

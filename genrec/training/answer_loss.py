@@ -17,16 +17,36 @@ from genrec.models.trie import Trie
 TEXT = -1  # level of a token that is no SID token
 
 
-def answer_loss(logits: Tensor, labels: Tensor, legal: Tensor | None, smoothing: float) -> Tensor:
+@dataclass(frozen=True)
+class Softened:
+    """Of answer tokens the distribution that a teacher gives what may stand in their place, and its share w."""
+
+    weight: float  # w
+    known: Tensor  # (A,) bool, whether a teacher says anything of it
+    token: Tensor  # (A, W)
+    probability: Tensor  # (A, W) sums to 1 where known; 0 past the last token
+
+    def mix(self, logp: Tensor, taken: Tensor) -> Tensor:
+        """(1 - w) log p(label) + w sum of q log p over the teacher's tokens; (A, V), (A,) -> (A,)."""
+        expected = (self.probability * logp.gather(-1, self.token)).sum(-1)
+        return torch.where(self.known, (1 - self.weight) * taken + self.weight * expected, taken)
+
+
+def answer_loss(
+    logits: Tensor, labels: Tensor, legal: Tensor | None, smoothing: float, soft: Softened | None = None
+) -> Tensor:
     """-(1 - s) log p(label) - s mean of log p over the legal tokens, (A, V), (A,) -> (A,).
 
-    p is the softmax over the legal tokens (A, V), over all tokens where `legal` is None.
+    p is the softmax over the legal tokens (A, V), over all tokens where `legal` is None. With `soft` log p(label) is
+    mixed with the teacher's cross-entropy: the target is (1 - s) ((1 - w) one-hot + w q) + s uniform.
     """
-    if legal is None:
+    if legal is None and soft is None:
         return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
     logp = log_policy(logits, legal)
     taken = logp.gather(-1, labels[:, None])[:, 0]
-    spread = logp.masked_fill(~legal, 0.0).sum(-1) / legal.sum(-1)
+    if soft is not None:
+        taken = soft.mix(logp, taken)
+    spread = logp.mean(-1) if legal is None else logp.masked_fill(~legal, 0.0).sum(-1) / legal.sum(-1)
     return -((1 - smoothing) * taken + smoothing * spread)
 
 
@@ -65,7 +85,12 @@ class Legal:
 
 
 def make_legal(trie: Trie, sids: SidVocabulary, vocabulary: int) -> Legal:
+    return Legal(trie, sids, find_levels(sids, vocabulary))
+
+
+def find_levels(sids: SidVocabulary, vocabulary: int) -> Tensor:
+    """(V,) level of each token of the vocabulary, or TEXT."""
     level = torch.full((vocabulary,), TEXT, device=sids.token.device)
     for depth in range(len(sids.sizes)):
         level[sids.level(depth)] = depth
-    return Legal(trie, sids, level)
+    return level

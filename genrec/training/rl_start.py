@@ -14,10 +14,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec.config import Rl
 from genrec.data.prepared import Prepared
-from genrec.data.prompts import Encoder
 from genrec.data.tasks import Texts, draw_row_numbers, find_task, take_row
 from genrec.errors import ArtifactError
 from genrec.models.language import load_pretrained
+from genrec.models.sid_prompts import TaskPrompts
 from genrec.models.token_tree import takes_trees
 from genrec.training.rewards import Groups
 from genrec.training.rollout import Answers, roll_out
@@ -41,10 +41,10 @@ def make_prompts(
         rows = [rows[row] for row in np.sort(rng.choice(len(rows), settings.sample_size, replace=False))]
     if outside := [target for _, _, target, _ in rows if not 0 <= target < len(texts.index)]:
         raise ArtifactError(f"target {outside[0]} is outside the catalogue of {len(texts.index)} items")
-    encoder, none = Encoder(tokenizer), [-1] * data.max_history
+    prompts, none = TaskPrompts(texts, tokenizer), [-1] * data.max_history
     return Dataset.from_dict(
         {
-            "prompt": [encoder.prompt(texts.prompt(tasks[name], items, user), limit) for name, items, _, user in rows],
+            "prompt": [prompts.prompt(tasks[name], items, limit, user) for name, items, _, user in rows],
             "target": [target for _, _, target, _ in rows],
             "history": [items.tolist() if tasks[name].from_history else none for name, items, _, _ in rows],
             "task": [name for name, *_ in rows],

@@ -137,7 +137,7 @@ def sample_search(
         if depth + 1 < trie.num_levels:
             family = extend_ancestors(family, where // child.shape[-1])
             token = sids.level(depth)[code.clamp(min=0)]
-            hidden = append_tokens(model, cache, token, seen, family, length + depth)
+            hidden = append_tokens(model, cache, token, seen, family, (length + depth)[:, None].expand_as(token))
     return node, logp.clamp(min=NEVER)
 
 

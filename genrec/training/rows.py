@@ -15,59 +15,74 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from genrec.config import Sft
-from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples, Sequences, Split, cut_examples
 from genrec.data.tasks import Task, Texts, draw_copies, draw_row_numbers, find_task, repeat_rows, take_row
 from genrec.errors import ArtifactError
-from genrec.models.token_tree import Branch, TokenTree, collate_trees, grow_tree, join_trees, make_chain
+from genrec.models.sid_prompts import TaskPrompts
+from genrec.models.token_tree import NO_EVENT, Branch, TokenTree, collate_trees, grow_tree, join_trees, make_chain
 
 TREE = tuple(field.name for field in fields(TokenTree))
 
 
 class RowBuilder:
-    """Task rows -> token trees, with the pieces they share tokenised once."""
+    """Task rows -> token trees."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: Texts, cutoff_len: int):
         self.texts = texts
-        self.encoder = Encoder(tokenizer)
+        self.prompts = TaskPrompts(texts, tokenizer)
         self.eos = tokenizer.eos_token_id
         self.cutoff_len = cutoff_len
 
     def answer(self, task: Task, item: int) -> list[int]:
         """A SID has a fixed number of tokens and needs no end; a text ends with EOS."""
-        ids = self.encoder.piece(self.texts.answer(task, item))
+        ids = self.prompts.answer(task, item)
         return ids if task.wanted == "sid" else [*ids, self.eos][: self.cutoff_len // 2]
 
     def row(
-        self, task: Task, items: np.ndarray, target: int, weight: float = 1.0, user: int = -1, text: int = -1
+        self,
+        task: Task,
+        items: np.ndarray,
+        target: int,
+        weight: float = 1.0,
+        user: int = -1,
+        text: int = -1,
+        event: int = NO_EVENT,
     ) -> TokenTree:
-        """One prompt, one answer."""
+        """One prompt, one answer; `event` is that of the target where the answer names a user's next item."""
         answer = self.answer(task, target)
-        prompt = self.encoder.prompt(self.texts.prompt(task, items, user, text), self.cutoff_len - len(answer))
-        return grow_tree(prompt, [Branch(len(prompt), [], answer, float(weight))])
+        prompt = self.prompts.prompt(task, items, self.cutoff_len - len(answer), user, text)
+        return grow_tree(prompt, [Branch(len(prompt), [], answer, float(weight), int(event))])
 
-    def user(self, task: Task, items: np.ndarray, places: np.ndarray, weights: np.ndarray, user: int) -> TokenTree:
-        """One trunk of items that holds for each asked place p >= 1 the prompt of items[:p] and the answer items[p]."""
-        prompt = self.texts.prompt(task, items[: places[-1] + 1])
-        pieces = [self.encoder.piece(prompt.head), *(self.encoder.piece(text) for text in prompt.parts)]
-        if not prompt.tail:
-            return make_chain(pieces, places + 1, weights)
+    def user(
+        self, task: Task, items: np.ndarray, places: np.ndarray, weights: np.ndarray, user: int, events: np.ndarray
+    ) -> TokenTree:
+        """One trunk of items that holds for each asked place p >= 1 the prompt of items[:p] and the answer items[p].
+
+        `weights` and `events` are those of the asked places.
+        """
+        asked = items[: places[-1] + 1]
+        pieces = [self.prompts.head(task), *(self.prompts.part(task, int(item)) for item in asked)]
+        if not self.texts.tail(task, asked[:0], -1):
+            return make_chain(pieces, places + 1, weights, events)
         length = np.cumsum([len(piece) for piece in pieces])  # length[p]: head and p items
         branches = [
             Branch(
-                int(length[place]), self.tail(task, items[:place], user), self.answer(task, int(items[place])), weight
+                int(length[place]),
+                self.tail(task, items[:place], user),
+                self.answer(task, int(items[place])),
+                weight,
+                event,
             )
-            for place, weight in zip(places, weights.tolist(), strict=True)
+            for place, weight, event in zip(places, weights.tolist(), events.tolist(), strict=True)
         ]
         return grow_tree([token for piece in pieces for token in piece], branches)
 
     def tail(self, task: Task, items: np.ndarray, user: int) -> list[int]:
-        return self.encoder.piece(self.texts.tail(task, items, user))
+        return self.prompts.tail(task, items, user)
 
     def room(self, task: Task, history: np.ndarray, user: int) -> int:
         """Items whose SIDs fit beside head, tail and answer of a prompt about `history`."""
-        head = self.encoder.piece(self.texts.prompt(task, history[:0]).head)
-        fixed = len(head) + len(self.tail(task, history, user))
+        fixed = len(self.prompts.head(task)) + len(self.tail(task, history, user))
         levels = self.texts.index.num_levels
         if (items := (self.cutoff_len - fixed - levels) // levels) < 1:
             raise ArtifactError(
@@ -99,7 +114,8 @@ def make_rows(
         else:
             for row in draw_row_numbers(task, share, cut.target, builder.texts.catalog, rng):
                 of_user = (weight[train.end[row]], int(train.user[row])) if task.from_history else ()
-                yield builder.row(task, *take_row(task, cut, row), *of_user)
+                event = train.end[row] if task.asks_next else NO_EVENT
+                yield builder.row(task, *take_row(task, cut, row), *of_user, event=event)
 
 
 def preference_rows(
@@ -117,7 +133,9 @@ def preference_rows(
     for row in with_text[draw_copies(len(with_text), share, rng)]:
         items = cut.history[row] if "history" in task.given else np.zeros(0, np.int64)
         target = text[row] if task.wanted == "preference" else cut.target[row]
-        yield builder.row(task, items, int(target), weight[train.end[row]], int(train.user[row]), int(text[row]))
+        event = train.end[row] if task.asks_next else NO_EVENT
+        of_user = (weight[train.end[row]], int(train.user[row]), int(text[row]))
+        yield builder.row(task, items, int(target), *of_user, event)
 
 
 def packed_rows(
@@ -140,10 +158,10 @@ def packed_rows(
         whole = group - first <= limit
         if whole.any():
             ends = group[whole]
-            yield builder.user(task, item[first : ends[-1] + 1], ends - first, weight[ends], user)
+            yield builder.user(task, item[first : ends[-1] + 1], ends - first, weight[ends], user, ends)
         if pack == "exact":
             for a, end in zip(begin[~whole], group[~whole], strict=True):
-                yield builder.row(task, item[a:end], int(item[end]), weight[end], user)
+                yield builder.row(task, item[a:end], int(item[end]), weight[end], user, event=end)
         elif not whole.all():
             yield from window_rows(builder, task, item, group[~whole], weight, int(limit[~whole].min()), user)
 
@@ -156,7 +174,7 @@ def window_rows(
     run = (ends - ends[0]) // stride
     for group in np.split(ends, np.flatnonzero(np.diff(run)) + 1):
         begin = ends[0] + stride * ((group[0] - ends[0]) // stride) - (limit - stride + 1)
-        yield builder.user(task, item[begin : group[-1] + 1], group - begin, weight[group], user)
+        yield builder.user(task, item[begin : group[-1] + 1], group - begin, weight[group], user, group)
 
 
 def to_dataset(trees: Iterator[TokenTree]) -> datasets.Dataset:

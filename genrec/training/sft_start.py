@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,11 +32,13 @@ from genrec.models.language import (
     teach_sids,
     train_tokenizer,
 )
+from genrec.models.teachers import load_teacher
 from genrec.models.trie import build_trie
 from genrec.runtime.device import pick_device
 from genrec.store import RunStore
 from genrec.training.answer_loss import Legal, make_legal
 from genrec.training.rows import RowBuilder, make_rows, to_dataset
+from genrec.training.soft_targets import SoftTargets, make_soft_targets
 
 
 def make_training_texts(
@@ -109,6 +113,34 @@ def make_task_dataset(
     builder = RowBuilder(tokenizer, texts, settings.cutoff_len)
     train = data.splits["train"]
     return to_dataset(make_rows(builder, data.sequences, train, weight, data.max_history, settings, seed))
+
+
+def ask_teacher(
+    store: RunStore,
+    data: Prepared,
+    texts: Texts,
+    model: PreTrainedModel,
+    sids: SidVocabulary,
+    settings: Sft,
+    filter_seen: bool,
+    device: str,
+    directory: Path,
+) -> SoftTargets | None:
+    """The targets as sft.teacher softens them; None where there is none."""
+    if not settings.teacher:
+        return None
+    begin, train = time.perf_counter(), data.splits["train"]
+    teacher = load_teacher(store, data, settings.teacher, device, filter_seen)
+    vocabulary = model.get_input_embeddings().num_embeddings
+    of_data = (data.sequences, train, data.max_history, filter_seen)
+    of_model = (build_trie(texts.index), sids, vocabulary)
+    soft = make_soft_targets(teacher, settings.teacher_weight, *of_data, *of_model, directory)
+    note(
+        "sft",
+        f"{', '.join(settings.teacher)} asked about {len(train):,} targets, weight {settings.teacher_weight:g}; "
+        f"{soft.probability.nbytes / 2**20:.0f} MiB on disk while training, {time.perf_counter() - begin:.1f} s",
+    )
+    return soft
 
 
 def find_legal_tokens(texts: Texts, model: PreTrainedModel, sids: SidVocabulary, settings: Sft) -> Legal | None:

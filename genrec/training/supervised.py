@@ -26,6 +26,7 @@ from genrec.training.finite_steps import FiniteSteps
 from genrec.training.resuming import OrderedEpochs, Patience
 from genrec.training.rows import Collator
 from genrec.training.screen import SftScreen, show_on
+from genrec.training.soft_targets import SoftTargets
 from genrec.training.validation import VALID_METRIC, DecodingEvaluation, loss_curve, validation_curve
 
 
@@ -34,22 +35,33 @@ class TreeTrainer(OrderedEpochs, FiniteSteps, SealedCheckpoints, DecodingEvaluat
 
     stage = "sft"
 
-    def __init__(self, *args, decode: Callable[[], dict[str, float]], legal: Legal | None = None, rdrop=0.0, **kwargs):
+    def __init__(
+        self,
+        *args,
+        decode: Callable[[], dict[str, float]],
+        legal: Legal | None = None,
+        rdrop=0.0,
+        soften: SoftTargets | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         self.decode = decode
         self.rdrop = rdrop
         self.legal = legal  # which tokens the loss normalises over, all where None
+        self.soften = soften  # what a teacher says of the answers
         self.model_accepts_loss_kwargs = True  # the loss below is already a mean over the whole optimizer step
 
     def compute_loss(self, model, inputs: dict[str, Tensor], return_outputs=False, num_items_in_batch=None):
         logits, labels = self.answers(model, inputs)
         legal = self.legal(labels) if self.legal else None
-        losses = answer_loss(logits, labels, legal, self.args.label_smoothing_factor)  # (A',)
+        asked = inputs["labels"] != IGNORE
+        soft = self.soften(labels, inputs["event"][asked]) if self.soften else None
+        losses = answer_loss(logits, labels, legal, self.args.label_smoothing_factor, soft)  # (A',)
         if self.rdrop:
             again, _ = self.answers(model, inputs)
-            losses = (losses + answer_loss(again, labels, legal, self.args.label_smoothing_factor)) / 2
+            losses = (losses + answer_loss(again, labels, legal, self.args.label_smoothing_factor, soft)) / 2
             losses = losses + self.rdrop * self.diverge(logits, again, legal)
-        total = (losses * inputs["weight"][inputs["labels"] != IGNORE]).sum()
+        total = (losses * inputs["weight"][asked]).sum()
         # Answers of the whole step, over all processes: their gradients are averaged.
         count = len(labels) if num_items_in_batch is None else num_items_in_batch / self.accelerator.num_processes
         return (total / count, {"logits": logits}) if return_outputs else total / count
@@ -116,6 +128,7 @@ def train_sft(
     decode: Callable[[], dict[str, float]],
     callbacks: list,
     legal: Legal | None = None,
+    soften: SoftTargets | None = None,
 ) -> TrainingRecord:
     """Train in place, from the newest checkpoint in `directory` if any; the model ends as the best on valid."""
     patience = [Patience(settings.early_stop)] if settings.early_stop else []
@@ -129,6 +142,7 @@ def train_sft(
         decode=decode,
         legal=legal,
         rdrop=settings.rdrop,
+        soften=soften,
         callbacks=[*patience, *callbacks],
     )
     with show_on(trainer, SftScreen(sum(rows["targets"]))):

@@ -163,3 +163,38 @@ def test_a_planted_fault_gets_the_right_first_advice(shop, fault, first):
 
 def test_no_fault_gets_no_advice_but_tuning(shop):
     assert set(recommend_strategies(diagnosed(shop, "none"))) <= {"hyperparameter"}
+
+
+def behind(name: str, low: float, mean: float, high: float) -> dict:
+    return {name: {"ahead": {"mean": mean, "low": low, "high": high}}}
+
+
+def test_the_best_of_those_that_rank_better_is_made_the_teacher():
+    planted = report(long_tail=pattern(0.4, 0.1))
+    planted["baselines"]["valid"] |= behind("sasrec", -0.05, -0.03, -0.01) | behind("item_knn", -0.04, -0.02, -0.005)
+    assert recommend_strategies(planted) == ["teacher", "long_tail"]
+    plan = make_plan(planted, ["teacher"])
+    assert plan.values == {"sft.teacher": {"sasrec": 1.0}} and plan.first_stage == "sft"
+    assert "-0.0300 [-0.0500, -0.0100] against sasrec" in plan.advice[0].evidence.reason
+    assert make_plan(planted | {"model": "rl", "rl_kept": True}, ["teacher"]).values == plan.values
+
+
+@pytest.mark.parametrize("fault", ["not shown", "undertrained", "no such task", "no teacher", "taught by it"])
+def test_no_teacher_is_advised_where_it_would_not_help(fault):
+    flags = {
+        "no such task": ("--sft.tasks", "{title_to_sid: 1}"),
+        "taught by it": ("--sft.teacher", "item_knn"),
+    }
+    planted = report(flags=flags.get(fault, ()))
+    name = "popular" if fault == "no teacher" else "item_knn"
+    planted["baselines"]["valid"] |= behind(name, -0.05, -0.03, 0.01 if fault == "not shown" else -0.01)
+    if fault == "undertrained":
+        planted["baselines"]["valid"] |= behind("last_item", -0.05, -0.03, -0.01)
+        assert recommend_strategies(planted)[0] == "hyperparameter"
+    assert "teacher" not in recommend_strategies(planted)
+
+
+def test_a_second_teacher_stands_beside_the_first():
+    planted = report(flags=("--sft.teacher", "{item_knn: 2}"))
+    planted["baselines"]["valid"] |= behind("sasrec", -0.05, -0.03, -0.01)
+    assert make_plan(planted, recommend_strategies(planted)).values == {"sft.teacher": {"item_knn": 2.0, "sasrec": 2.0}}

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from genrec import artifacts
+from genrec.artifacts import read_manifest
 from genrec.commandline import Command
 from genrec.data import prompts
 from genrec.data.catalog import Catalog
@@ -88,6 +89,21 @@ def test_enough_beams_lose_nothing(ready):
     results = json.loads((run(ready(ranking="exact", num_beams=50)) / "results.json").read_text())
     assert {results["beam_loss"]["sft.model"][f"@{k}"]["lost"] for k in (1, 10, 17)} == {0}
     assert results["models"]["sft.model"]["metrics"] == results["models"]["sft_exact.model"]["metrics"]
+
+
+def test_a_frontier_is_a_row_of_its_own_with_the_exact_lists(ready, capsys):
+    directory = run(ready(models=["sft"], ranking="exact", num_beams=8))
+    evaluate.evaluate(Command(ready(models=["sft"], decoding="frontier", num_beams=8)), named=True)
+    row = directory / "sft.model.decoding-frontier.frontier_budget-1000"
+    found, exact = (read_predictions(place)[1] for place in (row, directory / "sft_exact.model"))
+    np.testing.assert_allclose(found.score, exact.score, atol=1e-5)
+    lists = json.loads((row / "results.json").read_text())["lists"]
+    assert (lists["ranking"], lists["num_beams"], lists["length"]) == ("frontier", None, 17)
+    rows = read_manifest(row).statistics["rows"]
+    assert read_manifest(row).statistics["proven"] == rows
+    assert f"{rows} of {rows} lists are proven to be exact" in "".join(capsys.readouterr())
+    assert json.loads((row / "eval_results.jsonl").read_text().splitlines()[0])["exact"] is True
+    assert "evaluation.decoding" not in read_manifest(directory / "sft.model").config  # as it ever was
 
 
 def test_lists_end_with_the_beams(ready, capsys):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-from genrec.models.exact import exact_search, tokens_within
-from genrec.models.trie import build_trie
+from genrec.models.exact import exact_search, rank_exactly, tokens_within
+from genrec.models.trie import build_trie, make_filter
 from tests.models.test_beam import exhaustive, items
 
 
@@ -26,3 +27,17 @@ def test_a_memory_budget_is_kept_by_the_bill_it_is_made_of(model, index, prompts
     assert len(prompts) <= small < large
     assert large * 8 * model.config.vocab_size < 10**6
     assert tokens_within(1, model, trie, prompts) == len(prompts)  # the least a pass can hold
+
+
+@pytest.mark.parametrize("most", [1, 30, 1000])
+def test_a_frontier_before_it_changes_no_list(model, index, sids, prompts, monkeypatch, most):
+    """Whether it proves none of the lists, some or all."""
+    monkeypatch.setattr("genrec.models.exact.FEWEST_READS", 1)
+    monkeypatch.setattr("genrec.models.exact.MOST_READS", most)
+    trie = build_trie(index)
+    denied = torch.tensor([[0, 1], [2, 3], [4, -1], [-1, -1], [5, 6]])
+    only = make_filter(trie, torch.arange(len(index)) % 5 != 0, denied)
+    leaves, scores = rank_exactly(model, trie, sids, prompts, 3, "vocab", only, 4096)
+    expected = exact_search(model, trie, sids, prompts, 3, "vocab", only)
+    assert torch.equal(leaves, expected[0])
+    torch.testing.assert_close(scores, expected[1], atol=1e-4, rtol=0)

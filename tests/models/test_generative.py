@@ -46,10 +46,20 @@ def test_wide_beams_and_exact_ranking_agree(generative):
     assert (beams.item == exact.item).all() and np.allclose(beams.score, exact.score, atol=1e-4)
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_seen_and_disallowed_items_are_left_out(generative, exact):
+def test_a_frontier_says_of_each_list_whether_it_is_proven(generative):
+    exact = generative.recommend(EXAMPLES, 5, Decoding(5, exact=True))
+    proven = generative.recommend(EXAMPLES, 5, Decoding(5, decoding="frontier"))
+    assert (proven.item == exact.item).all() and np.allclose(proven.score, exact.score, atol=1e-4)
+    assert exact.exact is None and proven.exact.all()
+    cut = generative.recommend(EXAMPLES, 5, Decoding(5, decoding="frontier", frontier_budget=1))
+    assert not cut.exact.any() and np.isfinite(cut.bound).all()
+
+
+@pytest.mark.parametrize("exact, search", [(False, "beam"), (True, "beam"), (False, "frontier")])
+def test_seen_and_disallowed_items_are_left_out(generative, exact, search):
     allowed = np.arange(NUM_ITEMS) != 7
-    listed = generative.recommend(EXAMPLES.without_seen(), 12, Decoding(12, exact=exact), allowed).item
+    decoding = Decoding(12, exact=exact, decoding=search)
+    listed = generative.recommend(EXAMPLES.without_seen(), 12, decoding, generative.allow(allowed)).item
     for row, seen in zip(listed, ([3], [1, 2, 3, 4], [5], []), strict=True):
         assert set(row[row >= 0]) == set(range(NUM_ITEMS)) - {7, *seen}
 
@@ -90,3 +100,5 @@ def test_a_model_that_reads_no_trees_cannot_be_ranked_exactly(generative, monkey
     monkeypatch.setattr(generative, "trees", False)
     with pytest.raises(ArtifactError, match="does not take a 4-D attention mask, which exact ranking rests on"):
         generative.recommend(EXAMPLES, 5, Decoding(8, exact=True))
+    with pytest.raises(ArtifactError, match="which a frontier rests on; use --evaluation.decoding beam"):
+        generative.recommend(EXAMPLES, 5, Decoding(8, decoding="frontier"))

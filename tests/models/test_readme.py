@@ -4,12 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from genrec.artifacts import read_json, read_manifest
-from genrec.models.readme import find_licence, rows_of_run
+from genrec.models.readme import describe_teacher, find_licence, rows_of_run
+from genrec.runtime.training_record import TrainingRecord
 from genrec.stages.push import export
 from tests.small_model import write_run
 
@@ -65,3 +67,11 @@ def test_the_licence_of_a_base_is_what_its_own_card_says(tmp_path):
     assert find_licence(str(tmp_path)) == "apache-2.0"
     (tmp_path / "README.md").write_text("---\nlicense: [\n---\n")
     assert find_licence(str(tmp_path)) == ""
+
+
+def test_a_teacher_is_named_where_there_was_one():
+    record = TrainingRecord("steps", 10, 5, "ndcg@10", 0.1, [])
+    assert describe_teacher(record) == ""
+    taught = {"teacher": {"sasrec": 2.0, "item_knn": 1.0}, "teacher_weight": 0.7}
+    told = " The targets are 70% the probabilities of sasrec (weight 2) and item_knn (weight 1), the rest is the item"
+    assert describe_teacher(replace(record, statistics=taught)) == f"{told} that came."

@@ -81,8 +81,8 @@ def test_joined_rows_ask_the_same_with_the_head_read_once(model):
     head = [3, 1]
     rows = [
         grow_tree(TRUNK, BRANCHES),
-        make_chain([head, [6, 7], [8, 9]], [1, 2], [1.0, 2.0]),
-        make_chain([head, [6, 7], [2, 4]], [2], [0.5]),
+        make_chain([head, [6, 7], [8, 9]], [1, 2], [1.0, 2.0], [3, 4]),
+        make_chain([head, [6, 7], [2, 4]], [2], [0.5], [5]),
         grow_tree([9, 2], [Branch(2, [6], [30, 31])]),
     ]
     joined = join_trees(rows, 30)

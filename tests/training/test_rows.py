@@ -45,7 +45,7 @@ def test_exact_packing_asks_what_plain_rows_ask(texts, tokenizer, sequences, nam
 def test_windows_show_between_half_and_all_of_the_history(texts, tokenizer, sequences):
     events, train = sequences
     builder = RowBuilder(tokenizer, texts, 512)
-    head = len(builder.encoder.piece(texts.prompt(RECOMMEND, np.zeros(0, int)).head))
+    head = len(builder.prompts.encoder.piece(texts.prompt(RECOMMEND, np.zeros(0, int)).head))
     exact = asked(packed_rows(builder, RECOMMEND, events, train, alike(events), 50, "exact"), len(train))
     windows = asked(packed_rows(builder, RECOMMEND, events, train, alike(events), 4, "windows"), len(train))
     full = {(ids[head:], answer) for ids, answer in exact}
@@ -126,8 +126,8 @@ def test_shares_draw_and_repeat_rows(texts, sequences):
 def test_a_long_history_loses_its_oldest_items_first(texts, tokenizer):
     builder = RowBuilder(tokenizer, texts, 512)
     prompt = texts.prompt(RECOMMEND, np.arange(10))
-    fixed = len(builder.encoder.piece(prompt.head))
-    ids = builder.encoder.prompt(prompt, fixed + 7)  # room for two SIDs of three tokens
+    fixed = len(builder.prompts.encoder.piece(prompt.head))
+    ids = builder.prompts.encoder.prompt(prompt, fixed + 7)  # room for two SIDs of three tokens
     assert tokenizer.decode(ids[fixed:]) == texts.index.text(8) + texts.index.text(9)
 
 
@@ -187,7 +187,7 @@ def test_packed_rows_with_a_profile_ask_what_plain_rows_and_evaluation_ask(
     assert len(packed) < len(plain)
     prompts = [with_profile.prompt(RECOMMEND, *row) for row in zip(cut.history, cut.user.tolist(), strict=True)]
     assert len({prompt.tail for prompt in prompts}) > 3
-    asks = {tuple(builder.encoder.prompt(prompt, cutoff - 3)) for prompt in prompts}
+    asks = {tuple(builder.prompts.encoder.prompt(prompt, cutoff - 3)) for prompt in prompts}
     assert {ids for ids, _ in asked(packed, len(train))} == asks
 
 

@@ -47,7 +47,7 @@ def test_a_weight_of_two_is_the_row_twice(texts, tokenizer, model, sequences):
     def loss(trees, count):
         trainer = TreeTrainer.__new__(TreeTrainer)
         trainer.args, trainer.accelerator = SimpleNamespace(label_smoothing_factor=0.0), OneProcess()
-        trainer.legal, trainer.rdrop = None, 0.0
+        trainer.legal, trainer.soften, trainer.rdrop = None, None, 0.0
         return trainer.compute_loss(
             model, collate_trees([vars(tree) for tree in trees]), num_items_in_batch=count
         ).item()
@@ -70,7 +70,8 @@ def test_rdrop_wants_passes_that_differ(texts, tokenizer, model, sequences, drop
     hook = model.get_input_embeddings().register_forward_hook(lambda _, __, read: dropped(read, dropout))
     trainer = TreeTrainer.__new__(TreeTrainer)
     trainer.args, trainer.accelerator = SimpleNamespace(label_smoothing_factor=0.0), OneProcess()
-    trainer.legal, trainer.rdrop, trainer.state = None, 1.0, SimpleNamespace(global_step=0)
+    trainer.legal, trainer.soften, trainer.rdrop = None, None, 1.0
+    trainer.state = SimpleNamespace(global_step=0)
     try:
         if dropout:
             assert trainer.compute_loss(model, collate_trees([vars(row)])).item() > 0

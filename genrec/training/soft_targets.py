@@ -1,0 +1,164 @@
+"""Targets of SFT softened by a teacher: at each node on the way to the true item, its distribution over the children.
+
+    q(child | true prefix) = teacher's probability below the child / teacher's probability below the node
+
+Nothing of it is cut: what is kept of a target are the few numbers at the nodes of its own path, in a file without a
+name that is mapped, not read. A node below which the teacher has no mass keeps the one-hot target.
+
+E events (targets), N items, L levels, A answer tokens, W most children of a node, V vocabulary
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genrec.data.sequences import Examples, Sequences, Split, cut_examples
+from genrec.models.beam import SidVocabulary
+from genrec.models.teachers import Teacher
+from genrec.models.trie import Trie
+from genrec.training.answer_loss import TEXT, Softened, find_levels
+
+BLOCK = 256  # targets that a teacher is asked about at once
+LEAST = 1e-12  # of the teacher's mass below a node; with less it says nothing of the children
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The nodes on the way to each item: where their children stand among all nodes of a depth, and their tokens."""
+
+    begin: np.ndarray  # (L, N) first child of the node, at depth + 1
+    width: np.ndarray  # (L, N) how many children
+    taken: np.ndarray  # (L, N) which of them leads to the item
+    shift: np.ndarray  # (L + 1, N) where a level's numbers stand among all of an item
+    token: tuple[np.ndarray, ...]  # [l] (n_{l+1},) of each node
+
+    @property
+    def length(self) -> np.ndarray:
+        """(N,) numbers of each item."""
+        return self.shift[-1]
+
+
+def find_paths(trie: Trie, sids: SidVocabulary) -> Paths:
+    place = np.empty(len(trie.item), dtype=np.int64)
+    place[trie.item.numpy()] = np.arange(len(trie.item))  # of each item in code order
+    node = np.stack([np.searchsorted(under.numpy(), place, side="right") - 1 for under in trie.under])  # (L + 1, N)
+    first = [children.numpy() for children in trie.first]
+    begin = np.stack([first[depth][node[depth]] for depth in range(trie.num_levels)])
+    stop = np.stack([first[depth][node[depth] + 1] for depth in range(trie.num_levels)])
+    width = stop - begin
+    shift = np.concatenate([np.zeros((1, len(place)), dtype=np.int64), np.cumsum(width, axis=0)])
+    token = tuple(
+        sids.level(level).cpu().numpy()[code.clamp(min=0).numpy()] for level, code in enumerate(trie.code)
+    )  # a level that a shorter SID lacks is asked of no answer
+    return Paths(begin, width, node[1:] - begin, shift, token)
+
+
+def weigh_nodes(probability: np.ndarray, trie: Trie) -> list[np.ndarray]:
+    """(E, N) -> [l] (E, n_{l+1}) mass below every node of a level, each the sum of its children's."""
+    first = trie.under[-1], *reversed(trie.first[1:])  # of the items, then of the nodes, from the last level up
+    masses = [probability[:, trie.item.numpy()]]
+    for children in first:
+        masses.append(np.add.reduceat(masses[-1], children.numpy()[:-1], axis=1))
+    return masses[:0:-1]
+
+
+def soften_paths(probability: np.ndarray, item: np.ndarray, trie: Trie, paths: Paths) -> np.ndarray:
+    """(E, N) and true items (E,) -> their numbers one after the other, level by level within an item."""
+    first = np.cumsum(paths.length[item]) - paths.length[item]  # (E,)
+    softened = np.empty(int(paths.length[item].sum()), dtype=np.float32)
+    for level, mass in enumerate(weigh_nodes(probability, trie)):
+        width = paths.width[level, item]
+        row, start = np.repeat(np.arange(len(item)), width), np.cumsum(width) - width
+        within = np.arange(len(row)) - start[row]
+        below = mass[row, paths.begin[level, item][row] + within]
+        whole = np.add.reduceat(below, start)[row]
+        hard = within == paths.taken[level, item][row]
+        known = whole > LEAST
+        target = np.where(known, below / np.where(known, whole, 1.0), hard)
+        softened[(first + paths.shift[level, item])[row] + within] = target
+    return softened
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """Answer tokens and the events that they name -> what the teacher says may stand in their place."""
+
+    weight: float
+    item: np.ndarray  # (T,) of each event
+    begin: np.ndarray  # (T,) where the numbers of an event stand in `probability`
+    probability: np.ndarray  # float32, of all events that are targets
+    paths: Paths
+    level: np.ndarray  # (V,) of each token, or TEXT
+
+    def __call__(self, labels: Tensor, event: Tensor) -> Softened:
+        """(A,) labels and events, negative where the answer is no event."""
+        label, named = labels.cpu().numpy(), event.cpu().numpy()
+        level = self.level[label]
+        known = (named >= 0) & (level != TEXT)
+        width = int(self.paths.width.max())
+        token = np.repeat(label[:, None], width, axis=1)  # (A, W); beyond the children a token that is surely legal
+        probability = np.zeros(token.shape, dtype=np.float32)
+        for depth in range(len(self.paths.token)):
+            at = np.flatnonzero(known & (level == depth))
+            item = self.item[named[at]]
+            place = np.arange(width) + np.zeros_like(at)[:, None]  # (a, W)
+            real = place < self.paths.width[depth, item][:, None]
+            place = np.where(real, place, 0)
+            token[at] = np.where(
+                real, self.paths.token[depth][self.paths.begin[depth, item][:, None] + place], token[at]
+            )
+            where = (self.begin[named[at]] + self.paths.shift[depth, item])[:, None] + place
+            probability[at] = np.where(real, self.probability[where], 0)
+        device = labels.device
+        arrays = (torch.from_numpy(array).to(device) for array in (known, token, probability))
+        return Softened(self.weight, *arrays)
+
+
+def make_soft_targets(
+    teacher: Teacher,
+    weight: float,
+    sequences: Sequences,
+    train: Split,
+    max_history: int,
+    filter_seen: bool,
+    trie: Trie,
+    sids: SidVocabulary,
+    vocabulary: int,
+    directory: Path,
+) -> SoftTargets:
+    """Asks the teacher once about every train target, with all the history that an evaluation would give it.
+
+    With `filter_seen` it says nothing of what the user had before, as the lists of the run do.
+    """
+    paths, order = find_paths(trie, sids), np.argsort(train.end, kind="stable")
+    train = train.take(order)
+    length = paths.length[sequences.item[train.end]]
+    begin = np.full(len(sequences.item), -1, dtype=np.int64)
+    begin[train.end] = np.cumsum(length) - length
+    probability = map_nameless(directory, int(length.sum()))
+    for examples, end in split_blocks(cut_examples(sequences, train, max_history), train.end):
+        asked = examples.without_seen() if filter_seen else examples
+        softened = soften_paths(teacher(asked), examples.target, trie, paths)
+        probability[begin[end[0]] : begin[end[0]] + len(softened)] = softened
+    level = find_levels(sids, vocabulary).cpu().numpy()
+    return SoftTargets(weight, sequences.item, begin, probability, paths, level)
+
+
+def split_blocks(examples: Examples, end: np.ndarray) -> Iterator[tuple[Examples, np.ndarray]]:
+    for first in range(0, len(end), BLOCK):
+        rows = np.arange(first, min(first + BLOCK, len(end)))
+        yield examples.take(rows), end[rows]
+
+
+def map_nameless(directory: Path, length: int) -> np.ndarray:
+    """(length,) float32 in a file that is gone with the process, however it ends."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.truncate(4 * max(length, 1))
+        return np.memmap(file, dtype=np.float32, mode="r+", shape=(max(length, 1),))
