@@ -2,6 +2,7 @@
 
     python benchmarks/ab.py                                  every part, under a minute
     python benchmarks/ab.py --parts looks,srm --experiments 200
+    python benchmarks/ab.py --parts off_policy --raw_dir raw      on MovieLens-100K
 
 looks          equal arms, looked at after every 1% of the users: how often a difference is found that is not there
 power          the planned number of users: how often the difference is found that is there
@@ -17,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -28,7 +30,7 @@ from genrec.commandline import options_program, parse
 from genrec.config import Section, comma_list, knob
 from genrec.experiments.statistics.always_valid import LEAST, TAU, always_valid_p
 from genrec.experiments.statistics.interleaving import draft_teams, measure_preference
-from genrec.experiments.statistics.off_policy import LoggedAnswers, evaluate_policy
+from genrec.experiments.statistics.off_policy import LoggedAnswers, OffPolicy, evaluate_policy
 from genrec.experiments.statistics.power import (
     rate_effect,
     sample_size,
@@ -47,6 +49,7 @@ class BenchmarkOptions(Section):
     parts: list[str] = knob(["looks", "power", "interleaving", "off_policy", "srm"], "which of them")
     experiments: int = knob(1000, "simulated experiments a row of a table", ge=10)
     users: int = knob(20_000, "of an experiment with equal arms, both arms together", ge=1000)
+    raw_dir: Path | None = knob(None, "folder with ml-100k/: off_policy on its users' tastes, not on drawn ones")
     seed: int = knob(0, "of all draws", ge=0)
 
     split_parts = field_validator("parts", mode="before")(comma_list)
@@ -230,32 +233,72 @@ def team_clicks(random: np.random.Generator, noises: tuple[float, float]) -> np.
 # Other policies
 
 
+class World(NamedTuple):
+    """(kinds of users, items) each."""
+
+    rates: np.ndarray  # chance of a click
+    logging: np.ndarray  # scores of the ranker that ran
+    targets: dict[str, np.ndarray]  # scores of others
+
+
 def measure_off_policy(options: BenchmarkOptions, random: np.random.Generator) -> None:
-    """Users of 20 kinds, 30 items; lists of 3 are drawn, the reward is a click on the first item."""
-    kinds, items, answers = 20, 30, 4000
-    rates = 0.4 / (1 + np.exp(1.5 - random.standard_normal((kinds, items))))
-    logging = random.standard_normal((kinds, items))
-    rows = []
-    for name, target in (
-        ("a little other", logging + 0.3 * random.standard_normal((kinds, items))),
-        ("better", logging + 4 * rates),
-    ):
+    """Lists of 3 are drawn, the reward is a click on the first item."""
+    answers, rows = 4000, []
+    world = draw_world(random) if options.raw_dir is None else movielens_world(options.raw_dir)
+    for name, target in world.targets.items():
         policy = np.exp(target) / np.exp(target).sum(1, keepdims=True)
-        truth = float((policy * rates).sum(1).mean())
-        runs = [replay(random, answers, rates, logging, policy) for _ in range(max(10, options.experiments // 4))]
-        for estimator in ("IPS", "SNIPS", "DR"):
-            found = [run.estimates[estimator] for run in runs]
-            errors = np.array([each.value - truth for each in found])
-            covered = [each.low <= truth <= each.high for each in found]
-            width = np.mean([each.high - each.low for each in found])
-            mean = f"{errors.mean():+.5f} +- {1.96 * errors.std(ddof=1) / np.sqrt(len(errors)):.5f}"
-            worth = f"{np.mean([run.overlap.effective for run in runs]):,.0f}"
-            rows.append([name, f"{truth:.4f}", estimator, mean, f"{width:.4f}", share(covered), worth])
+        truth = float((policy * world.rates).sum(1).mean())
+        times = max(10, options.experiments // 4)
+        runs = [replay(random, answers, world.rates, world.logging, policy) for _ in range(times)]
+        rows += [[name, f"{truth:.4f}", *judge_estimator(runs, kind, truth)] for kind in ("IPS", "SNIPS", "DR")]
     head = f"policy | truth | estimate | bias, 95% | width | truth within 95% | worth of {answers:,}"
     print_table(head, rows)
 
 
-def replay(random: np.random.Generator, answers: int, rates: np.ndarray, logging: np.ndarray, policy: np.ndarray):
+def draw_world(random: np.random.Generator) -> World:
+    """Users of 20 kinds, 30 items."""
+    rates = 0.4 / (1 + np.exp(1.5 - random.standard_normal((20, 30))))
+    logging = random.standard_normal(rates.shape)
+    near = logging + 0.3 * random.standard_normal(rates.shape)
+    return World(rates, logging, {"a little other": near, "better": logging + 4 * rates})
+
+
+def movielens_world(raw_dir: Path) -> World:
+    """MovieLens-100K's users and the 100 films that most rated: a click where a low-rank fit says four stars or more.
+
+    The log is of a ranker by popularity, the other policies lean to each user's own taste.
+    """
+    from genrec.config import Data
+    from genrec.data.movielens import read_shop
+
+    events = read_shop(Data(source="movielens", dataset="ml-100k", raw_dir=raw_dir)).events
+    count = np.bincount(events.item)
+    films = np.argsort(-count, kind="stable")[:100]
+    place = np.full(len(count), -1)
+    place[films] = np.arange(len(films))
+    kept = place[events.item] >= 0
+    liked = np.zeros((int(events.user.max()) + 1, len(films)))  # (users, films): over or under four stars
+    liked[events.user[kept], place[events.item[kept]]] = events.rating[kept] - 3.5
+    left, spread, right = np.linalg.svd(liked, full_matrices=False)
+    taste = (left[:, :8] * spread[:8]) @ right[:8]
+    rates = 0.4 / (1 + np.exp(2 - taste))
+    logging = np.tile(np.log(count[films]) * 2, (len(taste), 1))
+    return World(rates, logging, {"a little taste": logging + 0.5 * taste, "taste": logging + taste})
+
+
+def judge_estimator(runs: list[OffPolicy], name: str, truth: float) -> list[str]:
+    """Cells: the estimator, its bias, mean width, how often the truth is within, and the effective answers."""
+    found = [run.estimates[name] for run in runs]
+    errors = np.array([each.value - truth for each in found])
+    covered = [each.low <= truth <= each.high for each in found]
+    width = np.mean([each.high - each.low for each in found])
+    bias = f"{errors.mean():+.5f} +- {1.96 * errors.std(ddof=1) / np.sqrt(len(errors)):.5f}"
+    return [name, bias, f"{width:.4f}", share(covered), f"{np.mean([run.overlap.effective for run in runs]):,.0f}"]
+
+
+def replay(
+    random: np.random.Generator, answers: int, rates: np.ndarray, logging: np.ndarray, policy: np.ndarray
+) -> OffPolicy:
     """One log, and what it says of `policy`; the reward model knows rates up to noise."""
     kind = random.integers(len(rates), size=answers)
     drawn = sample_slates(logging[kind], 3, random)
