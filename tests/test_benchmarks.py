@@ -27,7 +27,6 @@ SMALLEST = {
     "tencentgr_data": "--users 60 --items 80 --rounds 1",
 }
 NO_SMALLEST = {
-    "ab": "--experiments 10 --users 2000",
     "random_twin": "writes a model as large as the one it is a twin of",
     "recbole_sasrec": "needs recbole in an environment of its own",
     "same_results": "compares two runs; tests/test_same_results.py does",
