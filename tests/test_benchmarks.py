@@ -17,6 +17,7 @@ WITHOUT_HELP = {"recbole_sasrec"}  # runs under a Python of its own, called by s
 SMALLEST = {
     "ab": "--experiments 10 --users 2000",
     "balanced_kmeans": "--sizes 300 --codes 12",
+    "export": "--width 64 --layers 1 --requests 2 --rounds 1",
     "decode": "--shape quickstart --requests 2 --batch 2 --generate_batch 1 --rounds 1",
     "frontier": "--items 300 --requests 2 --batch 2 --rounds 1",
     "planted_faults": "--work {out} --faults few_beams --users 120 --epochs 1",

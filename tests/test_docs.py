@@ -12,7 +12,7 @@ import yaml
 from genrec.cli import purposes
 from genrec.commandline import ALIASES
 from genrec.config import Config, all_paths, other_spellings
-from genrec.pipeline import STAGES
+from genrec.pipeline import EVERY
 from genrec.stages.ab import AbOptions, PlanOptions
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
@@ -30,7 +30,7 @@ COMMAND = re.compile(r"(?:^ *|`)((?:genrec|python|bash) [^`\n#]+)", re.MULTILINE
 # What a command takes beside the keys of its section.
 SWITCHES = {"config", "clean", "dry-run", "show-config", "help"}
 PLAIN = {
-    **{name: Config.model_fields[s.section].annotation for s in STAGES.values() for name in (s.command, s.script)},
+    **{name: Config.model_fields[s.section].annotation for s in EVERY.values() for name in (s.command, s.script)},
     **dict.fromkeys(("run", "pipeline_0.5b.sh"), Pipeline),
     **dict.fromkeys(("advise", "optimization_strategies.py"), AdviceOptions),
     **dict.fromkeys(("compare", "compare_results.py"), ComparisonOptions),
