@@ -79,6 +79,12 @@ def test_a_sample_ratio_mismatch_stops_the_reading_and_every_script(world, tmp_p
     assert "SAMPLE RATIO MISMATCH" in page.read_text() and "Against the control" not in page.read_text()
 
 
+def test_the_logs_own_numbers_are_metrics_too(world, capsys):
+    """Every user made two requests for three items each."""
+    status, text, _ = run(capsys, *of(world, "--metric", "requests,shown/requests"))
+    assert status == 0 and text.count("no user differs") + text.count("no\n  user differs") == 2
+
+
 def test_few_users_are_too_early_to_say(tmp_path, capsys):
     write_world(tmp_path, users=60)
     assert "Too early to say" in run(capsys, *of(tmp_path))[1]
@@ -103,7 +109,6 @@ def test_another_policy_is_estimated_or_refused(tmp_path, capsys):
     pl.DataFrame({"request": [f"r{n}" for n in range(400)], "propensity": [0.25] * 400}).write_csv(policy)
     text = run(capsys, *of(tmp_path, "--policy", policy))[1]
     assert "SNIPS" in text and "worth 400 of the other policy's" in " ".join(text.split())
-    text = run(capsys, *of(tmp_path, "--policy", policy, "--policy_of", "first", "--metric", "requests"))[1:]
     pl.DataFrame({"request": [f"r{n}" for n in range(400)], "propensity": [0.01] * 400}).write_csv(policy)
     assert "refused." in run(capsys, *of(tmp_path, "--policy", policy))[1]
 
