@@ -59,6 +59,7 @@ def purposes() -> dict[str, str]:
         "advise": "a report of misses -> the configuration that should help",
         "compare": "evaluations of the same rows -> did it help?",
         "runs": "runs side by side: what each was made of, what it scored, what differs",
+        "ab": "an experiment's log and outcomes -> what it showed; `ab plan`: how many users it needs",
         "iterate": "the loop: analyse, change what is advised, keep what is better on valid",
     }
 

@@ -89,6 +89,7 @@ ADVISE = ("advise", "optimization_strategies.py")
 COMPARE = ("compare", "compare_results.py")
 ITERATE = ("iterate", "iterate.py")
 RUNS = ("runs", "")
+AB = ("ab", "")
 
 
 # What a row of the evaluation's table reads beside data. `<model>_exact` is the exact ranking of a language model.

@@ -15,6 +15,7 @@ WITHOUT_HELP = {"recbole_sasrec"}  # runs under a Python of its own, called by s
 
 # name -> flags of its smallest run; {config} is the file of {run}, which has data and SIDs; {out} a new directory
 SMALLEST = {
+    "ab": "--experiments 10 --users 2000",
     "balanced_kmeans": "--sizes 300 --codes 12",
     "export": "--width 64 --layers 1 --requests 2 --rounds 1",
     "decode": "--shape quickstart --requests 2 --batch 2 --generate_batch 1 --rounds 1",
