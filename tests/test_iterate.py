@@ -152,7 +152,8 @@ def test_rejected_advice_is_not_tried_again_and_the_better_run_stays(looped, tmp
 def split_stages(directory, model: str, *flags: str, **values) -> tuple[list[str], list[str]]:
     config = command(directory, "--evaluation.models", model, *flags).config
     plan = SimpleNamespace(values={key.replace("__", "."): value for key, value in values.items()})
-    return iterate.split_stages(iterate.LoopRun(config, directory / "x"), plan)
+    run = iterate.LoopRun(config, directory / "x")
+    return iterate.split_stages(run, run, plan)
 
 
 def test_only_what_depends_on_a_change_is_made_anew(tmp_path):
@@ -172,6 +173,18 @@ def test_a_reward_that_reads_a_stage_brings_it_before_rl(tmp_path):
     stages = ["data", "embeddings", "sids", "sequential", "sft", "rl"]
     assert split_stages(tmp_path, *asked, data__max_history=5) == ([], stages)
     assert split_stages(tmp_path, *asked, rl__beta=0.1) == (stages[:-1], ["rl"])
+
+
+def test_an_advised_teacher_brings_its_stage_before_sft(tmp_path, monkeypatch):
+    plan = SimpleNamespace(values={"sft.teacher": {"sasrec": 1.0}}, overlay={"sft": {"teacher": {"sasrec": 1.0}}})
+    best = iterate.LoopRun(command(tmp_path, "--evaluation.models", "[sasrec, sft]").config, tmp_path / "base.json")
+    tried, called = iterate.make_round_run(best, plan, tmp_path / "1"), []
+    monkeypatch.setattr(iterate, "call_stage", lambda name, run, *flags: called.append(name))
+    iterate.carry_out_plan(best, tried)
+    assert called[:5] == ["data", "embeddings", "sids", "sequential", "sft"]
+    assert iterate.split_stages(best, tried, plan) == (["data", "embeddings", "sids"], ["sequential", "sft"])
+    monkeypatch.setattr(iterate, "read_manifest", lambda directory: directory.name == "sequential")
+    assert iterate.split_stages(best, tried, plan) == (["data", "embeddings", "sids", "sequential"], ["sft"])
 
 
 @pytest.mark.parametrize(
