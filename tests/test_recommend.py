@@ -1,5 +1,6 @@
 """`genrec recommend`: one user on the screen, many in a file, and what is asked wrongly in one line."""
 
+import gzip
 import json
 import shlex
 import shutil
@@ -91,6 +92,24 @@ def test_users_of_a_file_and_of_a_model_without_its_run(run, tmp_path, capsys):
     lines = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
     wanted = genrec.load(tmp_path / "model").recommend([["B001", "B002"], []], users=["7", "8"])
     assert [line["item_id"] for line in lines] == wanted["item_id"].to_list()
+
+
+def test_users_of_a_file_are_read_as_the_events_of_a_run_are(run, tmp_path, capsys):
+    """Dates, other names, packed files: what `data.events` takes; the 9th of July is before the 10th."""
+    wanted = genrec.load(run[0]).recommend([["B001", "B002", "B003"]], users=["7"])["item_id"].to_list()
+    rows = [("B002", "2024-7-9 09:00"), ("B003", "2024-7-10 08:00"), ("B001", "2024-7-8 23:00")]
+    (tmp_path / "a.csv").write_text("user,product,time\n" + "".join(f"7,{item},{time}\n" for item, time in rows))
+    with gzip.open(tmp_path / "b.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps({"Kunde": "7", "sku": item, "when": time}) + "\n" for item, time in rows)
+    named = ["--data.source", "table", "--data.columns", "{user: Kunde, time: when}"]
+    for name, flags in {"a.csv": [], "b.jsonl.gz": named}.items():
+        flags = ["--run.dir", run[0], "--users", tmp_path / name, "--output", tmp_path / "out.jsonl", *flags]
+        ask(capsys, *flags)
+        lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert [line["item_id"] for line in lines] == wanted and lines[0]["user"] == "7", name
+    (tmp_path / "a.csv").write_text("user,product,time\n7,B001,yesterday\n")
+    error = ask(capsys, "--run.dir", run[0], "--users", tmp_path / "a.csv", "--output", tmp_path / "c.jsonl", code=1)
+    assert "the column 'time' holds no time in any of 1 values (['yesterday'])" in error
 
 
 def test_allow_and_deny_files(run, tmp_path, capsys):

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from genrec.data.sequences import Examples, Past, Sequences, Split
+from genrec.data.table_times import read_times
 from genrec.errors import ConfigError
 
 COLUMNS = {  # what a frame of events must or may have -> its names
@@ -184,12 +185,26 @@ def read_frame(frame: pl.DataFrame, items: Ids, skip: bool) -> Histories:
             raise ConfigError(
                 f"the column '{time}' has {frame[time].null_count():,} empty places; fill or leave it out"
             )
-        events = events.with_columns(frame[time].alias("time")).sort("time", maintain_order=True)
+        events = events.with_columns(order_times(frame[time]).alias("time")).sort("time", maintain_order=True)
     first = read_column(frame, user).unique(maintain_order=True)
     order = pl.DataFrame({"user": first, "place": np.arange(len(first))})
     events = events.join(order, on="user", how="left", maintain_order="left").sort("place", maintain_order=True)
     length = np.bincount(events["place"].to_numpy(), minlength=len(first))
     return number_items(first.to_numpy().astype(object), events["item"], length, items, skip)
+
+
+def order_times(values: pl.Series) -> pl.Series:
+    """A column of times -> numbers or times to sort events by; texts are read as those of `data.events`."""
+    if values.dtype != pl.String:
+        return values
+    numbers = values.cast(pl.Float64, strict=False)
+    if not numbers.null_count():
+        return numbers
+    times = read_times(values, f"the column '{values.name}'", 0)
+    order = times.seconds if times.fine is None else times.fine
+    if bad := values.filter(order.is_null()).to_list():
+        raise ConfigError(f"the column '{values.name}' has {len(bad):,} values that are no time, as {bad[0]!r}")
+    return order
 
 
 def find_column(frame: pl.DataFrame, kind: str) -> str:

@@ -25,7 +25,7 @@ from genrec.data import texts
 from genrec.data.events import Events, Shop, encode_events
 from genrec.data.ledger import FIRST_LINES, Ledger
 from genrec.data.ndjson import check_bad_share
-from genrec.data.table_columns import Columns, assign_columns
+from genrec.data.table_columns import Columns, as_names, assign_columns
 from genrec.data.table_files import Locate, Table, open_table
 from genrec.data.table_files import find_raw_files as find_files
 from genrec.data.table_times import Times, read_times
@@ -90,6 +90,14 @@ def check_columns_taken(given: Mapping[Any, Any], events: Columns, items: Column
         if role not in events.of and (items is None or role not in items.of):
             where = "data.items, which is not given" if items is None else "the items"
             raise ConfigError(f"data.columns.{role} {given[role]!r} is of {where}; leave it out or name the table")
+    taken = {columns.one("item") for columns in (events, items) if columns}
+    for name in as_names(given.get("item", ())):
+        if name not in taken:
+            of_items = f", of the items '{items.one('item')}'" if items else ""
+            raise ConfigError(
+                f"data.columns.item '{name}' is the item column of no table; that of the events is "
+                f"'{events.one('item')}'{of_items}"
+            )
 
 
 def shorten(table: Table) -> str:

@@ -49,20 +49,25 @@ class Columns(NamedTuple):
         return ", ".join(f"{role} {'+'.join(names)}" for role, names in self.of.items())
 
 
-def assign_columns(table: Table, role: str, given: Mapping[str, str | Sequence[str]]) -> Columns:
-    """Every role of an events or items table that a column is there for; a needed one without is an error."""
+def assign_columns(
+    table: Table, role: str, given: Mapping[str, str | Sequence[str]], needed: Sequence[str] = ()
+) -> Columns:
+    """Every role of an events or items table that a column is there for; one of `needed` without is an error."""
+    needed = needed or NEEDED[role]
     of: dict[str, tuple[str, ...]] = {}
     taken = {name for names in given.values() for name in as_names(names)}
     for wanted in WANTED[role]:
         names = tuple(name for name in as_names(given.get(wanted, ())) if name in table.columns)
         if wanted not in given or (wanted == "item" and role == "items" and not names):  # events may call it otherwise
             names = guess_columns(table.columns, wanted, taken)
+        elif wanted == "item" and names:  # one column a table, each under its own name
+            names = names[:1]
         elif len(names) < len(as_names(given[wanted])):
             raise refuse_name(table, wanted, [name for name in as_names(given[wanted]) if name not in table.columns][0])
         if names:
             of[wanted] = names
-        elif wanted in NEEDED[role]:
-            raise refuse_guess(table, role, wanted, taken)
+        elif wanted in needed:
+            raise refuse_guess(table, role, wanted, taken, as_names(given.get(wanted, ())))
     used = {name for names in of.values() for name in names}
     others = tuple(name for name in table.columns if name not in used and fold(name) not in INDEX_NAMES)
     return Columns(of, others)
@@ -88,10 +93,9 @@ def refuse_name(table: Table, wanted: str, name: str) -> ConfigError:
     )
 
 
-def refuse_guess(table: Table, role: str, wanted: str, taken: set[str]) -> ConfigError:
-    """Both sides, and the column whose name comes nearest."""
-    names = [fold(guess) for guess in GUESSES[wanted].split()]
-    understood = {name for other in WANTED[role] for name in guess_columns(table.columns, other, taken)} | taken
+def refuse_guess(table: Table, role: str, wanted: str, taken: set[str], other: tuple[str, ...] = ()) -> ConfigError:
+    """Both sides, and the column whose name comes nearest; `other` is what the role is called in another table."""
+    understood = {name for each in WANTED[role] for name in guess_columns(table.columns, each, taken)} | taken
     free = [name for name in table.columns if name not in understood]
     lacks = (
         f"{table.name} has no column that is known to be the {wanted} of {role} ({GUESSES[wanted].split()[0]} and the "
@@ -100,8 +104,21 @@ def refuse_guess(table: Table, role: str, wanted: str, taken: set[str]) -> Confi
     if not free:
         also = " (the place in the user's order will do)" if wanted == "time" else ""
         return ConfigError(f"{lacks}, which are taken for something else; add a column{also}")
-    near = max(free, key=lambda name: max(likeness(fold(name), guess) for guess in names))
-    return ConfigError(f"{lacks}, of which '{near}' comes nearest; name it: --data.columns.{wanted} {near}")
+    near = find_near(free, [*GUESSES[wanted].split(), *other])
+    which = f", of which '{near}' comes nearest" if near else ""
+    names = ", ".join([*other, near or "COLUMN"])
+    flag = f"'[{names}]'" if other else names
+    return ConfigError(f"{lacks}{which}; name it: --data.columns.{wanted} {flag}")
+
+
+LIKE = 0.6  # below it names have letters in common and no more
+
+
+def find_near(names: Sequence[str], guesses: Sequence[str]) -> str:
+    """The name that is most like one of the guesses, the only one there is, or ''."""
+    score = {name: max(likeness(fold(name), fold(guess)) for guess in guesses) for name in names}
+    near = max(names, key=lambda name: score[name])
+    return near if score[near] >= LIKE or len(names) == 1 else ""
 
 
 def likeness(name: str, guess: str) -> float:

@@ -39,6 +39,7 @@ from genrec.run_choice import is_run
 if TYPE_CHECKING:
     import polars as pl
 
+    from genrec.config import Data
     from genrec.data.histories import Histories
     from genrec.data.titles import TitleMatch
     from genrec.recommender import Recommender
@@ -55,7 +56,7 @@ class RecommendOptions(Section):
     items: list[str] = knob([], "a history, as item ids, oldest first: a,b or a b")
     titles: list[str] = knob([], "a history, as titles; the nearest of the catalogue are taken, and said")
     users: Path | None = knob(
-        None, "many: .txt with a user id of the run a line, or .csv .tsv .parquet .jsonl of events (user, item, time)"
+        None, "many: .txt with a user id of the run a line, or events (user, item, time) in the forms of data.events"
     )
     all_users: bool = knob(False, "every user of the run")
     model: str | None = knob(
@@ -132,8 +133,10 @@ def is_place(model: str) -> bool:
 
 def answer(options: RecommendOptions, command: Command, named: bool) -> None:
     shop = load_shop(options, command, named)
-    if options.users or options.all_users:
-        rows = shop.all_users() if options.users is None else read_users(options.users, shop, options.skip_unknown)
+    if options.all_users:
+        rows = shop.all_users()
+    elif options.users:
+        rows = read_users(options.users, shop, options.skip_unknown, command.config.data)
     elif options.user is not None:
         rows = shop.read_histories(users=[options.user])
     elif options.items:
@@ -194,35 +197,33 @@ def describe_match(match: TitleMatch) -> str:
     return f"no title '{match.asked}'; the nearest is taken: '{match.title}' (likeness {match.likeness:.2f} of 1)"
 
 
-def read_users(path: Path, shop: Recommender, skip: bool) -> Histories:
+def read_users(path: Path, shop: Recommender, skip: bool, data: Data) -> Histories:
     """A file of user ids, or of events."""
     if path.suffix == ".txt":
         return shop.read_histories(users=read_words(path))
-    return shop.read_histories(read_table(path), skip_unknown=skip)
+    return shop.read_histories(read_table(path, data), skip_unknown=skip)
 
 
-READERS = {".csv": ",", ".tsv": "\t"}
+def read_table(path: Path, data: Data) -> pl.DataFrame:
+    """Events as `data.events` reads them: its forms, its names of columns. Columns user, item and perhaps time."""
+    from genrec.data.ledger import Ledger
+    from genrec.data.ndjson import check_bad_share
+    from genrec.data.table_columns import assign_columns
+    from genrec.data.table_files import KINDS, kind_of, open_table
 
-
-def read_table(path: Path) -> pl.DataFrame:
-    """Events as they stand in a file; ids of csv stay the strings they are."""
-    import polars as pl
-
-    from genrec.errors import first_line
-
-    try:
-        content = path.read_bytes()
-        if path.suffix in READERS:
-            table = pl.read_csv(content, separator=READERS[path.suffix], infer_schema=False)
-            times = [name for name in ("time", "timestamp", "position") if name in table.columns]
-            return table.with_columns(pl.col(times).cast(pl.Float64) if times else [])
-        if path.suffix == ".parquet":
-            return pl.read_parquet(content)
-        if path.suffix == ".jsonl":
-            return pl.read_ndjson(content)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
-    raise ConfigError(f"--users {path} must end in .txt, .csv, .tsv, .parquet or .jsonl")
+    if not path.exists():
+        raise ArtifactError(f"--users {path} is not there")
+    if path.is_file() and not kind_of(path):
+        raise ConfigError(f"--users {path} must end in .txt (ids), or of events in one of {', '.join(KINDS)}")
+    table, ledger = open_table(str(path), "events"), Ledger("events")
+    given = {str(role): names for role, names in (data.columns or {}).items()}
+    columns = assign_columns(table, "events", given, needed=("user", "item"))
+    names = {columns.of[role][0]: role for role in ("user", "item", "time") if role in columns.of}
+    frame = table.read(list(names), ledger).frame.rename(names)
+    check_bad_share(ledger, path, data.max_bad_share)
+    if ledger.dropped:
+        note("recommend", f"{path}: {ledger.trail()}")
+    return frame
 
 
 def read_words(path: Path | None) -> list[str] | None:

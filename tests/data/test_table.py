@@ -154,6 +154,16 @@ def test_an_empty_table_and_items_of_another_shop_are_refused(tmp_path):
         prepare(events=events, items=str(items))
 
 
+def test_an_item_is_named_once_for_each_table(tmp_path):
+    events, items = write_events(tmp_path / "e.csv", walk(), "user_id,Ware,timestamp"), tmp_path / "i.csv"
+    items.write_text("Warennr,title\ni1,One\n")
+    made = prepare(events=events, items=str(items), columns={"item": ["Ware", "Warennr"]})
+    assert "One" in made.catalog.title
+    items.write_text("item_id,title\ni1,One\n")
+    with pytest.raises(ConfigError, match="'Warennr' is the item column of no table; .*'Ware', of the items 'item_id'"):
+        prepare(events=events, items=str(items), columns={"item": ["Ware", "Warennr"]})
+
+
 def test_keys_of_a_table_are_refused_elsewhere_and_missing_ones_here():
     with pytest.raises(ConfigError, match="data.events would do nothing for data.source toy"):
         validate({"data": {"source": "toy", "events": "x.csv"}})

@@ -37,6 +37,19 @@ def test_the_items_may_call_the_item_otherwise_than_the_events():
     assert assign("item_id,title", "items", item="sku").of["item"] == ("item_id",)
 
 
+def test_an_item_of_two_names_that_are_not_guessed_is_named_by_both():
+    both = ["Artikel", "Artikelnr"]
+    assert assign("user,Artikel,time", item=both).of["item"] == ("Artikel",)
+    assert assign("Artikelnr,title", "items", item=both).of["item"] == ("Artikelnr",)
+    with pytest.raises(ConfigError, match=r"'Artikelnr' comes nearest; .*columns.item '\[Artikel, Artikelnr\]'$"):
+        assign("Artikelnr,Bezeichnung", "items", item="Artikel")
+
+
+def test_a_column_whose_name_says_nothing_is_not_suggested():
+    with pytest.raises(ConfigError, match=r"'item', 'time'; name it: --data.columns.user COLUMN"):
+        assign("Kundennummer,Menge,item,time")
+
+
 def test_what_is_missing_is_said_with_both_names_and_the_nearest():
     with pytest.raises(ConfigError, match=r"no column .* user of events .* 'who', .* 'who' comes nearest.*\.user who"):
         assign("who,item_id,time")
