@@ -80,7 +80,7 @@ class Program:
     in_run: bool = False  # it belongs to a run, which is chosen by genrec.run_choice
     root_alone: bool = False  # and works on a --root that came from none
     plain: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> keys of any section
-    also: type[Section] | None = None  # flags of the program that go nowhere else, for its help
+    also: type[Section] | None = None  # flags of the program that go nowhere else, for its help and near names
     also_heading: str = "pipeline"
 
     @property
@@ -280,7 +280,8 @@ def key_of(program: Program, name: str) -> tuple[str, bool]:
     if several := program.plain.get(name.replace("-", "_").partition(".")[0]):
         raise ConfigError(f"--{name} could be {', '.join(f'--{key}' for key in several)}; write which")
     sections = known_sections() if program.section or program.schema is Config else "; --help lists all"
-    names = (*own, *other_spellings(program.own), *program.keys, "config", *program.switches)
+    also = (*program.also.model_fields, *other_spellings(program.also)) if program.also else ()
+    names = (*own, *other_spellings(program.own), *also, *program.keys, "config", *program.switches)
     near = suggest(f"--{name}", [f"--{flag}" for flag in names])
     raise ConfigError(f"unknown flag --{name}{near or sections}")
 

@@ -70,7 +70,7 @@ def explain(item: Any, schema: type[Section]) -> str:
         return f"--{path} is required"
     if item["type"] == "extra_forbidden":
         others = known_sections() if schema is Config else "; --help lists all"
-        near = suggest(path, [*all_paths(schema), *other_spellings(schema)])
+        near = suggest(path, [*schema.model_fields, *all_paths(schema), *other_spellings(schema)])
         return f"unknown key '{path}'{near or others}"
     return f"{path}: {item['msg'].removeprefix('Value error, ')} (got {item['input']!r})"
 

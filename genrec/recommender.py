@@ -86,7 +86,7 @@ class Ranked(NamedTuple):
     bound: np.ndarray  # (E,) float32, what an item that is not listed may score, where a frontier left that open
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recommender:
     """A model made ready, with the shop it speaks of. Made by `genrec.load`."""
 
@@ -100,6 +100,10 @@ class Recommender:
     index: SidIndex | None = None
     sequences: Sequences | None = None  # the users of a run
     allowed: np.ndarray | None = None  # (N,) bool, False for retired items
+
+    def __repr__(self) -> str:
+        users = f", {len(self.sequences.user_id):,} users" if self.sequences else ""
+        return f"Recommender('{self.model}' of {self.place}: {len(self.catalog):,} items{users})"
 
     def recommend(
         self,

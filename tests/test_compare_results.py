@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from genrec.artifacts import write_json
-from genrec.errors import ArtifactError
+from genrec.artifacts import Manifest, write_json
+from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.report import write_report
 from genrec.stages import compare
 from tests import ROOT
@@ -53,6 +53,15 @@ def test_every_pair_has_a_place_of_its_own(two_models, monkeypatch, capsys):
     paths = [Path("outputs/quickstart/evaluation/sft"), Path("outputs/slower/evaluation_valid/rl/results.json")]
     assert compare.name_place(paths).name == "quickstart.sft_vs_slower.evaluation_valid.rl"
     assert "written: outputs/comparison/two_vs_one/comparison.json" in capsys.readouterr().out
+
+
+def test_a_run_is_asked_for_a_row_of_its_table(two_models):
+    (two_models / "data").mkdir()
+    write_json(two_models / "data/manifest.json", vars(Manifest("data", 1, "d", {}, {}, {}, {}, {}, "", 0.0)))
+    (two_models / "evaluation/sft").mkdir(parents=True)
+    write_json(two_models / "evaluation/sft/results.json", {})
+    with pytest.raises(ConfigError, match="is a run; name a row of its table, as .*/evaluation/sft; it has sft"):
+        compare.choose_models(compare.ComparisonOptions(models=[two_models, two_models / "one"]))
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path):

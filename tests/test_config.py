@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from genrec.config import TASK_NAMES, Config, all_paths, other_spellings
-from genrec.config_checks import RL_OWNERS, SFT_OWNERS
+from genrec.config_checks import RL_OWNERS, SFT_OWNERS, validate
 from genrec.data.tasks import TASKS
+from genrec.errors import ConfigError
 from genrec.places import presets_dir
 from genrec.presets import preset_names
 from tests import ROOT, parse_flags
@@ -51,3 +52,8 @@ def test_other_spellings_are_no_keys_and_belong_to_one_key():
 
     for section in Config.model_fields.values():
         check(section.annotation)
+
+
+def test_a_mistyped_section_is_held_against_sections_first():
+    with pytest.raises(ConfigError, match="unknown key 'dat'; did you mean 'data'"):
+        validate({"dat": {"source": "table"}})

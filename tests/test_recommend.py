@@ -112,6 +112,15 @@ def test_users_of_a_file_are_read_as_the_events_of_a_run_are(run, tmp_path, caps
     assert "the column 'time' holds no time in any of 1 values (['yesterday'])" in error
 
 
+def test_a_list_of_nothing_says_so_and_a_part_of_a_title_will_do(run, tmp_path, capsys):
+    (tmp_path / "deny").write_text("\n".join(genrec.load(run[0]).catalog.item_id))
+    text = ask(capsys, "--run.dir", run[0], "--user", "u3", "--deny", tmp_path / "deny")
+    assert "no item may be listed: --deny, --allow and --exclude_seen leave none" in text
+    assert "the nearest is taken" in ask(capsys, "--run.dir", run[0], "--titles", "Item", "--k", "2")
+    assert repr(genrec.load(run[0])) == f"Recommender('rl' of {run[0]}: 17 items, 60 users)"
+    assert ask(capsys, "--run.dir", run[0], "--items", '["B001", "B0,2"]', code=1).startswith("error: no item 'B0,2'")
+
+
 def test_allow_and_deny_files(run, tmp_path, capsys):
     (tmp_path / "allow").write_text("B001\nB002\nB003\n")
     (tmp_path / "deny").write_text("B002\n")
@@ -130,6 +139,8 @@ def test_allow_and_deny_files(run, tmp_path, capsys):
         (["--user", "u99"], 1, "no user 'u99' among the 60 users of "),
         (["--user", "u1", "--model", "sfd"], 1, "no model 'sfd'; did you mean 'sft'?"),
         (["--user", "u1", "--usr", "u1"], 2, "unknown flag --usr"),
+        (["--usr", "u1"], 2, "unknown flag --usr; did you mean '--user'?"),
+        (["--titles", "zzzz"], 1, "no title is like 'zzzz'; the nearest is 'Item "),
         (["--user", "u1", "--deny", "nowhere"], 1, "nowhere cannot be read: No such file"),
         (["--users", "x.xlsx", "--output", "y.jsonl"], 1, "x.xlsx"),
     ],

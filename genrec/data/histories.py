@@ -111,8 +111,9 @@ class Ids:
         shown = ", ".join(map(repr, ids.head(SHOWN).to_list()))
         more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
         known = self.table["id"].to_list()
-        near = difflib.get_close_matches(ids[0], known, n=1, cutoff=0) or known[:1]
-        which = f"; nearest to {ids[0]!r}: {near[0]!r}" if near else ""
+        near = difflib.get_close_matches(ids[0], known, n=1)
+        example = f"; its ids are such as {known[0]!r}" if known else ""
+        which = f"; nearest to {ids[0]!r}: {near[0]!r}" if near else example
         return f"no {self.kind} {shown}{more} among the {len(self):,} {self.kind}s of {self.place}{which}"
 
 

@@ -191,8 +191,8 @@ def open_file(path: Path):
 def damaged_file_error(path: Path, error: Exception) -> ArtifactError:
     """Half a gzip file hides an unknown number of rows, so it is never used in part."""
     return ArtifactError(
-        f"{path} is damaged or cut short ({error}); remove it and run again to download it anew, "
-        "or put a whole copy there (`gzip -t FILE` tells)"
+        f"{path} is damaged or cut short ({error}); put a whole copy there, or remove it where it was downloaded, "
+        "and run again"
     )
 
 

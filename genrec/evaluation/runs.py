@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from genrec.pipeline import FAMILY_READS, command_of
 from genrec.tables import render_table
 
 ABSENT = "-"
+MODELS = ("sft", "rl")  # stages that read one kind of semantic IDs
+RAW = "content of the raw files"  # beside knobs: a hash of all that the data were made from
 TRAINED = ("rl", "sft", "sasrec_text", "sasrec", "sasrec_bce")  # whose row stands for a run, the first that it has
 
 
@@ -52,7 +55,14 @@ def read_run(directory: Path) -> RunSummary:
     """What the manifests of a run say."""
     manifests = [read_manifest(path.parent) for path in sorted(directory.glob(f"*/{artifacts.MANIFEST}"))]
     manifests += [read_manifest(path.parent) for path in sorted(directory.glob(f"sids/*/{artifacts.MANIFEST}"))]
-    config = {key: value for manifest in manifests if manifest for key, value in manifest.config.items()}
+    manifests = [manifest for manifest in manifests if manifest]
+    used = {value for manifest in manifests if manifest.stage in MODELS for value in manifest.inputs.values()}
+    # of several semantic IDs those of the model count
+    manifests.sort(key=lambda manifest: manifest.stage == "sids" and manifest.fingerprint in used)
+    config = {key: value for manifest in manifests for key, value in manifest.config.items()}
+    for manifest in manifests:
+        if manifest.stage == "data" and manifest.inputs:
+            config[RAW] = f"{zlib.crc32(json.dumps(manifest.inputs, sort_keys=True).encode()):08x}"
     rows = {
         path.parent.name: read_row(path.parent) for path in sorted(directory.glob(f"evaluation/*/{artifacts.MANIFEST}"))
     }

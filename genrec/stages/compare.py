@@ -19,7 +19,7 @@ from genrec.commandline import options_program, parse
 from genrec.config import Section, knob
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.pipeline import COMPARE, call_of, command_of
-from genrec.run_choice import shorten
+from genrec.run_choice import is_run, shorten
 
 if TYPE_CHECKING:
     from genrec.evaluation.report import Report
@@ -72,6 +72,12 @@ def choose_models(options: ComparisonOptions) -> list[Path]:
     if len(paths) < 2:
         named = f"; found {paths[0]}" if paths else ""
         raise ConfigError(f"it takes two models: --baseline A --optimized B, or A B C{named}")
+    for path in paths:
+        if is_run(path):
+            rows = [each.parent.name for each in sorted(path.glob(f"evaluation/*/{RESULTS}"))]
+            there = ", ".join(rows) or f"none yet, {command_of('evaluation')} makes them"
+            example = f"{path}/evaluation/{rows[-1] if rows else 'MODEL'}"
+            raise ConfigError(f"{path} is a run; name a row of its table, as {example}; it has {there}")
     return paths
 
 

@@ -86,7 +86,7 @@ def evaluate(command: Command, named: bool = False) -> None:
     """A row a family that the run has; what it lacks is left out with a line, or an error where the user named it."""
     config = settle_model(command.config)
     with together():
-        jobs = plan_rows(config, named)
+        jobs = plan_rows(config, named, command.dry_run)
         before = {job.row: read_manifest(job.final) for job in jobs}
         for job in jobs:
             stage.run_job(job, command)
@@ -142,14 +142,17 @@ def together() -> Iterator[None]:
         yield
 
 
-def plan_rows(config: Config, named: bool) -> list[Job]:
+def plan_rows(config: Config, named: bool, dry_run: bool = False) -> list[Job]:
     held_out, jobs = HeldOut(config), []
     for family in rows_scored(config.evaluation):
         needed = [name for name in read_by_row(family, config) if name != "data"]
         missing = [name for name in needed if read_manifest(artifact_dir(config, name)) is None]
         if missing and not named:
             place = artifact_dir(config, missing[0])
-            note(STAGE, f"{family} is left out: {place} is not there; `{command_of(missing[0])}` makes it")
+            if dry_run:  # of a pipeline, whose earlier stages have written nothing either
+                note(STAGE, f"{family}: to run, where {place} is there by then")
+            else:
+                note(STAGE, f"{family} is left out: {place} is not there; `{command_of(missing[0])}` makes it")
         else:
             jobs.append(make_job(held_out, family))
     if not jobs:

@@ -28,6 +28,7 @@ from genrec.commandline import (
     parse,
     parse_strict,
     plain_names,
+    spell_out,
     split_words,
     stage_program,
 )
@@ -47,13 +48,15 @@ if TYPE_CHECKING:
 WHOM = ("user", "items", "titles", "users", "all_users")
 WRITERS = (".parquet", ".jsonl")
 SHOWN = 5  # latest items of a history on the screen
+LIKE = 0.4  # of a title, to be taken for another
+LONGEST = 160  # letters of a title in a list on the screen
 
 
 class RecommendOptions(Section):
     """Whom for, and what may be listed."""
 
     user: str | None = knob(None, "a user of the run, by the shop's id")
-    items: list[str] = knob([], "a history, as item ids, oldest first: a,b or a b")
+    items: list[str] = knob([], "a history, as item ids, oldest first: a,b or a b; with commas in them ['a, 1', b]")
     titles: list[str] = knob([], "a history, as titles; the nearest of the catalogue are taken, and said")
     users: Path | None = knob(
         None, "many: .txt with a user id of the run a line, or events (user, item, time) in the forms of data.events"
@@ -77,15 +80,15 @@ class RecommendOptions(Section):
 
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
-    program = stage_program("genrec recommend", __doc__, plain=plain_names(), switches=())
+    own_flags = {"also": RecommendOptions, "also_heading": "recommend"}
+    program = stage_program("genrec recommend", __doc__, plain=plain_names(), switches=(), **own_flags)
     choices = options_program("genrec recommend", __doc__, RecommendOptions)
     if "--help" in argv or "-h" in argv:
-        from dataclasses import replace
-
-        parse(replace(program, also=RecommendOptions, also_heading="recommend"), argv)
+        parse(program, argv)
     with exit_on_usage_error():
         own, flags = split_words(choices, hold_titles(argv))
         options = parse_strict(choices, own).config
+        spell_out(program, flags)  # a mistyped --user is named before it is missed
         check_options(options)
     named = any(word == "--config" or word.startswith("--config=") for word in flags)
     if options.model and is_place(options.model):
@@ -144,6 +147,7 @@ def answer(options: RecommendOptions, command: Command, named: bool) -> None:
     else:
         matches = shop.find_titles(options.titles)
         for match in matches:
+            check_match(match)
             if not match.exact:
                 note("recommend", describe_match(match))
         rows = shop.read_histories(numbers=[[match.item for match in matches]], users=["-"])
@@ -189,6 +193,17 @@ def is_asked(command: Command, key: str, named: bool) -> bool:
     """By a flag, or by a file that this call names; the default preset says nothing of how a run is decoded."""
     origin = command.origins.get(key, "")
     return origin.startswith("--") or (named and bool(origin))
+
+
+def check_match(match: TitleMatch) -> None:
+    """The nearest of all titles may have nothing in common with what was meant."""
+    from genrec.data.titles import fold
+
+    if match.likeness < LIKE and fold(match.asked) not in fold(match.title):
+        raise ConfigError(
+            f"no title is like '{match.asked}'; the nearest is '{match.title}' (likeness {match.likeness:.2f} of 1, "
+            f"wanted {LIKE}); write more of the title, or item ids: --items"
+        )
 
 
 def describe_match(match: TitleMatch) -> str:
@@ -247,11 +262,15 @@ def rules_of(options: RecommendOptions) -> dict[str, Any]:
 
 
 def show_lists(shop: Recommender, rows: Histories, options: RecommendOptions) -> str:
+    from genrec.evaluation.predictions import shorten
     from genrec.tables import render_table
 
     lists = next(shop.recommend_blocks(rows, **rules_of(options)))
     columns = lists.select("rank", "title", "score", "item_id", "sid").rows()
-    table = [[str(rank), title, f"{score:.3f}", item, sid or ""] for rank, title, score, item, sid in columns]
+    table = [
+        [str(rank), shorten(title, LONGEST), f"{score:.3f}", item, sid or ""]
+        for rank, title, score, item, sid in columns
+    ]
     text = render_table([["rank", "title", "score", "item", "SID"], *table], words=("title", "item", "SID"))
     notes = [describe_history(shop, rows), *describe_short(len(lists), options.k), *describe_proof(lists)]
     return "\n".join([*notes, "", text, "", describe_scores(shop, rows)])
@@ -270,7 +289,9 @@ def describe_history(shop: Recommender, rows: Histories) -> str:
 
 
 def describe_short(length: int, k: int) -> list[str]:
-    return [] if length == k else [f"only {length} items may be listed"]
+    if not length:
+        return ["no item may be listed: --deny, --allow and --exclude_seen leave none"]
+    return [] if length == k else [f"only {length} item{'s' * (length != 1)} may be listed"]
 
 
 def describe_proof(lists: pl.DataFrame) -> list[str]:

@@ -62,10 +62,10 @@ class Pipeline(Section):
 
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
-    program = stage_program("genrec run", __doc__, plain=plain_names())
+    program = program_with_choices(stage_program("genrec run", __doc__, plain=plain_names()))
     choices = options_program("genrec run", __doc__, Pipeline)
     if "--help" in argv or "-h" in argv:
-        parse(program_with_choices(program), argv)
+        parse(program, argv)
     with exit_on_usage_error():
         own, flags = split_words(choices, argv)
         chosen = parse_strict(choices, own).config
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def program_with_choices(program: Program) -> Program:
-    """For --help: the pipeline's own flags above all knobs."""
+    """The pipeline's own flags above all knobs in --help, and among the names that a typo is held against."""
     from dataclasses import replace
 
     return replace(program, also=Pipeline)

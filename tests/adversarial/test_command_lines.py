@@ -179,6 +179,7 @@ ONE_COMMAND = {
     "advise --badcase_report x --auto_recommend --strategies long_tail": "and --strategies long_tail exclude",
     "advise --badcase_report x --auto_recommend perhaps": "auto_recommend|expected a flag.*'perhaps'",
     "compare --baseline x": "it takes two models: .*; found x",
+    "run --yess": "unknown flag --yess; did you mean '--yes'",
     "compare --baseline x --optimized y --seed -1": "seed: .*0.*-1",
     "compare --baseline x --optimized y --seed 99999999999": "seed: .*4,294,967,295",
     # no command at all

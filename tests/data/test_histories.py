@@ -34,14 +34,18 @@ def test_frames_are_grouped_in_order_and_sorted_by_time():
     frame = pl.DataFrame({"user": ["q", "p", "q", "q"], "item": ["a", "b", "c", "b"], "time": [5, 1, 2, 5]})
     rows = read_frame(frame, IDS, skip=False)
     assert rows.name.tolist() == ["q", "p"] and rows.item.tolist() == [2, 0, 1, 1] and rows.offset.tolist() == [0, 3, 4]
+    dates = frame.with_columns(time=pl.Series(["2024-7-10", "2023-01-01", "2024-7-9", "2024-7-10"]))
+    assert read_frame(dates, IDS, skip=False).item.tolist() == rows.item.tolist()
     numbered = read_frame(pl.DataFrame({"user": [1], "item": [3]}), IDS, skip=False)
     assert numbered.item.tolist() == [3] and numbered.name.tolist() == ["1"]
     assert not is_frame([["a"]]) and not is_frame({"user": []})
 
 
 def test_unknown_ids_are_named_with_the_nearest_or_left_out():
-    with pytest.raises(ConfigError, match="no item 'd', 'e', 'f' and 1 more among the 4 items of shop; nearest to 'd'"):
+    with pytest.raises(ConfigError, match="no item 'd', 'e', 'f' and 1 more among the 4 .*; its ids are such as 'a'"):
         read_lists([["a", "d", "e", "f", "g"]], IDS, None, skip=False)
+    with pytest.raises(ConfigError, match="no item 'bb1' among the 2 items of shop; nearest to 'bb1': 'bb'"):
+        read_lists([["bb1"]], make_ids("item", np.array(["x", "bb"], dtype=object), "shop"), None, skip=False)
     rows = read_lists([["d", "a"], ["e"], ["b", "d"]], IDS, None, skip=True)
     assert rows.item.tolist() == [0, 1] and rows.offset.tolist() == [0, 1, 1, 2]
 

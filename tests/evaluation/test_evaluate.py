@@ -100,6 +100,8 @@ def test_what_a_run_does_not_have_is_left_out_with_a_line_and_an_error_where_it_
     missing = config.run.dir / "sids/rqkmeans_plus"
     assert f"evaluation: sft is left out: {missing} is not there; `genrec sids` makes it" in capsys.readouterr().out
     assert list(fingerprints(config)) == ["popular"]
+    evaluate.plan_rows(config, named=False, dry_run=True)
+    assert f"evaluation: sft: to run, where {missing} is there by then" in capsys.readouterr().out
     with pytest.raises(ArtifactError, match="none of sft is there to be scored"):
         run(ready(models=["sft"]), named=False)
 

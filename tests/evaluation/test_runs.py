@@ -6,6 +6,7 @@ import math
 import pytest
 
 from genrec import cli
+from genrec.artifacts import MANIFEST, Manifest
 from genrec.commandline import Command
 from genrec.evaluation.runs import average_seeds, choose_rows, list_differences, read_run
 from genrec.evaluation.runs_page import render_runs
@@ -39,6 +40,23 @@ def test_a_run_is_what_its_manifests_say_and_only_what_differs_is_named(runs):
     assert list(one.rows) == ["last_item", "popular"] and one.dataset == "small"
     assert list_differences([one, other]) == {"data.max_history": [6, 3]}
     assert choose_rows(one, []) == ["last_item"] and choose_rows(one, ["sft", "popular"]) == ["popular"]
+
+
+def test_other_raw_files_differ_and_of_several_sids_those_of_the_model_count(tmp_path):
+    def write(place, stage, fingerprint, inputs, **config):
+        (tmp_path / place).mkdir(parents=True)
+        manifest = Manifest(stage, 1, fingerprint, config, inputs, {}, {}, {}, "", 0.0)
+        (tmp_path / place / MANIFEST).write_text(json.dumps(vars(manifest)))
+
+    for name, content in (("a", "1 bytes x"), ("b", "2 bytes y"), ("c", "1 bytes x")):
+        write(f"{name}/data", "data", "d", {"events": content, "items": "1 bytes z"})
+    for name in ("a", "c"):
+        write(f"{name}/sids/rqkmeans", "sids", "s1", {"data": "d"}, **{"sids.method": "rqkmeans"})
+        write(f"{name}/sft", "sft", "m", {"data": "d", "sids": "s1"})
+    write("c/sids/rqkmeans_plus", "sids", "s2", {"data": "d"}, **{"sids.method": "rqkmeans_plus"})
+    a, b, c = (read_run(tmp_path / name) for name in "abc")
+    assert list_differences([a, c]) == {}
+    assert list(list_differences([a, b])) == ["content of the raw files"]
 
 
 def test_the_command_shows_runs_and_what_is_none(runs, capsys, monkeypatch):
