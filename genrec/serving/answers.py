@@ -119,6 +119,23 @@ class FoundItems(BaseModel):
     version: str
 
 
+class UsersFound(BaseModel):
+    users: list[str]
+
+
+class PastItem(BaseModel):
+    item: int
+    id: str
+    title: str
+
+
+class UserPast(BaseModel):
+    user: str
+    events: int = Field(description="of the user in all; `items` has the latest of them")
+    items: list[PastItem] = Field(description="oldest first")
+    version: str
+
+
 # Tasks of the decode thread
 
 

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 
 from genrec import __version__
 from genrec.serving import answers as form
+from genrec.serving import web_page
 from genrec.serving.batching import Batcher
 from genrec.serving.catalogue import Catalogue, Unchanged, Version
 from genrec.serving.events import EventStore
@@ -36,11 +37,19 @@ def make_app(settings: ServeOptions, catalogue: Catalogue, store: EventStore, ke
     watch.follow_queue(lambda: len(batcher.waiting))
     catalogue.changed = lambda version: describe_version(watch, version)
     describe_version(watch, catalogue.current)
-    app = FastAPI(title="genrec", version=__version__, summary="A recommender's lists", lifespan=lifespan)
+    app = FastAPI(
+        title="genrec",
+        version=__version__,
+        summary="A recommender's lists",
+        lifespan=lifespan,
+        docs_url=None,  # both pages load their scripts from the network
+        redoc_url=None,
+    )
     app.state.service = service
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(Exception, answer_failure)
     app.include_router(routes, responses=responses(401, 422, 429))
+    app.include_router(web_page.routes, responses=responses(401, 422, 429))
     return Guard(app, settings, keys, watch, batcher)
 
 

@@ -7,7 +7,7 @@
     GENREC_API_KEY=... genrec serve --run.dir R --host 0.0.0.0        beyond this machine
 
 Reads a run or a model directory; writes the events that it is sent (--events). Lists are proven to be the best, or said
-not to be (--evaluation.decoding frontier), unless a flag says beam. http://127.0.0.1:8000/docs shows the requests.
+not to be (--evaluation.decoding frontier), unless a flag says beam. A browser shows them at http://127.0.0.1:8000.
 SIGTERM answers what is under way and ends.
 Needs `pip install 'genrec[serve]'`.
 """
@@ -181,7 +181,7 @@ def run_server(server: Any, guarded: bool) -> None:
     bound = bind(server.config)
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    note("serve", f"http://{shown}:{port} ({'with' if guarded else 'without'} an API key); /docs shows the requests")
+    note("serve", f"http://{shown}:{port} ({'with' if guarded else 'without'} an API key); a browser shows lists there")
     try:
         server.run([bound])
     except KeyboardInterrupt:
