@@ -115,6 +115,7 @@ class Service:
             wait = error.seconds if isinstance(error, QueueFull) else 1
             raise refuse(503, str(error), {"Retry-After": str(wait)}) from None
         results = asyncio.gather(*(ticket.future for ticket in tickets))
+        results.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # of those who left too
         gone = asyncio.ensure_future(wait_for_leaving(request))
         try:
             done, _ = await asyncio.wait({results, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

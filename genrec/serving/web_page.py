@@ -89,7 +89,5 @@ async def show_history(
     past = await service.in_thread(service.reading, service.store.past, user)
     history, _ = service.join_past(version, user, past)
     words = version.words
-    items = [
-        PastItem(item=item, id=words.item_id[item], title=words.title[item]) for item in history[-limit:].tolist()
-    ]
+    items = [PastItem(item=item, id=words.item_id[item], title=words.title[item]) for item in history[-limit:].tolist()]
     return UserPast(user=user, events=len(history), items=items, version=version.name)

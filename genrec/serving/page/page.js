@@ -32,10 +32,9 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// Control characters as their pictures; <bdi> keeps a right-to-left title from turning what stands beside it.
+// Signs that steer a terminal or turn the writing are seen as such; <bdi> keeps a right-to-left title to itself.
 function showText(text) {
-  const visible = text.replace(/[\u0000-\u001f]/g, (sign) => String.fromCharCode(0x2400 + sign.charCodeAt(0)));
-  return make("bdi", {}, visible.replaceAll("\u007f", "\u2421"));
+  return make("bdi", {}, text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "\ufffd"));
 }
 
 function soft(text, more = "") {
