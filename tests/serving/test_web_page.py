@@ -180,7 +180,7 @@ def test_a_users_list_is_shown_explained_and_set_beside_another_models(chromium,
         own = client.post("/recommend", json={"user": "u7"}).json()
         assert listed(page, "rl") == ids_of(own)
         history = client.get("/history", params={"user": "u7"}).json()
-        expect(page.locator("#history li")).to_have_count(min(30, history["events"]))
+        expect(page.locator("#history li")).to_have_count(min(12, history["events"]))
         expect(page.locator(".list h2")).to_contain_text("exact")
         first = rows_of(page, "rl").first
         first.get_by_role("button", name="Why").click()

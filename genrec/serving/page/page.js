@@ -3,7 +3,7 @@
 const POLL = 2000; // ms between two looks at the figures
 const POINTS = 60; // looks in a curve
 const PAUSE = 120; // ms of silence before a search or a list is asked for
-const SHOWN = 30; // events of a history before "all"
+const SHOWN = 12; // events of a history before "all"
 const MOST_HISTORY = 1000; // items that a request may carry
 const KEY = "genrec.key";
 const DECODED = ["/recommend", "/recommend/batch", "/explain"];
