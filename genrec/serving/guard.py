@@ -79,7 +79,8 @@ class Guard:
         if self.rate is not None and not self.limiter.hit(self.rate, client):
             raise Refused(429, f"more than {self.rate.amount} requests a second", "rate", **{"retry-after": "1"})
         headers = Headers(scope=scope)
-        if self.keys and scope["path"] not in FILES and not is_known(headers, self.keys):
+        is_page = scope["method"] == "GET" and scope["path"] in FILES  # where a person types the key
+        if self.keys and not is_page and not is_known(headers, self.keys):
             how = "Authorization: Bearer KEY, or X-API-Key: KEY"
             raise Refused(401, f"{MEANINGS[401]}; send it as {how}", "key", **{"www-authenticate": "Bearer"})
         if not self.keys and not self.settings.open and not is_local(headers.get("host", "")):
