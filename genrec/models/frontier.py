@@ -114,8 +114,9 @@ def frontier_search(
     The lists of `beam_search` with endless beams. A pass reads at most `width` prefixes a prompt.
     """
     count = min(k, len(trie.code[-1]))
-    frontier, new = begin_search(Space(model, trie, sids, normalization, only, count), prompts, budget)
-    device = new.score.device
+    read, space = read_prompts(model, prompts), Space(model, trie, sids, normalization, only, count)
+    device = read[1].device
+    frontier, new = begin_search(space, read, budget, torch.full((len(prompts),), NEVER, device=device))
     lists = Leaves(*(value.new_zeros(len(prompts), count) for value in new))
     found = Found(
         *lists, *(torch.zeros(len(prompts), dtype=kind, device=device) for kind in (torch.float32, torch.long))
@@ -270,13 +271,14 @@ class Frontier:
         return sees.scatter_(2, path, True)[..., 1:]
 
 
-def begin_search(space: Space, prompts: list[list[int]], budget: int) -> tuple[Frontier, Leaves]:
-    """The prompts read, and the root's children open; leaves where these are finished already."""
-    cache, last, seen, length = read_prompts(space.model, prompts)
+def begin_search(
+    space: Space, read: tuple[DynamicCache, Tensor, Tensor, Tensor], budget: int, floor: Tensor
+) -> tuple[Frontier, Leaves]:
+    """Prompts as `read_prompts` left them, and the root's children that reach `floor` (B,), open or finished."""
+    cache, last, seen, length = read
     nothing = torch.zeros_like(length)[:, None]
     root = Prefixes(nothing, nothing, nothing.float(), nothing - 1)
-    none = torch.full_like(last[:, 0], NEVER, dtype=torch.float32)
-    open_, leaves, _ = grow_prefixes(space, root, last[:, None], 0, none)
+    open_, leaves, _ = grow_prefixes(space, root, last[:, None], 0, floor)
     return Frontier(space, cache, seen, length, open_, budget), leaves
 
 
@@ -354,11 +356,15 @@ def keep_best(space: Space, leaves: Leaves, k: int) -> Leaves:
 
 def first_items(space: Space, leaf: Tensor) -> Tensor:
     """(A, n) the lowest item of each leaf that its row may get; N where there is none."""
-    trie, only = space.trie, space.only
+    place, listed = items_under(space, leaf)
+    return torch.where(listed, space.trie.item[place], len(space.trie.item)).amin(-1)
+
+
+def items_under(space: Space, leaf: Tensor) -> tuple[Tensor, Tensor]:
+    """Leaves (A, n) -> places in code order of their items (A, n, most of a leaf), and whether the row gets them."""
+    trie = space.trie
     start, stop = trie.under[-1][leaf], trie.under[-1][leaf + 1]
-    place = start[..., None] + torch.arange(int((stop - start).max()), device=leaf.device)  # (A, n, items of a leaf)
-    open_ = place < stop[..., None]
+    place = start[..., None] + torch.arange(int((stop - start).max()), device=leaf.device)
+    listed = place < stop[..., None]
     place = place.clamp(max=len(trie.item) - 1)
-    if only is not None:
-        open_ = open_ & only.lists(place)
-    return torch.where(open_, trie.item[place], len(trie.item)).amin(-1)
+    return place, listed if space.only is None else listed & space.only.lists(place)
