@@ -17,6 +17,8 @@ from pydantic import TypeAdapter
 
 from genrec.commandline import ALIASES
 from genrec.config import Config, Section, walk
+from genrec.serving.settings import ServeOptions
+from genrec.stages.ab import AbOptions, PlanOptions
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
 from genrec.stages.push import PushOptions
@@ -39,8 +41,11 @@ OWN_FLAGS: dict[str, type[Section]] = {
     "genrec advise": AdviceOptions,
     "genrec compare": ComparisonOptions,
     "genrec recommend": RecommendOptions,
+    "genrec serve": ServeOptions,
     "genrec push": PushOptions,
     "genrec runs": RunsOptions,
+    "genrec ab": AbOptions,
+    "genrec ab plan": PlanOptions,
     "tencentgr/main.py": TencentGROptions,
     "tencentgr/train_rqvae.py": RqvaeOptions,
     "tencentgr/make_sample.py": SampleOptions,

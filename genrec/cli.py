@@ -47,16 +47,19 @@ def main(argv: list[str] | None = None) -> None:
 
 def purposes() -> dict[str, str]:
     """command -> purpose. Each is a module of genrec.stages with `main(argv)`; a stage's own name is its command."""
-    from genrec.pipeline import STAGES
+    from genrec.pipeline import BY_NAME, STAGES
 
     return {
         "run": "the whole pipeline, from raw data to a report",
         **{stage.command: stage.purpose for stage in STAGES.values()},
         "recommend": "what a user should be offered: lists by title, on the screen or in a file",
+        **{stage.command: stage.purpose for stage in BY_NAME.values()},
+        "serve": "lists by HTTP: one process, batches of what is queued, reloads under load",
         "push": "a trained model with its card, to the Hugging Face hub or a directory",
         "advise": "a report of misses -> the configuration that should help",
         "compare": "evaluations of the same rows -> did it help?",
         "runs": "runs side by side: what each was made of, what it scored, what differs",
+        "ab": "an experiment's log and outcomes -> what it showed; `ab plan`: how many users it needs",
         "iterate": "the loop: analyse, change what is advised, keep what is better on valid",
     }
 

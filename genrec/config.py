@@ -545,6 +545,11 @@ class Evaluation(Section):
         "lists leave out what the user had before, in every row of the table and in validation; auto: where less than "
         "1% of the valid targets repeat it",
     )
+    dtype: Literal["float32", "bfloat16"] | None = knob(
+        None,
+        "numbers that language models are computed in; empty: bfloat16 on GPUs, and on CPUs made for it from 100 "
+        "million weights on, else float32",
+    )
     ensemble_with: Literal["sasrec", "sasrec_text"] = knob(
         "sasrec", "ensemble: whose probabilities are mixed with sft's"
     )
@@ -612,6 +617,23 @@ class Analysis(Section):
     )
 
 
+class Export(Section):
+    """A trained model as graphs and in small numbers, to be served without the libraries that trained it."""
+
+    model: str = knob("", "sft or rl of the run, or a model directory; empty: rl where RL was kept, else sft")
+    backends: list[Literal["onnx", "onnx-int8", "onnx-int4", "bfloat16"]] = knob(
+        ["onnx", "onnx-int8", "onnx-int4", "bfloat16"],
+        "what is written: ONNX graphs in float32, 8 and 4 bits, and the weights in bfloat16 for torch",
+        min_length=1,
+    )
+    rows: int = knob(500, "valid rows that they are compared on with float32 torch, drawn by seed; 0 all", ge=0)
+    max_loss: float = knob(
+        0.05, "share of float32's NDCG@10 that one may lose on them; one that loses more is not published", ge=0, le=1
+    )
+
+    split_backends = field_validator("backends", mode="before")(comma_list)
+
+
 class Iterate(Section):
     """The loop: analyse, change what is advised, run again from there, keep what is better on valid."""
 
@@ -633,6 +655,7 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     analysis: Analysis = Analysis()
     iterate: Iterate = Iterate()
+    export: Export = Export()
 
     @model_validator(mode="after")
     def name_the_run(self) -> Config:

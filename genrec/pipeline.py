@@ -73,12 +73,23 @@ STAGES: dict[str, Stage] = {
     ),
 }  # fmt: skip
 
+# Stages that run when they are called by name alone: `genrec run` leaves them out, and nothing reads what they write.
+BY_NAME: dict[str, Stage] = {
+    "export": Stage(
+        "export", "", "export", "a trained model -> graphs and small numbers, to be served without torch",
+        reads=("data", "sids"), may_read=("sft", "rl"),
+        keys=("evaluation.num_beams", "evaluation.normalization", "evaluation.filter_seen"),
+    ),
+}  # fmt: skip
+EVERY = STAGES | BY_NAME
+
 # Commands that are no stage: (command of `genrec`, script of a checkout).
 RUN = ("run", "pipeline_0.5b.sh")
 ADVISE = ("advise", "optimization_strategies.py")
 COMPARE = ("compare", "compare_results.py")
 ITERATE = ("iterate", "iterate.py")
 RUNS = ("runs", "")
+AB = ("ab", "")
 
 
 # What a row of the evaluation's table reads beside data. `<model>_exact` is the exact ranking of a language model.
@@ -108,9 +119,9 @@ FAMILY_READS: dict[str, tuple[str, ...]] = ReadsByFamily({
 
 # The keys of `evaluation` that a row of the table depends on; every row does on the first ones.
 ROW_KEYS = ("split", "limit", "filter_seen", "metrics")
-LANGUAGE_KEYS = ("index", "num_beams", "normalization")
+LANGUAGE_KEYS = ("index", "num_beams", "normalization", "dtype")
 FRONTIER_KEYS = ("decoding", "frontier_budget")  # in place of num_beams where a frontier searches
-EXACT_KEYS = ("index", "normalization")
+EXACT_KEYS = ("index", "normalization", "dtype")
 FAMILY_KEYS: dict[str, tuple[str, ...]] = {
     "popular_recent": ("recent_share",),
     "sft": LANGUAGE_KEYS,
@@ -136,7 +147,7 @@ MANY = ("sids", "evaluation", "analysis")  # an artifact each of what is named b
 
 def reads(stage: str, config: Config) -> tuple[str, ...]:
     """The artifacts that a stage reads in a run of this configuration, in the order of the pipeline."""
-    return in_order({*STAGES[stage].reads, *CONDITIONS.get(stage, lambda config: ())(config)})
+    return in_order({*EVERY[stage].reads, *CONDITIONS.get(stage, lambda config: ())(config)})
 
 
 def read_by_sequential(config: Config) -> tuple[str, ...]:
@@ -164,11 +175,17 @@ def read_by_row(family: str, config: Config) -> tuple[str, ...]:
     return in_order({"data", *FAMILY_READS[family]} - given)
 
 
+def read_by_export(config: Config) -> tuple[str, ...]:
+    """The run's own model, unless a directory is given; `genrec export` has settled which."""
+    return (config.export.model,) if config.export.model in ("sft", "rl") else ()
+
+
 CONDITIONS: dict[str, Reads] = {
     "sequential": read_by_sequential,
     "sft": read_by_sft,
     "rl": read_by_rl,
     "evaluation": read_by_evaluation,
+    "export": read_by_export,
 }
 
 
@@ -177,7 +194,7 @@ def depends_on(stage: str, config: Config | None = None) -> tuple[str, ...]:
 
     The seed is one of them where the stage draws under this configuration, or may draw where none is given.
     """
-    own = STAGES[stage]
+    own = EVERY[stage]
     draws = stage not in DRAWN or (config is None or DRAWN[stage](config))
     return (*result_keys(own.section), *(("run.seed",) if draws else ()), *own.keys)
 
@@ -256,7 +273,7 @@ def on_split(config: Config, split: Literal["valid", "test"]) -> Config:
 
 def command_of(stage: str) -> str:
     """How a person calls a stage: as they called this one, by a script of the checkout or by `genrec`."""
-    return call_of(STAGES[stage].command, STAGES[stage].script)
+    return call_of(EVERY[stage].command, EVERY[stage].script)
 
 
 def call_of(command: str, script: str) -> str:

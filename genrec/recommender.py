@@ -13,6 +13,7 @@ N items, E users, k items a list, L levels
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,11 +41,12 @@ from genrec.data.histories import (
 )
 from genrec.data.meanings import describe_codes
 from genrec.data.sequences import Sequences
-from genrec.data.shop import load_shop
+from genrec.data.shop import Shop, load_shop
 from genrec.data.titles import TitleMatch, find_titles
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.models.card import Card, check_files, load_card
-from genrec.models.families import FAMILIES, Request, find_family
+from genrec.models.exported import GRAPHS, ExportedRecommender, check_backend, load_export, load_exported
+from genrec.models.families import FAMILIES, Request, Widening, find_family
 from genrec.models.families import Recommender as Family
 from genrec.models.hub import fetch_model, is_hub_name
 from genrec.models.popular import fit_popular
@@ -52,7 +54,7 @@ from genrec.pipeline import FAMILY_READS, command_of, keep_word
 from genrec.plugins import BASELINE, is_plugin, offered_names
 from genrec.run_choice import is_run
 from genrec.runtime.training_record import is_unchanged
-from genrec.sids import SidIndex
+from genrec.sids import SidIndex, load_index
 from genrec.store import RunStore, list_sids
 from genrec.verify import verify_files
 
@@ -82,6 +84,15 @@ class Rank(NamedTuple):
     rank: int | None  # from 1; None where it may not be listed
     exact: bool  # else the rank is at least this
     score: float | None  # log-probability of its code path, as in lists
+
+
+class Ranked(NamedTuple):
+    """Lists of E users."""
+
+    item: np.ndarray  # (E, k) int32, -1 past the last
+    score: np.ndarray  # (E, k) float32
+    cold: np.ndarray  # (E,) bool, no history
+    bound: np.ndarray  # (E,) float32, what an item that is not listed may score, where a frontier left that open
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ class Recommender:
     @property
     def empty(self) -> pl.DataFrame:
         """What its lists look like."""
-        return PROVEN if self.is_language_model and self.language_model().decoding.proves else EMPTY
+        return PROVEN if self.searches_in_torch and self.language_model().decoding.proves else EMPTY
 
     def recommend_blocks(
         self,
@@ -144,9 +155,7 @@ class Recommender:
             raise ConfigError(f"k must be at least 1, found {k}")
         denied = self.read_denied(deny, len(rows))
         closed = self.read_closed(allow)
-        family = self.widen(k)
-        if allow is not None and self.is_language_model:  # counted once, not taken off row by row
-            family = self.language_model().widen(k).list_only(~np.isin(np.arange(len(self.catalog)), closed))
+        family = self.widen(k, closed)
         for start in range(0, len(rows), self.block):
             stop = min(start + self.block, len(rows))
             block = rows.take(start, stop)
@@ -160,11 +169,21 @@ class Recommender:
     def recommend_block(
         self, family: Family, block: Histories, k: int, without: list[np.ndarray], closed: np.ndarray
     ) -> pl.DataFrame:
+        ranked = self.rank_block(family, block, k, without, closed)
+        return self.frame(block, *ranked)
+
+    def rank_block(
+        self, family: Family, block: Histories, k: int, without: list[np.ndarray], closed: np.ndarray
+    ) -> Ranked:
+        """Lists of E users, which hold no item of `closed` and, each, none of its `without` (item numbers).
+
+        `family` is `widen(k, closed)`.
+        """
         cold = np.diff(block.offset) == 0  # (E,)
         item, score = np.full((len(block), k), -1, dtype=np.int32), np.full((len(block), k), -np.inf, dtype=np.float32)
         bound = np.full(len(block), -np.inf, dtype=np.float32)  # a popular list is what it says
         retired = [] if self.allowed is None else [np.flatnonzero(~self.allowed)]
-        here = [] if self.is_language_model else [closed]
+        here = [] if self.searches_in_torch else [closed]
         for rows, ranker, more in ((~cold, family, here), (cold, fit_popular(self.train_count), [closed, *retired])):
             if not rows.any():
                 continue
@@ -176,7 +195,7 @@ class Recommender:
             item[numbers], score[numbers] = found.item, found.score
             if found.bound is not None:
                 bound[numbers] = found.bound
-        return self.frame(block, item, score, cold, bound)
+        return Ranked(item, score, cold, bound)
 
     def frame(
         self, block: Histories, item: np.ndarray, score: np.ndarray, cold: np.ndarray, bound: np.ndarray
@@ -204,9 +223,15 @@ class Recommender:
             texts[:] = [self.index.text(item) for item in range(len(self.catalog))]
         return texts
 
-    def widen(self, k: int) -> Family:
-        """A language model ranks as many items as it has beams."""
-        return self.language_model().widen(k) if self.is_language_model else self.family
+    def widen(self, k: int, closed: np.ndarray) -> Family:
+        """The family, able to list k items beside the `closed` ones.
+
+        A language model ranks as many items as it has beams; in torch closed items are counted once, not row by row.
+        """
+        if self.searches_in_torch:
+            model = self.language_model().widen(k)
+            return model.list_only(~np.isin(np.arange(len(self.catalog)), closed)) if len(closed) else model
+        return self.family.widen(k) if isinstance(self.family, Widening) else self.family
 
     # Ids
 
@@ -306,7 +331,16 @@ class Recommender:
     def is_language_model(self) -> bool:
         return self.model in ("sft", "rl", "sft_exact", "rl_exact")
 
+    @property
+    def searches_in_torch(self) -> bool:
+        """A language model whose lists do not come from an export by beams."""
+        return self.is_language_model and not isinstance(self.family, ExportedRecommender)
+
     def language_model(self) -> GenerativeRecommender:
+        if isinstance(self.family, ExportedRecommender):
+            raise ConfigError(
+                f"explain needs backend torch, ranking exact or a frontier; {self.place} is answered without torch"
+            )
         from genrec.models.generative import GenerativeRecommender
 
         if not isinstance(self.family, GenerativeRecommender):
@@ -362,16 +396,21 @@ def load(
     model: str | None = None,
     device: str = "auto",
     ranking: Literal["beam", "exact"] = "beam",
+    backend: str | None = None,
     **decoding: Any,
 ) -> Recommender:
-    """A run, a model directory or a name of the hub -> Recommender.
+    """A run, a model directory, an export or a name of the hub -> Recommender.
 
     `model`: any family that evaluation scores (sft, rl, sasrec, item_knn, ...); of a run it is rl where RL helped, else
-    sft. `ranking` exact scores every item. `decoding`: decoding (beam or frontier), num_beams, frontier_budget,
-    batch_size, normalization, index, exact_memory; what is not given is as the run was evaluated, else as the model was
-    taught. ArtifactError names what is missing.
+    sft. `ranking` exact scores every item. `backend`: torch, or of an export (of a run that has one too) onnx,
+    onnx-int8 or onnx-int4, which by beams need neither torch nor transformers; an export that names none is answered by
+    onnx. `decoding`: decoding (beam or frontier), num_beams, frontier_budget, batch_size, normalization, index,
+    exact_memory, dtype; what is not given is as the run was evaluated, else as the model was taught. ArtifactError
+    names what is missing.
     """
     directory = Path(place)
+    if backend not in (None, *BACKENDS):
+        raise ConfigError(f"no backend '{backend}'{suggest(str(backend), BACKENDS)}; there are: {', '.join(BACKENDS)}")
     if unknown := sorted(set(decoding) - set(DECODING)):
         raise ConfigError(
             f"load takes no '{unknown[0]}'{suggest(unknown[0], DECODING)}; it takes {', '.join(DECODING)}"
@@ -379,6 +418,8 @@ def load(
     if ranking not in ("beam", "exact"):
         raise ConfigError(f"ranking must be beam or exact, found {ranking!r}")
     if is_run(directory):
+        if backend in GRAPHS:
+            return load_export_of_run(directory, model, backend, ranking, decoding)
         return load_run(directory, model, device, ranking, decoding)
     if not directory.exists() and is_hub_name(str(place)):
         directory = fetch_model(str(place))
@@ -390,12 +431,15 @@ def load(
         )
     if model is not None:
         raise ConfigError(f"{place} is one model, of which model={model!r} says nothing; leave it out, or name the run")
-    return load_directory(directory, device, ranking, decoding)
+    if backend is None:
+        backend = "onnx" if (directory / artifacts.EXPORT).exists() else "torch"
+    return load_directory(directory, device, ranking, decoding, backend)
 
 
-DECODING = ("decoding", "num_beams", "frontier_budget", "batch_size", "normalization", "index", "exact_memory")
+BACKENDS = ("torch", *GRAPHS)
+DECODING = ("decoding", "num_beams", "frontier_budget", "batch_size", "normalization", "index", "exact_memory", "dtype")
 ROW_SETTINGS = (
-    *("decoding", "num_beams", "frontier_budget", "normalization", "index"),
+    *("decoding", "num_beams", "frontier_budget", "normalization", "index", "dtype"),
     *("ensemble_with", "ensemble_weight", "recent_share"),
 )
 
@@ -403,27 +447,85 @@ ROW_SETTINGS = (
 WEIGHTS = (".safetensors", "config.json")
 
 
-def check_weights(directory: Path) -> None:
+def check_weights(directory: Path, backend: str) -> None:
     """Of a copy from a run, whose manifest knows more than the card: its weights are those that were trained."""
+    own = check_backend(directory, load_export(directory), backend) if backend in GRAPHS else ()
     if manifest := artifacts.read_manifest(directory):
-        weights = {name: entry for name, entry in manifest.files.items() if name.endswith(WEIGHTS)}
+        files = manifest.files.items()
+        weights = {name: entry for name, entry in files if name in own or (not own and name.endswith(WEIGHTS))}
         verify_files(directory, weights, command_of(manifest.stage))
 
 
-def load_directory(directory: Path, device: str, ranking: str, decoding: dict[str, Any]) -> Recommender:
-    """A model directory by itself."""
-    from genrec.models.generative import load_alone
-
+def load_directory(
+    directory: Path, device: str, ranking: str, decoding: dict[str, Any], backend: str = "torch"
+) -> Recommender:
+    """A model directory or an export by itself."""
     card = load_card(directory)
     check_files(directory, card)
-    check_weights(directory)
+    check_weights(directory, backend)
     shop = load_shop(directory)
     if decoding.get("index") == "sids_grown":
         raise ConfigError(f"{directory} is a model without its run, and knows no new items; name the run")
     settings = make_settings({"normalization": card.normalization} | decoding)
-    family = load_alone(directory, card, shop, settings, device, ranking == "exact")
-    index, block = family.model.texts.index, BATCHES * settings.batch_size
-    return Recommender("sft", directory, family, shop.catalog, shop.train_count, card.max_history, block, index)
+    if backend in GRAPHS:
+        if settings.dtype is not None:
+            raise ConfigError(f"dtype {settings.dtype} is for backend torch; {backend} computes in its own numbers")
+        name, family = load_export(directory).stage, load_graph(directory, card, shop, settings, backend, ranking)
+        index = load_index(directory / artifacts.SID_INDEX)
+    else:
+        require_weights(directory)
+        require_torch(directory)
+        from genrec.models.generative import load_alone
+
+        name, family = "sft", load_alone(directory, card, shop, settings, device, ranking == "exact")
+        index = family.model.texts.index
+    block, count = BATCHES * settings.batch_size, shop.train_count
+    return Recommender(name, directory, family, shop.catalog, count, card.max_history, block, index)
+
+
+def load_graph(
+    directory: Path, card: Card, shop: Shop, settings: Evaluation, backend: str, ranking: str
+) -> ExportedRecommender | GenerativeRecommender:
+    """By beams in numpy; a frontier and exact ranking search in torch."""
+    if ranking == settings.decoding == "beam":
+        return load_exported(directory, card, shop, settings, backend)
+    from genrec.models.onnx_decoder import load_searched
+
+    return load_searched(directory, card, shop, settings, backend, ranking == "exact")
+
+
+def require_weights(directory: Path) -> None:
+    """An export without bfloat16 weights has nothing that torch could read."""
+    if (directory / artifacts.EXPORT).exists() and "bfloat16" not in load_export(directory).files:
+        raise ConfigError(
+            f"{directory} has no weights for backend torch; it has {', '.join(load_export(directory).files)}"
+        )
+
+
+def require_torch(place: Path) -> None:
+    """An install for exports alone has none."""
+    if importlib.util.find_spec("torch") is None:
+        raise ConfigError(
+            f"{place} is computed by torch, which is not installed; name a backend of an export ({', '.join(GRAPHS)}), "
+            "or install genrec with all that it needs"
+        )
+
+
+def load_export_of_run(
+    run: Path, model: str | None, backend: str, ranking: str, decoding: dict[str, Any]
+) -> Recommender:
+    """What `genrec export` made of a run, with the run's users; lists are made as the run's table was."""
+    store = RunStore(run)
+    directory = store.path("export")
+    store.manifest("export")
+    export = load_export(directory)
+    if model not in (None, export.stage):
+        raise ConfigError(f"{directory} was made of {export.stage}, found model '{model}'; leave it out")
+    card = load_card(directory)
+    row = f"{export.stage}_exact" if ranking == "exact" else export.stage
+    shop = load_directory(directory, "cpu", ranking, settings_of_run(run, row, card) | decoding, backend)
+    data = store.prepared()
+    return replace(shop, place=run, sequences=data.sequences, max_history=data.max_history)
 
 
 def load_run(run: Path, model: str | None, device: str, ranking: str, decoding: dict[str, Any]) -> Recommender:
@@ -436,7 +538,10 @@ def load_run(run: Path, model: str | None, device: str, ranking: str, decoding: 
     reads = FAMILY_READS[name]
     for stage in (read for read in reads if read != "sids"):
         store.manifest(stage)
-    card = load_card(store.path(language_stage(name))) if "sids" in reads else None
+    card = None
+    if "sids" in reads:
+        require_torch(run)
+        card = load_card(store.path(language_stage(name)))
     store = replace(store, sids=choose_sids(store, card))
     settings = make_settings(settings_of_run(run, name, card) | decoding)
     data = store.prepared()

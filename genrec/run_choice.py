@@ -19,7 +19,12 @@ from genrec.pipeline import STAGES
 from genrec.presets import Tree
 
 RECORD = ".genrec_run.json"  # in a directory that a run's files were written to: which run, as a path from there
-MODEL_KEYS = ("evaluation.base_model", "analysis.model", "rl.model_path")  # may name the run by a directory of it
+MODEL_KEYS = (
+    "evaluation.base_model",
+    "analysis.model",
+    "rl.model_path",
+    "export.model",
+)  # may name the run by a directory of it
 BY_DATASET = "the data set's name"
 
 

@@ -28,6 +28,8 @@ from genrec.guard import Made, differences, read_made, refusal
 from genrec.launch import note, rank, world_size
 from genrec.lock import only_writer
 from genrec.pipeline import (
+    BY_NAME,
+    EVERY,
     FAMILY_READS,
     MEASURED,
     RUN,
@@ -49,7 +51,7 @@ from genrec.verify import ALWAYS
 
 MOST_RUNS = 1000  # that run.when_changed new_run begins beside one
 BEGUN = ".begun.json"  # inside <stage>.partial: what it was begun with
-PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu")
+PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu", "onnx", "onnxruntime")
 
 Build = Callable[[Config, Path], dict[str, Any]]  # (config, partial directory) -> statistics
 Sources = Callable[[Config], dict[str, str]]  # fingerprints of files outside the run, by what they are to the stage
@@ -121,7 +123,7 @@ def plain(value: Any) -> Any:
 
 def main(stage: str, doc: str, build: Build, sources: Sources | None = None, argv: list[str] | None = None) -> Command:
     """A stage's command: parse, then `run`; every expected failure ends in one line and exit 1."""
-    command = parse(stage_program(command_of(stage), doc, STAGES[stage].section), argv)
+    command = parse(stage_program(command_of(stage), doc, EVERY[stage].section), argv)
     with exit_on_failure(command.config.run.dir):
         return run(stage, command, build, sources)
 
@@ -285,7 +287,8 @@ def describe_state(state: State, details: list[str], clean: bool) -> str:
 
 def refuse(job: Job, place: Path, different: list[str]) -> str:
     another = "--sids.name ANOTHER" if job.stage == "sids" else f"--run.dir ANOTHER --run.from_run {job.config.run.dir}"
-    anew = f"`{command_of(job.stage)} --clean`, with what was built on it `{call_of(*RUN)} --from {job.stage} --clean`"
+    built_on_it = f", with what was built on it `{call_of(*RUN)} --from {job.stage} --clean`"
+    anew = f"`{command_of(job.stage)} --clean`{'' if job.stage in BY_NAME else built_on_it}"
     return refusal(place, different, another, f"{anew} (with your other flags)")
 
 

@@ -13,15 +13,18 @@ SHARED = {"measuring", "shapes"}  # what benchmarks share
 PROGRAMS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in SHARED)
 WITHOUT_HELP = {"recbole_sasrec"}  # runs under a Python of its own, called by sequential.py
 
-# name -> flags of its smallest run; {shop} is a run with data and SIDs, {out} a new directory
+# name -> flags of its smallest run; {config} is the file of {run}, which has data and SIDs; {out} a new directory
 SMALLEST = {
+    "ab": "--experiments 10 --users 2000",
     "balanced_kmeans": "--sizes 300 --codes 12",
+    "export": "--width 64 --layers 1 --requests 2 --rounds 1",
     "decode": "--shape quickstart --requests 2 --batch 2 --generate_batch 1 --rounds 1",
     "frontier": "--items 300 --requests 2 --batch 2 --rounds 1",
     "planted_faults": "--work {out} --faults few_beams --users 120 --epochs 1",
     "preprocess": "--rows 2000 --repeat 1 --dir {out}",
     "rl": "--shape quickstart --prompts 2 --rounds 1 --sides trie",
     "sequential": "features --steps 1",
+    "serve": "--run {run} --model item_knn --seconds 0.3 --clients 1 2 --shares 0.5 --requests 20",
     "sft": "--config {config} --targets 32 --targets_a_step 16 --rounds 1 --sides plain",
     "tencentgr_data": "--users 60 --items 80 --rounds 1",
 }
@@ -70,7 +73,7 @@ def shop(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLEST)
 def test_smallest_run(name, shop, tmp_path):
-    done = run(name, SMALLEST[name].format(config=shop, out=tmp_path).split())
+    done = run(name, SMALLEST[name].format(config=shop, run=shop.parent / "run", out=tmp_path).split())
     assert done.returncode == 0 and done.stdout.strip(), done.stderr[-3000:]
 
 

@@ -12,7 +12,9 @@ import yaml
 from genrec.cli import purposes
 from genrec.commandline import ALIASES
 from genrec.config import Config, all_paths, other_spellings
-from genrec.pipeline import STAGES
+from genrec.pipeline import EVERY
+from genrec.serving.settings import ServeOptions
+from genrec.stages.ab import AbOptions, PlanOptions
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
 from genrec.stages.push import PushOptions
@@ -29,11 +31,14 @@ COMMAND = re.compile(r"(?:^ *|`)((?:genrec|python|bash) [^`\n#]+)", re.MULTILINE
 # What a command takes beside the keys of its section.
 SWITCHES = {"config", "clean", "dry-run", "show-config", "help"}
 PLAIN = {
-    **{name: Config.model_fields[s.section].annotation for s in STAGES.values() for name in (s.command, s.script)},
+    **{name: Config.model_fields[s.section].annotation for s in EVERY.values() for name in (s.command, s.script)},
     **dict.fromkeys(("run", "pipeline_0.5b.sh"), Pipeline),
     **dict.fromkeys(("advise", "optimization_strategies.py"), AdviceOptions),
     **dict.fromkeys(("compare", "compare_results.py"), ComparisonOptions),
+    "ab": AbOptions,
+    "ab plan": PlanOptions,
     "recommend": RecommendOptions,
+    **dict.fromkeys(("serve", "serve.py"), ServeOptions),
     "push": PushOptions,
     "main.py": TencentGROptions,
     "train_rqvae.py": RqvaeOptions,
@@ -126,7 +131,7 @@ def test_every_command_is_there(page):
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_plain_flag_is_of_its_command(page):
     for words in commands_of(page):
-        schema = PLAIN.get(words[1]) if len(words) > 1 else None
+        schema = PLAIN.get(" ".join(words[1:3]), PLAIN.get(words[1])) if len(words) > 1 else None
         if schema is not None:
             own = {*schema.model_fields, *other_spellings(schema), *ALIASES, *SWITCHES, *Config.model_fields}
             plain = {word[2:].partition("=")[0].partition(".")[0] for word in words if word.startswith("--")}

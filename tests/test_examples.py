@@ -47,6 +47,18 @@ def test_a_run_behind_fastapi(run, example, monkeypatch):
     assert refused.status_code == 422 and "B999" in refused.json()["detail"]
 
 
+def test_an_experiment_with_simulated_users(tmp_path, example, monkeypatch, capsys):
+    from genrec import cli
+
+    module = example("ab_test")
+    monkeypatch.setattr(module, "USERS", 400)
+    module.main(tmp_path)
+    words = {"logs": "logs", "outcomes": "outcomes.csv", "before": "before.csv", "policy": "policy.csv"}
+    cli.run_command("ab", [word for flag, name in words.items() for word in (f"--{flag}", str(tmp_path / name))])
+    said = capsys.readouterr().out
+    assert "sample ratio: as dealt out" in said and "SNIPS" in said and "CUPED" in said
+
+
 @pytest.mark.slow
 def test_an_own_csv_becomes_a_recommender(tmp_path, example, monkeypatch, capfd):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -168,6 +168,13 @@ def test_what_the_package_needs_is_pinned():
     assert set(pins("requirements-dev.txt")) == product | optional | set(ranges(EXTRAS["dev"]))
 
 
+def test_what_answers_exports_is_pinned_as_elsewhere_and_has_no_torch():
+    serving = pins("requirements-onnx.txt")
+    assert serving.items() <= pins("requirements-dev.txt").items()
+    assert {"onnxruntime", "tokenizers", "numpy", "polars"} <= set(serving)
+    assert not {"torch", "transformers"} & set(serving)
+
+
 def test_tencentgr_has_the_requirements_of_the_project():
     assert pins("tencentgr/requirements.txt") == pins("requirements.txt")
 

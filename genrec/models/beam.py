@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
+from genrec.models.passes import Past, Runtime, read_tokens
 from genrec.models.trie import Filter, Trie
 
 NEVER = -1e30  # score of a place that holds no beam
@@ -46,7 +47,7 @@ class Beams:
 
 @torch.inference_mode()
 def beam_search(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Runtime,
     trie: Trie,
     sids: SidVocabulary,
     prompts: list[list[int]],
@@ -79,7 +80,7 @@ def beam_search(
     return beams.node, beams.score
 
 
-def read_prompts(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[DynamicCache, Tensor, Tensor, Tensor]:
+def read_prompts(model: PreTrainedModel | Runtime, prompts: list[list[int]]) -> tuple[Past, Tensor, Tensor, Tensor]:
     """One pass over all prompts -> cache, hidden of their last tokens (B, d), keys that count (B, P), lengths (B,).
 
     Padded on the right, where a causal model never looks, so the pass needs no mask.
@@ -87,8 +88,7 @@ def read_prompts(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[Dyna
     length = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
     width = int(length.max())
     ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in prompts], device=model.device)
-    cache = DynamicCache(config=model.config)
-    hidden = model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state  # (B, P, d)
+    hidden, cache = read_tokens(model, ids)  # (B, P, d)
     last = hidden[torch.arange(len(ids), device=ids.device), length - 1]
     return cache, last, torch.arange(width, device=ids.device)[None] < length[:, None], length
 
@@ -104,18 +104,12 @@ def extend_ancestors(family: Tensor | None, parent: Tensor) -> Tensor:
 
 
 def append_tokens(
-    model: PreTrainedModel, cache: DynamicCache, token: Tensor, seen: Tensor, family: Tensor, position: Tensor
+    model: PreTrainedModel | Runtime, cache: Past, token: Tensor, seen: Tensor, family: Tensor, position: Tensor
 ) -> Tensor:
     """Read K more tokens a row, at positions (B, K) -> hidden (B, K, d); they join the cache for their own children."""
     beams = token.shape[1]
     mask = torch.cat([seen[:, None].expand(-1, beams, -1), family], dim=-1)[:, None]  # (B, 1, K, P + appended)
-    return model.get_decoder()(
-        input_ids=token,
-        attention_mask=mask,
-        position_ids=position,
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
+    return read_tokens(model, token, position, mask, cache)[0]
 
 
 def extend_paths(path: Tensor | None, beams: Beams) -> Tensor:
@@ -126,14 +120,14 @@ def extend_paths(path: Tensor | None, beams: Beams) -> Tensor:
     return torch.cat([path.gather(1, beams.parent[..., None].expand(-1, -1, path.shape[-1])), token], dim=-1)
 
 
-def reread_paths(model: PreTrainedModel, prompts: list[list[int]], path: Tensor) -> Tensor:
+def reread_paths(model: PreTrainedModel | Runtime, prompts: list[list[int]], path: Tensor) -> Tensor:
     """Hidden states (B, K, d) of the beams' last tokens, prompts and all read anew."""
     rows = [prompt + beam for prompt, beams in zip(prompts, path.tolist(), strict=True) for beam in beams]
     return read_prompts(model, rows)[1].view(*path.shape[:2], -1)
 
 
 def advance_beams(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Runtime,
     trie: Trie,
     sids: SidVocabulary,
     beams: Beams,
@@ -153,7 +147,7 @@ def advance_beams(
 
 
 def score_children(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Runtime,
     trie: Trie,
     sids: SidVocabulary,
     node: Tensor,

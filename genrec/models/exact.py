@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from genrec.models.beam import NEVER, SidVocabulary, read_prompts, score_children
 from genrec.models.frontier import frontier_search
+from genrec.models.passes import Past, Runtime, read_tokens
 from genrec.models.trie import Filter, Trie
 
 # Prefixes of a prompt that a frontier may read first: with less it is slower than reading all, with more it is lost.
@@ -38,7 +39,7 @@ class Chunk:
 
 @torch.inference_mode()
 def rank_exactly(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Runtime,
     trie: Trie,
     sids: SidVocabulary,
     prompts: list[list[int]],
@@ -63,7 +64,7 @@ def rank_exactly(
 
 @torch.inference_mode()
 def exact_search(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Runtime,
     trie: Trie,
     sids: SidVocabulary,
     prompts: list[list[int]],
@@ -99,7 +100,7 @@ def exact_search(
     return best.indices, best.values
 
 
-def tokens_within(memory: int, model: PreTrainedModel, trie: Trie, prompts: list[list[int]]) -> int:
+def tokens_within(memory: int, model: PreTrainedModel | Runtime, trie: Trie, prompts: list[list[int]]) -> int:
     """Tree tokens, over all prompts, that one pass may hold in `memory` bytes beside the model and the prompts' cache.
 
     A token costs a = its logits, children, cache and the widest layer; a pair of a token and what it may see costs c
@@ -139,7 +140,13 @@ def subtree(trie: Trie, start: int, stop: int) -> Chunk:
 
 
 def read_chunk(
-    model: PreTrainedModel, trie: Trie, sids: SidVocabulary, cache, chunk: Chunk, seen: Tensor, length: Tensor
+    model: PreTrainedModel | Runtime,
+    trie: Trie,
+    sids: SidVocabulary,
+    cache: Past,
+    chunk: Chunk,
+    seen: Tensor,
+    length: Tensor,
 ) -> list[Tensor]:
     """One pass over a chunk's nodes of depth 1..L-1 -> hidden states per depth, (B, nodes, d) each."""
     device, batch = seen.device, len(seen)
@@ -155,11 +162,5 @@ def read_chunk(
     inside = (low[None] <= low[:, None]) & (low[:, None] < high[None])  # (S, S) j's items hold i's first item
     family = inside & (level[None] < level[:, None]) | torch.eye(len(token), dtype=torch.bool, device=device)
     mask = torch.cat([seen[:, None].expand(-1, len(token), -1), family.expand(batch, -1, -1)], dim=-1)[:, None]
-    hidden = model.get_decoder()(
-        input_ids=token.expand(batch, -1),
-        attention_mask=mask,
-        position_ids=length[:, None] + level,
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
+    hidden, _ = read_tokens(model, token.expand(batch, -1), length[:, None] + level, mask, cache)
     return list(hidden.split([stop - start for start, stop in bounds], dim=1))

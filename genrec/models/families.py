@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from genrec import artifacts
 from genrec.config import Evaluation
@@ -27,6 +27,15 @@ from genrec.store import RunStore
 
 class Recommender(Protocol):
     def recommend(self, examples: Examples, k: int) -> Recommendations: ...
+
+
+@runtime_checkable
+class Widening(Protocol):
+    """A family whose search ends with as many items as it carries along."""
+
+    def recommend(self, examples: Examples, k: int) -> Recommendations: ...
+
+    def widen(self, k: int) -> Widening: ...
 
 
 @dataclass(frozen=True)

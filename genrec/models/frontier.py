@@ -18,9 +18,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from genrec.models.beam import NEVER, SidVocabulary, append_tokens, read_prompts, score_children
+from genrec.models.passes import Past, Runtime
 from genrec.models.trie import Filter, Trie
 
 WIDTH = 20  # prefixes of a request that a pass reads while all are searched
@@ -34,7 +35,7 @@ SHALLOW = -1e4  # added to the score of what is not deepest where the deepest co
 class Space:
     """Where a search goes."""
 
-    model: PreTrainedModel
+    model: PreTrainedModel | Runtime
     trie: Trie
     sids: SidVocabulary
     normalization: str
@@ -99,7 +100,7 @@ class Found:
 
 @torch.inference_mode()
 def frontier_search(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Runtime,
     trie: Trie,
     sids: SidVocabulary,
     prompts: list[list[int]],
@@ -160,7 +161,7 @@ def write_ended(found: Found, frontier: Frontier, best: Leaves, ended: Tensor) -
 class Frontier:
     """The open prefixes of a batch of requests, and what the model has read of them; every pass changes it."""
 
-    def __init__(self, space: Space, cache: DynamicCache, seen: Tensor, length: Tensor, open_: Prefixes, budget: int):
+    def __init__(self, space: Space, cache: Past, seen: Tensor, length: Tensor, open_: Prefixes, budget: int):
         self.space = space
         self.budget = budget  # prefixes of a request that may be read
         self.cache = cache

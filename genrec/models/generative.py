@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec.artifacts import ITEMS, SID_INDEX
 from genrec.config import Evaluation
-from genrec.data.lists import pad_lists
+from genrec.data.lists import items_of_leaves, order_longest_first
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples
@@ -28,11 +29,13 @@ from genrec.models.card import Card, check_card, check_prompts, load_card, load_
 from genrec.models.exact import rank_exactly, tokens_within
 from genrec.models.frontier import frontier_search
 from genrec.models.language import load_pretrained, sid_vocabulary
+from genrec.models.loading import count_weights
+from genrec.models.passes import Runtime, read_tokens
 from genrec.models.sid_prompts import SidPrompts, SidTokens
 from genrec.models.target_rank import Ranks, rank_targets
 from genrec.models.token_tree import takes_trees
 from genrec.models.trie import Filter, allow_items, build_trie, deny_items, list_items
-from genrec.runtime.device import pick_device
+from genrec.runtime.device import pick_device, pick_dtype
 from genrec.sids import load_index
 from genrec.store import RunStore
 
@@ -74,10 +77,12 @@ class Allowed:
 class GenerativeModel:
     """A language model, its tokenizer and the SIDs it answers in."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Texts, cutoff_len: int):
+    def __init__(
+        self, model: PreTrainedModel | Runtime, tokenizer: PreTrainedTokenizerBase, texts: Texts, cutoff_len: int
+    ):
         self.model = model
         self.texts = texts
-        self.trees = takes_trees(model)
+        self.trees = not isinstance(model, nn.Module) or takes_trees(model)
         self.trie = build_trie(texts.index).to(model.device)
         sids = sid_vocabulary(tokenizer, texts.index)
         self.sids = sids.to(model.device)
@@ -165,7 +170,7 @@ class GenerativeModel:
         tokens = [int(self.sids.level(depth)[max(code, 0)]) for depth, code in enumerate(codes)]
         ids = torch.tensor([prompt + tokens[:-1]], device=device)
         self.model.eval()
-        hidden = self.model.get_decoder()(input_ids=ids).last_hidden_state[:, len(prompt) - 1 :]  # (1, L, d)
+        hidden = read_tokens(self.model, ids)[0][:, len(prompt) - 1 :]  # (1, L, d)
         scores = []
         for depth in range(trie.num_levels):
             here = torch.tensor([[nodes[depth]]], device=device)
@@ -180,22 +185,9 @@ class GenerativeModel:
         self, leaf: np.ndarray, score: np.ndarray, k: int, allowed: np.ndarray | None, denied: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Leaves (K,) of one example -> its k items and scores, ties by item number; -1 and -inf past the last."""
-        leaf, score = leaf[score > NEVER / 2], score[score > NEVER / 2]
-        start, stop = self.under[leaf], self.under[leaf + 1]
-        items = np.concatenate([self.item[a:b] for a, b in zip(start, stop, strict=True)] or [np.zeros(0, np.int64)])
-        scores = np.repeat(score, stop - start)
-        if allowed is not None:
-            items, scores = items[allowed[items]], scores[allowed[items]]
-        if len(denied):
-            open_ = ~np.isin(items, denied)
-            items, scores = items[open_], scores[open_]
-        order = np.lexsort([items, -scores])[:k]
-        return pad_lists(items[order], scores[order], k)
-
-
-def order_longest_first(prompts: list[list[int]]) -> np.ndarray:
-    """(E,) the order in which prompts are batched: what memory the run needs shows at once."""
-    return np.argsort([-len(prompt) for prompt in prompts], kind="stable")
+        listed = score > NEVER / 2
+        left_out = denied if allowed is None else np.concatenate([denied, np.flatnonzero(~allowed)])
+        return items_of_leaves(leaf[listed], score[listed], self.under, self.item, k, left_out)
 
 
 class GenerativeRecommender:
@@ -274,9 +266,13 @@ def make_recommender(
     allowed: np.ndarray | None,
 ) -> GenerativeRecommender:
     device = pick_device(device_name)
-    dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    dtype = pick_dtype(settings.dtype, device, count_weights(model_dir))
     model, tokenizer = load_pretrained(str(model_dir), dtype)
     generative = GenerativeModel(model.to(device), tokenizer, texts, cutoff_len)
+    only = None if allowed is None else generative.allow(allowed)
+    return GenerativeRecommender(generative, make_decoding(settings, exact), only)
+
+
+def make_decoding(settings: Evaluation, exact: bool) -> Decoding:
     knobs = ("num_beams", "batch_size", "normalization", "exact_memory", "decoding", "frontier_budget")
-    decoding = Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})
-    return GenerativeRecommender(generative, decoding, None if allowed is None else generative.allow(allowed))
+    return Decoding(exact=exact, **{name: getattr(settings, name) for name in knobs})

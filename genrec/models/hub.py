@@ -9,7 +9,7 @@ from pathlib import Path
 from genrec.artifacts import MANIFEST
 from genrec.errors import ArtifactError, first_line
 
-FILES = ["*.json", "*.safetensors", "*.npz", "*.parquet", "*.md", "*.txt", "*.jinja"]
+FILES = ["*.json", "*.safetensors", "*.npz", "*.parquet", "*.md", "*.txt", "*.jinja", "*.npy", "*.onnx", "*.onnx.data"]
 
 
 def is_hub_name(name: str) -> bool:

@@ -5,10 +5,12 @@ A head that is tied to the embedding is not missing, and buffers that are comput
 
 from __future__ import annotations
 
+import math
 from logging import LogRecord
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
@@ -35,6 +37,19 @@ def load_whole(source: Path | str, **how: Any) -> PreTrainedModel:
     if fault := describe_not_finite(model.state_dict().items()):
         refuse(source, fault)
     return model
+
+
+def count_weights(directory: Path) -> int:
+    """Numbers in the weight files, by their heads; 0 where they cannot be read, which loading them then says."""
+    try:
+        return sum(count_in_file(path) for path in directory.glob("*.safetensors"))
+    except (OSError, SafetensorError):
+        return 0
+
+
+def count_in_file(path: Path) -> int:
+    with safe_open(path, framework="numpy") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
 
 
 def refuse_differences(source: Path | str, loading: dict[str, Any]) -> None:

@@ -36,8 +36,17 @@ class Described:
     record: TrainingRecord
 
 
-def write_readme(model: Described, directory: Path, name: str = ".", rows: list[dict[str, Any]] | None = None) -> None:
-    """`name` is how the model is loaded: its directory or its name on the hub; `rows` are results.json of a table."""
+def write_readme(
+    model: Described,
+    directory: Path,
+    name: str = ".",
+    rows: list[dict[str, Any]] | None = None,
+    loading: str | None = None,
+) -> None:
+    """`name` is how the model is loaded: its directory or its name on the hub; `rows` are results.json of a table.
+
+    `loading` tells how, in place of what holds for a model directory.
+    """
     sections = [
         describe_front(model.card),
         f"# A language model that recommends: {model.card.dataset}",
@@ -49,7 +58,7 @@ def write_readme(model: Described, directory: Path, name: str = ".", rows: list[
         "## Evaluation",
         describe_rows(model.stage, rows or []),
         "## How to load",
-        describe_loading(model, name),
+        describe_loading(model, name) if loading is None else loading,
         "## Licence",
         describe_licence(model.card),
         "## Limits",
@@ -133,9 +142,29 @@ def describe_rows(stage: str, rows: list[dict[str, Any]]) -> str:
     return "\n".join([*head, *lines, "", note])
 
 
-def describe_loading(model: Described, name: str) -> str:
+def describe_backends(model: Described, name: str, backends: list[str]) -> str:
+    """How an export is loaded, by each of these."""
+    names = ["torch" if backend == "bfloat16" else backend for backend in backends]
+    where = "from inside this directory" if name == "." else "by its name"
+    return f"""Recommendations {where}, by one of the backends {", ".join(names)}. Those of ONNX need onnxruntime and
+tokenizers, and neither torch nor transformers:
+
+```python
+import genrec
+
+shop = genrec.load("{name}", backend="{names[0]}")
+print(shop.recommend([{list_ids(model)}], k=5))
+```"""
+
+
+def list_ids(model: Described) -> str:
+    """Two items that were taken often, as JSON."""
     best = np.argsort(-model.shop.train_count, kind="stable")[:2]
-    ids = json.dumps(model.shop.catalog.item_id[best].tolist(), ensure_ascii=False)
+    return json.dumps(model.shop.catalog.item_id[best].tolist(), ensure_ascii=False)
+
+
+def describe_loading(model: Described, name: str) -> str:
+    ids = list_ids(model)
     where = "from inside this directory" if name == "." else "by its name"
     return f"""Weights and tokenizer {where}:
 

@@ -5,21 +5,26 @@ N items, L levels, E examples, H history
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from genrec.data.prompts import Encoder, join_pieces
 from genrec.data.tasks import RECOMMEND, Task, Texts
-from genrec.models.beam import SidVocabulary
-from genrec.models.language import sid_vocabulary
 from genrec.sids import NONE, SidIndex
+
+if TYPE_CHECKING:  # prompts of an export are made where there is no torch
+    from transformers import PreTrainedTokenizerBase
+
+    from genrec.models.array_beam import SidIds
+    from genrec.models.beam import SidVocabulary
 
 
 class SidTokens:
     """The token ids of every item's SID. A SID token is one token of the vocabulary (`sid_vocabulary` sees to it)."""
 
-    def __init__(self, index: SidIndex, sids: SidVocabulary):
-        token = sids.token.cpu().numpy()[np.maximum(index.codes, 0) + index.first_token()]
+    def __init__(self, index: SidIndex, sids: SidVocabulary | SidIds):
+        token = np.asarray(sids.token)[np.maximum(index.codes, 0) + index.first_token()]
         self.token = np.where(index.codes == NONE, NONE, token)  # (N, L), NONE where a SID has ended
         self.length = (self.token != NONE).sum(axis=1)  # (N,)
 
@@ -31,6 +36,8 @@ class TaskPrompts:
     """Prompts and answers of any task, a row at a time; texts are tokenised once."""
 
     def __init__(self, texts: Texts, tokenizer: PreTrainedTokenizerBase):
+        from genrec.models.language import sid_vocabulary
+
         self.texts = texts
         self.encoder = Encoder(tokenizer)
         self.tokens = SidTokens(texts.index, sid_vocabulary(tokenizer, texts.index))

@@ -2,8 +2,7 @@
 
 N items, L levels, D <= L depth of a node (0 = root), n_D nodes at depth D, W most children of one node
 
-Built from the sorted code matrix: the nodes of depth D are its distinct prefixes of length D, so children of a node and
-the items under it, are contiguous ranges (the CSR form of arXiv 2602.22647).
+The arrays are those of genrec/models/ranges.py.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genrec.models.ranges import build_ranges
 from genrec.sids import SidIndex
 
 
@@ -121,24 +121,13 @@ class Filter:
 
 def build_trie(index: SidIndex) -> Trie:
     """N log N time, no loop over items."""
-    order = np.lexsort(index.codes.T[::-1])  # (N,)
-    codes = index.codes[order]  # (N, L) sorted
-    starts = [np.zeros(1, dtype=np.int64)]  # per depth: row where each node begins
-    new = np.zeros(len(codes), dtype=bool)
-    new[0] = True
-    for level in range(index.num_levels):
-        new[1:] |= codes[1:, level] != codes[:-1, level]
-        starts.append(np.flatnonzero(new))
-    first = [
-        np.searchsorted(below, np.append(here, len(codes))) for here, below in zip(starts, starts[1:], strict=False)
-    ]
-    return Trie(
-        code=tuple(torch.from_numpy(codes[starts[d + 1], d].astype(np.int64)) for d in range(index.num_levels)),
-        first=tuple(torch.from_numpy(ranges) for ranges in first),
-        under=tuple(torch.from_numpy(np.append(rows, len(codes))) for rows in starts),
-        item=torch.from_numpy(order.astype(np.int64)),
-        width=tuple(int(np.diff(ranges).max()) for ranges in first),
-    )
+    ranges = build_ranges(index)
+
+    def tensors(arrays: tuple[np.ndarray, ...]) -> tuple[Tensor, ...]:
+        return tuple(map(torch.from_numpy, arrays))
+
+    code, first, under = tensors(ranges.code), tensors(ranges.first), tensors(ranges.under)
+    return Trie(code, first, under, torch.from_numpy(ranges.item), ranges.width)
 
 
 def make_filter(trie: Trie, allowed: Tensor | None, denied: Tensor | None) -> Filter | None:

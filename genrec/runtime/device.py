@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from genrec.errors import ArtifactError
@@ -23,6 +25,29 @@ def pick_device(name: str, flag: str = "run.device") -> torch.device:
     if not torch.cuda.is_available():
         raise ArtifactError(f"{flag} is {name}, but torch sees no GPU here; it can be auto or cpu")
     return torch.device("cuda", local_rank()) if device.index is None or world_size() > 1 else device
+
+
+CPU_INFO = Path("/proc/cpuinfo")
+MADE_FOR_BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # instructions that multiply it
+SMALL = 100_000_000  # weights; below, an answer takes milliseconds either way, and results stay what they were
+
+
+def pick_dtype(name: str | None, device: torch.device, num_weights: int) -> torch.dtype:
+    """evaluation.dtype -> the numbers that a model of so many weights is computed in on a device."""
+    if name is not None:
+        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if num_weights >= SMALL and cpu_multiplies_bfloat16() else torch.float32
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """By what Linux says of the first core; elsewhere it is not known, so no."""
+    if not CPU_INFO.exists():
+        return False
+    lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return bool(MADE_FOR_BFLOAT16 & set(flags.split()))
 
 
 def pick_devices(device: str, num_processes: int) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
     genrec push outputs/quickstart OWNER/NAME             of a run rl where RL helped, else sft
     genrec push outputs/quickstart/sft OWNER/NAME --private True
+    genrec push outputs/quickstart/export OWNER/NAME      what genrec export made, table and all
     genrec push outputs/quickstart --output model         only the copy, nothing leaves this machine
 
 The copy holds weights, tokenizer, semantic IDs, the shop's item ids and titles, and a README.md with the table of the
@@ -68,8 +69,9 @@ def export(place: Path, target: Path, name: str) -> None:
     """A whole copy of a model, with its card; `name` is how the card's lines load it."""
     from genrec.data.shop import load_shop
     from genrec.models.card import check_files, load_card
+    from genrec.models.exported import load_export
     from genrec.models.hub import copy_files
-    from genrec.models.readme import Described, rows_of_run, write_readme
+    from genrec.models.readme import Described, describe_backends, rows_of_run, write_readme
     from genrec.runtime.training_record import read_record
     from genrec.sids import load_index
 
@@ -79,15 +81,19 @@ def export(place: Path, target: Path, name: str) -> None:
     card = load_card(directory)
     check_files(directory, card)
     manifest = artifacts.read_manifest(directory)
-    stage = manifest.stage if manifest else "sft"
-    rows = rows_of_run(directory.resolve().parent, stage, manifest.fingerprint) if manifest else []
+    stage, fingerprint, backends = manifest.stage if manifest else "sft", manifest and manifest.fingerprint, None
+    if (directory / artifacts.EXPORT).exists():
+        made = load_export(directory)
+        stage, fingerprint, backends = made.stage, made.model, list(made.files)
+    rows = rows_of_run(directory.resolve().parent, stage, fingerprint) if fingerprint else []
     if not rows:
         note("push", f"{directory} has no row in its run's evaluation; the card goes without a table")
     index = load_index(directory / artifacts.SID_INDEX)
     model = Described(stage, card, load_shop(directory), index, read_record(directory))
+    loading = describe_backends(model, name, backends) if backends else None
     with artifacts.whole_directory(target) as beside:
         copy_files(directory, beside)
-        write_readme(model, beside, name, rows)
+        write_readme(model, beside, name, rows, loading)
 
 
 def find_model(place: Path) -> Path:

@@ -5,6 +5,7 @@
     genrec recommend --run.dir outputs/quickstart --titles "Star Wars (1977)" "Alien (1979)"
     genrec recommend --run.dir outputs/quickstart --all_users --output lists.parquet
     genrec recommend --model path/to/model --users events.csv --output lists.jsonl     without the run
+    genrec recommend --run.dir outputs/quickstart --user 196 --backend onnx-int8       by what genrec export made
 
 Reads a run, or a model directory; of a run rl where RL helped, else sft, or the family that --model names. Lists are
 made as evaluation made the run's table; --evaluation.num_beams and its other knobs change that.
@@ -17,7 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator
 
@@ -33,6 +34,7 @@ from genrec.commandline import (
 from genrec.config import Section, comma_list, knob
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.launch import note
+from genrec.run_choice import is_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,6 +60,9 @@ class RecommendOptions(Section):
     all_users: bool = knob(False, "every user of the run")
     model: str | None = knob(
         None, "of a run: the family (sft, rl, sasrec, item_knn, ...); or a model directory, or a hub's name"
+    )
+    backend: Literal["torch", "onnx", "onnx-int8", "onnx-int4"] | None = knob(
+        None, "what computes: torch, or a graph that genrec export made; empty: onnx of an export, else torch"
     )
     k: int = knob(10, "items a list", ge=1)
     exclude_seen: bool = knob(True, "leave out all that a user had before")
@@ -146,16 +151,27 @@ def answer(options: RecommendOptions, command: Command, named: bool) -> None:
 
 
 def load_shop(options: RecommendOptions, command: Command, named: bool) -> Recommender:
-    from genrec.recommender import DECODING, load
-    from genrec.run_choice import is_run
+    from genrec.recommender import load
+
+    place, model, asked = plan_load(options.model, options.backend, command, named)
+    return load(place, model, **asked)
+
+
+def plan_load(
+    model: str | None, backend: str | None, command: Command, named: bool
+) -> tuple[Path | str, str | None, dict[str, Any]]:
+    """Where a model lies, its family there, and what else `genrec.load` is told, by a command line."""
+    from genrec.recommender import DECODING
 
     config = command.config
-    asked = {key for key in DECODING if is_asked(command, f"evaluation.{key}", named)}
-    decoding = {key: getattr(config.evaluation, key) for key in asked}
-    ranking = config.evaluation.ranking if is_asked(command, "evaluation.ranking", named) else "beam"
-    device = config.run.device
-    if options.model and is_place(options.model):
-        return load(options.model, None, device, ranking, **decoding)
+    asked: dict[str, Any] = {
+        key: getattr(config.evaluation, key) for key in DECODING if is_asked(command, f"evaluation.{key}", named)
+    }
+    if is_asked(command, "evaluation.ranking", named):
+        asked["ranking"] = config.evaluation.ranking
+    asked |= {"device": config.run.device, "backend": backend}
+    if model and is_place(model):
+        return model, None, asked
     if not is_run(config.run.dir):
         others = [str(path) for path in sorted(config.run.dir.parent.glob("*")) if is_run(path)]
         there = f" ({', '.join(others[:5])})" if others else ""
@@ -163,7 +179,7 @@ def load_shop(options: RecommendOptions, command: Command, named: bool) -> Recom
             f"{config.run.dir} is no run: no stage's artifact is in it; name one by --run.dir{there}, or a model "
             "directory by --model DIR"
         )
-    return load(config.run.dir, options.model, device, ranking, **decoding)
+    return config.run.dir, model, asked
 
 
 def is_asked(command: Command, key: str, named: bool) -> bool:

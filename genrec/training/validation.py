@@ -9,10 +9,11 @@ import numpy as np
 from transformers import TrainerState
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from genrec.data.lists import order_longest_first
 from genrec.data.sequences import Examples
 from genrec.evaluation.metrics import item_scores, join_recommendations
 from genrec.launch import rank, world_size
-from genrec.models.generative import Decoding, GenerativeModel, order_longest_first
+from genrec.models.generative import Decoding, GenerativeModel
 from genrec.runtime.finite import diverged
 from genrec.runtime.processes import gather_all
 

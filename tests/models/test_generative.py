@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from genrec.data.lists import order_longest_first
 from genrec.data.sequences import Examples
 from genrec.data.tasks import Texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import check_recommendations
-from genrec.models.generative import Decoding, GenerativeModel, order_longest_first
+from genrec.models.generative import Decoding, GenerativeModel
 from genrec.sids import make_index
 from tests.pasts import make_past
 from tests.training.small_rows import NUM_ITEMS, make_small_model, make_small_texts, make_small_tokenizer

@@ -7,6 +7,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from genrec.errors import ArtifactError
 from genrec.models.language import load_pretrained
+from genrec.models.loading import count_weights
 from tests.training.small_rows import make_small_texts, make_small_tokenizer
 
 FINAL, DOWN = "model.norm.weight", "model.layers.1.mlp.down_proj.weight"
@@ -77,3 +78,10 @@ def test_a_damaged_file_is_one_line(directory, name, damage):
         assert "\n" not in str(caught.value)
     finally:
         (directory / name).write_bytes(content)
+
+
+def test_weights_are_counted_by_the_heads_of_their_files(tmp_path):
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5, dtype=torch.bfloat16)}, tmp_path / "model.safetensors")
+    assert count_weights(tmp_path) == 17
+    (tmp_path / "model.safetensors").write_bytes(b"torn")
+    assert count_weights(tmp_path) == count_weights(tmp_path / "none") == 0

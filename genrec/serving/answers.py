@@ -1,0 +1,193 @@
+"""What is asked and answered, as the OpenAPI page shows it; and the two tasks of the decode thread.
+
+k items a list, N items
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from genrec.recommender import Recommender
+from genrec.serving.catalogue import Version, are_proven, join_histories
+
+LONGEST_HISTORY = 1000  # items
+LONGEST_RULE = 10_000  # items of allow, of deny
+MOST_QUESTIONS = 100  # of /recommend/batch
+MOST_EVENTS = 1000
+
+Word = Annotated[str, Field(min_length=1, max_length=2000, description="the shop's item id, or an exact title")]
+User = Annotated[str, Field(min_length=1, max_length=200, description="the shop's user id")]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Asker(Body):
+    """Whom for: exactly one of the two."""
+
+    user: User | None = Field(None, description="a user of the run, or of earlier events")
+    history: list[Word] | None = Field(None, max_length=LONGEST_HISTORY, description="items, oldest first")
+    model: Annotated[str, Field(max_length=100)] | None = Field(None, description="one of those served")
+
+    @model_validator(mode="after")
+    def name_one(self) -> Asker:
+        if (self.user is None) == (self.history is None):
+            raise ValueError("whom for? give either user or history, a list of item ids")
+        return self
+
+
+class Question(Asker):
+    k: int = Field(10, ge=1, description="items a list")
+    exclude_seen: bool = Field(True, description="leave out all that the user had")
+    allow: list[Word] | None = Field(None, min_length=1, max_length=LONGEST_RULE, description="nothing else is listed")
+    deny: list[Word] = Field([], max_length=LONGEST_RULE, description="these are not listed")
+    deadline: float | None = Field(None, gt=0, allow_inf_nan=False, description="seconds; at most the server's")
+
+
+class Questions(Body):
+    requests: list[Question] = Field(min_length=1, max_length=MOST_QUESTIONS)
+
+
+class Listed(BaseModel):
+    item: int = Field(description="number of the item in this version of the catalogue")
+    id: str
+    title: str
+    score: float = Field(description="the model's own: of a language model the log-probability of the code path")
+
+
+class Answer(BaseModel):
+    items: list[Listed]
+    exact: bool = Field(description="proven: no other item that may be listed scores higher")
+    model: str
+    version: str = Field(description="of the catalogue and its models")
+    cold: bool = Field(description="nothing is known of the user, so these are the popular items")
+
+
+class Answers(BaseModel):
+    answers: list[Answer]
+
+
+class ExplainQuestion(Asker):
+    item: Word
+
+
+class Level(BaseModel):
+    level: int
+    code: str
+    probability: float = Field(description="of the code after those before it; the product is exp(score)")
+    items: int = Field(description="whose path begins so")
+    words: str = Field(description="the commonest among these items that are rarer elsewhere")
+    categories: str
+
+
+class Explanation(BaseModel):
+    item: Listed
+    levels: list[Level]
+    model: str
+    version: str
+
+
+class Events(Body):
+    user: User
+    items: list[Word] = Field(min_length=1, max_length=MOST_EVENTS, description="oldest first")
+
+
+class Kept(BaseModel):
+    user: str
+    events: int = Field(description="that are kept of the user now")
+
+
+class Removed(BaseModel):
+    events: int = Field(description="that were removed; the data artifact's past of the user is not used any more")
+
+
+class Found(BaseModel):
+    item: int
+    id: str
+    title: str
+    count: int = Field(description="how often it was taken in training")
+
+
+class FoundItems(BaseModel):
+    items: list[Found]
+    version: str
+
+
+# Tasks of the decode thread
+
+
+@dataclass(frozen=True, eq=False)
+class ListTask:
+    """One list. Those of a version, a model, a length and an allow list are computed together."""
+
+    version: Version
+    model: str
+    history: np.ndarray  # (n,) item numbers, oldest first
+    user: int  # number in the run, -1 for others
+    k: int
+    without: np.ndarray  # item numbers that the list may not hold: seen and denied ones
+    closed: np.ndarray  # those that are not among the allowed ones
+
+    @property
+    def group(self) -> Hashable:
+        return self.version, self.model, self.k, self.closed.tobytes()
+
+    def run(self, tasks: Sequence[ListTask]) -> list[Answer]:
+        shop = self.version.models[self.model]
+        rows = join_histories([task.history for task in tasks], [task.user for task in tasks])
+        family = shop.widen(self.k, self.closed)
+        ranked = shop.rank_block(family, rows, self.k, [task.without for task in tasks], self.closed)
+        lists = zip(
+            ranked.item.tolist(),
+            ranked.score.tolist(),
+            are_proven(shop, ranked).tolist(),
+            ranked.cold.tolist(),
+            strict=True,
+        )
+        return [
+            Answer(
+                items=self.list_items(items, scores), exact=exact, model=self.model, version=self.version.name, cold=new
+            )
+            for items, scores, exact, new in lists
+        ]
+
+    def list_items(self, items: list[int], scores: list[float]) -> list[Listed]:
+        pairs = zip(items, scores, strict=True)
+        return [list_item(self.version, item, score) for item, score in pairs if item >= 0]
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainTask:
+    """Why an item. Alone in its group."""
+
+    version: Version
+    model: str
+    history: np.ndarray
+    item: int
+
+    @property
+    def group(self) -> Hashable:
+        return self
+
+    def run(self, tasks: Sequence[ExplainTask]) -> list[Explanation]:
+        shop: Recommender = self.version.models[self.model]
+        ids = self.version.words.item_id
+        levels = shop.explain([ids[item] for item in self.history.tolist()], ids[self.item]).to_dicts()
+        score = float(np.log([row["probability"] for row in levels]).sum())
+        item = list_item(self.version, self.item, score)
+        shown = [Level(**row) for row in levels]
+        return [Explanation(item=item, levels=shown, model=self.model, version=self.version.name)]
+
+
+def list_item(version: Version, item: int, score: float) -> Listed:
+    return Listed(item=item, id=version.words.item_id[item], title=version.words.title[item], score=score)
+
+
+Task = ListTask | ExplainTask
+Result = Any

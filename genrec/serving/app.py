@@ -1,0 +1,175 @@
+"""The routes of the server, as one ASGI application.
+
+app = make_app(settings, catalogue, store, keys)      uvicorn runs it; tests call it
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from genrec import __version__
+from genrec.serving import answers as form
+from genrec.serving.batching import Batcher
+from genrec.serving.catalogue import Catalogue, Unchanged, Version
+from genrec.serving.events import EventStore
+from genrec.serving.guard import Guard
+from genrec.serving.metrics import Watch
+from genrec.serving.refusals import answer_failure, answer_invalid, refuse, responses
+from genrec.serving.service import Service
+from genrec.serving.settings import ServeOptions
+
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+MOST_FOUND = 100
+
+
+def make_app(settings: ServeOptions, catalogue: Catalogue, store: EventStore, keys: Sequence[bytes]) -> Guard:
+    """The application, with its queue; the decode thread lives from startup to shutdown."""
+    watch = Watch()
+    batcher = Batcher(settings.max_batch, settings.batch_wait_ms / 1000, settings.queue_size, watch)
+    service = Service(settings, catalogue, store, watch, batcher)
+    watch.follow_queue(lambda: len(batcher.waiting))
+    catalogue.changed = lambda version: describe_version(watch, version)
+    describe_version(watch, catalogue.current)
+    app = FastAPI(title="genrec", version=__version__, summary="A recommender's lists", lifespan=lifespan)
+    app.state.service = service
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(Exception, answer_failure)
+    app.include_router(routes, responses=responses(401, 422, 429))
+    return Guard(app, settings, keys, watch, batcher)
+
+
+def describe_version(watch: Watch, version: Version) -> None:
+    watch.version.info({"version": version.name, "models": ",".join(version.models)})
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    service.batcher.start()
+    yield
+    service.close()
+
+
+async def find_service(request: Request) -> Service:
+    return request.app.state.service
+
+
+Here = Annotated[Service, Depends(find_service)]
+routes = APIRouter()
+
+
+@routes.post("/recommend", responses=responses(404, 413, 503, 504))
+async def recommend(question: form.Question, request: Request, service: Here) -> form.Answer:
+    """The best k items for a user or after a history."""
+    return (await make_lists([question], request, service))[0]
+
+
+@routes.post("/recommend/batch", responses=responses(404, 413, 503, 504))
+async def recommend_batch(questions: form.Questions, request: Request, service: Here) -> form.Answers:
+    """Several at once, all by one version; refused as a whole."""
+    return form.Answers(answers=await make_lists(questions.requests, request, service))
+
+
+async def make_lists(questions: Sequence[form.Question], request: Request, service: Service) -> list[form.Answer]:
+    most = service.settings.deadline
+    seconds = min(most, *(most if each.deadline is None else each.deadline for each in questions))
+    lists = await service.answer(await service.read_lists(questions), request, seconds)
+    service.count(lists)
+    return lists
+
+
+@routes.post("/explain", responses=responses(404, 413, 503, 504))
+async def explain(question: form.ExplainQuestion, request: Request, service: Here) -> form.Explanation:
+    """Why an item after a history: code by code, what it stands for and how probable it was."""
+    task = await service.read_explanation(question)
+    return (await service.answer([task], request, service.settings.deadline))[0]
+
+
+@routes.post("/events", responses=responses(413))
+async def keep_events(events: form.Events, service: Here) -> form.Kept:
+    """Append to a user's history; answered when it is on the disk."""
+    version = service.version
+    items = [version.words.item_id[item] for item in await service.read_words(version, events.items)]
+    return form.Kept(user=events.user, events=await service.keep(events.user, items))
+
+
+@routes.delete("/users/{user}")
+async def delete_user(user: Annotated[str, Path(min_length=1, max_length=200)], service: Here) -> form.Removed:
+    """Forget a user: the events are removed, and what the data artifact has is not used any more."""
+    return form.Removed(events=await service.forget_user(user))
+
+
+@routes.get("/items")
+async def find_items(
+    query: Annotated[str, Query(min_length=1, max_length=200)],
+    service: Here,
+    limit: Annotated[int, Query(ge=1, le=MOST_FOUND)] = 10,
+) -> form.FoundItems:
+    """Items by a part of their title, or by id; where none has it, the nearest."""
+    version = service.version
+    found = await service.search(version, query, limit)
+    count = version.first.train_count
+    words = version.words
+    items = [
+        form.Found(item=item, id=words.item_id[item], title=words.title[item], count=int(count[item])) for item in found
+    ]
+    return form.FoundItems(items=items, version=version.name)
+
+
+# Operations
+
+
+@routes.get("/health")
+@routes.get("/v2/health/live", include_in_schema=False)
+async def health() -> dict[str, bool]:
+    """The process answers."""
+    return {"live": True}
+
+
+@routes.get("/ready")
+@routes.get("/v2/health/ready", include_in_schema=False)
+async def ready(service: Here) -> JSONResponse:
+    """A model is loaded and its thread takes work; else 503."""
+    able = service.batcher.thread.is_alive() and not service.batcher.closing
+    return JSONResponse({"ready": able}, 200 if able else 503)
+
+
+@routes.get("/metrics")
+async def metrics(service: Here) -> Response:
+    """Prometheus' text form."""
+    return Response(service.watch.text(), media_type=PROMETHEUS)
+
+
+@routes.get("/catalog/status")
+async def catalog_status(service: Here) -> dict[str, Any]:
+    """What is served, what was before, and why the last reload failed, if it did."""
+    return service.catalogue.status()
+
+
+@routes.post("/catalog/reload", responses=responses(409))
+async def reload_catalog(service: Here) -> dict[str, Any]:
+    """Load what lies at the served place now, check it, and swap; on failure the old version goes on."""
+    try:
+        await service.catalogue.reload()
+    except Unchanged as error:
+        service.watch.reloads.labels("failed").inc()
+        raise refuse(409, str(error)) from None
+    service.watch.reloads.labels("done").inc()
+    return service.catalogue.status()
+
+
+@routes.post("/catalog/rollback", responses=responses(409))
+async def roll_back_catalog(service: Here) -> dict[str, Any]:
+    """The version before this one, at once."""
+    try:
+        service.catalogue.rollback()
+    except Unchanged as error:
+        raise refuse(409, str(error)) from None
+    service.watch.reloads.labels("rolled back").inc()
+    return service.catalogue.status()

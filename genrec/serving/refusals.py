@@ -1,0 +1,57 @@
+"""Why a request gets no answer: a status and one sentence."""
+
+from __future__ import annotations
+
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from genrec.errors import ArtifactError, one_line
+
+LONGEST = 400  # characters of a sentence
+
+
+class Refusal(BaseModel):
+    """Any answer that is no success."""
+
+    detail: str
+
+
+MEANINGS = {
+    401: "the API key is missing or wrong",
+    404: "no such model or user",
+    409: "the catalogue stays as it is",
+    413: "the body is too long",
+    422: "what is asked cannot be answered as it stands",
+    429: "too many requests of this address",
+    503: "the queue is full, or the server is about to end; Retry-After says when to come again",
+    504: "the deadline passed before the answer was there",
+}
+
+
+def responses(*codes: int) -> dict[int | str, dict[str, object]]:
+    """For the OpenAPI page."""
+    return {code: {"model": Refusal, "description": MEANINGS[code]} for code in codes}
+
+
+def refuse(status: int, sentence: str, headers: dict[str, str] | None = None) -> HTTPException:
+    text = one_line(sentence)
+    return HTTPException(status, text if len(text) <= LONGEST else text[: LONGEST - 3] + "...", headers)
+
+
+async def answer_invalid(_: Request, error: Exception) -> JSONResponse:
+    """The first thing that is wrong with a body, by its place; the body itself is not repeated."""
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    place = ".".join(str(part) for part in errors[0]["loc"] if part != "body")
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    sentence = f"{place or 'body'}: {errors[0]['msg'].removeprefix('Value error, ')}{more}"
+    refusal = refuse(422, sentence)
+    return JSONResponse({"detail": refusal.detail}, 422)
+
+
+async def answer_failure(_: Request, error: Exception) -> JSONResponse:
+    """What a person may know of a failure of ours; the log has the rest."""
+    sentence = str(error) if isinstance(error, ArtifactError) else "the server failed; its log says how"
+    return JSONResponse({"detail": refuse(500, sentence).detail}, 500)

@@ -1,0 +1,203 @@
+"""Lists by HTTP: one process, one decode thread, batches of what is queued.
+
+    genrec serve --run.dir outputs/quickstart
+    genrec serve --model path/to/model --port 9000                    without the run: histories only
+    genrec serve --run.dir outputs/quickstart --also sasrec,item_knn  requests may name these too
+    genrec serve --run.dir outputs/quickstart --backend onnx-int8     by what genrec export made
+    GENREC_API_KEY=... genrec serve --run.dir R --host 0.0.0.0        beyond this machine
+
+Reads a run or a model directory; writes the events that it is sent (--events). Lists are proven to be the best, or said
+not to be (--evaluation.decoding frontier), unless a flag says beam. http://127.0.0.1:8000/docs shows the requests.
+SIGTERM answers what is under way and ends.
+Needs `pip install 'genrec[serve]'`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genrec.commandline import (
+    Command,
+    options_program,
+    parse,
+    parse_strict,
+    plain_names,
+    split_words,
+    stage_program,
+)
+from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error
+from genrec.launch import note
+from genrec.serving.settings import ServeOptions
+from genrec.stages.recommend import is_place, plan_load
+
+if TYPE_CHECKING:
+    from genrec.recommender import Recommender
+
+KEY = "GENREC_API_KEY"
+SHORTEST_KEY = 16  # characters
+TRUSTED_PROXIES = "FORWARDED_ALLOW_IPS"  # uvicorn's: whose X-Forwarded-For is believed
+KEEP_ALIVE = 75  # seconds that an idle connection stays: longer than proxies keep theirs, which is 60
+EVENTS = "events.sqlite"
+EXTRA = ("fastapi", "uvicorn", "prometheus_client", "limits", "rapidfuzz")
+
+
+def main(argv: list[str] | None = None) -> None:
+    argv = sys.argv[1:] if argv is None else argv
+    program = stage_program("genrec serve", __doc__, plain=plain_names(), switches=())
+    choices = options_program("genrec serve", __doc__, ServeOptions)
+    if "--help" in argv or "-h" in argv:
+        parse(replace(program, also=ServeOptions, also_heading="serve"), argv)
+    with exit_on_usage_error():
+        own, flags = split_words(choices, argv)
+        options = parse_strict(choices, own).config
+        keys = read_keys(options)
+        require_key(options, keys)
+    named = any(word == "--config" or word.startswith("--config=") for word in flags)
+    if options.model and is_place(options.model):
+        with exit_on_usage_error():
+            command = parse_strict(program, flags)
+    else:
+        command = parse(program, flags)
+    with exit_on_failure(options.events or Path()):
+        serve(options, command, named, keys)
+
+
+def read_keys(options: ServeOptions) -> list[bytes]:
+    """The keys that requests may carry; none: every request is answered."""
+    if options.api_key_file is not None:
+        try:
+            lines = options.api_key_file.read_text(encoding="ascii").split()
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "it holds other than ASCII characters"
+            raise ConfigError(f"--api_key_file {options.api_key_file} cannot be read: {reason}") from None
+        where = f"--api_key_file {options.api_key_file}"
+        if not lines:
+            raise ConfigError(f"{where} holds no key; write one a line")
+    else:
+        lines, where = os.environ.get(KEY, "").split(), KEY
+    if short := [line for line in lines if len(line) < SHORTEST_KEY or not line.isascii()]:
+        raise ConfigError(
+            f"a key of {where} has {len(short[0])} characters; it takes {SHORTEST_KEY} or more of ASCII: "
+            "openssl rand -hex 32"
+        )
+    return [line.encode() for line in lines]
+
+
+def require_key(options: ServeOptions, keys: list[bytes]) -> None:
+    if keys or options.open or is_loopback(options.host):
+        return
+    raise ConfigError(
+        f"--host {options.host} is seen beyond this machine, and there is no API key; set {KEY} or --api_key_file F, "
+        "or say --open True"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, which may lead anywhere
+        return False
+
+
+def serve(options: ServeOptions, command: Command, named: bool, keys: list[bytes]) -> None:
+    require_extra()
+    import uvicorn
+
+    from genrec.serving.app import make_app
+    from genrec.serving.catalogue import Catalogue
+    from genrec.serving.events import SqliteEvents
+
+    place, model, asked = plan_load(options.model, options.backend, command, named)
+    asked = {"batch_size": options.max_batch, "decoding": "frontier"} | asked
+    catalogue = Catalogue(Path(place), lambda: load_models(place, [model, *options.also], asked))
+    version = catalogue.current
+    note("serve", f"{', '.join(version.models)} of {place}, {version.listable:,} items, version {version.name}")
+    store = SqliteEvents(options.events or default_events(version.first))
+    write_logs()
+    app = make_app(options, catalogue, store, keys)
+    config = uvicorn.Config(
+        app,
+        host=options.host,
+        port=options.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=TRUSTED_PROXIES in os.environ,
+        timeout_keep_alive=KEEP_ALIVE,
+        limit_concurrency=options.max_connections,
+        timeout_graceful_shutdown=int(options.drain) or None,
+    )
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn drains, and then raises the signal again
+    run_server(uvicorn.Server(config), bool(keys))
+
+
+def require_extra() -> None:
+    from importlib.util import find_spec
+
+    missing = [
+        name for name in ("fastapi", "uvicorn", "prometheus_client", "limits", "rapidfuzz") if not find_spec(name)
+    ]
+    if missing:
+        raise ArtifactError(f"the server needs {', '.join(missing)}; run: pip install 'genrec[serve]'")
+
+
+def load_models(place: Path | str, models: list[str | None], asked: dict[str, Any]) -> list[Recommender]:
+    from genrec.recommender import load
+
+    return [load(place, model, **asked) for model in models]
+
+
+def default_events(shop: Recommender) -> Path:
+    """Beside the stages of a run; a model alone may lie where nobody writes."""
+    return Path(EVENTS) if shop.sequences is None else shop.place / EVENTS
+
+
+def write_logs() -> None:
+    """Access lines and failures go to stderr, each as it is; figures come without the moments of their creation."""
+    import logging
+
+    from prometheus_client import disable_created_metrics
+
+    disable_created_metrics()
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
+    for name, level in (("genrec.access", logging.INFO), ("genrec.serving", logging.INFO), ("uvicorn", logging.ERROR)):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+def run_server(server: Any, guarded: bool) -> None:
+    """Bind, say where, answer until SIGTERM or Ctrl-C, drain."""
+    bound = bind(server.config)
+    host, port = bound.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    note("serve", f"http://{shown}:{port} ({'with' if guarded else 'without'} an API key); /docs shows the requests")
+    try:
+        server.run([bound])
+    except KeyboardInterrupt:
+        pass  # Ctrl-C drains like SIGTERM
+    note("serve", "ended; every request that was taken is answered")
+
+
+def bind(config: Any) -> Any:
+    """A port that is taken is one line of ours."""
+    import socket
+
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    bound = socket.socket(family=family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((config.host, config.port))
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {config.host} port {config.port}: {error.strerror}") from None
+    return bound

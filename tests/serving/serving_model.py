@@ -1,0 +1,47 @@
+"""A served run of random weights: the application in this process, and its client."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+
+from starlette.testclient import TestClient
+
+import genrec
+from genrec.serving.app import make_app
+from genrec.serving.catalogue import Catalogue
+from genrec.serving.events import SqliteEvents
+from genrec.serving.settings import ServeOptions
+
+
+def load_models(place, models=(None,), **decoding):
+    return [genrec.load(place, model, batch_size=16, **decoding) for model in models]
+
+
+def make_catalogue(place, models=(None,), **decoding):
+    return Catalogue(place, functools.partial(load_models, place, models, **decoding))
+
+
+@contextlib.contextmanager
+def serving(place, events, models=(None,), keys=(), catalogue=None, **settings):
+    """(client, service) of the application, whose decode thread runs."""
+    catalogue = catalogue or make_catalogue(place, models)
+    app = make_app(ServeOptions(**settings), catalogue, SqliteEvents(events), [key.encode() for key in keys])
+    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        yield client, app.app.state.service
+
+
+def point(link, target):
+    """Turn a link over in one step."""
+    beside = link.with_name(link.name + ".new")
+    beside.symlink_to(target)
+    os.replace(beside, link)
+
+
+def ids_of(answer):
+    return [item["id"] for item in answer["items"]]
+
+
+def scores_of(answer):
+    return [item["score"] for item in answer["items"]]
