@@ -273,7 +273,7 @@ class Frontier:
 
 
 def begin_search(
-    space: Space, read: tuple[DynamicCache, Tensor, Tensor, Tensor], budget: int, floor: Tensor
+    space: Space, read: tuple[Past, Tensor, Tensor, Tensor], budget: int, floor: Tensor
 ) -> tuple[Frontier, Leaves]:
     """Prompts as `read_prompts` left them, and the root's children that reach `floor` (B,), open or finished."""
     cache, last, seen, length = read

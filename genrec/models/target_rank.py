@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from genrec.models.beam import NEVER, SidVocabulary, append_tokens, read_prompts, score_children
 from genrec.models.frontier import WIDTH, Leaves, Space, begin_search, items_under
+from genrec.models.passes import Past, Runtime
 from genrec.models.trie import Filter, Trie
 
 
@@ -31,7 +32,7 @@ class Ranks:
 
 @torch.inference_mode()
 def rank_targets(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Runtime,
     trie: Trie,
     sids: SidVocabulary,
     prompts: list[list[int]],
@@ -63,7 +64,7 @@ def rank_targets(
         new = frontier.read(frontier.choose(width), floor)
 
 
-def score_leaves(space: Space, read: tuple[DynamicCache, Tensor, Tensor, Tensor], leaf: Tensor) -> Tensor:
+def score_leaves(space: Space, read: tuple[Past, Tensor, Tensor, Tensor], leaf: Tensor) -> Tensor:
     """(B,) scores of one leaf a prompt, its codes read one after another; the cache is left as it was."""
     trie, (cache, last, seen, length) = space.trie, read
     nodes = [torch.searchsorted(leaves, leaf, right=True) - 1 for leaves in trie.leaves]  # [D] (B,), root first
