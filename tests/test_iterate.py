@@ -174,6 +174,12 @@ def test_a_reward_that_reads_a_stage_brings_it_before_rl(tmp_path):
     assert split_stages(tmp_path, *asked, rl__beta=0.1) == (stages[:-1], ["rl"])
 
 
+def test_an_advised_teacher_brings_its_stage_before_sft(tmp_path):
+    """The run before was taught by nobody, so its language model read no sequential model."""
+    taught = split_stages(tmp_path, "[sft]", "--sft.teacher", "sasrec", sft__teacher={"sasrec": 1.0})
+    assert taught == (["data", "embeddings", "sids", "sequential"], ["sft"])
+
+
 @pytest.mark.parametrize(
     "flags",
     [["--evaluation.models", "[popular]"], ["--analysis.model", "sft"], ["--evaluation.split", "valid"]],

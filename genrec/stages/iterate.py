@@ -155,10 +155,10 @@ def run_loop(command: Command) -> None:
         if plan is None:
             note("iterate", f"round {number}: nothing that was not tried before is advised for {best.directory}")
             break
-        announce_round(number, best, plan)
         tried = make_round_run(best, plan, home / str(number))
+        announce_round(number, best, tried, plan)
         if not dry_run:
-            carry_out_plan(best, tried)
+            carry_out_plan(tried)
         elif not all(read_manifest(path) for path in tried.scores.values()):
             break
         rounds.append(compare_runs(number, best, tried, plan, report))
@@ -182,10 +182,10 @@ def read_analysis(run: LoopRun) -> dict[str, Any]:
     return take_valid(read_json(run.analysis / artifacts.BADCASE_REPORT))
 
 
-def announce_round(number: int, best: LoopRun, plan: Plan) -> None:
+def announce_round(number: int, best: LoopRun, tried: LoopRun, plan: Plan) -> None:
     names = ", ".join(advice.name for advice in plan.advice)
     changes = ", ".join(f"{key} {value}" for key, value in plan.values.items())
-    shared, anew = split_stages(best, plan)
+    shared, anew = split_stages(tried, plan)
     note("iterate", f"round {number}: {names} for {best.directory}: {changes}")
     note("iterate", f"round {number}: {', '.join(shared) or 'nothing'} as before; anew: {', '.join(anew)}, evaluation")
 
@@ -197,16 +197,16 @@ def make_round_run(best: LoopRun, plan: Plan, directory: Path) -> LoopRun:
     return LoopRun(make_round_config(best.config, plan, directory), directory / artifacts.ROUND_CONFIG)
 
 
-def carry_out_plan(best: LoopRun, tried: LoopRun) -> None:
+def carry_out_plan(tried: LoopRun) -> None:
     """All stages of the analysed model: what the plan does not touch is shared with the run before (run.from_run)."""
-    for name in needed_for(best.config.analysis.model, best.config):
+    for name in needed_for(tried.config.analysis.model, tried.config):
         call_stage(name, tried)
     measure_run(tried)
 
 
-def split_stages(best: LoopRun, plan: Plan) -> tuple[list[str], list[str]]:
+def split_stages(tried: LoopRun, plan: Plan) -> tuple[list[str], list[str]]:
     """The stages of the analysed model that the plan leaves as they are, and the others; each in order."""
-    stages, changed = needed_for(best.config.analysis.model, best.config), affected(plan.values, best.config)
+    stages, changed = needed_for(tried.config.analysis.model, tried.config), affected(plan.values, tried.config)
     return [name for name in stages if name not in changed], [name for name in stages if name in changed]
 
 
