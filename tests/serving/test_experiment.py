@@ -11,9 +11,11 @@ import pytest
 import genrec
 from genrec import cli
 from genrec.errors import ConfigError
+from genrec.experiments.assignment import hash_user
 from genrec.experiments.log import SlateLog, read_slates
 from genrec.experiments.statistics.interleaving import draft_teams
 from genrec.serving.experiment import ServedExperiment, check_arms, read_experiment
+from genrec.serving.settings import ServeOptions
 from genrec.stages import serve
 from tests.serving.serving_model import ids_of, make_catalogue, scores_of, serving
 
@@ -167,6 +169,16 @@ def test_a_version_that_lacks_an_arms_model_is_not_taken(served_run, other_run, 
         assert refused.status_code == 409
         assert "arm 'sft' of experiment 'rl_or_sft' names the model 'sft', served are: rl" in refused.json()["detail"]
         assert ask(client, user="u1")["arm"] is not None
+
+
+def test_a_key_hashes_the_users_of_the_log(catalogue, tmp_path):
+    (tmp_path / "key").write_text("secret\n")
+    (tmp_path / "e.yaml").write_text(TWO)
+    paths = {"experiments": tmp_path / "e.yaml", "slates": tmp_path / "slates", "user_key": tmp_path / "key"}
+    served = serve.open_experiment(ServeOptions(**paths), read_experiment(tmp_path / "e.yaml"), catalogue.current)
+    with serving(None, tmp_path / "e.sqlite", catalogue=catalogue, experiment=served) as (client, _):
+        ask(client, user="u3")
+    assert read_slates(tmp_path / "slates").frame["user"].to_list() == [hash_user("u3", "secret")]
 
 
 @pytest.mark.parametrize(
