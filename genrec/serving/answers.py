@@ -67,6 +67,9 @@ class Answer(BaseModel):
     model: str
     version: str = Field(description="of the catalogue and its models")
     cold: bool = Field(description="nothing is known of the user, so these are the popular items")
+    experiment: str | None = Field(None, description="that the answer is part of")
+    arm: str | None = Field(None, description="of the experiment; two joined by + where their lists are interleaved")
+    request: str | None = Field(None, description="the answer's own name in the experiment's log")
 
 
 class Answers(BaseModel):
