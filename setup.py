@@ -7,5 +7,6 @@ PRESETS = ["genrec.presets", *(f"genrec.presets.{name}" for name in find_namespa
 setup(
     packages=find_packages(include=["genrec*", "tencentgr*", "UR4Rec*"]) + PRESETS,
     package_dir={"genrec.presets": "config"},
-    package_data=dict.fromkeys(PRESETS, ["*.yaml", "*.json"]) | {"tencentgr": ["config.yaml"]},
+    package_data=dict.fromkeys(PRESETS, ["*.yaml", "*.json"])
+    | {"tencentgr": ["config.yaml"], "genrec.serving": ["page/*"]},
 )

@@ -119,8 +119,8 @@ def make_prompts(base: int, count: int) -> list[list[int]]:
 
 def generate(model, prompts: list, width: int, processor: LogitsProcessor) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, BEAMS, LEVELS) token ids and (B, BEAMS) scores."""
-    ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
     out = model.generate(
         input_ids=ids, attention_mask=mask, num_beams=BEAMS, num_return_sequences=BEAMS, do_sample=False,
         max_new_tokens=LEVELS, min_new_tokens=LEVELS, length_penalty=0.0, pad_token_id=0, eos_token_id=None,

@@ -85,12 +85,13 @@ class Bench:
         from genrec.training.rewards import Knowledge
         from genrec.training.rollout import make_answers
 
-        model = load_pretrained(str(self.directory), torch.float32)[0]
+        model, on_cpu = load_pretrained(str(self.directory), torch.float32)[0], self.options.device == "cpu"
+        model = model.to(self.options.device)
         rows = self.options.prompts * GROUP
         args = GRPOConfig(
             output_dir=tempfile.gettempdir(), max_steps=1, per_device_train_batch_size=rows, num_generations=GROUP,
-            max_completion_length=LEVELS, beta=1e-3, learning_rate=1e-4, optim="sgd", loss_type="grpo", use_cpu=True,
-            bf16=False, gradient_checkpointing=False, save_strategy="no", logging_strategy="no", report_to=[],
+            max_completion_length=LEVELS, beta=1e-3, learning_rate=1e-4, optim="sgd", loss_type="grpo", use_cpu=on_cpu,
+            bf16=not on_cpu, gradient_checkpointing=False, save_strategy="no", logging_strategy="no", report_to=[],
             disable_tqdm=True, shuffle_dataset=False,
         )  # fmt: skip
         known = Knowledge(self.index.codes, np.random.default_rng(1).integers(0, 100, ITEMS))
@@ -109,8 +110,9 @@ class Bench:
 
         prompts = prompts[::GROUP]
         width = max(map(len, prompts))
-        ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        device = trainer.model.device
+        ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
         trainer.model.eval()
         with torch.no_grad():
             found = trainer.model.generate(
@@ -141,6 +143,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sides", type=lambda text: text.split(","), default=list(SIDES), help="what to compare, a,b")
     parser.add_argument("--shape", choices=SHAPES, default="quickstart")
     parser.add_argument("--layers", type=int, help="blocks, fewer than the shape's where memory is short")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; on cuda in bfloat16, and seconds say little")
     parser.add_argument("--prompts", type=int, default=16, help="prompts a step; completions are 16 times as many")
     parser.add_argument("--rounds", type=int, default=3, help="steps timed, all sides in turn; medians are printed")
     return parser.parse_args()

@@ -6,6 +6,7 @@
     shop.recommend(users=["196", "22"])                          users of the run, by all that they had
     shop.recommend(frame, deny=["50"])                           events: user, item, and time where there is one
     shop.explain(["50", "172"], "181")                           code by code
+    shop.rank(["50", "172"], "181")                              its place among all items
 
 N items, E users, k items a list, L levels
 """
@@ -75,6 +76,14 @@ EMPTY = pl.DataFrame(  # what lists look like
 PROVEN = EMPTY.with_columns(pl.lit(None, pl.Boolean).alias("exact"), pl.lit(None, pl.Float32).alias("bound"))
 BATCHES = 8  # that are ranked between two frames: as many rows as evaluation ranks at once
 LANGUAGE_MODELS = ("rl", "sft")  # what is taken of a run, the first that helped
+
+
+class Rank(NamedTuple):
+    """The place of an item."""
+
+    rank: int | None  # from 1; None where it may not be listed
+    exact: bool  # else the rank is at least this
+    score: float | None  # log-probability of its code path, as in lists
 
 
 class Ranked(NamedTuple):
@@ -306,6 +315,21 @@ class Recommender:
         return find_titles(list(refuse_string(titles, "titles")), self.catalog.title, self.train_count)
 
     # Why
+
+    def rank(self, history: Iterable[str], item: str, exclude_seen: bool = True) -> Rank:
+        """Where an item stands among all that this history (ids, oldest first) may get, beyond any list.
+
+        All that scores above it is read, at most `frontier_budget` prefixes: where that ends first the rank is at least
+        what was counted, and `exact` is False.
+        """
+        model = self.language_model()
+        number = self.items.require(read_ids([item], "item"))[:1]
+        row = read_lists([refuse_string(history, "history")], self.items, None, skip=False)
+        excluded = exclude([row.item]) if exclude_seen and len(row.item) else None
+        found = model.rank(row.examples(self.max_history, excluded), number)
+        if not int(found.rank[0]):
+            return Rank(None, True, None)
+        return Rank(int(found.rank[0]), bool(found.exact[0]), float(found.score[0]))
 
     @property
     def is_language_model(self) -> bool:

@@ -29,6 +29,7 @@ SMALLEST = {
     "tencentgr_data": "--users 60 --items 80 --rounds 1",
 }
 NO_SMALLEST = {
+    "gpu": "run by gpu.sh, whose test is below",
     "random_twin": "writes a model as large as the one it is a twin of",
     "recbole_sasrec": "needs recbole in an environment of its own",
     "same_results": "compares two runs; tests/test_same_results.py does",
@@ -74,3 +75,14 @@ def shop(tmp_path_factory):
 def test_smallest_run(name, shop, tmp_path):
     done = run(name, SMALLEST[name].format(config=shop, run=shop.parent / "run", out=tmp_path).split())
     assert done.returncode == 0 and done.stdout.strip(), done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_the_script_for_one_card_prints_a_table_of_all_its_parts():
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "PYTHON": sys.executable}
+    command = ["bash", str(ROOT / "benchmarks" / "gpu.sh"), "--device", "cpu", "--tiny"]
+    done = subprocess.run(command, capture_output=True, text=True, env=alone)
+    assert done.returncode == 0, done.stderr[-3000:]
+    table = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert {row[0] for row in table} == {"| part", "| sft", "| rl", "| decoding", "| parity"}
+    assert all("100.0% of 4 lists" in row[-1] for row in table if row[0] == "| parity")

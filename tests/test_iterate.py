@@ -152,8 +152,7 @@ def test_rejected_advice_is_not_tried_again_and_the_better_run_stays(looped, tmp
 def split_stages(directory, model: str, *flags: str, **values) -> tuple[list[str], list[str]]:
     config = command(directory, "--evaluation.models", model, *flags).config
     plan = SimpleNamespace(values={key.replace("__", "."): value for key, value in values.items()})
-    run = iterate.LoopRun(config, directory / "x")
-    return iterate.split_stages(run, run, plan)
+    return iterate.split_stages(iterate.LoopRun(config, directory / "x"), plan)
 
 
 def test_only_what_depends_on_a_change_is_made_anew(tmp_path):
@@ -175,16 +174,10 @@ def test_a_reward_that_reads_a_stage_brings_it_before_rl(tmp_path):
     assert split_stages(tmp_path, *asked, rl__beta=0.1) == (stages[:-1], ["rl"])
 
 
-def test_an_advised_teacher_brings_its_stage_before_sft(tmp_path, monkeypatch):
-    plan = SimpleNamespace(values={"sft.teacher": {"sasrec": 1.0}}, overlay={"sft": {"teacher": {"sasrec": 1.0}}})
-    best = iterate.LoopRun(command(tmp_path, "--evaluation.models", "[sasrec, sft]").config, tmp_path / "base.json")
-    tried, called = iterate.make_round_run(best, plan, tmp_path / "1"), []
-    monkeypatch.setattr(iterate, "call_stage", lambda name, run, *flags: called.append(name))
-    iterate.carry_out_plan(best, tried)
-    assert called[:5] == ["data", "embeddings", "sids", "sequential", "sft"]
-    assert iterate.split_stages(best, tried, plan) == (["data", "embeddings", "sids"], ["sequential", "sft"])
-    monkeypatch.setattr(iterate, "read_manifest", lambda directory: directory.name == "sequential")
-    assert iterate.split_stages(best, tried, plan) == (["data", "embeddings", "sids", "sequential"], ["sft"])
+def test_an_advised_teacher_brings_its_stage_before_sft(tmp_path):
+    """The run before was taught by nobody, so its language model read no sequential model."""
+    taught = split_stages(tmp_path, "[sft]", "--sft.teacher", "sasrec", sft__teacher={"sasrec": 1.0})
+    assert taught == (["data", "embeddings", "sids", "sequential"], ["sft"])
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,10 @@ def test_the_wheel_holds_all_modules_all_presets_and_nothing_else(wheel):
     modules = files_of(*(f"{package}/**/*.py" for package in PACKAGES))
     presets = files_of("config/**/*.yaml", "config/**/*.json")
     assert {"config/quickstart.yaml", "config/accelerate/ddp.yaml", "config/datasets/toys_and_games.yaml"} <= presets
-    wanted = modules | {name.replace("config/", "genrec/presets/", 1) for name in presets} | {"tencentgr/config.yaml"}
+    page = files_of("genrec/serving/page/*")
+    assert "genrec/serving/page/index.html" in page
+    packed_presets = {name.replace("config/", "genrec/presets/", 1) for name in presets}
+    wanted = modules | page | packed_presets | {"tencentgr/config.yaml"}
     packed = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in packed if ".dist-info/" not in name} == wanted
 

@@ -218,6 +218,25 @@ def test_the_probabilities_of_a_path_multiply_to_the_score_of_its_beam(run, norm
         assert path["items"].to_list() == [len([n for n in range(17) if n // 5 == number // 5]), 1]
 
 
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_an_items_rank_is_its_place_in_the_whole_list(run, exclude_seen):
+    recommender = genrec.load(run[0], "sft", num_beams=17)
+    history = ["B003", "B004", "B005"]
+    frame = recommender.recommend([history], k=17, exclude_seen=exclude_seen)
+    assert len(frame) == (14 if exclude_seen else 17)
+    for place, item, score in frame.select("rank", "item_id", "score").rows():
+        found = recommender.rank(history, item, exclude_seen)
+        assert (found.rank, found.exact) == (place, True) and found.score == pytest.approx(score, abs=1e-5)
+    if exclude_seen:
+        assert recommender.rank(history, "B004") == (None, True, None)
+
+
+def test_a_rank_that_the_budget_does_not_reach_says_so(run):
+    frame = genrec.load(run[0], "sft", num_beams=17).recommend([["B003"]], k=17)
+    found = genrec.load(run[0], "sft", frontier_budget=1).rank(["B003"], frame["item_id"][-1])
+    assert not found.exact and found.rank is not None and found.rank < len(frame)
+
+
 def test_what_has_no_codes_has_nothing_to_explain(run):
     with pytest.raises(ConfigError, match="'item_knn' has no semantic IDs to explain"):
         genrec.load(run[0], "item_knn").explain(["B001"], "B002")

@@ -26,6 +26,8 @@ from genrec.models.trie import Filter, Trie
 
 WIDTH = 20  # prefixes of a request that a pass reads while all are searched
 WIDEST = 64  # where few are left: a pass that reads little takes hardly less time
+TRIED = 3  # the best of so many times the nodes that are needed tell what is certain: more tell little more
+ROUNDING = 1e-3  # by how much a sum of log-probabilities may fall short of what its parts promise
 SHALLOW = -1e4  # added to the score of what is not deepest where the deepest come first
 
 
@@ -38,6 +40,7 @@ class Space:
     sids: SidVocabulary
     normalization: str
     only: Filter | None  # rows of its `denied` are the requests still searched
+    k: int  # leaves that are asked for
 
 
 class Leaves(NamedTuple):
@@ -72,6 +75,14 @@ class Prefixes:
         return self.score > NEVER / 2
 
 
+class Grown(NamedTuple):
+    """The children of prefixes that were read."""
+
+    open: Prefixes
+    finished: Leaves
+    floor: Tensor  # (A,) what is left out scores below
+
+
 @dataclass(frozen=True)
 class Found:
     """The best leaves of each request, and what proves them."""
@@ -103,8 +114,10 @@ def frontier_search(
 
     The lists of `beam_search` with endless beams. A pass reads at most `width` prefixes a prompt.
     """
-    frontier, new = begin_search(Space(model, trie, sids, normalization, only), prompts, budget)
-    count, device = min(k, len(trie.code[-1])), new.score.device
+    count = min(k, len(trie.code[-1]))
+    read, space = read_prompts(model, prompts), Space(model, trie, sids, normalization, only, count)
+    device = read[1].device
+    frontier, new = begin_search(space, read, budget, torch.full((len(prompts),), NEVER, device=device))
     lists = Leaves(*(value.new_zeros(len(prompts), count) for value in new))
     found = Found(
         *lists, *(torch.zeros(len(prompts), dtype=kind, device=device) for kind in (torch.float32, torch.long))
@@ -158,6 +171,7 @@ class Frontier:
         self.row = torch.arange(len(length), device=length.device)  # (A,) which request it is
         self.reads = torch.zeros_like(length)  # (A,)
         self.lost = open_.score.new_full((len(length),), NEVER)  # (A,) best score of what no read was left for
+        self.promise = self.lost  # (A,) what the k best leaves reach, whether finished or not
         self.path = length.new_zeros(len(length), 0, space.trie.num_levels - 1)  # (A, T, L - 1), see `ancestors`
 
     def prune(self, floor: Tensor) -> None:
@@ -165,8 +179,8 @@ class Frontier:
 
         Where fewer than k items are finished no score tells what may be left out: the deepest come first, as in a beam.
         """
-        score = self.open.score
-        score = score.masked_fill(score < floor[:, None], NEVER)  # a score that is no number stays, and is refused
+        score, reach = self.open.score, torch.maximum(floor, self.promise)
+        score = score.masked_fill(score < reach[:, None], NEVER)  # a score that is no number stays, and is refused
         real, room = score > NEVER / 2, max(self.budget - int(self.reads.min()), 1)
         depth = self.open.depth.masked_fill(~real, 0)
         deferred = (depth < depth.amax(1, keepdim=True)) & (floor < NEVER / 2)[:, None]
@@ -191,7 +205,7 @@ class Frontier:
 
     def keep_rows(self, row: Tensor) -> None:
         """Go on with some of the requests."""
-        for name in ("seen", "length", "row", "reads", "lost", "path"):
+        for name in ("seen", "length", "row", "reads", "lost", "promise", "path"):
             setattr(self, name, getattr(self, name)[row])
         self.open = self.open.rows(row)
         self.cache.batch_select_indices(row)
@@ -210,7 +224,7 @@ class Frontier:
     def read(self, chosen: Prefixes, floor: Tensor) -> Leaves:
         """One pass over chosen prefixes (A, W): their children are open from now on, or are returned as finished.
 
-        Those that score below `floor` (A,) are left out.
+        Those that score below `floor` (A,) are left out, or below what k leaves under them are certain to reach.
         """
         here = torch.arange(chosen.node.shape[1], device=chosen.node.device) + self.path.shape[1]
         hidden = append_tokens(
@@ -227,9 +241,10 @@ class Frontier:
             some = chosen.take(column)
             some = replace(some, score=some.score.masked_fill(some.depth != depth, NEVER), parent=here[column])
             state = hidden.gather(1, column[..., None].expand(-1, -1, hidden.shape[-1]))
-            open_, leaves = grow_prefixes(self.space, some, state, depth, floor)
+            open_, leaves, floor = grow_prefixes(self.space, some, state, depth, floor)
             self.open = self.open.join(open_)
             finished.append(leaves)
+        self.promise = torch.maximum(self.promise, floor)
         return Leaves(*(torch.cat(parts, dim=1) for parts in zip(*finished, strict=True)))
 
     def tokens(self, chosen: Prefixes) -> Tensor:
@@ -257,12 +272,14 @@ class Frontier:
         return sees.scatter_(2, path, True)[..., 1:]
 
 
-def begin_search(space: Space, prompts: list[list[int]], budget: int) -> tuple[Frontier, Leaves]:
-    """The prompts read, and the root's children open; leaves where these are finished already."""
-    cache, last, seen, length = read_prompts(space.model, prompts)
+def begin_search(
+    space: Space, read: tuple[Past, Tensor, Tensor, Tensor], budget: int, floor: Tensor
+) -> tuple[Frontier, Leaves]:
+    """Prompts as `read_prompts` left them, and the root's children that reach `floor` (B,), open or finished."""
+    cache, last, seen, length = read
     nothing = torch.zeros_like(length)[:, None]
     root = Prefixes(nothing, nothing, nothing.float(), nothing - 1)
-    open_, leaves = grow_prefixes(space, root, last[:, None], 0, torch.full_like(last[:, 0], NEVER))
+    open_, leaves, _ = grow_prefixes(space, root, last[:, None], 0, floor)
     return Frontier(space, cache, seen, length, open_, budget), leaves
 
 
@@ -274,8 +291,8 @@ def split_depths(chosen: Prefixes, num_levels: int) -> Iterator[tuple[int, Tenso
             yield depth, here.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
-def grow_prefixes(space: Space, parent: Prefixes, hidden: Tensor, depth: int, floor: Tensor) -> tuple[Prefixes, Leaves]:
-    """Prefixes (A, w) of one depth and their hidden states -> their children: those to be read, and finished leaves.
+def grow_prefixes(space: Space, parent: Prefixes, hidden: Tensor, depth: int, floor: Tensor) -> Grown:
+    """Prefixes (A, w) of one depth and their hidden states -> their children that reach `floor` (A,).
 
     `parent.parent` holds the place where each was read. NEVER-scored ones have no children.
     """
@@ -285,14 +302,35 @@ def grow_prefixes(space: Space, parent: Prefixes, hidden: Tensor, depth: int, fl
         space.model, trie, space.sids, node, hidden, depth, space.normalization, space.only
     )  # (A, w, C) each
     total = (parent.score[..., None] + score).clamp(min=NEVER).flatten(1)
+    if depth + 1 < trie.num_levels and bool((floor < NEVER / 2).any()):
+        floor = torch.maximum(floor, promise_leaves(space, child.flatten(1), total, depth + 1))
     total, column = take_reaching(total, floor)
     place, child = parent.parent.gather(1, column // child.shape[-1]), child.flatten(1).gather(1, column)
     if depth + 1 == trie.num_levels:
         zero = torch.zeros_like(child[:, :1])
-        return Prefixes(zero, zero + 1, torch.full_like(total[:, :1], NEVER), zero - 1), Leaves(child, total)
+        none = Prefixes(zero, zero + 1, torch.full_like(total[:, :1], NEVER), zero - 1)
+        return Grown(none, Leaves(child, total), floor)
     leaf, certain = trie.only_leaf(depth + 1, child, of_chains=space.normalization == "trie")
     open_ = Prefixes(child, torch.full_like(child, depth + 1), total.masked_fill(certain, NEVER), place)
-    return open_, Leaves(leaf, total.masked_fill(~certain, NEVER))
+    return Grown(open_, Leaves(leaf, total.masked_fill(~certain, NEVER)), floor)
+
+
+def promise_leaves(space: Space, node: Tensor, score: Tensor, depth: int) -> Tensor:
+    """(A,) what the k best leaves under nodes (A, n) of a depth are certain to reach; NEVER where that is not known.
+
+    Under `trie` the probability of a node is that of its leaves together, so the best of m has an m-th of it or more.
+    A denied item has a share of it and is not listed, but each is under one node only: with P of them k of the best
+    k + P nodes are without.
+    """
+    only, place = space.only, space.k
+    if only is not None and only.denied is not None:
+        place += only.denied.shape[1]
+    if space.normalization != "trie" or place > node.shape[1] or (only is not None and only.listed is not None):
+        return torch.full_like(score[:, 0], NEVER)
+    score, column = score.topk(min(TRIED * place, score.shape[1]), dim=1)
+    leaves, node = space.trie.leaves[depth], node.gather(1, column)
+    least = score - (leaves[node + 1] - leaves[node]).clamp(min=1).log()
+    return least.topk(place, dim=1).values[:, -1] - ROUNDING
 
 
 def take_reaching(score: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
@@ -319,11 +357,15 @@ def keep_best(space: Space, leaves: Leaves, k: int) -> Leaves:
 
 def first_items(space: Space, leaf: Tensor) -> Tensor:
     """(A, n) the lowest item of each leaf that its row may get; N where there is none."""
-    trie, only = space.trie, space.only
+    place, listed = items_under(space, leaf)
+    return torch.where(listed, space.trie.item[place], len(space.trie.item)).amin(-1)
+
+
+def items_under(space: Space, leaf: Tensor) -> tuple[Tensor, Tensor]:
+    """Leaves (A, n) -> places in code order of their items (A, n, most of a leaf), and whether the row gets them."""
+    trie = space.trie
     start, stop = trie.under[-1][leaf], trie.under[-1][leaf + 1]
-    place = start[..., None] + torch.arange(int((stop - start).max()), device=leaf.device)  # (A, n, items of a leaf)
-    open_ = place < stop[..., None]
+    place = start[..., None] + torch.arange(int((stop - start).max()), device=leaf.device)
+    listed = place < stop[..., None]
     place = place.clamp(max=len(trie.item) - 1)
-    if only is not None:
-        open_ = open_ & only.lists(place)
-    return torch.where(open_, trie.item[place], len(trie.item)).amin(-1)
+    return place, listed if space.only is None else listed & space.only.lists(place)

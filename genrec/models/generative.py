@@ -32,6 +32,7 @@ from genrec.models.language import load_pretrained, sid_vocabulary
 from genrec.models.loading import count_weights
 from genrec.models.passes import Runtime, read_tokens
 from genrec.models.sid_prompts import SidPrompts, SidTokens
+from genrec.models.target_rank import Ranks, rank_targets
 from genrec.models.token_tree import takes_trees
 from genrec.models.trie import Filter, allow_items, build_trie, deny_items, list_items
 from genrec.runtime.device import pick_device, pick_dtype
@@ -130,17 +131,34 @@ class GenerativeModel:
         asked = (self.model, self.trie, self.sids, prompts)
         if not (decoding.exact or decoding.proves):
             return Answers(*beam_search(*asked, decoding.num_beams, decoding.normalization, only, self.trees))
-        if not self.trees:
-            what, way = ("exact ranking", "ranking") if decoding.exact else ("a frontier", "decoding")
-            raise ArtifactError(
-                f"a model of type {self.model.config.model_type} does not take a 4-D attention mask, "
-                f"which {what} rests on; use --evaluation.{way} beam"
-            )
+        what, way = ("exact ranking", "ranking") if decoding.exact else ("a frontier", "decoding")
+        self.require_trees(what, f"use --evaluation.{way} beam")
         if decoding.exact:
             tokens = tokens_within(int(decoding.exact_memory * 2**30), self.model, self.trie, prompts)
             return Answers(*rank_exactly(*asked, k, decoding.normalization, only, tokens))
         found = frontier_search(*asked, k, decoding.normalization, only, decoding.frontier_budget)
         return Answers(found.leaf, found.score, found.bound)
+
+    def require_trees(self, what: str, instead: str) -> None:
+        if not self.trees:
+            raise ArtifactError(
+                f"a model of type {self.model.config.model_type} does not take a 4-D attention mask, "
+                f"which {what} rests on; {instead}"
+            )
+
+    def rank(self, examples: Examples, items: np.ndarray, decoding: Decoding, only: Filter | None) -> Ranks:
+        """Where one item of each example (E,) stands among all; `excluded` as in `recommend`. One batch."""
+        self.require_trees("the rank of an item", "look for it in longer lists")
+        self.model.eval()
+        if examples.excluded is not None:
+            denied = torch.from_numpy(examples.excluded.items()).to(self.model.device)
+            only = deny_items(self.trie, only, denied)
+        target = torch.from_numpy(items.astype(np.int64)).to(self.model.device)
+        asked = (self.model, self.trie, self.sids, self.prompts(examples), target, decoding.normalization, only)
+        ranks = rank_targets(*asked, budget=decoding.frontier_budget)
+        if bool(torch.isnan(ranks.score).any()):
+            raise ArtifactError("the language model gives scores that are no numbers; train it anew with --clean")
+        return ranks
 
     @torch.inference_mode()
     def score_levels(self, prompt: list[int], item: int, normalization: str, only: Filter | None) -> np.ndarray:
@@ -194,6 +212,10 @@ class GenerativeRecommender:
         only = list_items(trie, allowed and allowed.only, torch.from_numpy(items).to(trie.item.device))
         items = items if allowed is None else items & allowed.items
         return GenerativeRecommender(self.model, self.decoding, Allowed(items, only))
+
+    def rank(self, examples: Examples, items: np.ndarray) -> Ranks:
+        """Where one item of each example (E,) stands, as far as `frontier_budget` goes. One batch."""
+        return self.model.rank(examples, items, self.decoding, self.allowed and self.allowed.only)
 
     def score_levels(self, examples: Examples, item: int) -> np.ndarray:
         """(L,) log-probability of each code of an item after the one row of `examples`, taught the codes before it.

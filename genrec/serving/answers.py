@@ -67,6 +67,9 @@ class Answer(BaseModel):
     model: str
     version: str = Field(description="of the catalogue and its models")
     cold: bool = Field(description="nothing is known of the user, so these are the popular items")
+    experiment: str | None = Field(None, description="that the answer is part of")
+    arm: str | None = Field(None, description="of the experiment; two joined by + where their lists are interleaved")
+    request: str | None = Field(None, description="the answer's own name in the experiment's log")
 
 
 class Answers(BaseModel):
@@ -116,6 +119,23 @@ class Found(BaseModel):
 
 class FoundItems(BaseModel):
     items: list[Found]
+    version: str
+
+
+class UsersFound(BaseModel):
+    users: list[str]
+
+
+class PastItem(BaseModel):
+    item: int
+    id: str
+    title: str
+
+
+class UserPast(BaseModel):
+    user: str
+    events: int = Field(description="of the user in all; `items` has the latest of them")
+    items: list[PastItem] = Field(description="oldest first")
     version: str
 
 

@@ -15,9 +15,11 @@ from fastapi.responses import JSONResponse
 
 from genrec import __version__
 from genrec.serving import answers as form
+from genrec.serving import web_page
 from genrec.serving.batching import Batcher
 from genrec.serving.catalogue import Catalogue, Unchanged, Version
 from genrec.serving.events import EventStore
+from genrec.serving.experiment import ServedExperiment, ask_arms, check_arms
 from genrec.serving.guard import Guard
 from genrec.serving.metrics import Watch
 from genrec.serving.refusals import answer_failure, answer_invalid, refuse, responses
@@ -28,19 +30,35 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 MOST_FOUND = 100
 
 
-def make_app(settings: ServeOptions, catalogue: Catalogue, store: EventStore, keys: Sequence[bytes]) -> Guard:
-    """The application, with its queue; the decode thread lives from startup to shutdown."""
+def make_app(
+    settings: ServeOptions,
+    catalogue: Catalogue,
+    store: EventStore,
+    keys: Sequence[bytes],
+    experiment: ServedExperiment | None = None,
+) -> Guard:
+    """The application, with its queue; the decode thread and the experiment's log live until shutdown."""
     watch = Watch()
     batcher = Batcher(settings.max_batch, settings.batch_wait_ms / 1000, settings.queue_size, watch)
-    service = Service(settings, catalogue, store, watch, batcher)
+    service = Service(settings, catalogue, store, watch, batcher, experiment)
     watch.follow_queue(lambda: len(batcher.waiting))
+    if experiment is not None:
+        catalogue.accept = lambda version: check_arms(experiment.experiments, version, settings.max_k)
     catalogue.changed = lambda version: describe_version(watch, version)
     describe_version(watch, catalogue.current)
-    app = FastAPI(title="genrec", version=__version__, summary="A recommender's lists", lifespan=lifespan)
+    app = FastAPI(
+        title="genrec",
+        version=__version__,
+        summary="A recommender's lists",
+        lifespan=lifespan,
+        docs_url=None,  # both pages load their scripts from the network
+        redoc_url=None,
+    )
     app.state.service = service
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(Exception, answer_failure)
     app.include_router(routes, responses=responses(401, 422, 429))
+    app.include_router(web_page.routes, responses=responses(401, 422, 429))
     return Guard(app, settings, keys, watch, batcher)
 
 
@@ -79,9 +97,14 @@ async def recommend_batch(questions: form.Questions, request: Request, service: 
 async def make_lists(questions: Sequence[form.Question], request: Request, service: Service) -> list[form.Answer]:
     most = service.settings.deadline
     seconds = min(most, *(most if each.deadline is None else each.deadline for each in questions))
-    lists = await service.answer(await service.read_lists(questions), request, seconds)
+    assignments = [service.assign(each) for each in questions]
+    asked = [ask_arms(*pair) for pair in zip(questions, assignments, strict=True)]
+    tasks = await service.read_lists([one for each in asked for one in each])
+    lists = await service.answer(tasks, request, seconds)
     service.count(lists)
-    return lists
+    own = iter(lists)
+    by_question = [[next(own) for _ in each] for each in asked]
+    return [service.conclude(*each) for each in zip(questions, assignments, by_question, strict=True)]
 
 
 @routes.post("/explain", responses=responses(404, 413, 503, 504))
@@ -138,6 +161,12 @@ async def ready(service: Here) -> JSONResponse:
     """A model is loaded and its thread takes work; else 503."""
     able = service.batcher.thread.is_alive() and not service.batcher.closing
     return JSONResponse({"ready": able}, 200 if able else 503)
+
+
+@routes.get("/experiments")
+async def experiments(service: Here) -> dict[str, Any]:
+    """What is measured here: arms, shares, models and settings."""
+    return {"experiments": {} if service.experiment is None else service.experiment.describe()}
 
 
 @routes.get("/metrics")

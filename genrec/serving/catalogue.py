@@ -254,6 +254,7 @@ class Catalogue:
         self.previous: Version | None = None
         self.loading = False
         self.last_error: str | None = None
+        self.accept: Callable[[Version], None] = lambda version: None  # ConfigError: not to be served
         self.changed: Callable[[Version], None] = lambda version: None
 
     async def reload(self) -> Version:
@@ -266,6 +267,7 @@ class Catalogue:
         self.loading = True
         try:
             version = await asyncio.to_thread(make_version, self.place, self.load)
+            self.accept(version)
         except Exception as error:
             self.last_error = self.explain(error)
             raise Unchanged(f"{self.last_error}; version {self.current.name} goes on serving") from error

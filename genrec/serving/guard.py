@@ -24,6 +24,7 @@ from genrec.serving.batching import Batcher, QueueFull
 from genrec.serving.metrics import Watch
 from genrec.serving.refusals import MEANINGS
 from genrec.serving.settings import ServeOptions
+from genrec.serving.web_page import FILES
 
 DECODED = ("/recommend", "/recommend/batch", "/explain")  # routes that wait in the queue
 OPEN = ("/health", "/ready", "/v2/health/live", "/v2/health/ready")  # answered without a key
@@ -78,7 +79,8 @@ class Guard:
         if self.rate is not None and not self.limiter.hit(self.rate, client):
             raise Refused(429, f"more than {self.rate.amount} requests a second", "rate", **{"retry-after": "1"})
         headers = Headers(scope=scope)
-        if self.keys and not is_known(headers, self.keys):
+        is_page = scope["method"] == "GET" and scope["path"] in FILES  # where a person types the key
+        if self.keys and not is_page and not is_known(headers, self.keys):
             how = "Authorization: Bearer KEY, or X-API-Key: KEY"
             raise Refused(401, f"{MEANINGS[401]}; send it as {how}", "key", **{"www-authenticate": "Bearer"})
         if not self.keys and not self.settings.open and not is_local(headers.get("host", "")):

@@ -24,6 +24,7 @@ class Watch:
         self.batch_size = Histogram("genrec_batch_size", "Requests decoded at once", buckets=SIZES, registry=own)
         self.decode_seconds = Histogram("genrec_decode_seconds", "Of a batch", buckets=SECONDS, registry=own)
         self.lists = Counter("genrec_lists", "Lists made", ["model", "exact", "cold"], registry=own)
+        self.slates = Counter("genrec_slates", "Answers of an experiment", ["outcome"], registry=own)
         self.refused = Counter("genrec_refused", "Requests without an answer", ["reason"], registry=own)
         self.events = Counter("genrec_events", "Events kept", registry=own)
         self.reloads = Counter("genrec_reloads", "Reloads of the catalogue", ["outcome"], registry=own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,17 +12,21 @@ from typing import Any
 import numpy as np
 from fastapi import Request
 
-from genrec.errors import suggest
+from genrec.errors import ArtifactError, suggest
+from genrec.experiments.assignment import Assignment
 from genrec.serving.answers import Answer, Asker, ExplainQuestion, ExplainTask, ListTask, Question
 from genrec.serving.batching import Batcher, Closed, QueueFull, TooLate
 from genrec.serving.catalogue import NONE, Catalogue, Version, find_language_model
 from genrec.serving.events import EventStore, Past
+from genrec.serving.experiment import Conclusion, ServedExperiment
 from genrec.serving.metrics import Watch
 from genrec.serving.refusals import refuse
 from genrec.serving.settings import ServeOptions
 from genrec.serving.words import UnknownWord
 
 CLIENT_GONE = 499  # in the log and the figures; nobody reads it
+
+log = logging.getLogger("genrec.serving")
 
 
 @dataclass
@@ -33,6 +38,8 @@ class Service:
     store: EventStore
     watch: Watch
     batcher: Batcher
+    experiment: ServedExperiment | None = None
+    lost: str = ""  # why the last answer that could not be logged was not
     writing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "events"))
     reading: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "histories"))
 
@@ -115,6 +122,7 @@ class Service:
             wait = error.seconds if isinstance(error, QueueFull) else 1
             raise refuse(503, str(error), {"Retry-After": str(wait)}) from None
         results = asyncio.gather(*(ticket.future for ticket in tickets))
+        results.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # of those who left too
         gone = asyncio.ensure_future(wait_for_leaving(request))
         try:
             done, _ = await asyncio.wait({results, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -135,6 +143,42 @@ class Service:
         for each in answers:
             self.watch.lists.labels(each.model, str(each.exact).lower(), str(each.cold).lower()).inc()
 
+    # The experiment
+
+    def assign(self, question: Question) -> Assignment | None:
+        return None if self.experiment is None else self.experiment.assign(question)
+
+    def conclude(self, question: Question, assignment: Assignment | None, answers: Sequence[Answer]) -> Answer:
+        """The answer to give, of one list an arm; in the log where it is part of an experiment."""
+        if assignment is None:
+            return answers[0]
+        assert self.experiment is not None and question.user is not None, "only these are assigned"
+        given = self.experiment.conclude(assignment, answers, question.k)
+        self.record(self.experiment, question.user, given)
+        return given.answer
+
+    def record(self, experiment: ServedExperiment, user: str, given: Conclusion) -> None:
+        """An answer that cannot be logged is given all the same: counted, and noted once a reason."""
+        try:
+            experiment.record(user, given)
+        except (ArtifactError, ValueError) as error:
+            self.watch.slates.labels("lost").inc()
+            if str(error) != self.lost:
+                self.lost = str(error)
+                log.error("an answer is not logged, nor are those after it while this lasts: %s", error)
+        else:
+            self.watch.slates.labels("logged").inc()
+
+    def close_log(self) -> None:
+        if self.experiment is None:
+            return
+        try:
+            self.experiment.log.close()
+        except ArtifactError as error:
+            log.error("answers of the experiment are not logged to the end: %s", error)
+
+    # Users
+
     async def keep(self, user: str, items: Sequence[str]) -> int:
         """Append to a history; how many events it has. When this returns they are on the disk."""
         kept = await self.in_thread(self.writing, self.store.append, user, items)
@@ -149,11 +193,12 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
 
     def close(self) -> None:
-        """Answer what waits, then let go of thread and file."""
+        """Answer what waits, then let go of threads and files."""
         self.batcher.stop()
         for pool in (self.writing, self.reading):
             pool.shutdown()
         self.store.close()
+        self.close_log()
 
 
 async def wait_for_leaving(request: Request) -> None:

@@ -158,7 +158,7 @@ def run_loop(command: Command) -> None:
         tried = make_round_run(best, plan, home / str(number))
         announce_round(number, best, tried, plan)
         if not dry_run:
-            carry_out_plan(best, tried)
+            carry_out_plan(tried)
         elif not all(read_manifest(path) for path in tried.scores.values()):
             break
         rounds.append(compare_runs(number, best, tried, plan, report))
@@ -185,7 +185,7 @@ def read_analysis(run: LoopRun) -> dict[str, Any]:
 def announce_round(number: int, best: LoopRun, tried: LoopRun, plan: Plan) -> None:
     names = ", ".join(advice.name for advice in plan.advice)
     changes = ", ".join(f"{key} {value}" for key, value in plan.values.items())
-    shared, anew = split_stages(best, tried, plan)
+    shared, anew = split_stages(tried, plan)
     note("iterate", f"round {number}: {names} for {best.directory}: {changes}")
     note("iterate", f"round {number}: {', '.join(shared) or 'nothing'} as before; anew: {', '.join(anew)}, evaluation")
 
@@ -197,22 +197,16 @@ def make_round_run(best: LoopRun, plan: Plan, directory: Path) -> LoopRun:
     return LoopRun(make_round_config(best.config, plan, directory), directory / artifacts.ROUND_CONFIG)
 
 
-def carry_out_plan(best: LoopRun, tried: LoopRun) -> None:
+def carry_out_plan(tried: LoopRun) -> None:
     """All stages of the analysed model: what the plan does not touch is shared with the run before (run.from_run)."""
-    for name in needed_for(best.config.analysis.model, tried.config):
+    for name in needed_for(tried.config.analysis.model, tried.config):
         call_stage(name, tried)
     measure_run(tried)
 
 
-def split_stages(best: LoopRun, tried: LoopRun, plan: Plan) -> tuple[list[str], list[str]]:
-    """The stages of the analysed model that the plan leaves as they are, and the others; each in order.
-
-    A plan may bring a stage that the model did without (a teacher); it is shared where the run before has it.
-    """
-    model = best.config.analysis.model
-    before, stages = needed_for(model, best.config), needed_for(model, tried.config)
-    changed = set(affected(plan.values, tried.config))
-    changed |= {name for name in stages if name not in before and not read_manifest(artifact_dir(best.config, name))}
+def split_stages(tried: LoopRun, plan: Plan) -> tuple[list[str], list[str]]:
+    """The stages of the analysed model that the plan leaves as they are, and the others; each in order."""
+    stages, changed = needed_for(tried.config.analysis.model, tried.config), affected(plan.values, tried.config)
     return [name for name in stages if name not in changed], [name for name in stages if name in changed]
 
 

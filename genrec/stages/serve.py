@@ -4,10 +4,11 @@
     genrec serve --model path/to/model --port 9000                    without the run: histories only
     genrec serve --run.dir outputs/quickstart --also sasrec,item_knn  requests may name these too
     genrec serve --run.dir outputs/quickstart --backend onnx-int8     by what genrec export made
+    genrec serve --run.dir R --also sasrec --experiments e.yaml --slates logs    an A/B test of its models
     GENREC_API_KEY=... genrec serve --run.dir R --host 0.0.0.0        beyond this machine
 
 Reads a run or a model directory; writes the events that it is sent (--events). Lists are proven to be the best, or said
-not to be (--evaluation.decoding frontier), unless a flag says beam. http://127.0.0.1:8000/docs shows the requests.
+not to be (--evaluation.decoding frontier), unless a flag says beam. A browser shows them at http://127.0.0.1:8000.
 SIGTERM answers what is under way and ends.
 Needs `pip install 'genrec[serve]'`.
 """
@@ -34,10 +35,14 @@ from genrec.commandline import (
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.launch import note
 from genrec.serving.settings import ServeOptions
+from genrec.stages.ab import read_key
 from genrec.stages.recommend import is_place, plan_load
 
 if TYPE_CHECKING:
+    from genrec.experiments.assignment import Experiment, Experiments
     from genrec.recommender import Recommender
+    from genrec.serving.catalogue import Version
+    from genrec.serving.experiment import ServedExperiment
 
 KEY = "GENREC_API_KEY"
 SHORTEST_KEY = 16  # characters
@@ -58,6 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         options = parse_strict(choices, own).config
         keys = read_keys(options)
         require_key(options, keys)
+        require_slates(options)
     named = any(word == "--config" or word.startswith("--config=") for word in flags)
     if options.model and is_place(options.model):
         with exit_on_usage_error():
@@ -107,6 +113,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def require_slates(options: ServeOptions) -> None:
+    if options.experiments is not None and options.slates is None:
+        raise ConfigError(f"--experiments {options.experiments} needs --slates DIR, where its answers are logged")
+    for name in ("slates", "user_key"):
+        if options.experiments is None and getattr(options, name) is not None:
+            raise ConfigError(f"--{name} {getattr(options, name)} is read with --experiments FILE only; name both")
+
+
 def serve(options: ServeOptions, command: Command, named: bool, keys: list[bytes]) -> None:
     require_extra()
     import uvicorn
@@ -114,7 +128,9 @@ def serve(options: ServeOptions, command: Command, named: bool, keys: list[bytes
     from genrec.serving.app import make_app
     from genrec.serving.catalogue import Catalogue
     from genrec.serving.events import SqliteEvents
+    from genrec.serving.experiment import read_experiment
 
+    experiments = read_experiment(options.experiments) if options.experiments else None  # before models are loaded
     place, model, asked = plan_load(options.model, options.backend, command, named)
     asked = {"batch_size": options.max_batch, "decoding": "frontier"} | asked
     catalogue = Catalogue(Path(place), lambda: load_models(place, [model, *options.also], asked))
@@ -122,7 +138,8 @@ def serve(options: ServeOptions, command: Command, named: bool, keys: list[bytes
     note("serve", f"{', '.join(version.models)} of {place}, {version.listable:,} items, version {version.name}")
     store = SqliteEvents(options.events or default_events(version.first))
     write_logs()
-    app = make_app(options, catalogue, store, keys)
+    experiment = open_experiment(options, experiments, version) if experiments else None
+    app = make_app(options, catalogue, store, keys, experiment)
     config = uvicorn.Config(
         app,
         host=options.host,
@@ -160,6 +177,29 @@ def default_events(shop: Recommender) -> Path:
     return Path(EVENTS) if shop.sequences is None else shop.place / EVENTS
 
 
+def open_experiment(options: ServeOptions, experiments: Experiments, version: Version) -> ServedExperiment:
+    """The experiment with its log, where this version can answer for every arm."""
+    from genrec.experiments.log import SlateLog
+    from genrec.serving.experiment import ServedExperiment, check_arms
+
+    assert options.slates is not None, "required by require_slates"
+    check_arms(experiments, version, options.max_k)
+    try:
+        log = SlateLog(options.slates, experiments, user_key=read_key(options.user_key))
+    except OSError as error:
+        reason = f"{error.strerror or error}; name another directory"
+        raise ArtifactError(f"--slates {options.slates} cannot be written: {reason}") from None
+    for name, experiment in experiments.by_name.items():
+        note("serve", f"experiment {name}: {describe_arms(experiment)}; answers are logged in {options.slates}")
+    return ServedExperiment(experiments, log)
+
+
+def describe_arms(experiment: Experiment) -> str:
+    if experiment.interleave:
+        return f"{' and '.join(experiment.arms)} interleaved"
+    return ", ".join(f"{name} {share:g}" for name, share in experiment.shares.items())
+
+
 def write_logs() -> None:
     """Access lines and failures go to stderr, each as it is; figures come without the moments of their creation."""
     import logging
@@ -181,7 +221,7 @@ def run_server(server: Any, guarded: bool) -> None:
     bound = bind(server.config)
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    note("serve", f"http://{shown}:{port} ({'with' if guarded else 'without'} an API key); /docs shows the requests")
+    note("serve", f"http://{shown}:{port} ({'with' if guarded else 'without'} an API key); a browser shows lists there")
     try:
         server.run([bound])
     except KeyboardInterrupt:

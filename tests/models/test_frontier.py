@@ -6,8 +6,8 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from genrec.models.beam import NEVER, SidVocabulary
-from genrec.models.frontier import frontier_search
-from genrec.models.trie import build_trie, make_filter
+from genrec.models.frontier import Space, frontier_search, promise_leaves
+from genrec.models.trie import build_trie, list_items, make_filter
 from genrec.sids import NONE, make_index
 from tests.models.conftest import CODES, LEVELS, SHAPE, TEXT_TOKENS
 from tests.models.test_beam import items
@@ -109,16 +109,18 @@ def test_fewer_prefixes_are_read_than_there_are(prompts):
     assert found.exact.all() and int(found.reads.max()) < 60
 
 
-@pytest.mark.parametrize("budget", [1, 5, 30, 100])
-def test_a_budget_that_bites_leaves_a_bound_that_holds(prompts, budget):
+@pytest.mark.parametrize(
+    "budget, normalization", [*((size, "vocab") for size in (1, 5, 30, 100)), *((size, "trie") for size in (1, 5, 30))]
+)
+def test_a_budget_that_bites_leaves_a_bound_that_holds(prompts, budget, normalization):
     """On a flat model the frontier is the whole trie: what is not listed scores at most the bound."""
     model, sids, index = make_model(0.02, 4), make_sids(4), make_catalogue(4, 300)
     trie = build_trie(index)
-    found = frontier_search(model, trie, sids, prompts, 5, budget=budget, width=8)
+    found = frontier_search(model, trie, sids, prompts, 5, normalization, budget=budget, width=8)
     assert not found.exact.any()
     assert (found.reads == budget).all()
     for row, prompt in enumerate(prompts):
-        every = score_every_item(model, index, sids, prompt, "vocab")
+        every = score_every_item(model, index, sids, prompt, normalization)
         here = found.score[row] > NEVER / 2
         listed = items(trie, found.leaf[row][here])
         np.testing.assert_allclose(found.score[row][here], every[listed], atol=1e-4)
@@ -187,3 +189,34 @@ def test_scores_that_are_no_numbers_are_no_proof(prompts, index, sids):
         model.model.norm.weight[:] = torch.nan
     found = frontier_search(model, build_trie(index), sids, prompts, 4)
     assert not found.exact.any() and found.bound.isnan().all()
+
+
+@pytest.mark.parametrize("places", [0, 3])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_what_nodes_promise_is_reached(depth, places):
+    """A node's probability is shared out among its leaves, so k listed ones reach what k nodes promise."""
+    index, rng = make_catalogue(LEVELS, 60), np.random.default_rng(depth)
+    trie = build_trie(index)
+    share = torch.from_numpy(rng.dirichlet(np.full(len(index), 0.5), size=20)).float()  # (20, leaves)
+    denied = torch.from_numpy(np.stack([rng.choice(len(index), places, replace=False) for _ in range(20)]))
+    start, stop = trie.leaves[depth][:-1], trie.leaves[depth][1:]
+    mass = torch.stack([share[:, a:b].sum(1) for a, b in zip(start, stop, strict=True)], dim=1)  # (20, nodes)
+    only = make_filter(trie, None, denied) if places else None
+    listed = share.clone()
+    if places:
+        listed.scatter_(1, trie.place[denied], 0)
+    for k in (1, 2):
+        space = Space(make_model(), trie, make_sids(LEVELS), "trie", only, k)
+        promised = promise_leaves(space, torch.arange(len(start)).expand(20, -1), mass.log(), depth)
+        assert (promised > NEVER / 2).all()
+        assert (promised <= listed.topk(k, dim=1).values[:, -1].log()).all()
+
+
+def test_nothing_is_promised_where_the_probability_is_not_that_of_the_leaves():
+    trie, node = build_trie(make_catalogue(2, 20)), torch.arange(4)[None]
+    score = torch.full((1, 4), 0.25).log()
+    some = make_filter(trie, None, torch.tensor([[1, 2, 3, 4]]))
+    listed = list_items(trie, None, torch.arange(20) < 3)
+    for normalization, only, k in (("vocab", None, 1), ("trie", some, 1), ("trie", listed, 1), ("trie", None, 5)):
+        space = Space(make_model(), trie, make_sids(2), normalization, only, k)
+        assert promise_leaves(space, node, score, 1).item() == np.float32(NEVER)

@@ -24,10 +24,11 @@ def make_catalogue(place, models=(None,), **decoding):
 
 
 @contextlib.contextmanager
-def serving(place, events, models=(None,), keys=(), catalogue=None, **settings):
+def serving(place, events, models=(None,), keys=(), catalogue=None, experiment=None, **settings):
     """(client, service) of the application, whose decode thread runs."""
     catalogue = catalogue or make_catalogue(place, models)
-    app = make_app(ServeOptions(**settings), catalogue, SqliteEvents(events), [key.encode() for key in keys])
+    keys = [key.encode() for key in keys]
+    app = make_app(ServeOptions(**settings), catalogue, SqliteEvents(events), keys, experiment)
     with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
         yield client, app.app.state.service
 
