@@ -30,6 +30,7 @@ from genrec.data.table_files import Locate, Table, open_table
 from genrec.data.table_files import find_raw_files as find_files
 from genrec.data.table_times import Times, read_times
 from genrec.errors import ArtifactError, ConfigError, suggest
+from genrec.launch import note
 
 FIELDS = ("text", "brand", "categories")  # of an item beside its title
 FLOAT_ID = r"^-?\d+\.0+$"
@@ -210,6 +211,9 @@ def weigh_types(
     """(T,) weight of each event by its type, None where all count alike; and the events kept."""
     weights = data.event_weights
     if weights is None:
+        if name is not None and len(types := frame[name].cast(pl.String).unique().drop_nulls().sort()) > 1:
+            some = ", ".join(types.head(5).to_list())
+            note("data", f"{table}: {name} ({some}) is not looked at, all events count alike; see data.event_weights")
         return None, keep
     if name is None:
         raise ConfigError(

@@ -133,6 +133,16 @@ def test_weights_that_no_event_has_are_refused(tmp_path, weights, said):
         prepare(events=events, event_weights=weights)
 
 
+def test_event_types_that_nothing_weighs_are_told(tmp_path, capsys):
+    head = "user_id,item_id,timestamp,event"
+    rows = [(*row, kind) for row, kind in zip(walk(), ["view", "purchase"] * 15, strict=True)]
+    prepare(events=write_events(tmp_path / "e.csv", rows, head), split="leave_one_out")
+    assert "event (purchase, view) is not looked at, all events count alike" in capsys.readouterr().out
+    alike = [(*row, "buy") for row in walk()]
+    prepare(events=write_events(tmp_path / "alike.csv", alike, head), split="leave_one_out")
+    assert "is not looked at" not in capsys.readouterr().out
+
+
 def test_ids_are_strings_and_floats_are_none(tmp_path):
     rows = [(f"00{user[1:]}", item, time) for user, item, time in walk()]
     assert prepare(events=write_events(tmp_path / "a.csv", rows)).sequences.user_id[0] == "000"
