@@ -35,7 +35,7 @@ EVERY_OPTIONS = {
 }
 ONE_COMMAND = {
     # bounds, kinds and names of single knobs
-    "prepare --source amazon": "data.source: .*'amazon18'.*'amazon'",
+    "prepare --source amazon": "data.source: unknown data source 'amazon'; did you mean 'amazon",
     "prepare --dataset ../etc": "data.dataset: .*pattern.*'../etc'",
     "prepare --dataset .": "data.dataset: .*pattern",
     "prepare --dataset ..": "data.dataset: .*pattern",
