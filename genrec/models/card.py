@@ -16,7 +16,8 @@ from pydantic import Field
 from genrec import artifacts
 from genrec.config import Rl
 from genrec.data.prompts import Wording, name_nouns, prompt_fingerprint
-from genrec.data.tasks import RECOMMEND, find_task, own_fingerprints
+from genrec.data.shop import Shop
+from genrec.data.tasks import RECOMMEND, Texts, find_task, own_fingerprints
 from genrec.errors import ArtifactError
 from genrec.pipeline import command_of
 from genrec.sids import SidIndex, load_index, save_index
@@ -121,6 +122,18 @@ def check_prompts(directory: Path, card: Card) -> None:
                 f"{directory} was trained with the text of '{name}' {card.prompts.get(name)}, but this version asks "
                 f"with {now.get(name)}; use the version of genrec that trained it"
             )
+
+
+def load_own_texts(directory: Path, card: Card, shop: Shop) -> Texts:
+    """What a model that is used without its run is asked with, by what its directory says; its files were checked."""
+    check_prompts(directory, card)
+    index = load_index(directory / artifacts.SID_INDEX)
+    if len(index) != len(shop.catalog):
+        raise ArtifactError(
+            f"{directory}: {artifacts.SID_INDEX} is of {len(index):,} items, {artifacts.ITEMS} of "
+            f"{len(shop.catalog):,}; get both again"
+        )
+    return Texts(shop.catalog, index, card.source, shop.profile(list(card.profile)), given_wording=card.wording)
 
 
 def load_own_index(directory: Path, store: RunStore) -> SidIndex:

@@ -13,21 +13,20 @@ import numpy as np
 from pydantic import Field
 
 from genrec import artifacts
-from genrec.artifacts import EXPORT, HEAD, ITEMS, SID_INDEX
+from genrec.artifacts import EXPORT, HEAD
 from genrec.config import Evaluation
 from genrec.data.lists import items_of_leaves, order_longest_first
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples
 from genrec.data.shop import Shop
-from genrec.data.tasks import Texts
 from genrec.errors import ArtifactError, ConfigError, first_line, suggest
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.array_beam import NEVER, Open, Search, SidIds, array_beam_search
-from genrec.models.card import Card, check_prompts
+from genrec.models.card import Card, load_own_texts
 from genrec.models.onnx_graph import INSTALL, Graph
 from genrec.models.ranges import build_ranges
 from genrec.models.sid_prompts import SidPrompts, SidTokens
-from genrec.sids import SidIndex, load_index
+from genrec.sids import SidIndex
 
 GRAPHS = {"onnx": "step.onnx", "onnx-int8": "step_int8.onnx", "onnx-int4": "step_int4.onnx"}  # backend -> its graph
 
@@ -127,7 +126,7 @@ class ExportedRecommender:
 
     def close(self, denied: np.ndarray) -> Open:
         """(B, P) items, -1 none -> what is left of the catalogue for each row."""
-        place = np.argsort(self.search.ranges.item)
+        place = self.search.ranges.place
         return Open(tuple(np.sort(place[row[row >= 0]]) for row in denied))
 
 
@@ -135,14 +134,8 @@ def load_exported(directory: Path, card: Card, shop: Shop, settings: Evaluation,
     """An export's directory, whose card's files were checked -> what recommends by one of its graphs."""
     export = load_export(directory)
     check_backend(directory, export, backend)
-    check_prompts(directory, card)
-    index = load_index(directory / SID_INDEX)
-    if len(index) != len(shop.catalog):
-        raise ArtifactError(
-            f"{directory}: {SID_INDEX} is of {len(index):,} items, {ITEMS} of {len(shop.catalog):,}; get both again"
-        )
-    tokenizer = PlainTokenizer(directory / "tokenizer.json")
-    texts = Texts(shop.catalog, index, card.source, shop.profile(list(card.profile)), given_wording=card.wording)
+    texts = load_own_texts(directory, card, shop)
+    index, tokenizer = texts.index, PlainTokenizer(directory / "tokenizer.json")
     sids = tokenizer.sid_ids(index)
     head = np.load(directory / HEAD, mmap_mode="r", allow_pickle=False)
     if head.ndim != 2 or sids.token.max() >= len(head):

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genrec.artifacts import ITEMS, SID_INDEX
 from genrec.config import Evaluation
 from genrec.data.lists import items_of_leaves, order_longest_first
 from genrec.data.prepared import Prepared
@@ -25,7 +24,14 @@ from genrec.data.tasks import Texts, make_texts
 from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.beam import NEVER, beam_search, score_children
-from genrec.models.card import Card, check_card, check_prompts, load_card, load_own_index, prompts_of_evaluation
+from genrec.models.card import (
+    Card,
+    check_card,
+    load_card,
+    load_own_index,
+    load_own_texts,
+    prompts_of_evaluation,
+)
 from genrec.models.exact import rank_exactly, tokens_within
 from genrec.models.frontier import frontier_search
 from genrec.models.language import load_pretrained, sid_vocabulary
@@ -36,7 +42,6 @@ from genrec.models.target_rank import Ranks, rank_targets
 from genrec.models.token_tree import takes_trees
 from genrec.models.trie import Filter, allow_items, build_trie, deny_items, list_items
 from genrec.runtime.device import pick_device, pick_dtype
-from genrec.sids import load_index
 from genrec.store import RunStore
 
 
@@ -164,8 +169,7 @@ class GenerativeModel:
     def score_levels(self, prompt: list[int], item: int, normalization: str, only: Filter | None) -> np.ndarray:
         """(L,) log-probability of each code of an item, its codes before it read."""
         trie, device = self.trie, self.model.device
-        place = int(trie.place[item])
-        nodes = [int(torch.searchsorted(under, place, right=True)) - 1 for under in trie.under]  # a depth, root first
+        nodes = [int(node) for node in trie.nodes_to(torch.tensor(item, device=device))]
         codes = [int(trie.code[depth][node]) for depth, node in enumerate(nodes[1:])]
         tokens = [int(self.sids.level(depth)[max(code, 0)]) for depth, code in enumerate(codes)]
         ids = torch.tensor([prompt + tokens[:-1]], device=device)
@@ -245,14 +249,7 @@ def load_alone(
     model_dir: Path, card: Card, shop: Shop, settings: Evaluation, device_name: str, exact: bool = False
 ) -> GenerativeRecommender:
     """The same without the run, by what the directory says of the shop; the card's files were checked."""
-    check_prompts(model_dir, card)
-    index = load_index(model_dir / SID_INDEX)
-    if len(index) != len(shop.catalog):
-        raise ArtifactError(
-            f"{model_dir}: {SID_INDEX} is of {len(index):,} items, {ITEMS} of {len(shop.catalog):,}; get both again"
-        )
-    profile = shop.profile(list(card.profile))
-    texts = Texts(shop.catalog, index, card.source, profile, given_wording=card.wording)
+    texts = load_own_texts(model_dir, card, shop)
     return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, None)
 
 

@@ -12,16 +12,14 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
-from genrec.artifacts import HEAD, SID_INDEX
+from genrec.artifacts import HEAD
 from genrec.config import Evaluation
 from genrec.data.shop import Shop
-from genrec.data.tasks import Texts
-from genrec.models.card import Card, check_prompts
+from genrec.models.card import Card, load_own_texts
 from genrec.models.exported import GRAPHS, check_backend, load_export
 from genrec.models.generative import GenerativeModel, GenerativeRecommender, make_decoding
 from genrec.models.onnx_graph import Graph, GraphPast
 from genrec.models.passes import Past
-from genrec.sids import load_index
 
 
 class TensorPast(GraphPast):
@@ -65,12 +63,10 @@ def load_searched(
     """An export's directory, whose card's files were checked -> what searches in torch by one of its graphs."""
     export = load_export(directory)
     check_backend(directory, export, backend)
-    check_prompts(directory, card)
     head = np.load(directory / HEAD, allow_pickle=False)
     config = AutoConfig.from_pretrained(directory, local_files_only=True)
     decoder = OnnxDecoder(Graph(directory / GRAPHS[backend], export.model), head, config)
-    index, profile = load_index(directory / SID_INDEX), shop.profile(list(card.profile))
-    texts = Texts(shop.catalog, index, card.source, profile, given_wording=card.wording)
+    texts = load_own_texts(directory, card, shop)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     model = GenerativeModel(decoder, tokenizer, texts, card.cutoff_len)
     return GenerativeRecommender(model, make_decoding(settings, exact))

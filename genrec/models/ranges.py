@@ -9,6 +9,7 @@ the items under it, are contiguous ranges (the CSR form of arXiv 2602.22647).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -26,6 +27,13 @@ class Ranges:
     @property
     def num_levels(self) -> int:
         return len(self.code)
+
+    @cached_property
+    def place(self) -> np.ndarray:
+        """(N,) where each item stands in code order."""
+        place = np.empty_like(self.item)
+        place[self.item] = np.arange(len(self.item))
+        return place
 
     def children(self, depth: int, node: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Nodes (...) of a depth -> their children (..., W) at depth + 1 and which of these places are real."""

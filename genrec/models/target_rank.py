@@ -44,8 +44,8 @@ def rank_targets(
 ) -> Ranks:
     """The rank of each prompt's item of `target` (B,); a pass reads at most `width` prefixes a prompt, all `budget`."""
     read, space = read_prompts(model, prompts), Space(model, trie, sids, normalization, only, k=1)
-    leaf = torch.searchsorted(trie.under[-1], trie.place[target], right=True) - 1
-    score = score_leaves(space, read, leaf)
+    nodes = trie.nodes_to(target)
+    leaf, score = nodes[-1], score_leaf(space, read, nodes)
     score = score.masked_fill(~may_be_listed(space, target), NEVER)
     floor = torch.where(score > NEVER / 2, score, torch.inf)
     frontier, new = begin_search(space, read, budget, floor)
@@ -64,10 +64,12 @@ def rank_targets(
         new = frontier.read(frontier.choose(width), floor)
 
 
-def score_leaves(space: Space, read: tuple[Past, Tensor, Tensor, Tensor], leaf: Tensor) -> Tensor:
-    """(B,) scores of one leaf a prompt, its codes read one after another; the cache is left as it was."""
+def score_leaf(space: Space, read: tuple[Past, Tensor, Tensor, Tensor], nodes: list[Tensor]) -> Tensor:
+    """(B,) scores of one leaf a prompt, its codes read one after another; the cache is left as it was.
+
+    `nodes` [D] (B,) is the way to it, root first.
+    """
     trie, (cache, last, seen, length) = space.trie, read
-    nodes = [torch.searchsorted(leaves, leaf, right=True) - 1 for leaves in trie.leaves]  # [D] (B,), root first
     codes = [code[node].clamp(min=0) for code, node in zip(trie.code, nodes[1:], strict=True)]
     hidden = last[:, None]  # (B, L, d) in the end
     if trie.num_levels > 1:
@@ -77,7 +79,7 @@ def score_leaves(space: Space, read: tuple[Past, Tensor, Tensor, Tensor], leaf: 
         position = length[:, None] + torch.arange(steps, device=token.device)
         hidden = torch.cat([hidden, append_tokens(space.model, cache, token, seen, before, position)], dim=1)
         cache.crop(-steps)
-    total = hidden.new_zeros(len(leaf), dtype=torch.float32)
+    total = hidden.new_zeros(len(hidden), dtype=torch.float32)
     for depth in range(trie.num_levels):
         here, state = nodes[depth][:, None], hidden[:, depth : depth + 1]
         child, _, score = score_children(

@@ -71,6 +71,11 @@ class Trie:
         place[self.item] = torch.arange(len(self.item), device=self.item.device)
         return place
 
+    def nodes_to(self, item: Tensor) -> list[Tensor]:
+        """[D] (...) the nodes on the way to items (...), root first."""
+        place = self.place[item]
+        return [torch.searchsorted(under, place, right=True) - 1 for under in self.under]
+
     def only_leaf(self, depth: int, node: Tensor, of_chains: bool) -> tuple[Tensor, Tensor]:
         """Nodes (...) of a depth -> the first leaf under each, and where its score is certain to be the node's own.
 

@@ -24,6 +24,7 @@ from pydantic import field_validator
 
 from genrec.commandline import (
     Command,
+    Program,
     options_program,
     parse,
     parse_strict,
@@ -90,12 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         options = parse_strict(choices, own).config
         spell_out(program, flags)  # a mistyped --user is named before it is missed
         check_options(options)
-    named = any(word == "--config" or word.startswith("--config=") for word in flags)
-    if options.model and is_place(options.model):
-        with exit_on_usage_error():
-            command = parse_strict(program, flags)
-    else:
-        command = parse(program, flags)
+    command, named = parse_run_flags(program, options.model, flags)
     with exit_on_failure(options.output or Path()):
         answer(options, command, named)
 
@@ -127,6 +123,15 @@ def check_options(options: RecommendOptions) -> None:
         raise ConfigError(f"{asked[0]} needs --output F.parquet or F.jsonl: lists of many users are written to a file")
     if options.output and options.output.suffix not in WRITERS:
         raise ConfigError(f"--output {options.output} must end in {' or '.join(WRITERS)}")
+
+
+def parse_run_flags(program: Program, model: str | None, flags: list[str]) -> tuple[Command, bool]:
+    """The flags that are of a run, and whether a configuration is among them; a model by itself has no run to name."""
+    named = any(word == "--config" or word.startswith("--config=") for word in flags)
+    if not (model and is_place(model)):
+        return parse(program, flags), named
+    with exit_on_usage_error():
+        return parse_strict(program, flags), named
 
 
 def is_place(model: str) -> bool:

@@ -36,7 +36,7 @@ from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_u
 from genrec.launch import note
 from genrec.serving.settings import ServeOptions
 from genrec.stages.ab import read_key
-from genrec.stages.recommend import is_place, plan_load
+from genrec.stages.recommend import parse_run_flags, plan_load
 
 if TYPE_CHECKING:
     from genrec.experiments.assignment import Experiment, Experiments
@@ -64,12 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         keys = read_keys(options)
         require_key(options, keys)
         require_slates(options)
-    named = any(word == "--config" or word.startswith("--config=") for word in flags)
-    if options.model and is_place(options.model):
-        with exit_on_usage_error():
-            command = parse_strict(program, flags)
-    else:
-        command = parse(program, flags)
+    command, named = parse_run_flags(program, options.model, flags)
     with exit_on_failure(options.events or Path()):
         serve(options, command, named, keys)
 
@@ -159,9 +154,7 @@ def serve(options: ServeOptions, command: Command, named: bool, keys: list[bytes
 def require_extra() -> None:
     from importlib.util import find_spec
 
-    missing = [
-        name for name in ("fastapi", "uvicorn", "prometheus_client", "limits", "rapidfuzz") if not find_spec(name)
-    ]
+    missing = [name for name in EXTRA if not find_spec(name)]
     if missing:
         raise ArtifactError(f"the server needs {', '.join(missing)}; run: pip install 'genrec[serve]'")
 

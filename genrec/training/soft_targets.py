@@ -46,14 +46,13 @@ class Paths:
 
 
 def find_paths(trie: Trie, sids: SidVocabulary) -> Paths:
-    place = np.empty(len(trie.item), dtype=np.int64)
-    place[trie.item.numpy()] = np.arange(len(trie.item))  # of each item in code order
-    node = np.stack([np.searchsorted(under.numpy(), place, side="right") - 1 for under in trie.under])  # (L + 1, N)
+    items = torch.arange(len(trie.item))
+    node = torch.stack(trie.nodes_to(items)).numpy()  # (L + 1, N)
     first = [children.numpy() for children in trie.first]
     begin = np.stack([first[depth][node[depth]] for depth in range(trie.num_levels)])
     stop = np.stack([first[depth][node[depth] + 1] for depth in range(trie.num_levels)])
     width = stop - begin
-    shift = np.concatenate([np.zeros((1, len(place)), dtype=np.int64), np.cumsum(width, axis=0)])
+    shift = np.concatenate([np.zeros((1, len(items)), dtype=np.int64), np.cumsum(width, axis=0)])
     token = tuple(
         sids.level(level).cpu().numpy()[code.clamp(min=0).numpy()] for level, code in enumerate(trie.code)
     )  # a level that a shorter SID lacks is asked of no answer
