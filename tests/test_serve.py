@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -183,5 +184,6 @@ def test_a_client_that_left_is_not_computed_for(run, tmp_path, start):
         text = httpx.get(f"{server.url}/metrics").text
         if 'genrec_refused_total{reason="gone"} 1.0' in text:
             break
+        time.sleep(0.1)
     assert "genrec_queue_length 0.0" in text and "genrec_batch_size_count 0.0" in text
     assert httpx.post(f"{server.url}/recommend", json={"user": "u1"}).status_code == 200
