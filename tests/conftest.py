@@ -1,7 +1,13 @@
-"""Processes that tests start import the package of this checkout, whether it is installed or not."""
+"""Processes that tests start import the package of this checkout, installed or not, and take Ctrl-C.
+
+A shell starts what it puts in the background with SIGINT ignored, and children inherit that.
+"""
 
 import os
+import signal
 
 from tests import ROOT
 
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -54,10 +54,10 @@ def test_misuse_is_one_line_with_the_way_on(arguments, message, tmp_path):
 
 def test_the_menu_takes_numbers_names_or_nothing_and_asks_again(monkeypatch, capsys):
     planted = report(cold_item=pattern(0.3, 0.0))
-    answers = iter(["11", "4, long_tail", ""])
+    answers = iter(["12", "4, long_tail", ""])
     monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
     assert advise_command.ask_for_strategies(planted) == ["sid_quality", "long_tail"]
     shown = capsys.readouterr().out
-    assert "'11' is neither a number from 1 to 10" in shown and "2. cold_start (advised)" in shown
+    assert "'12' is neither a number from 1 to 11" in shown and "2. cold_start (advised)" in shown
     assert advise_command.ask_for_strategies(planted) == ["cold_start"]
-    assert describe_choices(planted).count("not advised") == 9
+    assert describe_choices(planted).count("not advised") == 10

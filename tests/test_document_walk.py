@@ -208,8 +208,8 @@ def check_results(walk: Walk) -> None:
     assert (walk.home / "evaluation/optimized_results.json").resolve().is_relative_to(optimized.parent)
     assert (outputs / "rl_model").resolve().parent.name.startswith(NAME)
     assert read_manifest((outputs / "rl_model").resolve()).stage == "rl"
-    comparison = json.loads((outputs / "comparison" / "comparison.json").read_text())
-    assert comparison
+    (compared,) = outputs.glob("comparison/*_vs_*/comparison.json")
+    assert json.loads(compared.read_text())
 
 
 def check_lines(walk: Walk) -> None:

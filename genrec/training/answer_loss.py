@@ -1,6 +1,6 @@
 """The loss of answer tokens: over all tokens, or over those that the catalogue allows in their place.
 
-A answer tokens, W most children of a trie node, V vocabulary
+A answer tokens, W most children of a trie node, M children of all the answers' nodes, V vocabulary
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ class Softened:
 
     weight: float  # w
     known: Tensor  # (A,) bool, whether a teacher says anything of it
-    token: Tensor  # (A, W)
-    probability: Tensor  # (A, W) sums to 1 where known; 0 past the last token
+    row: Tensor  # (M,) the answer token that may be
+    token: Tensor  # (M,) this one
+    probability: Tensor  # (M,) with this; they sum to 1 for each known answer
 
     def mix(self, logp: Tensor, taken: Tensor) -> Tensor:
         """(1 - w) log p(label) + w sum of q log p over the teacher's tokens; (A, V), (A,) -> (A,)."""
-        expected = (self.probability * logp.gather(-1, self.token)).sum(-1)
+        asked = logp.flatten().index_select(0, self.row * logp.shape[1] + self.token)
+        expected = torch.zeros_like(taken).index_add(0, self.row, self.probability * asked)
         return torch.where(self.known, (1 - self.weight) * taken + self.weight * expected, taken)
 
 

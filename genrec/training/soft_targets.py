@@ -5,7 +5,7 @@
 Nothing of it is cut: what is kept of a target are the few numbers at the nodes of its own path, in a file without a
 name that is mapped, not read. A node below which the teacher has no mass keeps the one-hot target.
 
-E events (targets), N items, L levels, A answer tokens, W most children of a node, V vocabulary
+E events (targets), N items, L levels, A answer tokens, M numbers of them, V vocabulary
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Paths:
     width: np.ndarray  # (L, N) how many children
     taken: np.ndarray  # (L, N) which of them leads to the item
     shift: np.ndarray  # (L + 1, N) where a level's numbers stand among all of an item
-    token: tuple[np.ndarray, ...]  # [l] (n_{l+1},) of each node
+    token: np.ndarray  # of each node, depth after depth
+    depth: np.ndarray  # (L,) where the tokens of the nodes of depth l + 1 begin
 
     @property
     def length(self) -> np.ndarray:
@@ -53,10 +54,11 @@ def find_paths(trie: Trie, sids: SidVocabulary) -> Paths:
     stop = np.stack([first[depth][node[depth] + 1] for depth in range(trie.num_levels)])
     width = stop - begin
     shift = np.concatenate([np.zeros((1, len(items)), dtype=np.int64), np.cumsum(width, axis=0)])
-    token = tuple(
+    token = [
         sids.level(level).cpu().numpy()[code.clamp(min=0).numpy()] for level, code in enumerate(trie.code)
-    )  # a level that a shorter SID lacks is asked of no answer
-    return Paths(begin, width, node[1:] - begin, shift, token)
+    ]  # a level that a shorter SID lacks is asked of no answer
+    size = np.array([len(tokens) for tokens in token])
+    return Paths(begin, width, node[1:] - begin, shift, np.concatenate(token), np.cumsum(size) - size)
 
 
 def weigh_nodes(probability: np.ndarray, trie: Trie) -> list[np.ndarray]:
@@ -101,22 +103,15 @@ class SoftTargets:
         label, named = labels.cpu().numpy(), event.cpu().numpy()
         level = self.level[label]
         known = (named >= 0) & (level != TEXT)
-        width = int(self.paths.width.max())
-        token = np.repeat(label[:, None], width, axis=1)  # (A, W); beyond the children a token that is surely legal
-        probability = np.zeros(token.shape, dtype=np.float32)
-        for depth in range(len(self.paths.token)):
-            at = np.flatnonzero(known & (level == depth))
-            item = self.item[named[at]]
-            place = np.arange(width) + np.zeros_like(at)[:, None]  # (a, W)
-            real = place < self.paths.width[depth, item][:, None]
-            place = np.where(real, place, 0)
-            token[at] = np.where(
-                real, self.paths.token[depth][self.paths.begin[depth, item][:, None] + place], token[at]
-            )
-            where = (self.begin[named[at]] + self.paths.shift[depth, item])[:, None] + place
-            probability[at] = np.where(real, self.probability[where], 0)
-        device = labels.device
-        arrays = (torch.from_numpy(array).to(device) for array in (known, token, probability))
+        depth, event_of = level[known], named[known]
+        item = self.item[event_of]
+        width = self.paths.width[depth, item]
+        answer = np.repeat(np.arange(len(width)), width)  # (M,)
+        child = np.arange(len(answer)) - (np.cumsum(width) - width)[answer]
+        token = self.paths.token[(self.paths.depth[depth] + self.paths.begin[depth, item])[answer] + child]
+        probability = self.probability[(self.begin[event_of] + self.paths.shift[depth, item])[answer] + child]
+        row = np.flatnonzero(known)[answer]
+        arrays = (torch.from_numpy(array).to(labels.device) for array in (known, row, token, probability))
         return Softened(self.weight, *arrays)
 
 
