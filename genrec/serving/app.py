@@ -5,6 +5,7 @@ app = make_app(settings, catalogue, store, keys)      uvicorn runs it; tests cal
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ from genrec.serving.metrics import Watch
 from genrec.serving.refusals import answer_failure, answer_invalid, refuse, responses
 from genrec.serving.service import Service
 from genrec.serving.settings import ServeOptions
+from genrec.serving.version_file import WorkerGroup
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 MOST_FOUND = 100
@@ -36,12 +38,15 @@ def make_app(
     store: EventStore,
     keys: Sequence[bytes],
     experiment: ServedExperiment | None = None,
+    group: WorkerGroup | None = None,
 ) -> Guard:
-    """The application, with its queue; the decode thread and the experiment's log live until shutdown."""
-    watch = Watch()
+    """The application, with its queue; the decode thread and the experiment's log live until shutdown.
+
+    `group` has the other workers behind the same port.
+    """
+    watch = Watch(group and group.figures)
     batcher = Batcher(settings.max_batch, settings.batch_wait_ms / 1000, settings.queue_size, watch)
-    service = Service(settings, catalogue, store, watch, batcher, experiment)
-    watch.follow_queue(lambda: len(batcher.waiting))
+    service = Service(settings, catalogue, store, watch, batcher, experiment, group)
     if experiment is not None:
         catalogue.accept = lambda version: check_arms(experiment.experiments, version, settings.max_k)
     catalogue.changed = lambda version: describe_version(watch, version)
@@ -70,7 +75,10 @@ def describe_version(watch: Watch, version: Version) -> None:
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     service.batcher.start()
+    following = None if service.group is None else asyncio.create_task(service.group.follow(service.catalogue))
     yield
+    if following is not None:
+        following.cancel()
     service.close()
 
 
@@ -177,8 +185,8 @@ async def metrics(service: Here) -> Response:
 
 @routes.get("/catalog/status")
 async def catalog_status(service: Here) -> dict[str, Any]:
-    """What is served, what was before, and why the last reload failed, if it did."""
-    return service.catalogue.status()
+    """What is served, what was before, why the last reload failed, if it did; and what each worker serves."""
+    return await service.status()
 
 
 @routes.post("/catalog/reload", responses=responses(409))
@@ -188,9 +196,11 @@ async def reload_catalog(service: Here) -> dict[str, Any]:
         await service.catalogue.reload()
     except Unchanged as error:
         service.watch.reloads.labels("failed").inc()
+        await service.report()
         raise refuse(409, str(error)) from None
     service.watch.reloads.labels("done").inc()
-    return service.catalogue.status()
+    await service.lead()
+    return await service.status()
 
 
 @routes.post("/catalog/rollback", responses=responses(409))
@@ -201,4 +211,5 @@ async def roll_back_catalog(service: Here) -> dict[str, Any]:
     except Unchanged as error:
         raise refuse(409, str(error)) from None
     service.watch.reloads.labels("rolled back").inc()
-    return service.catalogue.status()
+    await service.lead()
+    return await service.status()

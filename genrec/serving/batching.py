@@ -89,6 +89,7 @@ class Batcher:
                 raise QueueFull(self.expect_wait())
             tickets = [Ticket(task, deadline, loop.create_future()) for task in tasks]
             self.waiting.extend(tickets)
+            self.watch.queue_length.set(len(self.waiting))
             self.changed.notify()
         return tickets
 
@@ -103,6 +104,7 @@ class Batcher:
         if gone:
             with self.changed:
                 self.waiting = deque(ticket for ticket in self.waiting if ticket not in gone)
+                self.watch.queue_length.set(len(self.waiting))
 
     # In the decode thread
 
@@ -120,7 +122,9 @@ class Batcher:
             if self.wait and not self.closing:
                 self.changed.wait_for(lambda: len(self.waiting) >= self.max_batch or self.closing, self.wait)
                 self.changed.wait_for(lambda: self.waiting or self.closing)  # those there may have been forgotten
-            return [self.waiting.popleft() for _ in range(min(self.max_batch, len(self.waiting)))]
+            taken = [self.waiting.popleft() for _ in range(min(self.max_batch, len(self.waiting)))]
+            self.watch.queue_length.set(len(self.waiting))
+            return taken
 
     def decode(self, tickets: list[Ticket]) -> None:
         now = time.monotonic()

@@ -22,6 +22,7 @@ from genrec.serving.experiment import Conclusion, ServedExperiment
 from genrec.serving.metrics import Watch
 from genrec.serving.refusals import refuse
 from genrec.serving.settings import ServeOptions
+from genrec.serving.version_file import WorkerGroup
 from genrec.serving.words import UnknownWord
 
 CLIENT_GONE = 499  # in the log and the figures; nobody reads it
@@ -39,6 +40,7 @@ class Service:
     watch: Watch
     batcher: Batcher
     experiment: ServedExperiment | None = None
+    group: WorkerGroup | None = None  # the other workers behind the same port
     lost: str = ""  # why the last answer that could not be logged was not
     writing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "events"))
     reading: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "histories"))
@@ -176,6 +178,27 @@ class Service:
             self.experiment.log.close()
         except ArtifactError as error:
             log.error("answers of the experiment are not logged to the end: %s", error)
+
+    # Workers
+
+    async def lead(self) -> None:
+        """The version of this worker is now that of all; until they have it, or have said why not."""
+        if self.group is not None:
+            await asyncio.to_thread(self.group.lead, self.version)
+            await self.report()
+            await self.group.wait_for_all()
+
+    async def report(self) -> None:
+        if self.group is not None:
+            await asyncio.to_thread(self.group.report, self.catalogue)
+
+    async def status(self) -> dict[str, Any]:
+        """The catalogue of this process, and where there are several what each serves."""
+        status = self.catalogue.status()
+        if self.group is None:
+            return status
+        workers = await asyncio.to_thread(self.group.reports)
+        return status | {"workers": workers, "agreed": len({each["version"] for each in workers}) == 1}
 
     # Users
 

@@ -22,6 +22,7 @@ class ServeOptions(Section):
         None, "what computes: torch, or a graph that genrec export made, which needs no torch"
     )
     also: list[str] = knob([], "further families of the run, for requests that name one: a,b")
+    workers: int = knob(1, "processes behind the port, each with the models, a queue and a decode thread", ge=1, le=256)
     max_batch: int = knob(16, "requests that are decoded at once", ge=1, le=1024)
     batch_wait_ms: float = knob(0.0, "wait so long for a batch to fill; 0 takes what is queued", ge=0, le=1000)
     queue_size: int = knob(128, "requests that may wait; more are answered 503", ge=1, le=100_000)
