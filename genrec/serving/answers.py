@@ -21,7 +21,8 @@ MOST_QUESTIONS = 100  # of /recommend/batch
 MOST_EVENTS = 1000
 
 Word = Annotated[str, Field(min_length=1, max_length=2000, description="the shop's item id, or an exact title")]
-User = Annotated[str, Field(min_length=1, max_length=200, description="the shop's user id")]
+NO_NUL = r"^[^\x00]+$"  # which PostgreSQL's text cannot hold
+User = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL, description="the shop's user id")]
 
 
 class Body(BaseModel):

@@ -19,11 +19,11 @@ from genrec.serving import answers as form
 from genrec.serving import web_page
 from genrec.serving.batching import Batcher
 from genrec.serving.catalogue import Catalogue, Unchanged, Version
-from genrec.serving.events import EventStore
+from genrec.serving.events import EventStore, StoreUnavailable
 from genrec.serving.experiment import ServedExperiment, ask_arms, check_arms
 from genrec.serving.guard import Guard
 from genrec.serving.metrics import Watch
-from genrec.serving.refusals import answer_failure, answer_invalid, refuse, responses
+from genrec.serving.refusals import answer_failure, answer_invalid, answer_unavailable, refuse, responses
 from genrec.serving.service import Service
 from genrec.serving.settings import ServeOptions
 from genrec.serving.version_file import WorkerGroup
@@ -61,6 +61,7 @@ def make_app(
     )
     app.state.service = service
     app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(StoreUnavailable, answer_unavailable)
     app.add_exception_handler(Exception, answer_failure)
     app.include_router(routes, responses=responses(401, 422, 429))
     app.include_router(web_page.routes, responses=responses(401, 422, 429))
@@ -122,7 +123,7 @@ async def explain(question: form.ExplainQuestion, request: Request, service: Her
     return (await service.answer([task], request, service.settings.deadline))[0]
 
 
-@routes.post("/events", responses=responses(413))
+@routes.post("/events", responses=responses(413, 503))
 async def keep_events(events: form.Events, service: Here) -> form.Kept:
     """Append to a user's history; answered when it is on the disk."""
     version = service.version
@@ -130,8 +131,10 @@ async def keep_events(events: form.Events, service: Here) -> form.Kept:
     return form.Kept(user=events.user, events=await service.keep(events.user, items))
 
 
-@routes.delete("/users/{user}")
-async def delete_user(user: Annotated[str, Path(min_length=1, max_length=200)], service: Here) -> form.Removed:
+@routes.delete("/users/{user}", responses=responses(503))
+async def delete_user(
+    user: Annotated[str, Path(min_length=1, max_length=200, pattern=form.NO_NUL)], service: Here
+) -> form.Removed:
     """Forget a user: the events are removed, and what the data artifact has is not used any more."""
     return form.Removed(events=await service.forget_user(user))
 

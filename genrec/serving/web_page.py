@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from genrec.evaluation.page_style import STYLE
-from genrec.serving.answers import LONGEST_HISTORY, PastItem, UserPast, UsersFound
+from genrec.serving.answers import LONGEST_HISTORY, NO_NUL, PastItem, UserPast, UsersFound
 from genrec.serving.refusals import responses
 from genrec.serving.service import Service
 
@@ -52,7 +52,7 @@ for path in FILES:
     routes.add_api_route(path, answer_file, include_in_schema=False)
 
 
-@routes.get("/users")
+@routes.get("/users", responses=responses(503))
 async def find_users(
     request: Request,
     query: Annotated[str, Query(max_length=200)] = "",
@@ -77,10 +77,10 @@ def match_users(ids: dict[str, int], query: str) -> list[str]:
     return sorted(there, key=lambda user: not user.startswith(query))
 
 
-@routes.get("/history", responses=responses(422))
+@routes.get("/history", responses=responses(422, 503))
 async def show_history(
     request: Request,
-    user: Annotated[str, Query(min_length=1, max_length=200)],
+    user: Annotated[str, Query(min_length=1, max_length=200, pattern=NO_NUL)],
     limit: Annotated[int, Query(ge=1, le=LONGEST_HISTORY)] = 100,
 ) -> UserPast:
     """What a user had, by the run and by the events since: the latest, oldest first."""

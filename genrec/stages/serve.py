@@ -8,9 +8,9 @@
     genrec serve --run.dir outputs/quickstart --workers 4             four processes behind the port
     GENREC_API_KEY=... genrec serve --run.dir R --host 0.0.0.0        beyond this machine
 
-Reads a run or a model directory; writes the events that it is sent (--events). Lists are proven to be the best, or said
-not to be (--evaluation.decoding frontier), unless a flag says beam. A browser shows them at http://127.0.0.1:8000.
-SIGTERM answers what is under way and ends.
+Reads a run or a model directory; writes the events that it is sent (--events: a file, or postgresql://HOST/DB). Lists
+are proven to be the best, or said not to be (--evaluation.decoding frontier), unless a flag says beam. A browser shows
+them at http://127.0.0.1:8000. SIGTERM answers what is under way and ends.
 Needs `pip install 'genrec[serve]'`.
 """
 
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         require_key(options, keys)
         require_slates(options)
     command, named = parse_run_flags(program, options.model, flags)
-    with exit_on_failure(options.events or Path()):
+    with exit_on_failure(Path(options.events or "")):
         serve(options, command, named, keys)
 
 
@@ -238,9 +238,9 @@ def load_models(place: Path | str, models: list[str | None], asked: dict[str, An
 
 def open_events(options: ServeOptions, place: Path | str) -> EventStore:
     """Beside the stages of a run; a model alone may lie where nobody writes."""
-    from genrec.serving.events import SqliteEvents
+    from genrec.serving.events import open_store
 
-    return SqliteEvents(options.events or (Path(place) / EVENTS if is_run(Path(place)) else Path(EVENTS)))
+    return open_store(options.events or (Path(place) / EVENTS if is_run(Path(place)) else Path(EVENTS)))
 
 
 def open_experiment(

@@ -164,7 +164,7 @@ def test_a_version_that_lacks_an_arms_model_is_not_taken(served_run, other_run, 
     catalogue = make_catalogue(served_run[0], MODELS)
     with measuring(tmp_path, catalogue) as (client, _):
         before = catalogue.load
-        catalogue.load = lambda: before()[:1]
+        catalogue.load = lambda place: before(place)[:1]
         refused = client.post("/catalog/reload")
         assert refused.status_code == 409
         assert "arm 'sft' of experiment 'rl_or_sft' names the model 'sft', served are: rl" in refused.json()["detail"]
