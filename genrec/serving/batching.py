@@ -18,6 +18,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from genrec.models.reading_time import watch_prompts
 from genrec.serving.metrics import Watch
 
 
@@ -133,8 +134,9 @@ class Batcher:
         outcomes: list[Outcome] = [(ticket, None, TooLate("the deadline passed in the queue")) for ticket in late]
         if live:
             self.watch.batch(len(live), [now - ticket.queued for ticket in live])
-            outcomes += compute(live)
-            self.watch.decode_seconds.observe(time.monotonic() - now)
+            with watch_prompts() as prompts:
+                outcomes += compute(live)
+            self.watch.decoded(time.monotonic() - now, prompts)
         for loop in {ticket.future.get_loop() for ticket in tickets}:
             own = [outcome for outcome in outcomes if outcome[0].future.get_loop() is loop]
             call_soon(loop, settle, own)

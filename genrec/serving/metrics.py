@@ -38,6 +38,12 @@ class Watch:
         self.queue_seconds = Histogram("genrec_queue_seconds", "Waiting time", buckets=SECONDS, registry=own)
         self.batch_size = Histogram("genrec_batch_size", "Requests decoded at once", buckets=SIZES, registry=own)
         self.decode_seconds = Histogram("genrec_decode_seconds", "Of a batch", buckets=SECONDS, registry=own)
+        self.prompt_seconds = Histogram(
+            "genrec_prompt_seconds", "Of a batch, reading its prompts", buckets=SECONDS, registry=own
+        )
+        self.tree_seconds = Histogram(
+            "genrec_tree_seconds", "Of a batch, the search after its prompts", buckets=SECONDS, registry=own
+        )
         self.lists = Counter("genrec_lists", "Lists made", ["model", "exact", "cold"], registry=own)
         self.slates = Counter("genrec_slates", "Answers of an experiment", ["outcome"], registry=own)
         self.refused = Counter("genrec_refused", "Requests without an answer", ["reason"], registry=own)
@@ -49,6 +55,13 @@ class Watch:
         self.batch_size.observe(size)
         for seconds in waited:
             self.queue_seconds.observe(seconds)
+
+    def decoded(self, seconds: float, prompts: Sequence[float]) -> None:
+        """A batch; prompts are read by language models alone."""
+        self.decode_seconds.observe(seconds)
+        for reading in prompts:
+            self.prompt_seconds.observe(reading)
+            self.tree_seconds.observe(seconds - reading)
 
     def text(self) -> bytes:
         return generate_latest(self.figures) + generate_latest(self.info)

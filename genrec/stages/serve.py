@@ -244,7 +244,7 @@ def open_events(options: ServeOptions, place: Path | str) -> EventStore:
 
 
 def open_experiment(
-    options: ServeOptions, experiments: Experiments, version: Version, is_first: bool
+    options: ServeOptions, experiments: Experiments, version: Version, is_first: bool = True
 ) -> ServedExperiment:
     """The experiment with its log, where this version can answer for every arm."""
     from genrec.experiments.log import SlateLog

@@ -238,6 +238,20 @@ def test_what_happened_is_counted(client):
         assert line in text, line
 
 
+def test_the_time_of_a_batch_is_that_of_its_prompts_and_of_the_search(served_run, tmp_path):
+    with serving(served_run[0], tmp_path / "e.sqlite", ("sft", "item_knn")) as (client, service):
+        for model in ("sft", "sft", "item_knn"):
+            post(client, "/recommend", {"user": "u1", "model": model})
+
+        def read(name):
+            return service.watch.figures.get_sample_value(name)
+
+        counts = [read(f"genrec_{part}_seconds_count") for part in ("decode", "prompt", "tree")]
+        assert counts == [3, 2, 2], "item_knn reads no prompt"
+        parts = [read(f"genrec_{part}_seconds_sum") for part in ("decode", "prompt", "tree")]
+        assert min(parts) > 0 and parts[1] + parts[2] < parts[0]
+
+
 def test_a_full_queue_is_503_with_the_time_to_come_again(served_run, tmp_path):
     with serving(served_run[0], tmp_path / "e.sqlite", queue_size=3) as (client, service):
         answer = client.post("/recommend/batch", json={"requests": [{"user": "u1"}] * 4})
