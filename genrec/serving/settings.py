@@ -19,6 +19,7 @@ class ServeOptions(Section):
     model: str | None = knob(
         None, "of a run: the family (sft, rl, sasrec, item_knn, ...); or a model directory, or a hub's name"
     )
+    export: Path | None = knob(None, "an export by itself, as genrec export made it; without torch by beams")
     backend: Literal["torch", "onnx", "onnx-int8", "onnx-int4"] | None = knob(
         None, "what computes: torch, or a graph that genrec export made, which needs no torch"
     )

@@ -4,6 +4,7 @@
     genrec serve --model path/to/model --port 9000                    without the run: histories only
     genrec serve --run.dir outputs/quickstart --also sasrec,item_knn  requests may name these too
     genrec serve --run.dir outputs/quickstart --backend onnx-int8     by what genrec export made
+    genrec serve --export path/to/export                              by ONNX Runtime, also where torch is not installed
     genrec serve --run.dir R --also sasrec --experiments e.yaml --slates logs    an A/B test of its models
     genrec serve --run.dir outputs/quickstart --workers 4             four processes behind the port
     GENREC_API_KEY=... genrec serve --run.dir R --host 0.0.0.0        beyond this machine
@@ -16,6 +17,7 @@ Needs `pip install 'genrec[serve]'`.
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import os
 import signal
@@ -26,6 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrec import artifacts
 from genrec.commandline import (
     Command,
     options_program,
@@ -69,13 +72,27 @@ def main(argv: list[str] | None = None) -> None:
         parse(replace(program, also=ServeOptions, also_heading="serve"), argv)
     with exit_on_usage_error():
         own, flags = split_words(choices, argv)
-        options = parse_strict(choices, own).config
+        options = choose_export(parse_strict(choices, own).config)
         keys = read_keys(options)
         require_key(options, keys)
         require_slates(options)
     command, named = parse_run_flags(program, options.model, flags)
     with exit_on_failure(Path(options.events or "")):
         serve(options, command, named, keys)
+
+
+def choose_export(options: ServeOptions) -> ServeOptions:
+    """An export is a model directory, of which more is asked."""
+    if options.export is None:
+        return options
+    if options.model is not None:
+        raise ConfigError(f"--export {options.export} and --model {options.model} name two models; keep one")
+    if not (options.export / artifacts.EXPORT).exists():
+        raise ConfigError(
+            f"--export {options.export} is no export (no {artifacts.EXPORT}); make one by genrec export, or "
+            "name a model directory by --model"
+        )
+    return options.model_copy(update={"model": str(options.export)})
 
 
 def read_keys(options: ServeOptions) -> list[bytes]:
@@ -157,15 +174,22 @@ def build_app(plan: Plan, group: WorkerGroup | None = None) -> Guard:
     options = plan.options
     experiments = read_experiment(options.experiments) if options.experiments else None
     place, model, asked = plan_load(options.model, options.backend, plan.command, plan.named)
-    asked = {"batch_size": options.max_batch, "decoding": "frontier"} | asked
+    asked = {"batch_size": options.max_batch, "decoding": "frontier" if has_torch() else "beam"} | asked
     models, origin = [model, *options.also], group and group.origin()
     catalogue = Catalogue(Path(place), lambda where: load_models(where, models, asked), origin)
     is_first = group is None or group.join(catalogue)
     if is_first:
         note("serve", describe_version(catalogue.current, place))
+        if not has_torch():
+            note("serve", "torch, which proves lists, is not installed: they come from beams, and are not proven")
     store = open_events(options, place)
     experiment = open_experiment(options, experiments, catalogue.current, is_first) if experiments else None
     return make_app(options, catalogue, store, plan.keys, experiment, group)
+
+
+def has_torch() -> bool:
+    """An install for exports alone has none."""
+    return importlib.util.find_spec("torch") is not None
 
 
 def describe_version(version: Version, place: Path | str) -> str:
@@ -223,9 +247,7 @@ def build_worker(plan: Plan, directory: Path) -> Guard:
 
 
 def require_extra() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in EXTRA if not find_spec(name)]
+    missing = [name for name in EXTRA if not importlib.util.find_spec(name)]
     if missing:
         raise ArtifactError(f"the server needs {', '.join(missing)}; run: pip install 'genrec[serve]'")
 
