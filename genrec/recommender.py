@@ -201,6 +201,21 @@ class Recommender:
                 bound[numbers] = found.bound
         return Ranked(item, score, cold, bound)
 
+    def score_all(self, block: Histories, without: list[np.ndarray], closed: np.ndarray) -> np.ndarray:
+        """(E, N) scores of all items, as `rank_block` scores what it lists; -inf for what may not be listed.
+
+        A language model's are exact, at the cost of scoring the whole catalogue.
+        """
+        count = len(self.catalog)
+        family = self.widen(count, closed)
+        if self.searches_in_torch:
+            family = family.exactly()
+        ranked = self.rank_block(family, block, count, without, closed)
+        scores = np.full((len(block), count), -np.inf)
+        row, place = np.nonzero(ranked.item >= 0)
+        scores[row, ranked.item[row, place]] = ranked.score[row, place]
+        return scores
+
     def frame(
         self, block: Histories, item: np.ndarray, score: np.ndarray, cold: np.ndarray, bound: np.ndarray
     ) -> pl.DataFrame:

@@ -108,7 +108,9 @@ async def make_lists(questions: Sequence[form.Question], request: Request, servi
     seconds = min(most, *(most if each.deadline is None else each.deadline for each in questions))
     assignments = [service.assign(each) for each in questions]
     asked = [ask_arms(*pair) for pair in zip(questions, assignments, strict=True)]
-    tasks = await service.read_lists([one for each in asked for one in each])
+    draws = [service.choose_draw(each) for each in assignments]
+    drawn = [draw for draw, each in zip(draws, asked, strict=True) for _ in each]
+    tasks = await service.read_lists([one for each in asked for one in each], drawn)
     lists = await service.answer(tasks, request, seconds)
     service.count(lists)
     own = iter(lists)

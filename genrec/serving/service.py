@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from fastapi import Request
 
 from genrec.errors import ArtifactError, suggest
 from genrec.experiments.assignment import Assignment
-from genrec.serving.answers import Answer, Asker, ExplainQuestion, ExplainTask, ListTask, Question
+from genrec.serving.answers import Answer, Asker, Draw, ExplainQuestion, ExplainTask, ListTask, Question
 from genrec.serving.batching import Batcher, Closed, QueueFull, TooLate
 from genrec.serving.catalogue import NONE, Catalogue, Version, find_language_model
 from genrec.serving.events import EventStore, Past
@@ -51,10 +51,13 @@ class Service:
 
     # Questions
 
-    async def read_lists(self, questions: Sequence[Question]) -> list[ListTask]:
+    async def read_lists(self, questions: Sequence[Question], draws: Sequence[Draw | None]) -> list[ListTask]:
         """Every question against one version."""
         version = self.version
-        return [await self.read_list(version, question) for question in questions]
+        tasks = [await self.read_list(version, question) for question in questions]
+        return [
+            replace(task, draw=draw if len(task.history) else None) for task, draw in zip(tasks, draws, strict=True)
+        ]
 
     async def read_list(self, version: Version, question: Question) -> ListTask:
         model, history, user = await self.read_asker(version, question)
@@ -149,6 +152,10 @@ class Service:
 
     def assign(self, question: Question) -> Assignment | None:
         return None if self.experiment is None else self.experiment.assign(question)
+
+    def choose_draw(self, assignment: Assignment | None) -> Draw | None:
+        """How to draw the list of a request by chance; None: the best is given."""
+        return None if self.experiment is None or assignment is None else self.experiment.choose_draw(assignment)
 
     def conclude(self, question: Question, assignment: Assignment | None, answers: Sequence[Answer]) -> Answer:
         """The answer to give, of one list an arm; in the log where it is part of an experiment."""
