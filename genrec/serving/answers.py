@@ -144,6 +144,28 @@ class UserPast(BaseModel):
     version: str
 
 
+class Reason(BaseModel):
+    cause: str
+    says: str
+
+
+class HeldOutEvent(BaseModel):
+    item: PastItem = Field(description="what the user took, and the model did not see")
+    rank: int | None = Field(description="its place in the list of the evaluation; null where it is not listed")
+    missed: bool = Field(description="not among the first `top_k`")
+    causes: list[Reason]
+
+
+class Missed(BaseModel):
+    user: str
+    model: str
+    version: str
+    split: str | None = Field(description="whose rows they are")
+    top_k: int | None
+    rows: list[HeldOutEvent]
+    none_because: str | None = Field(description="where there are no rows")
+
+
 # Tasks of the decode thread
 
 
