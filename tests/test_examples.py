@@ -4,6 +4,8 @@ import importlib
 import os
 import sys
 
+import numpy as np
+import polars as pl
 import pytest
 
 from tests import ROOT
@@ -50,13 +52,14 @@ def test_a_run_behind_fastapi(run, example, monkeypatch):
 VISITED = """
 experiments:
   two:
+    sampled: 1
     arms: {sft: {share: 0.5, model: sft}, rl: {share: 0.5, model: rl}}
 """
 
 
 def test_held_out_rows_visit_a_served_experiment_and_the_report_reads_their_clicks(run, tmp_path, example, capsys):
     from genrec import cli
-    from genrec.experiments.log import SlateLog
+    from genrec.experiments.log import SlateLog, read_slates
     from genrec.serving.experiment import ServedExperiment, read_experiment
     from tests.serving.serving_model import serving
 
@@ -71,6 +74,10 @@ def test_held_out_rows_visit_a_served_experiment_and_the_report_reads_their_clic
         assert [item["id"] for item in past] == history and wanted not in history, (
             "the server does not know what is next"
         )
+    example("ab_policy").main(run, "sft", tmp_path / "slates", tmp_path / "policy.csv")
+    logged = read_slates(tmp_path / "slates").frame.join(pl.read_csv(tmp_path / "policy.csv"), on="request")
+    first = logged.filter(pl.col("arm") == "sft").select("propensity", own=pl.col("propensities").list.first())
+    assert len(first) and np.allclose(first["propensity"], first["own"], rtol=1e-3), "of the model that was logged"
     files = ["--logs", str(tmp_path / "slates"), "--outcomes", str(tmp_path / "outcomes.csv"), "--metric", "clicks"]
     cli.run_command("ab", files)
     said = capsys.readouterr().out

@@ -197,6 +197,7 @@ async def catalog_status(service: Here) -> dict[str, Any]:
 @routes.post("/catalog/reload", responses=responses(409))
 async def reload_catalog(service: Here) -> dict[str, Any]:
     """Load what lies at the served place now, check it, and swap; on failure the old version goes on."""
+    service.require_own_reloads()
     try:
         await service.catalogue.reload()
     except Unchanged as error:
@@ -211,6 +212,7 @@ async def reload_catalog(service: Here) -> dict[str, Any]:
 @routes.post("/catalog/rollback", responses=responses(409))
 async def roll_back_catalog(service: Here) -> dict[str, Any]:
     """The version before this one, at once."""
+    service.require_own_reloads()
     try:
         service.catalogue.rollback()
     except Unchanged as error:

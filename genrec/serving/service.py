@@ -41,6 +41,7 @@ class Service:
     batcher: Batcher
     experiment: ServedExperiment | None = None
     group: WorkerGroup | None = None  # the other workers behind the same port
+    elsewhere: str = ""  # how the catalogue is reloaded, where that is not this server's to do
     lost: str = ""  # why the last answer that could not be logged was not
     writing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "events"))
     reading: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "histories"))
@@ -194,6 +195,10 @@ class Service:
             await asyncio.to_thread(self.group.lead, self.version)
             await self.report()
             await self.group.wait_for_all()
+
+    def require_own_reloads(self) -> None:
+        if self.elsewhere:
+            raise refuse(409, self.elsewhere)
 
     async def report(self) -> None:
         if self.group is not None:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from genrec import artifacts
 from genrec.commandline import (
     Command,
+    Program,
     options_program,
     parse,
     parse_strict,
@@ -66,19 +67,38 @@ EXTRA = ("fastapi", "uvicorn", "prometheus_client", "limits", "rapidfuzz")
 
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
-    program = stage_program("genrec serve", __doc__, plain=plain_names(), switches=())
-    choices = options_program("genrec serve", __doc__, ServeOptions)
     if "--help" in argv or "-h" in argv:
-        parse(replace(program, also=ServeOptions, also_heading="serve"), argv)
+        parse(replace(run_flags(), also=ServeOptions, also_heading="serve"), argv)
+    plan = read_plan(argv)
+    with exit_on_failure(Path(plan.options.events or "")):
+        serve(plan)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command line asks for; a worker process gets it as it is."""
+
+    options: ServeOptions
+    command: Command
+    named: bool
+    keys: list[bytes]
+
+
+def run_flags() -> Program:
+    return stage_program("genrec serve", __doc__, plain=plain_names(), switches=())
+
+
+def read_plan(argv: list[str]) -> Plan:
+    """A command line, checked as far as it can be before anything is loaded."""
+    choices = options_program("genrec serve", __doc__, ServeOptions)
     with exit_on_usage_error():
         own, flags = split_words(choices, argv)
         options = choose_export(parse_strict(choices, own).config)
         keys = read_keys(options)
         require_key(options, keys)
         require_slates(options)
-    command, named = parse_run_flags(program, options.model, flags)
-    with exit_on_failure(Path(options.events or "")):
-        serve(options, command, named, keys)
+    command, named = parse_run_flags(run_flags(), options.model, flags)
+    return Plan(options, command, named, keys)
 
 
 def choose_export(options: ServeOptions) -> ServeOptions:
@@ -142,27 +162,16 @@ def require_slates(options: ServeOptions) -> None:
             raise ConfigError(f"--{name} {getattr(options, name)} is read with --experiments FILE only; name both")
 
 
-def serve(options: ServeOptions, command: Command, named: bool, keys: list[bytes]) -> None:
+def serve(plan: Plan) -> None:
     require_extra()
     from genrec.serving.experiment import read_experiment
 
-    if options.experiments:
-        read_experiment(options.experiments)  # before models are loaded
-    plan = Plan(options, command, named, keys)
-    if options.workers > 1:
+    if plan.options.experiments:
+        read_experiment(plan.options.experiments)  # before models are loaded
+    if plan.options.workers > 1:
         serve_by_workers(plan)
     else:
         run_server(plan)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a command line asks for; a worker process gets it as it is."""
-
-    options: ServeOptions
-    command: Command
-    named: bool
-    keys: list[bytes]
 
 
 def build_app(plan: Plan, group: WorkerGroup | None = None) -> Guard:
@@ -292,14 +301,14 @@ def describe_arms(experiment: Experiment) -> str:
 
 def prepare_process() -> None:
     signal.signal(signal.SIGTERM, let_pass)  # uvicorn drains, and then raises the signal again
-    write_logs()
+    prepare_logs()
 
 
 def let_pass(number: int, frame: Any) -> None:
     """No end by a signal: what is registered for the end of the process is to run."""
 
 
-def write_logs() -> None:
+def prepare_logs() -> None:
     """Access lines and failures go to stderr, each as it is; figures come without the moments of their creation."""
     import logging
 
