@@ -50,6 +50,7 @@ def test_every_benchmark_has_a_smallest_run_or_says_why_not():
     assert sorted([*SMALLEST, *NO_SMALLEST]) == PROGRAMS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in WITHOUT_HELP])
 def test_help(name):
     done = run(name, ["--help"])
