@@ -46,7 +46,7 @@ from genrec.data.titles import TitleMatch, find_titles
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.models.card import Card, check_files, load_card
 from genrec.models.exported import GRAPHS, ExportedRecommender, check_backend, load_export, load_exported
-from genrec.models.families import FAMILIES, Request, Widening, find_family
+from genrec.models.families import FAMILIES, Request, Searching, Widening, find_family
 from genrec.models.families import Recommender as Family
 from genrec.models.hub import fetch_model, is_hub_name
 from genrec.models.popular import fit_popular
@@ -208,7 +208,7 @@ class Recommender:
         """
         count = len(self.catalog)
         family = self.widen(count, closed)
-        if self.searches_in_torch:
+        if isinstance(family, Searching):
             family = family.exactly()
         ranked = self.rank_block(family, block, count, without, closed)
         scores = np.full((len(block), count), -np.inf)

@@ -38,6 +38,15 @@ class Widening(Protocol):
     def widen(self, k: int) -> Widening: ...
 
 
+@runtime_checkable
+class Searching(Protocol):
+    """A family that searches, and can score every item instead."""
+
+    def recommend(self, examples: Examples, k: int) -> Recommendations: ...
+
+    def exactly(self) -> Searching: ...
+
+
 @dataclass(frozen=True)
 class Request:
     """What a family may ask for when it is made ready."""
