@@ -123,6 +123,21 @@ class Run(Section):
     tracker: Literal["none", "swanlab", "tensorboard"] = knob(
         "none", "training curves; swanlab runs locally, without an account", result=False
     )
+    engine: Literal["local", "ray"] = knob(
+        "local",
+        "who computes: this process, or workers of a Ray cluster (sft, rl, evaluate, and recommend by shards)",
+        result=False,
+    )
+    ray_address: str | None = knob(
+        None,
+        "the cluster: HOST:PORT of its head, ray://HOST:PORT, or auto for the one of this machine; empty: one is "
+        "started here and ended with the command",
+        result=False,
+    )
+    workers: int = knob(1, "workers on Ray; each has a model of its own", ge=1, le=10_000, result=False)
+    worker_cpus: int = knob(
+        1, "cores a worker on Ray is given, and the threads it computes with", ge=1, le=1_000, result=False
+    )
 
 
 # What a column of a table may be (genrec.data.table_columns.GUESSES; a test holds the two together).

@@ -22,6 +22,7 @@ from genrec.config import (
     Data,
     Evaluation,
     Rl,
+    Run,
     Section,
     Sequential,
     Sft,
@@ -83,6 +84,7 @@ NAMED = {  # the mappings whose names are ours
 
 
 def check_together(config: Config) -> Faults:
+    yield from check_engine(config.run)
     yield from check_data(config.data)
     yield from check_sids(config.sids)
     yield from check_sft(config.sft)
@@ -93,6 +95,15 @@ def check_together(config: Config) -> Faults:
     yield from repeated("evaluation.models", config.evaluation.models)
     yield from check_sequential(config.sequential)
     yield from check_analysis(config.analysis)
+
+
+def check_engine(run: Run) -> Faults:
+    """What only Ray reads is not passed over without it."""
+    if run.engine == "ray":
+        return
+    for key in ("ray_address", "workers", "worker_cpus"):
+        if (value := getattr(run, key)) != Run.model_fields[key].default:
+            yield f"run.{key} {value} would do nothing for run.engine {run.engine}; add --run.engine ray"
 
 
 def check_data(data: Data) -> Faults:

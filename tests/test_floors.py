@@ -16,7 +16,7 @@ FLOORS = [
     {"sids", "store", "tables", "data", "evaluation", "diagnosis", "advice", "experiments"},
     {"runtime", "embeddings", "models", "quantizers"},
     {"training"},
-    {"recommender", "serving", "stages", "cli", "__main__"},
+    {"recommender", "serving", "engine", "stages", "cli", "__main__"},
 ]  # fmt: skip
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "sentence_transformers"}
 MODULES = sorted((ROOT / "genrec").rglob("*.py"))

@@ -7,8 +7,6 @@ no answer mixes two. What cannot be loaded, or fails its self-test, leaves the o
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +23,7 @@ from genrec.data.histories import Histories, count_offsets, exclude
 from genrec.errors import ArtifactError, ConfigError, first_line
 from genrec.pipeline import FAMILY_READS, command_of
 from genrec.recommender import Ranked, Recommender
+from genrec.serving.version_name import is_alone, name_version
 from genrec.serving.words import ItemWords, make_words
 
 if TYPE_CHECKING:
@@ -119,28 +118,6 @@ def stamp(place: Path) -> dict[str, bytes]:
     """What a place says of itself: the manifests and cards below it."""
     names = (artifacts.MANIFEST, artifacts.CARD)
     return {str(path): path.read_bytes() for name in names for path in sorted(place.glob(f"**/{name}"))}
-
-
-def name_version(shops: Sequence[Recommender]) -> str:
-    """A hash of what the models were made of."""
-    parts = {}
-    for shop in shops:
-        reads = {"": shop.place} if is_alone(shop) else {place.name: place for place in places_of(shop)}
-        parts[shop.model] = {name: artifacts.directory_fingerprint(place) for name, place in reads.items()}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def is_alone(shop: Recommender) -> bool:
-    """A model directory without its run."""
-    return shop.sequences is None
-
-
-def places_of(shop: Recommender) -> list[Path]:
-    """The artifacts of a run that a model reads, and the grown SIDs where they are in use."""
-    sids = [path for path in sorted((shop.place / "sids").glob("*")) if read_manifest(path)]
-    grown = [] if shop.allowed is None else [shop.place / "sids_grown"]
-    stages = [shop.place / name for name in ("data", *FAMILY_READS[shop.model]) if name != "sids"]
-    return [*dict.fromkeys([*stages, *sids, *grown])]
 
 
 # The self-test

@@ -4,6 +4,7 @@
     genrec recommend --run.dir outputs/quickstart --items 50,172 --k 5
     genrec recommend --run.dir outputs/quickstart --titles "Star Wars (1977)" "Alien (1979)"
     genrec recommend --run.dir outputs/quickstart --all_users --output lists.parquet
+    genrec recommend --run.dir outputs/quickstart --all_users --shards 8 --output lists    a part a shard, resumable
     genrec recommend --model path/to/model --users events.csv --output lists.jsonl     without the run
     genrec recommend --run.dir outputs/quickstart --user 196 --backend onnx-int8       by what genrec export made
 
@@ -15,8 +16,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from genrec.config import Data
     from genrec.data.histories import Histories
     from genrec.data.titles import TitleMatch
+    from genrec.engine.list_shards import Job
     from genrec.recommender import Recommender
 
 WHOM = ("user", "items", "titles", "users", "all_users")
@@ -74,7 +74,12 @@ class RecommendOptions(Section):
     allow: Path | None = knob(None, "a file of item ids, one a line: nothing else is listed")
     deny: Path | None = knob(None, "a file of item ids, one a line: these are not listed")
     skip_unknown: bool = knob(False, "pass over items of --users that the catalogue lacks, in place of an error")
-    output: Path | None = knob(None, "write the lists to F.parquet or F.jsonl, not to the screen")
+    output: Path | None = knob(
+        None, "write the lists to F.parquet or F.jsonl, not to the screen; with shards, to a directory of parts"
+    )
+    shards: int = knob(
+        0, "cut many users into so many Parquet parts; a call that was stopped goes on with those not there", ge=0
+    )
 
     split_items = field_validator("items", mode="before")(comma_list)
 
@@ -121,8 +126,19 @@ def check_options(options: RecommendOptions) -> None:
         raise ConfigError(f"whom for? pass one of {', '.join(f'--{name}' for name in WHOM)}; found {what}")
     if (options.users or options.all_users) and options.output is None:
         raise ConfigError(f"{asked[0]} needs --output F.parquet or F.jsonl: lists of many users are written to a file")
-    if options.output and options.output.suffix not in WRITERS:
+    if options.shards:
+        check_shards(options)
+    elif options.output and options.output.suffix not in WRITERS:
         raise ConfigError(f"--output {options.output} must end in {' or '.join(WRITERS)}")
+
+
+def check_shards(options: RecommendOptions) -> None:
+    if not (options.users or options.all_users):
+        raise ConfigError(f"--shards {options.shards} cuts many users; add --all_users or --users FILE")
+    if options.output and options.output.suffix in WRITERS:
+        raise ConfigError(
+            f"--shards {options.shards} writes a directory of parts, found the file --output {options.output}"
+        )
 
 
 def parse_run_flags(program: Program, model: str | None, flags: list[str]) -> tuple[Command, bool]:
@@ -140,6 +156,10 @@ def is_place(model: str) -> bool:
 
 
 def answer(options: RecommendOptions, command: Command, named: bool) -> None:
+    if command.config.run.engine == "ray" and not options.shards:
+        raise ConfigError(
+            "run.engine ray gives shards of many users to workers; add --shards N, with --all_users or --users"
+        )
     shop = load_shop(options, command, named)
     if options.all_users:
         rows = shop.all_users()
@@ -156,16 +176,30 @@ def answer(options: RecommendOptions, command: Command, named: bool) -> None:
             if not match.exact:
                 note("recommend", describe_match(match))
         rows = shop.read_histories(numbers=[[match.item for match in matches]], users=["-"])
-    if options.output:
+    if options.shards:
+        from genrec.engine.list_shards import write_shards
+
+        write_shards(plan_shards(options, command, named), shop, rows, command.config.run)
+    elif options.output:
         write_lists(shop, rows, options, options.output)
     else:
         print(show_lists(shop, rows, options))
+
+
+def plan_shards(options: RecommendOptions, command: Command, named: bool) -> Job:
+    from genrec.engine.list_shards import Job
+
+    place, model, asked = plan_load(options.model, options.backend, command, named)
+    assert options.output is not None, "checked with the flags"
+    return Job(str(place), model, asked, rules_of(options), options.output, options.shards)
 
 
 def load_shop(options: RecommendOptions, command: Command, named: bool) -> Recommender:
     from genrec.recommender import load
 
     place, model, asked = plan_load(options.model, options.backend, command, named)
+    if command.config.run.engine == "ray":  # workers compute, perhaps on GPUs that this machine lacks
+        asked["device"] = "cpu"
     return load(place, model, **asked)
 
 
@@ -321,6 +355,8 @@ def describe_scores(shop: Recommender, rows: Histories) -> str:
 def write_lists(shop: Recommender, rows: Histories, options: RecommendOptions, path: Path) -> None:
     from tqdm import tqdm
 
+    from genrec.engine.list_shards import open_writer
+
     begin, count, cold = time.perf_counter(), 0, 0
     path.parent.mkdir(parents=True, exist_ok=True)
     bar = tqdm(total=len(rows), desc="recommend", unit="row", disable=None)
@@ -339,20 +375,3 @@ def write_lists(shop: Recommender, rows: Histories, options: RecommendOptions, p
     )
     if cold:
         note("recommend", f"{cold:,} users have no history and got the popular items (column cold)")
-
-
-@contextmanager
-def open_writer(path: Path, empty: pl.DataFrame) -> Iterator[Any]:
-    """A function that adds a frame to the file; the file is whole or not there."""
-    from genrec.artifacts import whole_path
-
-    with whole_path(path) as beside:
-        if path.suffix == ".jsonl":
-            with beside.open("wb") as file:
-                yield lambda frame: frame.write_ndjson(file)
-            return
-        import pyarrow.parquet as pq
-
-        schema = empty.to_arrow().schema
-        with pq.ParquetWriter(beside, schema) as writer:
-            yield lambda frame: writer.write_table(frame.to_arrow().cast(schema))
