@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from genrec import __version__
 from genrec.config import Run
 from genrec.errors import ArtifactError, ConfigError, one_line
+from genrec.lock import remove_empty
 
 PATIENCE = 5  # seconds for an address to answer
 LONGEST_LOOK = 120  # seconds for a node to say what it is
@@ -26,6 +27,8 @@ QUIET = {  # figures are sent to no one; a worker without a GPU sees none, as Ra
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+QUIETLY = {"logging_level": "warning", "log_to_driver": False}  # what workers say stands in Ray's own logs
 
 
 class Node(NamedTuple):
@@ -68,11 +71,11 @@ def import_ray() -> ModuleType:
 def connect(ray: ModuleType, run: Run) -> None:
     if run.ray_address is None:
         cpus = run.workers * run.worker_cpus
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level="warning")
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **QUIETLY)
         return
     require_answer(run.ray_address)
     try:
-        ray.init(address=run.ray_address, logging_level="warning")
+        ray.init(address=run.ray_address, **QUIETLY)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         reason = " ".join(str(error).split())[:400]
         raise ConfigError(f"run.ray_address {run.ray_address} cannot be joined: {one_line(reason)}") from None
@@ -131,7 +134,9 @@ def require_fit_nodes(ray: ModuleType, shared: Sequence[Path]) -> None:
 @contextmanager
 def marked(directories: Sequence[Path]) -> Iterator[list[str]]:
     """Within: each directory holds a file of a name that nobody else has; a path may exist elsewhere by chance."""
-    marks = [directory.resolve() / f".seen-{uuid.uuid4().hex}" for directory in dict.fromkeys(directories)]
+    places = [directory.resolve() for directory in dict.fromkeys(directories)]
+    marks = [place / f".seen-{uuid.uuid4().hex}" for place in places]
+    missing = [path for place in places for path in (place, *place.parents) if not path.exists()]
     try:
         for mark in marks:
             mark.parent.mkdir(parents=True, exist_ok=True)
@@ -140,6 +145,7 @@ def marked(directories: Sequence[Path]) -> Iterator[list[str]]:
     finally:
         for mark in marks:
             mark.unlink(missing_ok=True)
+        remove_empty(missing)
 
 
 def look_at_nodes(ray: ModuleType, marks: list[str]) -> list[Node]:

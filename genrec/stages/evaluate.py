@@ -10,6 +10,7 @@ Writes  evaluation/<row>/{results.json, eval_results.jsonl, recommendations.npz,
     genrec evaluate --config quickstart --models sft --ranking exact    # what do the beams lose?
     genrec evaluate --config quickstart --models sft --decoding frontier    # lists that are proven, one more row
     torchrun --nproc_per_node 4 -m genrec evaluate --config 0.5b                  # rows shared out, same result
+    genrec evaluate --config 0.5b --run.engine ray --run.workers 4                # the same by workers of Ray
     genrec evaluate --base_model path/to/model --category Industrial_and_Scientific --num_beams 20 --limit 500
 """
 
@@ -35,6 +36,7 @@ from genrec.config import Config
 from genrec.data.prepared import Prepared
 from genrec.data.repeats import leaves_out_seen
 from genrec.data.sequences import Examples
+from genrec.engine.torch_workers import run_on_engine
 from genrec.errors import ArtifactError, exit_on_failure
 from genrec.evaluation.metrics import (
     CUTOFFS,
@@ -77,9 +79,13 @@ BATCHES = 8  # between two moves of the progress bar
 
 def main(argv: list[str] | None = None) -> None:
     command = parse(stage_program(command_of(STAGE), __doc__, STAGES[STAGE].section), argv)
-    named = command.origins.get("evaluation.models", "").startswith("--")
     with exit_on_failure(command.config.run.dir):
-        evaluate(command, named)
+        run_on_engine(STAGE, command)
+
+
+def carry_out(command: Command) -> None:
+    """In this process; of several that were launched, its share."""
+    evaluate(command, named=command.origins.get("evaluation.models", "").startswith("--"))
 
 
 def evaluate(command: Command, named: bool = False) -> None:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrec import artifacts, stage
-from genrec.commandline import parse, stage_program
+from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config
+from genrec.engine.torch_workers import run_on_engine
 from genrec.errors import exit_on_failure
 from genrec.launch import note, rank
 from genrec.pipeline import command_of
@@ -210,4 +211,9 @@ def main(argv: list[str] | None = None, when_changed: str | None = None) -> None
         argv = ["--run.when_changed", when_changed, *argv]
     command = parse(stage_program(command_of("rl"), __doc__, "rl"), argv)
     with exit_on_failure(command.config.run.dir):
-        print_replay(command.config) if command.config.rl.replay else stage.run("rl", command, build, sources)
+        print_replay(command.config) if command.config.rl.replay else run_on_engine("rl", command)
+
+
+def carry_out(command: Command) -> None:
+    """In this process; of several that were launched, its share."""
+    stage.run("rl", command, build, sources)

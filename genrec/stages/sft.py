@@ -2,6 +2,7 @@
 
     genrec sft --config quickstart
     genrec sft --config 0.5b --base_model DIR --learning_rate 3e-4
+    genrec sft --config 0.5b --run.engine ray --run.workers 8    # by workers of a Ray cluster
 
 Reads <run>/data and <run>/sids, with --sft.teacher sasrec also <run>/sequential; writes <run>/sft, a plain Hugging Face
 model directory (weights, tokenizer with the SID tokens, sid_index.npz). A killed run goes on from its newest checkpoint
@@ -16,8 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrec import artifacts, stage
+from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config, Sft
+from genrec.engine.torch_workers import run_on_engine
+from genrec.errors import exit_on_failure
 from genrec.launch import note, rank
+from genrec.pipeline import command_of
 from genrec.store import RunStore
 
 if TYPE_CHECKING:
@@ -241,4 +246,11 @@ def fingerprint_base_model(settings: Sft) -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    stage.main("sft", __doc__, build, sources, argv)
+    command = parse(stage_program(command_of("sft"), __doc__, "sft"), argv)
+    with exit_on_failure(command.config.run.dir):
+        run_on_engine("sft", command)
+
+
+def carry_out(command: Command) -> None:
+    """In this process; of several that were launched, its share."""
+    stage.run("sft", command, build, sources)
