@@ -21,6 +21,7 @@ from genrec.serving.settings import ServeOptions
 from genrec.stages.ab import AbOptions, PlanOptions
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
+from genrec.stages.plan import ScaleOptions
 from genrec.stages.push import PushOptions
 from genrec.stages.recommend import RecommendOptions
 from genrec.stages.run import Pipeline
@@ -44,6 +45,7 @@ OWN_FLAGS: dict[str, type[Section]] = {
     "genrec serve": ServeOptions,
     "genrec push": PushOptions,
     "genrec runs": RunsOptions,
+    "genrec plan": ScaleOptions,
     "genrec ab": AbOptions,
     "genrec ab plan": PlanOptions,
     "tencentgr/main.py": TencentGROptions,

@@ -60,6 +60,7 @@ def purposes() -> dict[str, str]:
         "compare": "evaluations of the same rows -> did it help?",
         "runs": "runs side by side: what each was made of, what it scored, what differs",
         "ab": "an experiment's log and outcomes -> what it showed; `ab plan`: how many users it needs",
+        "plan": "how large a shop -> CPU seconds, memory and machines a stage, from measured rates",
         "iterate": "the loop: analyse, change what is advised, keep what is better on valid",
     }
 

@@ -17,6 +17,7 @@ from genrec.serving.settings import ServeOptions
 from genrec.stages.ab import AbOptions, PlanOptions
 from genrec.stages.advise import AdviceOptions
 from genrec.stages.compare import ComparisonOptions
+from genrec.stages.plan import ScaleOptions
 from genrec.stages.push import PushOptions
 from genrec.stages.recommend import RecommendOptions
 from genrec.stages.run import Pipeline
@@ -37,6 +38,7 @@ PLAIN = {
     **dict.fromkeys(("compare", "compare_results.py"), ComparisonOptions),
     "ab": AbOptions,
     "ab plan": PlanOptions,
+    "plan": ScaleOptions,
     "recommend": RecommendOptions,
     **dict.fromkeys(("serve", "serve.py"), ServeOptions),
     "push": PushOptions,

@@ -1,0 +1,25 @@
+"""`genrec plan`: a table for a size, and what is asked wrongly in one line."""
+
+import pytest
+
+from genrec.stages import plan
+
+
+def test_a_size_is_answered_by_a_table(capsys):
+    plan.main(["--users", "1e8", "--items", "1e7", "--events", "1e9", "--model_parameters", "7e9", "--rates"])
+    said = capsys.readouterr().out
+    for words in ("needs 219 GiB", "machines of 16 cores and 64 GiB", "CPU s a text", "another size that was run"):
+        assert words in said
+
+
+ABOVE = "users: a number must be at most 1e+15"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["--users", "0"], "users"), (["--hours", ".nan"], "hours"), (["--users", "1e17"], ABOVE)]
+)
+def test_a_size_that_cannot_be_is_one_line(capsys, words, said):
+    with pytest.raises(SystemExit):
+        plan.main(words)
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
