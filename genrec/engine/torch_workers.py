@@ -23,6 +23,7 @@ from genrec.engine.cluster import cluster, resources
 from genrec.errors import ArtifactError, ConfigError
 from genrec.launch import note, rank
 from genrec.pipeline import artifact_dir, command_of, reads
+from genrec.stage import Job, status
 
 RESTARTS = 3  # of all workers, before the command fails
 HEARTBEAT = 0.2  # seconds between two looks at what a worker said
@@ -46,11 +47,19 @@ class Refusals:
 
 def run_on_engine(stage: str, command: Command) -> None:
     """sft, rl or evaluation, by whom run.engine says."""
-    if command.config.run.engine == "ray" and not command.dry_run:
+    if command.config.run.engine == "ray" and not command.dry_run and is_to_run(stage, command):
         require_inputs(stage, command.config)
         work_on_ray(stage, command)
-        command = command._replace(config=in_process(command.config), clean=False)  # it is there now, and says so
-    carry_out(stage, command)
+        command = command._replace(clean=False)  # it is there now, and says so
+    carry_out(stage, command._replace(config=in_process(command.config)))
+
+
+def is_to_run(stage: str, command: Command) -> bool:
+    """Whether there is work; what is up to date, or refused, needs no cluster to say so."""
+    if stage == "evaluation" or command.clean or command.config.run.when_changed != "refuse":
+        return True
+    module = import_module(f"genrec.stages.{stage}")
+    return status(Job(stage, command.config, module.build, module.sources))[0] == "to run"
 
 
 def in_process(config: Config) -> Config:
