@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -121,11 +122,18 @@ def fit(ray: ModuleType, stage: str, config: Config, told: dict[str, Any], place
         torch_config=TorchConfig(backend=BACKENDS.get(stage)),
         run_config=RunConfig(name=stage, storage_path=str(place), failure_config=FailureConfig(max_failures=RESTARTS)),
     )
+    before = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
+    except SystemExit as error:  # Ray's own answer to Ctrl-C, once it has ended the workers
+        if error.code not in (0, 1):
+            raise
+        raise KeyboardInterrupt from None
     except ray.train.TrainingFailedError as error:
         failures = getattr(error, "worker_failures", {})
         raise next(iter(failures.values()), error) from error
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
