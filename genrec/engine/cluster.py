@@ -28,6 +28,7 @@ QUIET = {  # figures are sent to no one; a worker without a GPU sees none, as Ra
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+START_ONE = "start one (ray start --head), or leave the address out for this machine alone"
 QUIETLY = {"logging_level": "warning", "log_to_driver": False}  # what workers say stands in Ray's own logs
 
 
@@ -58,6 +59,14 @@ def cluster(run: Run, shared: Sequence[Path]) -> Iterator[ModuleType]:
         ray.shutdown()
 
 
+def require_engine(run: Run) -> None:
+    """What can be known of run.engine before a model is read."""
+    if run.engine == "ray":
+        import_ray()
+        if run.ray_address is not None:
+            require_answer(run.ray_address)
+
+
 def import_ray() -> ModuleType:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -76,7 +85,9 @@ def connect(ray: ModuleType, run: Run) -> None:
     require_answer(run.ray_address)
     try:
         ray.init(address=run.ray_address, **QUIETLY)
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+    except ConnectionError:
+        raise ConfigError(f"no Ray cluster is there for run.ray_address {run.ray_address}; {START_ONE}") from None
+    except (RuntimeError, TimeoutError, ValueError) as error:
         reason = " ".join(str(error).split())[:400]
         raise ConfigError(f"run.ray_address {run.ray_address} cannot be joined: {one_line(reason)}") from None
 
@@ -92,10 +103,7 @@ def require_answer(address: str) -> None:
         socket.create_connection((host, int(port)), PATIENCE).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(
-            f"no Ray cluster answers at run.ray_address {address} ({reason}); start one (ray start --head), or leave "
-            "the address out for this machine alone"
-        ) from None
+        raise ConfigError(f"no Ray cluster answers at run.ray_address {address} ({reason}); {START_ONE}") from None
 
 
 def require_room(cpus: float, run: Run) -> None:

@@ -33,6 +33,7 @@ from genrec.commandline import (
     stage_program,
 )
 from genrec.config import Section, comma_list, knob
+from genrec.engine.cluster import require_engine
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error
 from genrec.launch import note
 from genrec.run_choice import is_run
@@ -160,6 +161,7 @@ def answer(options: RecommendOptions, command: Command, named: bool) -> None:
         raise ConfigError(
             "run.engine ray gives shards of many users to workers; add --shards N, with --all_users or --users"
         )
+    require_engine(command.config.run)
     shop = load_shop(options, command, named)
     if options.all_users:
         rows = shop.all_users()

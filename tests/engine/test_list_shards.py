@@ -153,6 +153,13 @@ def test_a_worker_that_dies_is_started_anew_and_its_part_made_again(run, tmp_pat
         ray.shutdown()
 
 
+def test_an_engine_that_is_not_there_leaves_no_trace(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    words = ["--run.dir", run[0], *SHARDS, "--shards", 2, "--output", tmp_path / "lists", "--run.engine", "ray"]
+    assert "pip install 'genrec[ray]'" in ask(capsys, *words, code=1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_was_asked_is_written_first(run, tmp_path, capsys):
     ask(capsys, "--run.dir", run[0], *SHARDS, "--shards", 2, "--output", tmp_path / "lists")
     made = json.loads((tmp_path / "lists" / "lists.json").read_text())
