@@ -536,6 +536,11 @@ class Evaluation(Section):
     frontier_budget: int = knob(
         1000, "prefixes of a prompt that a frontier may read; where they end first the list is not proven", ge=1
     )
+    target_ranks: bool = knob(
+        False,
+        "of sft and rl: where each target stands among all items, beyond the list, as far as frontier_budget prefixes "
+        "prove it; beam loss is told by it where no exact ranking stands beside",
+    )
     batch_size: int = knob(16, "prompts a batch", ge=1, result=False)
     exact_memory: float = knob(1.0, "GiB that a pass of exact ranking may take beside the model", gt=0, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
