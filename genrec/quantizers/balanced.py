@@ -8,8 +8,8 @@ Assigning n items to K codes of equal capacity at the least total cost is a tran
                  by the cheapest chain of moves code -> code -> code with room (min-cost flow on K nodes), so the
                  result is the cheapest with the sizes asked for (exactly so while n/K < 2 BATCH)
 
-Above COARSE items a code a round goes by the prices alone, which the next one takes up: about one item in a hundred is
-misplaced, which no mean feels, and only the last assignment is exact.
+Above COARSE items a code the first rounds go by the prices alone, which each takes up from the one before, as long as
+they misplace few items; the last ones are always exact.
 
 n items, D width, K codes
 """
@@ -27,6 +27,7 @@ COARSE = 32  # prices at all but the last eps are learned on this many items a c
 ROUGH = 3  # eps of rounds by price, in units of the last eps: at 9 a tenth is misplaced and inertia grows by .4%
 FINE = 0.05  # the last eps, in units of the mean gap between an item's best two codes
 ASTRAY = 0.1  # share of misplaced items from which Newton steps at a small eps go astray
+LOPSIDED = 0.03  # share of misplaced items at which rounds by price end, and of moved ones at which exact rounds go on
 COOLING = 3  # eps falls by this factor
 STEPS = 5  # Newton steps at each eps, at most
 EVEN = 0.005  # share of misplaced items at which eps falls
@@ -125,32 +126,39 @@ def learn_clusters(
     """Centroids (K, D) and codes (n,) after Lloyd's rounds that start from plain k-means."""
     start, _ = cluster_kmeans(vectors, num_codes, seed, iters=min(iters, 10))
     rows, centroids = torch.as_tensor(vectors, device=device), torch.from_numpy(start).to(device)
+    before, settled = torch.full((len(vectors),), -1, device=device), SETTLED
     if len(rows) > COARSE * num_codes:
-        return learn_by_price(rows, centroids, iters)
-    before = torch.full((len(vectors),), -1, device=device)
+        centroids, before, even = approach_by_price(rows, centroids, iters)
+        settled = LOPSIDED if even else SETTLED
     for _ in range(iters):
         codes = assign_balanced(cost_matrix(rows, centroids))
         centroids = average_clusters(rows, codes, num_codes)
-        if float((codes != before).float().mean()) < SETTLED:
+        if float((codes != before).float().mean()) < settled:
             break
         before = codes
     return centroids, codes
 
 
-def learn_by_price(rows: torch.Tensor, centroids: torch.Tensor, iters: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(n, D), (K, D) -> as learn_clusters, by rounds whose codes hold about n/K items and a last one that is exact."""
+def approach_by_price(
+    rows: torch.Tensor, centroids: torch.Tensor, iters: int
+) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """(n, D), (K, D) -> centroids (K, D) nearer to where exact rounds end, codes (n,), about n/K items each.
+
+    It ends where the codes settle; or where prices alone leave them LOPSIDED, then False comes with them.
+    """
     num_codes, before = len(centroids), torch.full((len(rows),), -1, device=rows.device)
     prices = torch.zeros(num_codes, device=rows.device)
     for _ in range(iters):
         cost = cost_matrix(rows, centroids)
         prices = renew_prices(cost, prices)
         codes = cheapest_codes(cost, prices)
+        if misplaced_share(torch.bincount(codes, minlength=num_codes)) > LOPSIDED:
+            return centroids, codes, False
         centroids = average_clusters(rows, codes, num_codes)
         if float((codes != before).float().mean()) < SETTLED:
             break
         before = codes
-    codes = assign_balanced(cost_matrix(rows, centroids))
-    return average_clusters(rows, codes, num_codes), codes
+    return centroids, codes, True
 
 
 def renew_prices(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
