@@ -580,6 +580,13 @@ class Sequential(Section):
     cosine: bool = knob(True, "sasrec scores by cosine / temperature instead of the dot product")
     temperature: float = knob(0.07, "divides the cosine", gt=0, le=1e3)
     label_smoothing: float = knob(0.0, "share of sasrec's target spread over the catalogue", ge=0, lt=1)
+    negatives: int = knob(
+        0,
+        "sasrec, sasrec_text: items that a step draws by popularity for its softmax, each weighed by how rarely it is "
+        "drawn (log q); 0: all items",
+        ge=0,
+        le=10**6,
+    )
     rdrop: float = knob(
         0.0,
         "sasrec: weight of the divergence of two passes under other dropout (R-Drop); 0 makes one pass",

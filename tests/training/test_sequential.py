@@ -76,6 +76,42 @@ def test_losses_equal_a_loop_over_positions():
     assert found.shape == (6,) and found.mean().item() == pytest.approx(expected.item() / 6, rel=1e-5)
 
 
+def make_scoring_model(cosine):
+    torch.manual_seed(1)
+    model = SasRec(SasRecShape(7, 8, 1, 2, 0.0, 5, cosine, 0.5)).eval()
+    torch.nn.init.normal_(model.item.weight)
+    torch.nn.init.normal_(model.bias)
+    return model, torch.randn(3, 8), torch.tensor([0, 3, 3])
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_the_mean_over_all_draws_of_a_sampled_sum_is_that_of_all_items(monkeypatch, cosine):
+    model, states, targets = make_scoring_model(cosine)
+    share = np.array([0.3, 0.05, 0.05, 0.2, 0.1, 0.1, 0.2])
+    sampled, options = training.SampledSoftmax(share), config_of("x", negatives=2).sequential
+    mean = torch.zeros(3)
+    for first, second in np.ndindex(7, 7):
+        monkeypatch.setattr(torch, "multinomial", lambda *_, pair=(first, second), **__: torch.tensor(pair))
+        losses = sampled(model, lambda: states, targets, options)
+        mean += share[first] * share[second] * losses.exp()  # the sum over exp(s_target)
+    exact = F.cross_entropy(model.score(states), targets, reduction="none").exp()
+    torch.testing.assert_close(mean, exact, rtol=1e-4, atol=1e-4)
+
+
+def test_many_draws_are_the_full_softmax():
+    model, states, targets = make_scoring_model(True)
+    sampled, options = training.SampledSoftmax(np.full(7, 1 / 7)), config_of("x", negatives=200_000).sequential
+    exact = training.softmax_loss(model, lambda: states, targets, options)
+    torch.testing.assert_close(sampled(model, lambda: states, targets, options), exact, rtol=0.02, atol=0.01)
+
+
+def test_the_knob_chooses_the_loss_of_all_but_the_published_model():
+    data, one = small_shop(), config_of("x", negatives=4).sequential
+    assert isinstance(training.choose_loss("sasrec", data, one), training.SampledSoftmax)
+    assert training.choose_loss("sasrec_bce", data, one) is training.bce_loss
+    assert training.choose_loss("sasrec", data, config_of("x").sequential) is training.softmax_loss
+
+
 def test_rdrop_is_the_mean_loss_of_two_passes_and_their_symmetric_divergence():
     torch.manual_seed(0)
     model = SasRec(SasRecShape(12, 8, 1, 2, 0.0, 5, False, 0.1)).eval()
