@@ -14,4 +14,5 @@ ruff check .
 ruff format --check .
 basedpyright
 NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet --site-dir "$(mktemp -d)"
-OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" python -m pytest -n auto --dist loadfile "${chosen[@]}" "$@"
+# Three processes for two cores: many tests wait for processes that they start.
+OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" python -m pytest -n 3 --dist loadfile --no-loadscope-reorder "${chosen[@]}" "$@"

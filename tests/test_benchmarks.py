@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests import ROOT
@@ -13,11 +14,14 @@ SHARED = {"measuring", "shapes"}  # what benchmarks share
 PROGRAMS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in SHARED)
 WITHOUT_HELP = {"recbole_sasrec"}  # runs under a Python of its own, called by sequential.py
 
-# name -> flags of its smallest run; {config} is the file of {run}, which has data and SIDs; {out} a new directory
+# name -> flags of its smallest run; {config} is the file of {run}, which has data and SIDs; {home} has its events and
+# items as tables; {out} a new directory
 SMALLEST = {
     "ab": "--experiments 10 --users 2000",
     "balanced_kmeans": "--sizes 300 --codes 12",
     "export": "--width 64 --layers 1 --requests 2 --rounds 1",
+    "canonical": "--dataset Toy --events {home}/events.csv --items {home}/items.csv --work {out} --seeds 0 "
+    "--preset config/tiny.yaml -- --sft.num_epochs 1 --rl.sample_size 64 --sequential.num_epochs 1",
     "decode": "--shape quickstart --requests 2 --batch 2 --generate_batch 1 --rounds 1",
     "frontier": "--items 300 --requests 2 --batch 2 --rounds 1",
     "planted_faults": "--work {out} --faults few_beams --users 120 --epochs 1",
@@ -50,6 +54,7 @@ def test_every_benchmark_has_a_smallest_run_or_says_why_not():
     assert sorted([*SMALLEST, *NO_SMALLEST]) == PROGRAMS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in WITHOUT_HELP])
 def test_help(name):
     done = run(name, ["--help"])
@@ -67,13 +72,22 @@ def shop(tmp_path_factory):
     write_sids(config, data)
     path = home / "config.yaml"
     path.write_text(config.model_dump_json())
+    events = data.sequences
+    user = np.repeat(np.arange(len(events)), np.diff(events.offset))
+    place = np.arange(len(user)) - events.offset[user]
+    rows = [f"u{u},i{i},{p}" for u, i, p in zip(user, events.item, place, strict=True)]
+    (home / "events.csv").write_text("\n".join(["user_id,item_id,position", *rows]))
+    titles = [f'i{number},"{title}"' for number, title in enumerate(data.catalog.title)]
+    (home / "items.csv").write_text("\n".join(["item_id,title", *titles]))
     return path
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLEST)
 def test_smallest_run(name, shop, tmp_path):
-    done = run(name, SMALLEST[name].format(config=shop, run=shop.parent / "run", out=tmp_path).split())
+    done = run(
+        name, SMALLEST[name].format(config=shop, run=shop.parent / "run", home=shop.parent, out=tmp_path).split()
+    )
     assert done.returncode == 0 and done.stdout.strip(), done.stderr[-3000:]
 
 

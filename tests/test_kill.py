@@ -55,7 +55,9 @@ def unbroken(tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize("name", HALF_WAY)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "sequential" else []) for name in HALF_WAY]
+)
 def test_killed_half_way_goes_on_to_the_same_artifact(unbroken, tmp_path, name):
     shutil.copytree(unbroken / "run", tmp_path / "run", ignore=shutil.ignore_patterns(name))
     kill_half_way(name, tmp_path)

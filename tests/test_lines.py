@@ -139,7 +139,10 @@ def test_lines_of_the_epoch_loop_stand_above_its_bar(tmp_path):
 
 @pytest.mark.parametrize(
     ("screen", "arguments", "text"),
-    [("SftScreen", "5000", "sft: step {}/4: loss 2.000"), ("RlScreen", "", "rl: step {}/4: reward 0.500")],
+    [
+        ("SftScreen", "5000", "sft: step {}/4: loss 2.000"),
+        pytest.param("RlScreen", "", "rl: step {}/4: reward 0.500", marks=pytest.mark.slow),
+    ],
 )
 def test_validations_of_the_trainer_stand_above_its_bar_and_an_error_below(screen, arguments, text):
     rows = run_on_terminal(TRAINER.format(screen=screen, arguments=arguments))

@@ -89,6 +89,7 @@ def test_a_second_run_does_nothing_and_says_so(walked):
     assert fingerprints(directory) == before
 
 
+@pytest.mark.slow
 def test_replay_says_what_rewards_leave_dead_and_writes_nothing(walked):
     directory, _ = walked
     before = read_manifest(directory / "run/rl").fingerprint
@@ -172,7 +173,10 @@ def test_an_unreachable_hub_is_one_line_with_ways_on(walked, tmp_path):
     assert last.startswith("error: ") and "--sft.base_model DIR" in last and "HF_ENDPOINT" in last
 
 
-@pytest.mark.parametrize("stage", ["embeddings", "sft", "rl", "evaluation"])
+SLOW = [pytest.param(stage, marks=pytest.mark.slow) for stage in ("embeddings", "rl", "evaluation")]
+
+
+@pytest.mark.parametrize("stage", ["sft", *SLOW])
 def test_killed_half_way_goes_on_to_the_same_result(walked, tmp_path, stage):
     """kill -9 while the stage writes, then the same command again: the artifact equals that of the unbroken run."""
     directory, _ = walked

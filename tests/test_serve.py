@@ -175,6 +175,7 @@ def test_which_addresses_are_this_machine(host):
     assert serve.is_loopback(host) == HOSTS[host]
 
 
+@pytest.mark.slow
 def test_a_client_that_left_is_not_computed_for(run, tmp_path, start):
     flags = ("--batch_wait_ms", 1000, "--max_batch", 2, "--model", "item_knn")
     server = start("--run.dir", run, "--events", tmp_path / "e.sqlite", *flags)

@@ -76,6 +76,7 @@ def test_a_torn_shard_is_encoded_again_and_said_so(minilm, tmp_path, capsys, dam
     assert [path for path in shards if path.stat().st_mtime_ns != before[path]] == [shards[1]]
 
 
+@pytest.mark.slow
 def test_bfloat16_and_two_processes_agree_with_float32(minilm, tmp_path):
     exact = encode_items(TEXTS, minilm, tmp_path / "a")
     rough = encode_items(TEXTS, EncoderSettings(MINILM, dtype="bfloat16"), tmp_path / "b")

@@ -160,6 +160,7 @@ def test_the_same_weights_at_10_and_17_beams_differ_by_no_more_than_their_lists(
     assert "hr@20" not in text and "num_beams 10 against 17" in text and "no difference shown" in text
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_writes(ready, tmp_path):
     config = ready(ranking="exact")
     directory = run(config)

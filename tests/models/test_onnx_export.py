@@ -18,8 +18,10 @@ from genrec.models.trie import build_trie
 from tests import ROOT
 from tests.models.conftest import FAMILIES, SHAPE
 
+SHAPES = [pytest.param(name, marks=[pytest.mark.slow] if name != "qwen2" else []) for name in FAMILIES]
 
-@pytest.fixture(scope="module", params=FAMILIES)
+
+@pytest.fixture(scope="module", params=SHAPES)
 def exported(request, tmp_path_factory):
     """(model, directory with its three graphs)."""
     torch.manual_seed(0)

@@ -49,6 +49,7 @@ def test_a_table_of_other_weights_is_not_shown(run):
     assert rows_of_run(run, "rl", "another") == [] and rows_of_run(run / "sft", "sft", fingerprint) == []
 
 
+@pytest.mark.slow
 def test_its_lines_run_as_they_stand(run, tmp_path):
     """Inside the directory of a run, and of a copy that names itself."""
     export(run, tmp_path / "copy", str(tmp_path / "copy"))

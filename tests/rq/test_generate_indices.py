@@ -114,6 +114,7 @@ def test_the_chain_of_three_scripts_reuses_the_constrained_codebooks(run):
     assert "sids: up to date\n" in last.stdout
 
 
+@pytest.mark.slow
 def test_methods_lie_side_by_side_and_a_table_compares_them(run):
     """None of them asks for another directory; the same with other settings takes a name."""
     for script in ("rqkmeans_plus.sh", "rqvae.sh", "rqkmeans_constrained.sh"):
@@ -136,6 +137,7 @@ def test_plus_is_the_same_with_and_without_what_constrained_left(run, tmp_path):
     assert (after / "constrained.json").read_bytes() == (run.dir / "sids/rqkmeans_plus/constrained.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_plus_does_not_go_on_from_codebooks_of_another_backend(run):
     run.sids("--method", "rqkmeans_constrained", "--kmeans_backend", "k_means_constrained")
     plus = run.script("rqkmeans_plus.py")

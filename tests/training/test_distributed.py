@@ -56,6 +56,7 @@ def trained(stage, launcher, run, raw, micro, more):
     return load_file(run / stage / "model.safetensors"), done.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     one, two, raw = tmp_path / "one", tmp_path / "two", tmp_path / "raw"
     flags = ["--config", "config/tiny.yaml", "--run.dir", str(one), "--data.raw_dir", str(raw)]

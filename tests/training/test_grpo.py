@@ -132,8 +132,8 @@ def test_micro_batches_change_nothing(shop, tmp_path, normalization):
         {},
         {"sync_ref_model": True, "trainer": {"ref_model_sync_steps": 1}, "micro_batch_size": 8},
         {"beam_search": False, "dynamic_sampling": True, "trainer": {"num_iterations": 2}},
-        {"lora": {"r": 4}},
-        {"num_epochs": 3},
+        pytest.param({"lora": {"r": 4}}, marks=pytest.mark.slow),
+        pytest.param({"num_epochs": 3}, marks=pytest.mark.slow),
     ],
     ids=["beams", "reference follows", "sampling", "lora", "epochs"],
 )
@@ -238,9 +238,9 @@ REFERENCE_FOLLOWS = {"sync_ref_model": True, "trainer": {"ref_model_sync_steps":
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({}, "optimizer.pt"),
+        pytest.param({}, "optimizer.pt", marks=pytest.mark.slow),
         (REFERENCE_FOLLOWS, "reference.safetensors"),
-        ({"lora": {"r": 4}}, "adapter_model.safetensors"),
+        pytest.param({"lora": {"r": 4}}, "adapter_model.safetensors", marks=pytest.mark.slow),
     ],
 )
 def test_a_damaged_newest_checkpoint_ends_in_the_same_bits(shop, tmp_path, capfd, changes, name):
