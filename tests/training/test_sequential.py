@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from genrec import artifacts, stage
 from genrec.commandline import Command
 from genrec.config import Config
+from genrec.config_checks import validate
 from genrec.data.repeats import held_out
 from genrec.data.weights import target_weights
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.metrics import item_scores
 from genrec.models.sasrec import SasRec, SasRecShape, load_sasrec
 from genrec.runtime.training_record import read_record
@@ -342,3 +343,10 @@ def each_reward_asks_the_model_of_its_name(config: Config, shop) -> None:
     assert "sasrec" not in find_available(store) and "sasrec_text" in find_available(store)
     with pytest.raises(ArtifactError, match=r"lacks \S*config\.json, which its manifest lists"):
         load_knowledge(store, shop, index, ["sasrec"], "cpu")
+
+
+@pytest.mark.parametrize("other", [{"label_smoothing": 0.1}, {"rdrop": 2.0}])
+def test_drawn_items_are_refused_beside_what_needs_all_scores(other):
+    (name, value), *_ = other.items()
+    with pytest.raises(ConfigError, match=rf"sequential.{name} {value} needs the scores of all items.*negatives 64"):
+        validate({"sequential": {"negatives": 64, **other}})
