@@ -45,6 +45,15 @@ class Ranking(Protocol):
     def rank_targets(self, examples: Examples) -> TargetRanks: ...
 
 
+@runtime_checkable
+class Searching(Protocol):
+    """A family that searches, and can score every item instead."""
+
+    def recommend(self, examples: Examples, k: int) -> Recommendations: ...
+
+    def exactly(self) -> Searching: ...
+
+
 @dataclass(frozen=True)
 class Request:
     """What a family may ask for when it is made ready."""

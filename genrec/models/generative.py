@@ -210,6 +210,10 @@ class GenerativeRecommender:
         decoding = replace(self.decoding, num_beams=max(self.decoding.num_beams, k))
         return GenerativeRecommender(self.model, decoding, self.allowed)
 
+    def exactly(self) -> GenerativeRecommender:
+        """The same with every item scored."""
+        return GenerativeRecommender(self.model, replace(self.decoding, exact=True), self.allowed)
+
     def list_only(self, items: np.ndarray) -> GenerativeRecommender:
         """The same where lists hold nothing but some items, (N,) bool; scores stay as they are."""
         allowed, trie = self.allowed, self.model.trie
