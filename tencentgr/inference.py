@@ -38,6 +38,7 @@ from tencentgr.features import restrict
 from tencentgr.model import TencentGR
 from tencentgr.options import TencentGROptions
 from tencentgr.ranking import encode_items, encode_queries
+from tencentgr.reads import list_ignored
 
 TOP, FOUND = 10, 100  # recommended items, and how many the file of neighbours holds
 QUERIES, ITEMS, ITEM_IDS, NEIGHBOURS = "query.fbin", "embedding.fbin", "id.u64bin", "id100.u64bin"
@@ -48,6 +49,8 @@ def infer(options: TencentGROptions) -> None:
     """Ten items for each user of predict_seq.jsonl out of predict_set.jsonl, where the data directory has them;
     else for each user of the training data out of all items."""
     device = pick_device(options.device, "--device")
+    if ignored := list_ignored(options):
+        note("infer", f"not read here: {', '.join(ignored)}")
     queries, candidates = load_queries_and_candidates(options)
     for line in report_lines({**queries.report, **candidates.report}):
         note("data", line)

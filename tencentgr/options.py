@@ -17,6 +17,7 @@ from genrec import commandline
 from genrec.commandline import Command, Program, checker
 from genrec.config import Section, knob
 from genrec.errors import ConfigError
+from tencentgr.reads import refuse_unread
 
 SimilarityKind = Literal["dot", "cosine", "scaled", "bilinear"]
 
@@ -205,14 +206,13 @@ def check_together(options: TencentGROptions) -> Iterator[str]:
     if rest or (options.rotary and per_head % 2):
         wanted = "an even multiple (--rotary turns pairs)" if options.rotary else "a multiple"
         yield f"--hidden_size {options.hidden_size} is not {wanted} of --num_heads {options.num_heads}"
-    if options.use_curriculum_learning and not options.use_smart_sampling:
-        yield "--use_curriculum_learning needs --use_smart_sampling: it says how many negatives are popular"
     if options.inference_only and options.state_dict_path is None:
         yield "--inference_only needs --state_dict_path MODEL, e.g. ./logs/best_model.pt"
     if len(set(options.similarity_types)) < len(options.similarity_types):
         yield f"--similarity_types names a kind twice: {' '.join(options.similarity_types)}"
     if options.source == "run" and options.run_dir is None:
         yield "--source run needs --run_dir DIR, a run that data/prepare.py has prepared"
+    yield from refuse_unread(options)
 
 
 def main_program(doc: str = "") -> Program:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from genrec.artifacts import TRAINING, remove_directories, write_json
-from genrec.config import result_knobs
 from genrec.errors import ArtifactError
 from genrec.evaluation.report import make_table, summarize_report
 from genrec.guard import differences, read_made
@@ -27,6 +26,7 @@ from tencentgr.learner import TencentGRLearner
 from tencentgr.options import TencentGROptions
 from tencentgr.processes import start_processes
 from tencentgr.ranking import make_ranking_report, rank_rows, write_evaluation
+from tencentgr.reads import acting_knobs, acting_options, list_ignored
 from tencentgr.step_log import LOG
 
 RUN = "run.json"  # the knobs and the data that a run in these directories was started with
@@ -104,12 +104,14 @@ def check_owner(directory: Path) -> None:
 
 def identity_of(learner: TencentGRLearner) -> Identity:
     """What the weights depend on."""
-    knobs = result_knobs(learner.options) | {"processes": learner.processes.count}
+    knobs = acting_knobs(learner.options) | {"processes": learner.processes.count}
     return {"config": knobs, "inputs": {"data": fingerprint_of(learner.data)}}
 
 
 def note_data(learner: TencentGRLearner) -> None:
     options, data = learner.options, learner.data
+    if ignored := list_ignored(options):
+        note("train", f"not read with these settings: {', '.join(ignored)}")
     if options.source != "tencentgr":
         return
     for line in report_lines(data.report):
@@ -134,7 +136,7 @@ def after_validation(learner: TencentGRLearner, progress: Progress) -> None:
 
 def card_of(learner: TencentGRLearner, entry: Metrics) -> Card:
     standing = {"epoch": entry["epoch"], "global_step": learner.global_step, **entry}
-    return make_card(learner.model, learner.options.model_dump(mode="json"), **standing)
+    return make_card(learner.model, acting_options(learner.options), **standing)
 
 
 # At the end

@@ -1410,7 +1410,7 @@ FLAGS = [
         "train",
         "--use_curriculum_learning",
         2,
-        "--use_curriculum_learning needs --use_smart_sampling: it says how many negatives",
+        "--use_curriculum_learning changes nothing here; leave it out, or add --use_smart_sampling",
     ),
     ("train", "--tracker moon", 2, "tracker: Input should be 'tensorboard', 'swanlab' or 'none' (got 'moon')"),
     ("train", "--log_dir ''", 2, "log_dir: a path must not be empty"),

@@ -104,7 +104,11 @@ def test_the_shipped_file_is_valid():
         ("--use_smart_samplin", "unknown flag --use_smart_samplin; did you mean '--use_smart_sampling'"),
         ("--lr fast", "learning_rate: Input should be a valid number"),
         ("--loss hinge", "'bce', 'infonce', 'sampled' or 'full'"),
-        ("--use_curriculum_learning", "needs --use_smart_sampling"),
+        ("--use_curriculum_learning", "changes nothing here; leave it out, or add --use_smart_sampling"),
+        (
+            "--loss infonce --num_negatives 4",
+            "--num_negatives 4 changes nothing here; leave it out, or add --loss bce .or sampled",
+        ),
         ("--inference_only", "needs --state_dict_path"),
         ("--hidden_units 10 --num_heads 4", "10 is not a multiple of --num_heads 4"),
         ("--hidden_units 6 --num_heads 2 --rotary", "even multiple"),
