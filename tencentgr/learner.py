@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -30,9 +31,10 @@ from tencentgr.model import TencentGR
 from tencentgr.options import TencentGROptions
 from tencentgr.processes import Processes
 from tencentgr.ranking import batches, rank_rows, targets, trim, with_trained_target
+from tencentgr.schedules import Schedule
 from tencentgr.step_log import LOG, StepLog
+from tencentgr.warm_start import load_start
 
-HALVE_EVERY = 10  # epochs, of the step schedule
 CURVES = {"loss": "Loss/train", "learning_rate": "Rate/lr", "softmax_temperature": "Loss/temperature"}
 OTHER_CURVES = "Similarity"  # what else a step records: the learned weights of the mix
 WAIT = 20  # steps between two readings of the losses; a reading makes the GPU wait
@@ -49,6 +51,7 @@ class TencentGRLearner:
         self.rows = {name: with_trained_target(self.data, rows) for name, rows in splits.items()}
         check_rows(self.rows, options.valid_share, processes.count)
         model = TencentGR(shape_of(options), self.data.schema).use(self.data.items, self.data.users)
+        self.start = load_start(model, options.state_dict_path)
         self.model = model.to(processes.device)
         self.objective = make_objective(options, model, self.data, self.rows["train"]).to(processes.device)
         self.optimizer = make_optimizer(options, self.objective)
@@ -56,8 +59,13 @@ class TencentGRLearner:
         self.sequences = SequenceDataset(self.data, pieces, options.max_history, options.time_features)
         self.epoch_steps = math.ceil(math.ceil(len(self.sequences) / processes.count) / options.batch_size)
         self.steps = self.epoch_steps * options.num_epochs
+        self.schedule = Schedule(options.lr_scheduler, self.epoch_steps, options.num_epochs, options.warmup_steps)
         self.step = self.global_step = 0
         self.loss_sum = 0.0  # over the steps of this epoch
+
+    def follow_schedules(self, ends: tuple[int, ...]) -> None:
+        """The epochs after which earlier schedules of this training ended."""
+        self.schedule = replace(self.schedule, ends=ends)
 
     # State
 
@@ -121,11 +129,11 @@ class TencentGRLearner:
         options = self.options
         torch.manual_seed(step_seed(options.seed, self.global_step, self.processes.rank))
         batch = {name: values.to(self.processes.device, non_blocking=True) for name, values in trim(batch).items()}
-        rate = options.learning_rate * self.rate(epoch)
+        rate = options.learning_rate * self.schedule.rate(epoch, self.global_step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.autocast():
-            loss = self.wrapped(batch, self.global_step / self.steps)
+            loss = self.wrapped(batch, self.schedule.progress(self.global_step))
         self.optimizer.zero_grad()
         loss.backward()
         if options.grad_clip:
@@ -144,14 +152,6 @@ class TencentGRLearner:
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.options.bf16)
-
-    def rate(self, epoch: int) -> float:
-        """Share of the peak rate at the coming step."""
-        step, options = self.global_step, self.options
-        warm = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
-        if options.lr_scheduler == "cosine":
-            return warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return warm * (0.5 ** (epoch // HALVE_EVERY) if options.lr_scheduler == "step" else 1.0)
 
     # What is recorded
 
@@ -201,7 +201,7 @@ class TencentGRLearner:
             batch = {name: values.to(self.processes.device) for name, values in batch.items()}
             positions.append(int((batch["next_token_type"] > 0).sum()))
             with self.autocast():
-                losses.append(float(self.objective(batch, self.global_step / self.steps)) * positions[-1])
+                losses.append(float(self.objective(batch, self.schedule.progress(self.global_step))) * positions[-1])
         ranking = rank_rows(self.model, self.data, rows, options.time_features, k=10)
         scores = item_scores(ranking.listed, targets(self.data, rows))
         metrics = {"valid_loss": sum(losses) / sum(positions), "auc": float(ranking.auc.mean())}

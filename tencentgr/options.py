@@ -23,7 +23,9 @@ SimilarityKind = Literal["dot", "cosine", "scaled", "bilinear"]
 
 
 def as_texts(value: Any) -> Any:
-    """Ids that a YAML file gives as numbers."""
+    """Ids that a YAML file gives as numbers; the one word `none` is no id at all."""
+    if value == "none" or value == ["none"]:
+        return []
     return [str(one) for one in value] if isinstance(value, list) else value
 
 
@@ -120,7 +122,9 @@ class TencentGROptions(Section):
 
     # inference
     inference_only: bool = knob(False, "recommend with --state_dict_path in place of training", result=False)
-    state_dict_path: Path | None = knob(None, "a model: .safetensors, .pt, or a checkpoint directory", result=False)
+    state_dict_path: Path | None = knob(
+        None, "a model to recommend with, or to start training from: .safetensors, .pt, or a directory", result=False
+    )
     result_dir: Path = knob(Path("./results"), "what inference writes (or EVAL_RESULT_PATH)", result=False)
 
     read_ids = field_validator("mm_emb_id", mode="before")(as_texts)

@@ -1412,6 +1412,8 @@ FLAGS = [
         2,
         "--use_curriculum_learning changes nothing here; leave it out, or add --use_smart_sampling",
     ),
+    ("train", "--state_dict_path nowhere.pt", 1, "no model nowhere.pt; training writes best_model.pt"),
+    ("train", "--state_dict_path {}/logs/best_model.pt", 1, "logs, which this training writes; to go on with the run"),
     ("train", "--tracker moon", 2, "tracker: Input should be 'tensorboard', 'swanlab' or 'none' (got 'moon')"),
     ("train", "--log_dir ''", 2, "log_dir: a path must not be empty"),
     ("train", "--learning_rate [1]", 2, "learning_rate: Input should be a valid number (got [1])"),

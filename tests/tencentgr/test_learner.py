@@ -36,8 +36,7 @@ def test_rates_of_the_schedules(sample, tmp_path):
         learner = learner_of(sample, tmp_path, *more)
         shares = []
         for step in range(learner.steps):
-            learner.global_step = step
-            shares.append(learner.rate(step // learner.epoch_steps))
+            shares.append(learner.schedule.rate(step // learner.epoch_steps, step))
         return shares
 
     cosine = rates("--num_epochs", "2")
