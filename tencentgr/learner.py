@@ -59,7 +59,8 @@ class TencentGRLearner:
         self.sequences = SequenceDataset(self.data, pieces, options.max_history, options.time_features)
         self.epoch_steps = math.ceil(math.ceil(len(self.sequences) / processes.count) / options.batch_size)
         self.steps = self.epoch_steps * options.num_epochs
-        self.schedule = Schedule(options.lr_scheduler, self.epoch_steps, options.num_epochs, options.warmup_steps)
+        lengths = self.epoch_steps, options.num_epochs, options.warmup_steps, options.lr_step_size
+        self.schedule = Schedule(options.lr_scheduler, *lengths)
         self.step = self.global_step = 0
         self.loss_sum = 0.0  # over the steps of this epoch
 

@@ -30,6 +30,8 @@ def as_texts(value: Any) -> Any:
 
 
 def check_once(ids: list[str] | None) -> list[str] | None:
+    if ids and "none" in ids:
+        raise ValueError(f"none stands alone or not at all, found {' '.join(ids)}")
     if ids and len(set(ids)) < len(ids):
         raise ValueError(f"an id stands there twice: {' '.join(ids)}")
     return ids
@@ -98,7 +100,8 @@ class TencentGROptions(Section):
     learning_rate: float = knob(1e-3, "peak learning rate", spellings=("lr",), gt=0, le=10)
     optimizer: Literal["adam", "adamw"] = knob("adam", "adamw decays weights by --weight_decay")
     weight_decay: float = knob(0.01, "of adamw", ge=0, le=10)
-    lr_scheduler: Literal["cosine", "step", "none"] = knob("cosine", "to zero, halved every 10 epochs, or constant")
+    lr_scheduler: Literal["cosine", "step", "none"] = knob("cosine", "to zero, halved by steps, or constant")
+    lr_step_size: int = knob(10, "epochs between two halvings of --lr_scheduler step", ge=1)
     warmup_steps: int = knob(0, "steps in which the rate rises from 0", ge=0)
     grad_clip: float = knob(1.0, "longest gradient; 0 does not clip", spellings=("gradient_clip",), ge=0)
     l2_emb: float = knob(0.0, "weight of the norm of the item vectors in the loss", ge=0, le=1e6)
@@ -216,6 +219,12 @@ def check_together(options: TencentGROptions) -> Iterator[str]:
         yield f"--similarity_types names a kind twice: {' '.join(options.similarity_types)}"
     if options.source == "run" and options.run_dir is None:
         yield "--source run needs --run_dir DIR, a run that data/prepare.py has prepared"
+    if options.lr_scheduler == "step" and options.num_epochs <= options.lr_step_size and not options.inference_only:
+        steps = f"--lr_step_size {options.num_epochs // 2}" if options.num_epochs > 1 else "--lr_scheduler none"
+        yield (
+            f"--lr_scheduler step halves the rate after --lr_step_size {options.lr_step_size} epochs, which "
+            f"--num_epochs {options.num_epochs} never gets beyond; pass {steps}"
+        )
     yield from refuse_unread(options)
 
 

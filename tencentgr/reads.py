@@ -36,6 +36,7 @@ READ_BY: dict[str, dict[Any, tuple[str, ...]]] = {
     "use_smart_sampling": {True: ("popularity_factor", "use_curriculum_learning")},
     "use_curriculum_learning": {True: ("curriculum_schedule",)},
     "optimizer": {"adamw": ("weight_decay",)},
+    "lr_scheduler": {"step": ("lr_step_size",)},
 }
 
 

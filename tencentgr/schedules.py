@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-HALVE_EVERY = 10  # epochs, of the step schedule
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -17,6 +15,7 @@ class Schedule:
     epoch_steps: int
     num_epochs: int
     warmup_steps: int = 0
+    step_size: int = 10  # epochs between two halvings
     ends: tuple[int, ...] = ()
 
     def stretch(self, epoch: int) -> tuple[int, int]:
@@ -31,7 +30,7 @@ class Schedule:
         warm = min(1.0, (done + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.kind == "cosine":
             return warm * 0.5 * (1 + math.cos(math.pi * done / steps))
-        return warm * (0.5 ** ((epoch - first) // HALVE_EVERY) if self.kind == "step" else 1.0)
+        return warm * (0.5 ** ((epoch - first) // self.step_size) if self.kind == "step" else 1.0)
 
     def progress(self, step: int) -> float:
         """How much of the first schedule is done, 0..1: what grew harder with it stays so in further epochs."""

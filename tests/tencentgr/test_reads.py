@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shlex
+from typing import get_args
 
 import pytest
 import torch
@@ -32,8 +33,10 @@ OTHER = {
     "use_curriculum_learning": True,
     "curriculum_schedule": "exponential",
     "weight_decay": 5.0,
+    "lr_step_size": 5,
 }
-CHOICES = ("semantic", "use_adaptive_similarity", "loss", "use_smart_sampling", "use_curriculum_learning", "optimizer")
+CHOICES = ("semantic", "use_adaptive_similarity", "loss", "use_smart_sampling", "use_curriculum_learning", "optimizer",
+           "lr_scheduler")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +66,8 @@ def settings() -> list[dict]:
     """Every value of every choice, with the values that the choices above it need."""
     found = []
     for choice in CHOICES:
-        for value in {**READ_BY[choice], **({True: (), False: ()} if "bce" not in READ_BY[choice] else {})}:
-            if choice == "optimizer":
-                value = value if isinstance(value, str) else {True: "adamw", False: "adam"}[value]
+        field = TencentGROptions.model_fields[choice].annotation
+        for value in get_args(field) or (False, True):
             needed = {c: w[0] for c, w in find_missing(TencentGROptions(), choice).items()}
             found.append({**needed, choice: value})
     return found + [{"loss": "sampled", "use_smart_sampling": True}]

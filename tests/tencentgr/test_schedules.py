@@ -21,6 +21,8 @@ def test_warm_up_and_halving_begin_again_too():
     assert rates(warm) == [0.5, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0]
     halved = Schedule("step", 2, 33, ends=(12,))
     assert [halved.rate(epoch, 2 * epoch) for epoch in (0, 10, 12, 21, 22, 32)] == [1, 0.5, 1, 1, 0.5, 0.25]
+    often = Schedule("step", 2, 6, step_size=2)
+    assert [often.rate(epoch, 2 * epoch) for epoch in range(6)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
 def test_what_grows_with_training_stays_grown():
