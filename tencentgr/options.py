@@ -200,11 +200,11 @@ def environment_of(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def check(tree: dict[str, Any]) -> TencentGROptions:
-    """A tree of keys -> options that fit together, or ConfigError."""
+    """A tree of keys -> options that fit together, with the defaults that hang on others filled in, or ConfigError."""
     options = checker(TencentGROptions)(tree)
     if fault := next(check_together(options), None):
         raise ConfigError(fault)
-    return options
+    return options.model_copy(update={"mm_emb_id": list(options.embeddings)})
 
 
 def check_together(options: TencentGROptions) -> Iterator[str]:
