@@ -72,6 +72,7 @@ def make_objective(options: TencentGROptions, model: TencentGR, data: TencentGRD
         options.temperature,
         options.learnable_temperature,
         options.l2_emb,
+        options.infonce_negatives == "batch",
     )
 
 

@@ -26,11 +26,11 @@ from genrec.runtime.curves import Record, open_curves
 from genrec.runtime.epochs import CHECKPOINT, LearnerState, Metrics
 from genrec.runtime.tensor_file import pack_state, unpack_state
 from tencentgr.assembly import make_objective, make_optimizer, read_data, shape_of
-from tencentgr.dataset import SequenceDataset, SequenceRows, collate, split_rows, windows
+from tencentgr.dataset import SequenceDataset, SequenceRows, collate, cut_batches, split_rows, windows
 from tencentgr.model import TencentGR
 from tencentgr.options import TencentGROptions
 from tencentgr.processes import Processes
-from tencentgr.ranking import batches, rank_rows, targets, trim, with_trained_target
+from tencentgr.ranking import BATCH, batches, rank_rows, targets, trim, with_trained_target
 from tencentgr.schedules import Schedule
 from tencentgr.step_log import LOG, StepLog
 from tencentgr.warm_start import load_start
@@ -49,7 +49,8 @@ class TencentGRLearner:
         self.data = read_data(options)
         splits = split_rows(self.data, options.seed, options.valid_share)
         self.rows = {name: with_trained_target(self.data, rows) for name, rows in splits.items()}
-        check_rows(self.rows, options.valid_share, processes.count)
+        self.least = 2 if options.loss == "infonce" else 1  # users of a batch: negatives are the others' items
+        check_rows(self.rows, options.valid_share, processes.count, self.least)
         model = TencentGR(shape_of(options), self.data.schema).use(self.data.items, self.data.users)
         self.start = load_start(model, options.state_dict_path)
         self.model = model.to(processes.device)
@@ -57,7 +58,8 @@ class TencentGRLearner:
         self.optimizer = make_optimizer(options, self.objective)
         pieces = windows(self.data, self.rows["train"], options.max_history)
         self.sequences = SequenceDataset(self.data, pieces, options.max_history, options.time_features)
-        self.epoch_steps = math.ceil(math.ceil(len(self.sequences) / processes.count) / options.batch_size)
+        share = np.arange(math.ceil(len(self.sequences) / processes.count))
+        self.epoch_steps = len(cut_batches(share, options.batch_size, self.least))
         self.steps = self.epoch_steps * options.num_epochs
         lengths = self.epoch_steps, options.num_epochs, options.warmup_steps, options.lr_step_size
         self.schedule = Schedule(options.lr_scheduler, *lengths)
@@ -115,9 +117,9 @@ class TencentGRLearner:
     def loader(self, epoch: int) -> DataLoader:
         """The rest of the epoch: this process's share of one order of all sequences, in batches."""
         order = np.random.default_rng([self.options.seed, epoch]).permutation(len(self.sequences))
-        count, size = self.processes.count, self.options.batch_size
+        count = self.processes.count
         mine = np.resize(order, math.ceil(len(order) / count) * count)[self.processes.rank :: count]
-        numbers = [mine[begin : begin + size].tolist() for begin in range(0, len(mine), size)]
+        numbers = cut_batches(mine, self.options.batch_size, self.least)
         return DataLoader(
             self.sequences,
             batch_sampler=numbers[self.step :],
@@ -193,12 +195,16 @@ class TencentGRLearner:
 
     @torch.no_grad()
     def validate(self) -> Metrics:
-        """Loss and full-ranking HR@10 and NDCG@10 on the held-out users, to six digits."""
+        """Loss as training takes it, and full-ranking HR@10 and NDCG@10, on the held-out users, to six digits."""
         options, rows = self.options, self.rows["valid"]
         torch.manual_seed(options.seed)
         self.objective.eval()
         losses, positions = [], []
-        for batch in batches(SequenceDataset(self.data, rows, options.max_history, options.time_features)):
+        dataset = SequenceDataset(self.data, rows, options.max_history, options.time_features)
+        size = (
+            options.batch_size if options.loss == "infonce" else BATCH
+        )  # how many negatives it has hangs on the batch
+        for batch in batches(dataset, size, self.least):
             batch = {name: values.to(self.processes.device) for name, values in batch.items()}
             positions.append(int((batch["next_token_type"] > 0).sum()))
             with self.autocast():
@@ -210,9 +216,10 @@ class TencentGRLearner:
         return {name: round(value, 6) for name, value in metrics.items()}
 
 
-def check_rows(rows: dict[str, SequenceRows], valid_share: float, processes: int) -> None:
-    """Something to learn from in every process, and something to choose the best epoch by."""
-    for name, least in {"train": processes, "valid": 1}.items():
+def check_rows(rows: dict[str, SequenceRows], valid_share: float, processes: int, batch: int) -> None:
+    """Something to learn from in every process, and something to choose the best epoch by; `batch` sequences at least
+    make a batch."""
+    for name, least in {"train": processes * batch, "valid": batch}.items():
         if len(rows[name]) < least:
             raise ArtifactError(
                 f"{len(rows[name])} {name} sequences with a target that training knows, at least {least} needed; "

@@ -1,6 +1,7 @@
 """What training minimises: scores of the next item against those of other items, and where the others come from.
 
-B sequences, T tokens, P positions whose next token is an item, K negatives a position, N items, w widened width
+B sequences, T tokens, P positions whose next token is an item, K negatives a position, N items, M items of a batch,
+U users of a batch, w widened width
 
 A query and an item score by their inner product, <similarity.query(state), similarity.item(vector)>.
 """
@@ -25,10 +26,11 @@ class Objective(nn.Module):
     """The loss of a batch as one module, so that it can be wrapped for several devices as a whole."""
 
     def __init__(self, model: TencentGR, sampler: NegativeSampler, loss: str, num_negatives: int, temperature: float,
-                 learnable_temperature: bool = False, l2_emb: float = 0.0):  # fmt: skip
+                 learnable_temperature: bool = False, l2_emb: float = 0.0, whole_batch: bool = False):  # fmt: skip
         super().__init__()
         self.model, self.sampler = model, sampler
         self.loss, self.num_negatives, self.l2_emb = loss, num_negatives, l2_emb
+        self.whole_batch = whole_batch  # of infonce
         start = torch.tensor(math.log(temperature))
         learned = learnable_temperature and loss != "bce"
         self.log_temperature = nn.Parameter(start) if learned else None
@@ -61,10 +63,23 @@ class Objective(nn.Module):
         return bce(good, hardest(bad, draws))
 
     def infonce(self, batch: dict[str, Tensor], wanted: Tensor, progress: float) -> Tensor:
-        """Each target against what the other users took at the same position."""
+        """Each target against what the other users took at the same position, or with `whole_batch` at any."""
+        if self.whole_batch:
+            return self.infonce_of_batch(batch, wanted)
         tokens, target = self.model.item_vectors(item_rows(batch), batch["pos"])
         matrix = similarity_matrix(self.queries(batch, tokens), self.model.similarity.item(target))
         return infonce(matrix / self.temperature, batch["pos"], wanted)
+
+    def infonce_of_batch(self, batch: dict[str, Tensor], wanted: Tensor) -> Tensor:
+        """Each target against every other item of the batch that its own user has not taken there."""
+        items, place = torch.unique(batch["pos"][wanted], return_inverse=True)  # (M,) and (P,) in 0..M-1
+        users, user = torch.unique(batch["sequence"], return_inverse=True)  # windows of one user are one
+        user = user[:, None].expand_as(wanted)[wanted]  # (P,)
+        taken = torch.zeros(len(users), len(items), dtype=torch.bool, device=items.device)
+        taken[user, place] = True
+        tokens, catalog = self.model.item_vectors(item_rows(batch), items)
+        query = self.queries(batch, tokens)[wanted] / self.temperature  # (P, w)
+        return batch_softmax(query, self.model.similarity.item(catalog), place, taken, user)
 
     def sampled(self, batch: dict[str, Tensor], wanted: Tensor, progress: float) -> Tensor:
         """Each target against K items drawn for the whole batch, corrected for how likely each was drawn."""
@@ -111,6 +126,21 @@ def infonce(matrix: Tensor, target: Tensor, wanted: Tensor) -> Tensor:
     logits = matrix.masked_fill(~allowed, -torch.inf)[wanted]  # (P, B)
     own = torch.arange(B, device=matrix.device)[:, None].expand_as(wanted)[wanted]
     return F.cross_entropy(logits.float(), own)
+
+
+def batch_softmax(query: Tensor, items: Tensor, target: Tensor, taken: Tensor, user: Tensor) -> Tensor:
+    """Mean of -log softmax over the items that the user of a position has not taken, and its target.
+
+    query (P, w), items (M, w), target (P,) in 0..M-1, taken (U, M), user (P,) in 0..U-1 -> ()
+    """
+
+    def chunk(query: Tensor, items: Tensor, target: Tensor, user: Tensor) -> Tensor:
+        hidden = taken[user].scatter(1, target[:, None], False)  # (p, M)
+        return F.cross_entropy((query @ items.T).float().masked_fill(hidden, -torch.inf), target, reduction="sum")
+
+    blocks = zip(query.split(CHUNK), target.split(CHUNK), user.split(CHUNK), strict=True)
+    sums = [checkpoint(chunk, q, items, t, u, use_reentrant=False) for q, t, u in blocks]
+    return torch.stack(sums).sum() / len(target)
 
 
 def sampled_softmax(good: Tensor, bad: Tensor, probability: Tensor, hit: Tensor) -> Tensor:

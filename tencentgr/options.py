@@ -85,6 +85,9 @@ class TencentGROptions(Section):
     loss: Literal["bce", "infonce", "sampled", "full"] = knob("bce", "binary, in-batch, sampled or full softmax")
     temperature: float = knob(0.1, "of the three softmax losses", ge=1e-4, le=1e4)
     learnable_temperature: bool = knob(False, "let training move the temperature of a softmax loss")
+    infonce_negatives: Literal["position", "batch"] = knob(
+        "position", "infonce: what other users of the batch took at the same position, or at any"
+    )
     num_negatives: int = knob(1, "drawn items: a position with bce, a batch with sampled", ge=1, le=1_000_000)
     use_smart_sampling: bool = knob(False, "three of ten negatives by popularity, the others uniform")
     popularity_factor: float = knob(0.75, "popular negatives are drawn by training count ^ this", ge=0, le=100)
@@ -224,6 +227,11 @@ def check_together(options: TencentGROptions) -> Iterator[str]:
         yield (
             f"--lr_scheduler step halves the rate after --lr_step_size {options.lr_step_size} epochs, which "
             f"--num_epochs {options.num_epochs} never gets beyond; pass {steps}"
+        )
+    if options.loss == "infonce" and options.batch_size == 1 and not options.inference_only:
+        yield (
+            "--loss infonce takes its negatives from the other users of a batch, and --batch_size 1 has none; "
+            "pass --batch_size 2 or more, or another --loss"
         )
     yield from refuse_unread(options)
 

@@ -29,7 +29,7 @@ READ_BY: dict[str, dict[Any, tuple[str, ...]]] = {
     "use_adaptive_similarity": {False: ("similarity",), True: ("similarity_types",)},
     "loss": {
         "bce": ("num_negatives", "use_smart_sampling", "dynamic_candidates"),
-        "infonce": SOFTMAX,
+        "infonce": (*SOFTMAX, "infonce_negatives"),
         "sampled": (*SOFTMAX, "num_negatives", "use_smart_sampling"),
         "full": SOFTMAX,
     },

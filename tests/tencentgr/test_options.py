@@ -127,6 +127,10 @@ def test_no_embedding_at_all(tmp_path):
             "after --lr_step_size 10 epochs, which --num_epochs 10 never gets beyond; pass --lr_step_",
         ),
         ("--lr_scheduler step --num_epochs 1", "pass --lr_scheduler none"),
+        (
+            "--loss infonce --batch_size 1",
+            "negatives from the other users of a batch, and --batch_size 1 has none; pass",
+        ),
         ("--mm_emb_id none 81", "none stands alone or not at all"),
         ("--inference_only", "needs --state_dict_path"),
         ("--hidden_units 10 --num_heads 4", "10 is not a multiple of --num_heads 4"),

@@ -29,6 +29,7 @@ OTHER = {
     "dynamic_candidates": 50,
     "temperature": 3.0,
     "learnable_temperature": True,
+    "infonce_negatives": "batch",
     "popularity_factor": 3.0,
     "use_curriculum_learning": True,
     "curriculum_schedule": "exponential",
