@@ -61,9 +61,8 @@ def negative_mix_of(options: TencentGROptions) -> NegativeMix:
 def make_objective(options: TencentGROptions, model: TencentGR, data: TencentGRData, rows: SequenceRows) -> Objective:
     user, item = interactions_of(data, rows)
     counts = torch.from_numpy(data.popularity(rows))
-    sampler = NegativeSampler(
-        counts, (user, item), len(data.sequences), negative_mix_of(options), options.popularity_factor
-    )
+    popularity = options.popularity_factor, options.popularity
+    sampler = NegativeSampler(counts, (user, item), len(data.sequences), negative_mix_of(options), *popularity)
     return Objective(
         model,
         sampler,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from genrec.models.backbone import Backbone, BackboneShape
 from tencentgr.features import ITEM, USER, FeatureSchema, FeatureTable
-from tencentgr.similarity import Similarity
+from tencentgr.similarity import AdaptiveSimilarity, Similarity
 
 ACTIONS = 3  # unknown, exposure, click
 
@@ -153,7 +153,7 @@ class TencentGR(nn.Module):
         )
         self.backbone = Backbone(backbone)
         initialise(self)
-        self.similarity = Similarity(d, shape.similarity, shape.adaptive)
+        self.similarity = (AdaptiveSimilarity if shape.adaptive else Similarity)(d, shape.similarity)
         self.items: DeviceTable | None = None
         self.users: DeviceTable | None = None
 
@@ -162,6 +162,13 @@ class TencentGR(nn.Module):
         device = next(self.parameters()).device
         self.items, self.users = DeviceTable(items).to(device), DeviceTable(users).to(device)
         return self
+
+    @property
+    def adaptive_similarity(self) -> AdaptiveSimilarity:
+        """The learned mix, whose alpha, beta, gamma and temperature are numbers; a model of one kind has none."""
+        if not isinstance(self.similarity, AdaptiveSimilarity):
+            raise AttributeError("this model scores by one similarity; --use_adaptive_similarity trains a mix")
+        return self.similarity
 
     def item_vectors(self, *rows: Tensor) -> tuple[Tensor, ...]:
         """Item rows of any shapes (...) -> vectors (..., d) each; every distinct item goes through the tower once."""

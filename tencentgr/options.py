@@ -90,7 +90,10 @@ class TencentGROptions(Section):
     )
     num_negatives: int = knob(1, "drawn items: a position with bce, a batch with sampled", ge=1, le=1_000_000)
     use_smart_sampling: bool = knob(False, "three of ten negatives by popularity, the others uniform")
-    popularity_factor: float = knob(0.75, "popular negatives are drawn by training count ^ this", ge=0, le=100)
+    popularity: Literal["count", "id"] = knob(
+        "count", "what is popular: items by training count, or by 1 / id, where ids are ranks"
+    )
+    popularity_factor: float = knob(0.75, "popular negatives are drawn by popularity ^ this", ge=0, le=100)
     use_curriculum_learning: bool = knob(False, "popular negatives grow from 10% to 80%; needs --use_smart_sampling")
     curriculum_schedule: Literal["linear", "cosine", "exponential"] = knob("linear", "how fast they grow")
     dynamic_candidates: int = knob(

@@ -33,7 +33,7 @@ READ_BY: dict[str, dict[Any, tuple[str, ...]]] = {
         "sampled": (*SOFTMAX, "num_negatives", "use_smart_sampling"),
         "full": SOFTMAX,
     },
-    "use_smart_sampling": {True: ("popularity_factor", "use_curriculum_learning")},
+    "use_smart_sampling": {True: ("popularity", "popularity_factor", "use_curriculum_learning")},
     "use_curriculum_learning": {True: ("curriculum_schedule",)},
     "optimizer": {"adamw": ("weight_decay",)},
     "lr_scheduler": {"step": ("lr_step_size",)},

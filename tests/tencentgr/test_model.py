@@ -207,3 +207,9 @@ def test_l2_is_the_norm_of_the_item_vectors():
     other = Objective(network.model, network.sampler, "full", 1, 0.1, l2_emb=0.5)
     difference = other(batch(*HISTORIES)) - network(batch(*HISTORIES))
     assert difference.item() == pytest.approx(0.5 * network.model.item_tower.id.weight.norm().item(), abs=1e-5)
+
+
+def test_the_learned_mix_is_read_by_its_published_name():
+    mix = model(similarity=("dot", "cosine", "scaled"), adaptive=True).adaptive_similarity
+    assert [mix.alpha.item(), mix.beta.item()] == pytest.approx([0.5, 0.3])
+    assert not hasattr(model(), "adaptive_similarity")

@@ -30,6 +30,7 @@ OTHER = {
     "temperature": 3.0,
     "learnable_temperature": True,
     "infonce_negatives": "batch",
+    "popularity": "id",
     "popularity_factor": 3.0,
     "use_curriculum_learning": True,
     "curriculum_schedule": "exponential",
