@@ -134,6 +134,11 @@ class TencentGROptions(Section):
     state_dict_path: Path | None = knob(
         None, "a model to recommend with, or to start training from: .safetensors, .pt, or a directory", result=False
     )
+    filter_seen: bool | Literal["auto"] = knob(
+        "auto",
+        "leave out what a user had before; auto: where less than 1% of the newest interactions repeat an earlier one",
+        result=False,
+    )
     result_dir: Path = knob(Path("./results"), "what inference writes (or EVAL_RESULT_PATH)", result=False)
 
     read_ids = field_validator("mm_emb_id", mode="before")(as_texts)
