@@ -174,9 +174,10 @@ class TencentGRLearner:
             values = {name: float(value) for name, value in entry.items()}
             step, last = int(values.pop("global_step")), values["loss"]
             if not math.isfinite(last):
+                warmer = f", raise --temperature ({temperature})" if (temperature := self.options.temperature) else ""
                 raise ArtifactError(
-                    f"the loss is {last} at step {step}; lower --learning_rate ({self.options.learning_rate}), raise "
-                    f"--temperature ({self.options.temperature}) or look for values that are no numbers in the data"
+                    f"the loss is {last} at step {step}; lower --learning_rate ({self.options.learning_rate}){warmer} "
+                    "or look for values that are no numbers in the data"
                 )
             self.loss_sum += last
             if self.step_log is not None:

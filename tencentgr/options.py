@@ -17,8 +17,9 @@ from genrec import commandline
 from genrec.commandline import Command, Program, checker
 from genrec.config import Section, knob
 from genrec.errors import ConfigError
-from tencentgr.reads import refuse_unread
+from tencentgr.reads import find_missing, refuse_unread
 
+NEGATIVES = {"bce": 1, "sampled": 256}  # drawn items where none are asked for: a position's, a batch's
 SimilarityKind = Literal["dot", "cosine", "scaled", "bilinear"]
 
 
@@ -83,12 +84,16 @@ class TencentGROptions(Section):
 
     # loss and negatives
     loss: Literal["bce", "infonce", "sampled", "full"] = knob("bce", "binary, in-batch, sampled or full softmax")
-    temperature: float = knob(0.1, "of the three softmax losses", ge=1e-4, le=1e4)
+    temperature: float | None = knob(
+        None, "of the three softmax losses (none given: 0.1 with infonce or cosine, else 1)", ge=1e-4, le=1e4
+    )
     learnable_temperature: bool = knob(False, "let training move the temperature of a softmax loss")
     infonce_negatives: Literal["position", "batch"] = knob(
         "position", "infonce: what other users of the batch took at the same position, or at any"
     )
-    num_negatives: int = knob(1, "drawn items: a position with bce, a batch with sampled", ge=1, le=1_000_000)
+    num_negatives: int | None = knob(
+        None, "drawn items: a position with bce (none given: 1), a batch with sampled (256)", ge=1, le=1_000_000
+    )
     use_smart_sampling: bool = knob(False, "three of ten negatives by popularity, the others uniform")
     popularity: Literal["count", "id"] = knob(
         "count", "what is popular: items by training count, or by 1 / id, where ids are ranks"
@@ -215,7 +220,18 @@ def check(tree: dict[str, Any]) -> TencentGROptions:
     options = checker(TencentGROptions)(tree)
     if fault := next(check_together(options), None):
         raise ConfigError(fault)
-    return options.model_copy(update={"mm_emb_id": list(options.embeddings)})
+    return fill_in(options)
+
+
+def fill_in(options: TencentGROptions) -> TencentGROptions:
+    """With the values of options that act and were left to the others."""
+    values: dict[str, Any] = {"mm_emb_id": list(options.embeddings)}
+    if options.num_negatives is None and not find_missing(options, "num_negatives"):
+        values["num_negatives"] = NEGATIVES[options.loss]
+    if options.temperature is None and not find_missing(options, "temperature"):
+        bounded = options.similarity == "cosine" and not options.use_adaptive_similarity  # scores of -1 to 1
+        values["temperature"] = 0.1 if bounded or options.loss == "infonce" else 1.0
+    return options.model_copy(update=values)
 
 
 def check_together(options: TencentGROptions) -> Iterator[str]:

@@ -306,6 +306,6 @@ def warn_of_idle_levels(explained: list[float]) -> None:
     fewer = max(1, len(explained) - len(idle))
     note(
         "rqvae",
-        f"WARNING: below {LEAST_SHARE:.0%} of the vectors' variance is explained by {shares}; train longer or in smaller "
-        f"batches, or pass --num_levels {fewer}",
+        f"WARNING: below {LEAST_SHARE:.0%} of the vectors' variance is explained by {shares}; train longer or in "
+        f"smaller batches, or pass --num_levels {fewer}",
     )

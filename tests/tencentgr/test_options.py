@@ -105,6 +105,23 @@ def test_run_sh_and_main_py_train_the_same_model():
     assert parse_strict(["--config", str(ROOT / "config.yaml")]).model_dump() == parse_strict([]).model_dump()
 
 
+@pytest.mark.parametrize(
+    "line, temperature, negatives",
+    [
+        ("", None, 1),
+        ("--loss sampled", 1.0, 256),
+        ("--loss full", 1.0, None),
+        ("--loss full --similarity cosine", 0.1, None),
+        ("--loss full --use_adaptive_similarity --similarity_types cosine dot", 1.0, None),
+        ("--loss infonce", 0.1, None),
+        ("--loss sampled --temperature 0.5 --num_negatives 7", 0.5, 7),
+    ],
+)
+def test_temperature_and_negatives_fit_the_loss_unless_they_are_given(line, temperature, negatives):
+    options = parse_strict(line.split())
+    assert (options.temperature, options.num_negatives) == (temperature, negatives)
+
+
 def test_no_embedding_at_all(tmp_path):
     assert parse_strict(["--mm_emb_id", "none"]).embeddings == ()
     assert parse_strict(written(tmp_path, "data: {mm_emb_id: none}\n")).embeddings == ()

@@ -15,7 +15,7 @@ from tencentgr.dataset import load_data
 from tencentgr.entries import locate_source
 from tencentgr.generator import write_sample
 from tencentgr.learner import TencentGRLearner
-from tencentgr.options import TencentGROptions, parse_strict
+from tencentgr.options import TencentGROptions, fill_in, parse_strict
 from tencentgr.processes import start_processes
 from tencentgr.reads import READ_BY, TRAINING, acting_knobs, acting_options, find_missing, list_ignored, spell
 
@@ -54,7 +54,7 @@ def sample(tmp_path_factory):
 def weights_after_a_step(sample, **knobs) -> str:
     """A hash over all weights after one step in the middle of a training, whatever the command line would refuse."""
     small = {"hidden_size": 8, "num_layers": 1, "batch_size": 16, "tracker": "none", "device": "cpu", "dropout": 0.0}
-    learner = TencentGRLearner(TencentGROptions(data_dir=sample, **small | knobs), start_processes("cpu"))
+    learner = TencentGRLearner(fill_in(TencentGROptions(data_dir=sample, **small | knobs)), start_processes("cpu"))
     learner.global_step, epoch = learner.steps // 2, learner.options.num_epochs // 2
     learner.objective.train()
     learner.train_step(next(iter(learner.loader(epoch))), epoch)
@@ -108,8 +108,8 @@ def test_a_refused_option_is_told_a_way_on_that_works(name):
 
 
 def test_the_default_itself_is_no_fault_and_is_named():
-    options = parse_strict(["--loss", "infonce", "--num_negatives", "1", "--weight_decay", "0.01"])
-    assert list_ignored(options) == ["--num_negatives", "--weight_decay"]
+    options = parse_strict(["--loss", "infonce", "--popularity_factor", "0.75", "--weight_decay", "0.01"])
+    assert list_ignored(options) == ["--popularity_factor", "--weight_decay"]
     assert not list_ignored(parse_strict(["--num_negatives", "1"]))
     assert list_ignored(parse_strict(["--run_dir", "runs/mine"])) == ["--run_dir"]
 
