@@ -50,6 +50,8 @@ def shape_of(options: TencentGROptions) -> TencentGRShape:
         time_features=options.time_features,
         similarity=kinds,
         adaptive=options.use_adaptive_similarity,
+        fusion=options.fusion,
+        cross_layers=options.cross_layers,
     )
 
 
@@ -72,6 +74,7 @@ def make_objective(options: TencentGROptions, model: TencentGR, data: TencentGRD
         options.learnable_temperature,
         options.l2_emb,
         options.infonce_negatives == "batch",
+        options.temperature_end,
     )
 
 

@@ -135,8 +135,9 @@ class TencentGRLearner:
         rate = options.learning_rate * self.schedule.rate(epoch, self.global_step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        progress = self.schedule.progress(self.global_step)
         with self.autocast():
-            loss = self.wrapped(batch, self.schedule.progress(self.global_step))
+            loss = self.wrapped(batch, progress)
         self.optimizer.zero_grad()
         loss.backward()
         if options.grad_clip:
@@ -145,7 +146,9 @@ class TencentGRLearner:
         self.step, self.global_step = self.step + 1, self.global_step + 1
         learned = self.model.similarity.learned()
         if self.objective.log_temperature is not None:
-            learned["softmax_temperature"] = self.objective.temperature.detach().clone()
+            learned["softmax_temperature"] = self.objective.log_temperature.detach().exp()
+        elif options.temperature_end is not None:
+            learned["softmax_temperature"] = self.objective.temperature(progress)
         return {"global_step": self.global_step, "loss": loss.detach(), "learning_rate": rate, **learned}
 
     @cached_property

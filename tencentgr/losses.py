@@ -26,7 +26,8 @@ class Objective(nn.Module):
     """The loss of a batch as one module, so that it can be wrapped for several devices as a whole."""
 
     def __init__(self, model: TencentGR, sampler: NegativeSampler, loss: str, num_negatives: int, temperature: float,
-                 learnable_temperature: bool = False, l2_emb: float = 0.0, whole_batch: bool = False):  # fmt: skip
+                 learnable_temperature: bool = False, l2_emb: float = 0.0, whole_batch: bool = False,
+                 temperature_end: float | None = None):  # fmt: skip
         super().__init__()
         self.model, self.sampler = model, sampler
         self.loss, self.num_negatives, self.l2_emb = loss, num_negatives, l2_emb
@@ -34,11 +35,13 @@ class Objective(nn.Module):
         start = torch.tensor(math.log(temperature))
         learned = learnable_temperature and loss != "bce"
         self.log_temperature = nn.Parameter(start) if learned else None
-        self.fixed_temperature = temperature
+        self.fixed_temperature, self.last_temperature = temperature, temperature_end or temperature
 
-    @property
-    def temperature(self) -> Tensor | float:
-        return self.fixed_temperature if self.log_temperature is None else self.log_temperature.exp()
+    def temperature(self, progress: float = 0.0) -> Tensor | float:
+        """As learned, else as it stands on its way from the first to the last: first (last / first)^progress."""
+        if self.log_temperature is not None:
+            return self.log_temperature.exp()
+        return self.fixed_temperature * (self.last_temperature / self.fixed_temperature) ** progress
 
     def forward(self, batch: dict[str, Tensor], progress: float = 0.0) -> Tensor:
         """A batch and how much of the training is done, 0..1 -> the mean loss over its P positions, ()."""
@@ -65,12 +68,12 @@ class Objective(nn.Module):
     def infonce(self, batch: dict[str, Tensor], wanted: Tensor, progress: float) -> Tensor:
         """Each target against what the other users took at the same position, or with `whole_batch` at any."""
         if self.whole_batch:
-            return self.infonce_of_batch(batch, wanted)
+            return self.infonce_of_batch(batch, wanted, progress)
         tokens, target = self.model.item_vectors(item_rows(batch), batch["pos"])
         matrix = similarity_matrix(self.queries(batch, tokens), self.model.similarity.item(target))
-        return infonce(matrix / self.temperature, batch["pos"], wanted)
+        return infonce(matrix / self.temperature(progress), batch["pos"], wanted)
 
-    def infonce_of_batch(self, batch: dict[str, Tensor], wanted: Tensor) -> Tensor:
+    def infonce_of_batch(self, batch: dict[str, Tensor], wanted: Tensor, progress: float) -> Tensor:
         """Each target against every other item of the batch that its own user has not taken there."""
         items, place = torch.unique(batch["pos"][wanted], return_inverse=True)  # (M,) and (P,) in 0..M-1
         users, user = torch.unique(batch["sequence"], return_inverse=True)  # windows of one user are one
@@ -78,7 +81,7 @@ class Objective(nn.Module):
         taken = torch.zeros(len(users), len(items), dtype=torch.bool, device=items.device)
         taken[user, place] = True
         tokens, catalog = self.model.item_vectors(item_rows(batch), items)
-        query = self.queries(batch, tokens)[wanted] / self.temperature  # (P, w)
+        query = self.queries(batch, tokens)[wanted] / self.temperature(progress)  # (P, w)
         return batch_softmax(query, self.model.similarity.item(catalog), place, taken, user)
 
     def sampled(self, batch: dict[str, Tensor], wanted: Tensor, progress: float) -> Tensor:
@@ -87,15 +90,15 @@ class Objective(nn.Module):
         target = batch["pos"][wanted]  # (P,)
         tokens, positive, negative = self.model.item_vectors(item_rows(batch), target, drawn)
         query, item = self.queries(batch, tokens)[wanted], self.model.similarity.item  # (P, w)
-        good = (query * item(positive)).sum(dim=-1) / self.temperature
-        bad = query @ item(negative).T / self.temperature  # (P, w) @ (w, K)
+        good = (query * item(positive)).sum(dim=-1) / self.temperature(progress)
+        bad = query @ item(negative).T / self.temperature(progress)  # (P, w) @ (w, K)
         return sampled_softmax(good, bad, probability, drawn[None] == target[:, None])
 
     def full(self, batch: dict[str, Tensor], wanted: Tensor, progress: float) -> Tensor:
         """Each target against the whole catalogue."""
         everything = torch.arange(1, self.model.schema.num_items + 1, device=wanted.device)
         tokens, catalog = self.model.item_vectors(item_rows(batch), everything)
-        query = self.queries(batch, tokens)[wanted] / self.temperature  # (P, w)
+        query = self.queries(batch, tokens)[wanted] / self.temperature(progress)  # (P, w)
         return full_softmax(query, self.model.similarity.item(catalog), batch["pos"][wanted] - 1)
 
 

@@ -71,6 +71,10 @@ class TencentGROptions(Section):
     )
     rotary: bool = knob(False, "rotary positions in place of position vectors")
     gradient_checkpointing: bool = knob(False, "less memory, more time", result=False)
+    fusion: Literal["concat", "gated"] = knob(
+        "concat", "feature blocks side by side, or each weighed by a learned gate"
+    )
+    cross_layers: int = knob(0, "DCN-v2 layers that cross the features of a tower, of rank --hidden_size", ge=0, le=16)
     use_user_id: bool = knob(False, "a vector for each user, beside the profile features")
     use_action_type: bool = knob(False, "tokens know whether their item was clicked")
     time_features: bool = knob(False, "tokens know hour, weekday and the time since the one before")
@@ -86,6 +90,9 @@ class TencentGROptions(Section):
     loss: Literal["bce", "infonce", "sampled", "full"] = knob("bce", "binary, in-batch, sampled or full softmax")
     temperature: float | None = knob(
         None, "of the three softmax losses (none given: 0.1 with infonce or cosine, else 1)", ge=1e-4, le=1e4
+    )
+    temperature_end: float | None = knob(
+        None, "what the temperature of a softmax loss moves to while training goes on", ge=1e-4, le=1e4
     )
     learnable_temperature: bool = knob(False, "let training move the temperature of a softmax loss")
     infonce_negatives: Literal["position", "batch"] = knob(
@@ -244,6 +251,8 @@ def check_together(options: TencentGROptions) -> Iterator[str]:
         yield "--inference_only needs --state_dict_path MODEL, e.g. ./logs/best_model.pt"
     if len(set(options.similarity_types)) < len(options.similarity_types):
         yield f"--similarity_types names a kind twice: {' '.join(options.similarity_types)}"
+    if options.temperature_end is not None and options.learnable_temperature:
+        yield "--temperature_end moves the temperature and --learnable_temperature learns it; leave one of them out"
     if options.source == "run" and options.run_dir is None:
         yield "--source run needs --run_dir DIR, a run that data/prepare.py has prepared"
     if options.lr_scheduler == "step" and options.num_epochs <= options.lr_step_size and not options.inference_only:

@@ -13,7 +13,7 @@ from typing import Any
 from genrec.config import Section, knob_marks
 from genrec.places import from_home
 
-SOFTMAX = ("temperature", "learnable_temperature")
+SOFTMAX = ("temperature", "temperature_end", "learnable_temperature")
 TRAINING = (
     "loss", "num_epochs", "batch_size", "learning_rate", "optimizer", "lr_scheduler", "warmup_steps", "grad_clip",
     "l2_emb", "early_stop", "bf16", "valid_share", "num_workers", "gradient_checkpointing", "seed", "save_freq",

@@ -10,10 +10,11 @@ from genrec.errors import ArtifactError
 from genrec.launch import note
 from genrec.runtime.tensor_file import checksum, load_weights
 from tencentgr.checkpoints import read_weights
-from tencentgr.model import TencentGR
+from tencentgr.model import TencentGR, TencentGRShape
 from tencentgr.options import TencentGROptions
 
 FREE = ("dropout", "gradient_checkpointing")  # parts of a shape that may change between two trainings
+DEFAULTS = {"shape": asdict(TencentGRShape()), "schema": {}}  # of parts that an older model does not know
 WAY = "pass the flags and data of its training, or leave --state_dict_path out"
 
 
@@ -34,7 +35,7 @@ def list_differences(card: dict[str, Any], model: TencentGR) -> list[str]:
     return [
         f"{name} is {there.get(name)!r} there, {value!r} here"
         for part, have in (("shape", asdict(model.shape)), ("schema", asdict(model.schema)))
-        for there in [card.get(part) or {}]
+        for there in [DEFAULTS[part] | (card.get(part) or {})]
         for name, value in have.items()
         if name not in FREE and plain(there.get(name)) != plain(value)
     ]

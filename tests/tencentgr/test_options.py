@@ -148,6 +148,7 @@ def test_no_embedding_at_all(tmp_path):
             "--loss infonce --batch_size 1",
             "negatives from the other users of a batch, and --batch_size 1 has none; pass",
         ),
+        ("--loss full --temperature_end 2 --learnable_temperature", "leave one of them out"),
         ("--mm_emb_id none 81", "none stands alone or not at all"),
         ("--inference_only", "needs --state_dict_path"),
         ("--hidden_units 10 --num_heads 4", "10 is not a multiple of --num_heads 4"),

@@ -28,6 +28,7 @@ OTHER = {
     "use_smart_sampling": True,
     "dynamic_candidates": 50,
     "temperature": 3.0,
+    "temperature_end": 9.0,
     "learnable_temperature": True,
     "infonce_negatives": "batch",
     "popularity": "id",
