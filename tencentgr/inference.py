@@ -34,6 +34,7 @@ from tencentgr.dataset import (
     load_queries,
     report_lines,
 )
+from tencentgr.ensemble import join_vectors
 from tencentgr.features import restrict
 from tencentgr.model import TencentGR
 from tencentgr.options import TencentGROptions
@@ -57,17 +58,25 @@ def infer(options: TencentGROptions) -> None:
     queries, candidates = load_queries_and_candidates(options)
     for line in report_lines({**queries.report, **candidates.report}):
         note("data", line)
-    model, card = load_model(options.state_dict_path, shape_of(options), queries.schema)
-    if card is None:
-        note(
-            "infer", f"{options.state_dict_path} holds weights alone; shape and features are taken from flags and data"
-        )
-    user_vectors, item_vectors = encode(model.to(device), queries, candidates)
-    check_vectors(options.state_dict_path, users=user_vectors, candidates=item_vectors)
+    paths = options.state_dict_path, *options.ensemble_with
+    parts = [encode_by(path, options, device, queries, candidates) for path in paths]
+    user_vectors, item_vectors = parts[0] if len(parts) == 1 else join_vectors(parts)
     neighbours = search(user_vectors, item_vectors, max(TOP, FOUND), choose_seen(options, queries, candidates))
     with only_writer(options.result_dir):
         write_results(options.result_dir, queries, candidates, user_vectors, item_vectors, neighbours)
     note("infer", f"{len(user_vectors):,} users, {len(item_vectors):,} candidates -> {options.result_dir / RESULT}")
+
+
+def encode_by(
+    path: Path, options: TencentGROptions, device: torch.device, queries: TencentGRData, candidates: Candidates
+) -> tuple[np.ndarray, np.ndarray]:
+    """(Q, w), (C, w) by one model."""
+    model, card = load_model(path, shape_of(options), queries.schema)
+    if card is None:
+        note("infer", f"{path} holds weights alone; shape and features are taken from flags and data")
+    user_vectors, item_vectors = encode(model.to(device), queries, candidates)
+    check_vectors(path, users=user_vectors, candidates=item_vectors)
+    return user_vectors, item_vectors
 
 
 def choose_seen(options: TencentGROptions, queries: TencentGRData, candidates: Candidates) -> SeenItems | None:

@@ -146,6 +146,7 @@ class TencentGROptions(Section):
     state_dict_path: Path | None = knob(
         None, "a model to recommend with, or to start training from: .safetensors, .pt, or a directory", result=False
     )
+    ensemble_with: list[Path] = knob([], "further models whose scores join --state_dict_path's", result=False)
     filter_seen: bool | Literal["auto"] = knob(
         "auto",
         "leave out what a user had before; auto: where less than 1% of the newest interactions repeat an earlier one",

@@ -23,7 +23,7 @@ TRAINING = (
 # {choice: {its value: the options that are read under it}}. An option that stands nowhere here is always read; one that
 # stands under several choices is read where all of them let it; a choice may itself be an option of another.
 READ_BY: dict[str, dict[Any, tuple[str, ...]]] = {
-    "inference_only": {False: TRAINING, True: ("result_dir", "filter_seen")},
+    "inference_only": {False: TRAINING, True: ("result_dir", "filter_seen", "ensemble_with")},
     "source": {"tencentgr": ("data_dir", "cache_dir", "valid_share"), "run": ("run_dir",)},
     "semantic": {True: ("semantic_prefixes",)},
     "use_adaptive_similarity": {False: ("similarity",), True: ("similarity_types",)},
