@@ -399,7 +399,14 @@ class Sft(Section):
     pack: Literal["none", "exact", "windows"] = knob(
         "exact",
         "sid_to_sid rows of a user as one token tree; exact: as far as histories are not cut by data.max_history; "
-        "windows: always, each target sees between half and all of max_history items",
+        "windows: always, and sft.overlap says how much history the targets of a window have",
+    )
+    overlap: float = knob(
+        0.5,
+        "pack windows: share of max_history that a window reads before its first target; 0 reads every event once, and "
+        "a target sees between one and max_history items",
+        ge=0,
+        lt=1,
     )
     balance: float = knob(
         0.0, "history tasks: a target weighs (train events of its item)^-balance; 0 alike, 1 items alike", ge=0, le=1

@@ -32,6 +32,7 @@ from genrec.config import (
     other_spellings,
 )
 from genrec.errors import ConfigError, suggest
+from genrec.own_tasks import read_task
 from genrec.windows import is_own_shop
 
 Faults = Iterator[str]
@@ -163,10 +164,18 @@ def check_sft(sft: Sft) -> Faults:
 TAUGHT_TASKS = ("sid_to_sid", "title_history_to_sid", "preference_to_sid", "sid_and_preference_to_sid")
 
 
+def asks_next_sid(name: str) -> bool:
+    """Whether a task's answer is the semantic ID of a user's next item, which a teacher can soften."""
+    if name in TASK_NAMES:
+        return name in TAUGHT_TASKS
+    own = read_task(name)
+    return own.rows == "history" and own.wanted == "sid"
+
+
 def check_teacher(sft: Sft) -> Faults:
     if sft.teacher and not any(sft.teacher.values()):
         yield f"sft.teacher {sft.teacher} teaches nothing: every weight is 0"
-    if sft.teacher and not any(sft.tasks.get(name) for name in TAUGHT_TASKS):
+    if sft.teacher and not any(share and asks_next_sid(name) for name, share in sft.tasks.items()):
         yield (
             f"sft.teacher {', '.join(sft.teacher)} would do nothing: sft.tasks {', '.join(sft.tasks)} has no task that "
             f"asks for the next item's semantic ID ({', '.join(TAUGHT_TASKS)})"

@@ -6,15 +6,15 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from genrec.config_checks import validate
+from genrec.config_checks import asks_next_sid, validate
 from genrec.data.prompts import Encoder, Wording
-from genrec.data.tasks import Texts, draw_row_numbers, find_task, own_fingerprints
+from genrec.data.tasks import TASKS, Texts, draw_row_numbers, find_task, own_fingerprints
 from genrec.errors import ArtifactError, ConfigError
 from genrec.models.card import current_prompts, prompts_of_rl
 from genrec.own_tasks import read_task
 from genrec.sids import make_index
 from genrec.training.rl_start import make_prompts
-from tests import ROOT
+from tests import ROOT, parse_flags
 from tests.small_shop import small_shop
 from tests.test_plugins import module
 
@@ -64,6 +64,13 @@ def test_a_long_history_loses_its_oldest_parts_whole(examples):
     prompt = TEXTS.prompt(find_task("plugins:next_brand"), np.array([1, 2, 3]))
     newest = prompt.head + prompt.parts[-1] + prompt.tail
     assert Encoder(Letters()).prompt(prompt, len(newest) + 3) == [ord(letter) for letter in newest]
+
+
+def test_the_check_of_a_teacher_knows_which_tasks_ask_for_the_next_item(module):
+    of_next = module(HEADER + "def ask():\n    return OwnTask('history', 'sid', 'x')\n") + ":ask"
+    assert asks_next_sid(of_next) and find_task(of_next).asks_next
+    assert all(asks_next_sid(name) == task.asks_next for name, task in TASKS.items())
+    assert parse_flags(["--sft.tasks", f"{{'{of_next}': 1}}", "--sft.teacher", "sasrec"]).config.sft.teacher
 
 
 def test_rows_without_an_answer_are_left_out(module):

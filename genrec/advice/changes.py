@@ -15,7 +15,7 @@ from genrec.advice.evidence import (
     weigh_history,
 )
 from genrec.advice.learning import Learning, read_learning, read_rate
-from genrec.config_checks import TAUGHT_TASKS
+from genrec.config_checks import asks_next_sid
 
 CROWDED = 0.10  # share of items whose codes had to be changed, from which the index is too small
 MOST_ROWS = 3.0  # largest share a task is raised to
@@ -146,7 +146,7 @@ def regularize(sft: dict[str, Any], best_at: float) -> Changes:
 def take_teacher(report: dict[str, Any]) -> Changes:
     """The best of the families that rank better, beside the teachers that there are, as heavy as all of them."""
     sft, better = report["config"]["sft"], find_better_teachers(report)
-    if not better or not any(sft["tasks"].get(name) for name in TAUGHT_TASKS):
+    if not better or not any(share and asks_next_sid(name) for name, share in sft["tasks"].items()):
         return {}
     weight = sum(sft["teacher"].values()) or 1.0
     return {"sft.teacher": {**sft["teacher"], better[0][0]: weight}}

@@ -26,7 +26,7 @@ from genrec.config import Data
 from genrec.data.download import CHECKSUMS, compute_checksum, fetch_file, open_destination, unpack_members
 from genrec.data.events import Shop, encode_events
 from genrec.data.ledger import Ledger
-from genrec.data.ndjson import BYTE_ORDER_MARK, LATEST, check_bad_share, open_file
+from genrec.data.ndjson import BYTE_ORDER_MARK, LATEST, OTHER_ENCODING, check_bad_share, open_file
 from genrec.data.texts import clean_text, clean_title
 from genrec.errors import ArtifactError
 from genrec.launch import note
@@ -187,7 +187,7 @@ def parse_lines(
         except (ValueError, IndexError):
             if line and not line.isspace():
                 ledger.read += 1
-                ledger.drop("not in UTF-8" if line == NOT_UTF8 else "not in the file's format", 1, [number])
+                ledger.drop(OTHER_ENCODING if line == NOT_UTF8 else "not in the file's format", 1, [number])
             continue
         ledger.read += 1
         yield row

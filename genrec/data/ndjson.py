@@ -29,6 +29,7 @@ CHUNK = 200_000  # parsed lines held as Python objects
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 UNPACKED_BY_POLARS = (b"x", b"(")  # how zlib and zstd begin, and JSON never does; of the two zstd is a format here
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+OTHER_ENCODING = "not in UTF-8"  # why a line was dropped
 NESTING = 3_000  # Python's recursion limit while lines are parsed; polars takes objects 1,024 deep
 LATEST = 4_102_444_800  # seconds of 2100-01-01: later ones are milliseconds in a seconds field, or noise
 
@@ -202,5 +203,12 @@ def check_bad_share(ledger: Ledger, path: Path, max_bad_share: float) -> None:
     if bad > max_bad_share * ledger.read:
         raise ArtifactError(
             f"{path}: {bad:,} of {ledger.read:,} lines ({bad / ledger.read:.1%}) cannot be used, more than "
-            f"data.max_bad_share {max_bad_share:.1%}: {ledger.trail()}; mend the file or raise --data.max_bad_share"
+            f"data.max_bad_share {max_bad_share:.1%}: {ledger.trail()}; {way_on(ledger, path)}"
         )
+
+
+def way_on(ledger: Ledger, path: Path) -> str:
+    """What mends most of the lines that were dropped."""
+    if 2 * ledger.dropped.get(OTHER_ENCODING, 0) > sum(ledger.dropped.values()):
+        return f"write it anew: iconv -f LATIN1 -t UTF-8 {path.name} (or -f the encoding that it is in)"
+    return "mend the file or raise --data.max_bad_share"

@@ -24,6 +24,7 @@ from genrec.config import expand_home
 from genrec.data.ledger import Ledger
 from genrec.data.ndjson import (
     BYTE_ORDER_MARK,
+    OTHER_ENCODING,
     damaged_file_error,
     number_lines,
     open_unpacked,
@@ -243,7 +244,7 @@ def split_records(path: Path, delimiter: str, quote: str | None, width: int) -> 
         if not line.strip():
             continue
         if not line.isprintable() and holds_surrogates(line):
-            yield number, "not in UTF-8"
+            yield number, OTHER_ENCODING
             continue
         fields = split_fields(line, delimiter, quote)
         if is_open(line, delimiter, quote):

@@ -97,7 +97,7 @@ def list_differences(runs: Sequence[RunSummary]) -> dict[str, list[Any]]:
 def list_leaves(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted names down to what is no mapping: sft.scratch.hidden_size, rl.reward_type.sasrec."""
     for key, value in config.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):  # an empty one has no leaf: `lacks` says so
             yield from list_leaves(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value

@@ -5,6 +5,7 @@ E examples, H history
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
@@ -108,7 +109,8 @@ def make_rows(
         task = find_task(name)
         if name == "sid_to_sid" and settings.pack != "none":
             for copy in repeat_rows(len(train), share, rng):
-                yield from packed_rows(builder, task, sequences, train.take(copy), weight, max_history, settings.pack)
+                packing = settings.pack, settings.overlap
+                yield from packed_rows(builder, task, sequences, train.take(copy), weight, max_history, *packing)
         elif task.of_preference:
             yield from preference_rows(builder, task, share, cut, train, weight, rng)
         else:
@@ -146,6 +148,7 @@ def packed_rows(
     weight: np.ndarray,
     max_history: int,
     pack: str,
+    overlap: float = 0.5,
 ) -> Iterator[TokenTree]:
     """Each user's targets on shared trunks; those whose history is cut get rows of their own, or windows."""
     item, ordered = sequences.item, train.take(np.lexsort([train.end, train.user]))
@@ -163,14 +166,22 @@ def packed_rows(
             for a, end in zip(begin[~whole], group[~whole], strict=True):
                 yield builder.row(task, item[a:end], int(item[end]), weight[end], user, event=end)
         elif not whole.all():
-            yield from window_rows(builder, task, item, group[~whole], weight, int(limit[~whole].min()), user)
+            longest = int(limit[~whole].min())
+            stride = max(longest - math.ceil(longest * overlap), 1)
+            yield from window_rows(builder, task, item, group[~whole], weight, longest, stride, user)
 
 
 def window_rows(
-    builder: RowBuilder, task: Task, item: np.ndarray, ends: np.ndarray, weight: np.ndarray, limit: int, user: int
+    builder: RowBuilder,
+    task: Task,
+    item: np.ndarray,
+    ends: np.ndarray,
+    weight: np.ndarray,
+    limit: int,
+    stride: int,
+    user: int,
 ) -> Iterator[TokenTree]:
-    """Targets in runs of limit/2 events; a run shares a trunk that begins limit/2 events before its first target."""
-    stride = max(limit // 2, 1)
+    """Targets in runs of `stride` events, on a trunk of theirs that holds `limit` items before its last target."""
     run = (ends - ends[0]) // stride
     for group in np.split(ends, np.flatnonzero(np.diff(run)) + 1):
         begin = ends[0] + stride * ((group[0] - ends[0]) // stride) - (limit - stride + 1)

@@ -207,7 +207,7 @@ def test_a_byte_that_is_not_utf8_is_a_bad_line_of_an_atomic_file(small, tmp_path
     atomic_100k(tmp_path)
     with (tmp_path / "ml-100k.item").open("ab") as file:
         file.write(b"3\tCaf\xe9\t1994\tDrama\n")
-    with pytest.raises(ArtifactError, match=r"1 of 3 lines .*1 not in UTF-8 \(line 4\)"):
+    with pytest.raises(ArtifactError, match=r"1 of 3 lines .*1 not in UTF-8 \(line 4\).*iconv -f LATIN1 -t UTF-8"):
         read(tmp_path)
 
 

@@ -56,6 +56,34 @@ def test_windows_show_between_half_and_all_of_the_history(texts, tokenizer, sequ
     assert sum(len(ids) - head >= 6 for ids, _ in windows) >= len(train) - 5  # half of 4, but for the first of a user
 
 
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
+def test_windows_ask_each_target_once_with_the_history_that_the_overlap_leaves(texts, tokenizer, sequences, overlap):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, texts, 512)
+    head = len(builder.prompts.encoder.piece(texts.prompt(RECOMMEND, np.zeros(0, int)).head))
+    exact = asked(packed_rows(builder, RECOMMEND, events, train, alike(events), 50, "exact"), len(train))
+    trees = list(packed_rows(builder, RECOMMEND, events, train, alike(events), 4, "windows", overlap))
+    windows = asked(trees, len(train))
+    assert sorted(answer for _, answer in windows) == sorted(answer for _, answer in exact)
+    length = {(ids[head:], answer): len(ids) - head for ids, answer in exact}
+    least = {0.0: 1, 0.25: 2, 0.5: 3, 0.9: 4}[overlap]  # items before the first target of a window
+    for ids, answer in windows:
+        history = ids[head:]
+        (whole,) = {length[full] for full in length if full[1] == answer and full[0][-len(history) :] == history}
+        assert len(history) // 3 >= min(least, whole // 3)
+
+
+def test_windows_that_overlap_less_read_fewer_tokens(texts, tokenizer, sequences):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, texts, 512)
+
+    def read(overlap):
+        trees = packed_rows(builder, RECOMMEND, events, train, alike(events), 4, "windows", overlap)
+        return sum(len(tree.ids) for tree in trees)
+
+    assert read(0.0) < read(0.5) < read(0.9)
+
+
 def test_packed_loss_and_gradients_equal_plain_rows(texts, tokenizer, model, sequences):
     events, train = sequences
     builder = RowBuilder(tokenizer, texts, 512)
