@@ -8,6 +8,7 @@ row numbers only.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from tencentgr.fusion import CrossLayer, Gate
 from tencentgr.similarity import AdaptiveSimilarity, Similarity
 
 ACTIONS = 3  # unknown, exposure, click
+DAY = math.log1p(86_400)  # the gap of a day
 
 
 @dataclass(frozen=True)
@@ -226,15 +228,16 @@ class TencentGR(nn.Module):
 
 
 class Times(nn.Module):
-    """Hour, weekday and gap of each token -> (B, T, d); the gap is log(1 + seconds since the interaction before)."""
+    """Hour, weekday and gap of each token -> (B, T, d); the gap is log(1 + seconds since the interaction before), as a
+    share of a day's: unscaled it is the longest part of a token, the same for all, and states look alike."""
 
     def __init__(self, width: int):
         super().__init__()
         self.hour, self.weekday = nn.Embedding(25, width, padding_idx=0), nn.Embedding(8, width, padding_idx=0)
-        self.gap = nn.Linear(1, width, bias=False)
+        self.since = nn.Linear(1, width, bias=False)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        return self.hour(batch["hour"]) + self.weekday(batch["weekday"]) + self.gap(batch["gap"][..., None])
+        return self.hour(batch["hour"]) + self.weekday(batch["weekday"]) + self.since(batch["gap"][..., None] / DAY)
 
 
 def item_rows(batch: dict[str, Tensor]) -> Tensor:

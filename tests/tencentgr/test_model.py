@@ -129,6 +129,16 @@ def features_side_by_side(network: TencentGR, rows: torch.Tensor) -> torch.Tenso
     return seen[0]
 
 
+def test_the_time_since_the_last_interaction_does_not_drown_the_items():
+    """Days between interactions, as they are: no part of a token may be several times as long as its item."""
+    torch.manual_seed(0)
+    network = TencentGR(TencentGRShape(hidden_size=64, time_features=True), SCHEMA)
+    network.use(table("item", ITEMS + 1), table("user", USERS + 1))
+    items = network.item_vectors(torch.arange(1, ITEMS + 1))[0].norm(dim=-1).mean() * 64**0.5
+    kinds = {"hour": torch.tensor([[5]]), "weekday": torch.tensor([[3]]), "gap": torch.tensor([[14.0]])}  # two weeks
+    assert network.times(kinds).norm() < items
+
+
 def test_a_cross_layer_is_its_formula():
     plain, crossed = model(), model(cross_layers=2)
     crossed.load_state_dict(plain.state_dict() | {n: v for n, v in crossed.state_dict().items() if "cross" in n})
