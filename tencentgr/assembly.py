@@ -31,7 +31,7 @@ def read_data(options: TencentGROptions) -> TencentGRData:
 def source_of(options: TencentGROptions) -> CompetitionSource:
     """The competition's files."""
     places = options.data_dir, options.embeddings, options.cache_dir
-    return locate_source(*places, options.semantic, options.semantic_prefixes)
+    return locate_source(*places, options.semantic, options.semantic_prefixes, options.semantic_files)
 
 
 def shape_of(options: TencentGROptions) -> TencentGRShape:

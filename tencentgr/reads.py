@@ -24,8 +24,8 @@ TRAINING = (
 # stands under several choices is read where all of them let it; a choice may itself be an option of another.
 READ_BY: dict[str, dict[Any, tuple[str, ...]]] = {
     "inference_only": {False: TRAINING, True: ("result_dir", "filter_seen", "ensemble_with")},
-    "source": {"tencentgr": ("data_dir", "cache_dir", "valid_share"), "run": ("run_dir",)},
-    "semantic": {True: ("semantic_prefixes",)},
+    "source": {"tencentgr": ("data_dir", "cache_dir", "valid_share", "semantic_files"), "run": ("run_dir",)},
+    "semantic": {True: ("semantic_prefixes", "semantic_files")},
     "use_adaptive_similarity": {False: ("similarity",), True: ("similarity_types",)},
     "loss": {
         "bce": ("num_negatives", "use_smart_sampling", "dynamic_candidates"),

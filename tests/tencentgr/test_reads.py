@@ -91,7 +91,7 @@ def test_what_is_read_moves_the_weights_and_what_is_not_leaves_them(sample, chos
 def test_every_option_of_the_table_is_one_and_has_another_value():
     read = {name for table in READ_BY.values() for names in table.values() for name in names}
     assert read | READ_BY.keys() <= TencentGROptions.model_fields.keys()
-    of_places = {"data_dir", "cache_dir", "run_dir", "result_dir", "filter_seen", "ensemble_with"}
+    of_places = {"semantic_files", "data_dir", "cache_dir", "run_dir", "result_dir", "filter_seen", "ensemble_with"}
     assert read - {*TRAINING} - of_places == OTHER.keys()
 
 
