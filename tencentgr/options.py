@@ -54,7 +54,7 @@ class TencentGROptions(Section):
     semantic: bool = knob(True, "use semantic_id_dict.json where the data directory has one")
     semantic_prefixes: bool = knob(False, "each prefix of a semantic ID is a feature of its own too")
     semantic_files: list[Path] = knob(
-        [], "further semantic IDs, of an RQ-VAE of coarser or finer grain, as features too"
+        [], "further semantic IDs, of an RQ-VAE of coarser or finer grain, as features too", result=False
     )
     valid_share: float = knob(0.1, "share of the users held out", gt=0, lt=1)
     num_workers: int = knob(0, "processes that build batches", result=False, ge=0, le=256)
