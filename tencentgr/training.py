@@ -74,20 +74,14 @@ def run(learner: TencentGRLearner, clean: bool) -> None:
 
 
 def begin(learner: TencentGRLearner, clean: bool) -> tuple[int, ...]:
-    """Directories that hold another run make room for this one; its files are kept beside. A finished run that differs
-    in its number of epochs alone is gone on with: the epochs after which its schedules ended."""
+    """Say what is trained, where nothing of another run is in the way; the epochs after which its schedules ended."""
     options, identity = learner.options, identity_of(learner)
     note_data(learner)
     check_owner(options.models)
     if clean:
         remove_run(options)
     elif (options.models / RUN).exists():
-        made = read_made(options.models / RUN)
-        if wants_more_epochs(options, made, identity):
-            extend(options, made, identity)
-        elif different := differences(made, identity):
-            note("train", f"{options.models} was made with other settings: {'; '.join(different)}")
-            note("train", f"that run's files moved to {put_away(options)}")
+        make_room(options, identity)
     for directory in (options.models, options.log_dir):
         directory.mkdir(parents=True, exist_ok=True)
     if not (options.models / RUN).exists():
@@ -101,6 +95,16 @@ def begin(learner: TencentGRLearner, clean: bool) -> tuple[int, ...]:
     return read_ends(options.models)
 
 
+def make_room(options: TencentGROptions, identity: Identity) -> None:
+    """The files of another run are moved and kept; a finished one that was shorter and else the same goes on."""
+    made = read_made(options.models / RUN)
+    if wants_more_epochs(options, made, identity):
+        extend(options, made, identity)
+    elif different := differences(made, identity):
+        note("train", f"{options.models} was made with other settings: {'; '.join(different)}")
+        note("train", f"that run's files moved to {put_away(options)}")
+
+
 # More epochs for a finished run
 
 
@@ -108,7 +112,7 @@ def wants_more_epochs(options: TencentGROptions, made: Made, asked: Identity) ->
     """Whether the run there is finished and all that is asked otherwise is a longer training."""
     was, now = dict(made["config"]), dict(asked["config"])
     epochs, wanted = was.pop("num_epochs", None), now.pop("num_epochs")
-    whole = is_trained(options.models) and (options.models / CHECKPOINT).exists()
+    whole = is_finished(options.models, read_ends(options.models)) and (options.models / CHECKPOINT).exists()
     return whole and was == now and made["inputs"] == asked["inputs"] and type(epochs) is int and epochs < wanted
 
 
@@ -125,8 +129,8 @@ def extend(options: TencentGROptions, made: Made, asked: Identity) -> None:
     write_json(options.models / RUN, {**asked, ENDS: ends})
     note(
         "train",
-        f"goes on from the {done} epochs of the finished run: {options.num_epochs - done} more, under a new "
-        f"{options.lr_scheduler} schedule from its end",
+        f"goes on from the end of the finished run, epoch {done}, to epoch {options.num_epochs} under a schedule of its "
+        f"own ({options.lr_scheduler})",
     )
 
 

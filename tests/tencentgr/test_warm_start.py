@@ -77,7 +77,10 @@ def test_more_epochs_go_on_from_the_end(sample, tmp_path, capsys):
     train(options(sample, tmp_path))
     before = steps_of(tmp_path)
     train(options(sample, tmp_path, "--num_epochs", "3"))
-    assert "goes on from the 1 epochs of the finished run: 2 more, under a new cosine" in capsys.readouterr().out
+    assert (
+        "goes on from the end of the finished run, epoch 1, to epoch 3 under a schedule of its own (cosine)"
+        in capsys.readouterr().out
+    )
     after = steps_of(tmp_path)
     assert after[: len(before)] == before and len(after) == 3 * len(before)  # not one step is done again
     assert after[len(before)]["learning_rate"] == 1e-3 and after[len(before)]["epoch"] == 2
