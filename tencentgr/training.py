@@ -129,8 +129,8 @@ def extend(options: TencentGROptions, made: Made, asked: Identity) -> None:
     write_json(options.models / RUN, {**asked, ENDS: ends})
     note(
         "train",
-        f"goes on from the end of the finished run, epoch {done}, to epoch {options.num_epochs} under a schedule of its "
-        f"own ({options.lr_scheduler})",
+        f"goes on from the end of the finished run, epoch {done}, to epoch {options.num_epochs} under a schedule of "
+        f"its own ({options.lr_scheduler})",
     )
 
 
