@@ -640,9 +640,10 @@ class Export(Section):
     """A trained model as graphs and in small numbers, to be served without the libraries that trained it."""
 
     model: str = knob("", "sft or rl of the run, or a model directory; empty: rl where RL was kept, else sft")
-    backends: list[Literal["onnx", "onnx-int8", "onnx-int4", "bfloat16"]] = knob(
+    backends: list[Literal["onnx", "onnx-int8", "onnx-int4", "bfloat16", "gguf"]] = knob(
         ["onnx", "onnx-int8", "onnx-int4", "bfloat16"],
-        "what is written: ONNX graphs in float32, 8 and 4 bits, and the weights in bfloat16 for torch",
+        "what is written: ONNX graphs in float32, 8 and 4 bits, the weights in bfloat16 for torch, and in float16 as "
+        "model.gguf for other programs (needs gguf)",
         min_length=1,
     )
     rows: int = knob(500, "valid rows that they are compared on with float32 torch, drawn by seed; 0 all", ge=0)
