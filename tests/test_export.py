@@ -292,3 +292,15 @@ def test_a_model_directory_is_exported_in_the_run_it_fits(copy, run, monkeypatch
     assert set(manifest.inputs) == {"data", "sids", "model"} and manifest.statistics["model"] == "sft"
     assert list(manifest.statistics["backends"]) == ["bfloat16"]
     assert export.settle(Command(config_of(copy, model=str(copy / "sft")))).export.model == "sft"
+
+
+def test_gguf_holds_the_model_for_other_programs(copy):
+    pytest.importorskip("gguf", reason="needs `pip install --no-deps gguf`")
+    shutil.rmtree(copy / "export")
+    place = make(copy, backends=["gguf"])
+    measured = read_manifest(place).statistics["backends"]["gguf"]
+    assert measured["top10_overlap"] > 0.95 and measured["published"]
+    assert {path.name for path in place.glob("model.*")} == {"model.gguf"} and not list(place.glob("*.onnx"))
+    assert "no backend here answers from it" in (place / "README.md").read_text()
+    with pytest.raises(ConfigError, match="no backend 'gguf'"):
+        genrec.load(copy, backend="gguf")
