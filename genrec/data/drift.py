@@ -67,9 +67,10 @@ def measure_drift(joined: Joined) -> Drift:
     of_known = sequences.item < known
     groups = group_items(np.bincount(sequences.item[~fresh], minlength=known))
     stability = {"items": compare_bins(groups[sequences.item[of_known]], fresh[of_known])}
-    categories = pick_categories(data.catalog.categories)
-    if len(np.unique(categories)) > 1:
-        stability["categories"] = compare_bins(fold_rare(categories[sequences.item], ~fresh), fresh)
+    categories = pick_categories(data.catalog.categories)[sequences.item]
+    named = categories != ""  # an item without a category says nothing of what is liked
+    if len(np.unique(categories[named])) > 1:
+        stability["categories"] = compare_bins(fold_rare(categories[named], ~fresh[named]), fresh[named])
     stability["history lengths"] = compare_bins(*measure_histories(joined))
     return Drift(
         stability,

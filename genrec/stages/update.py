@@ -29,7 +29,8 @@ from genrec import artifacts, stage
 from genrec.artifacts import read_manifest, write_json, write_text
 from genrec.commandline import Command, parse, read_words, stage_program
 from genrec.config import Config, Sft, section_schema
-from genrec.errors import ConfigError, exit_on_failure, exit_on_usage_error
+from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error
+from genrec.guard import refusal
 from genrec.launch import note, world_size
 from genrec.lock import only_writer
 from genrec.pipeline import RUN, UPDATE, artifact_dir, call_of, keep_word, reads
@@ -161,12 +162,10 @@ class Step:
 def update(command: Command, begin: Begin) -> None:
     """What joins and how far it drifted; then stage after stage; then the comparison."""
     from genrec.data.drift import describe_drift, drift_to_json, measure_drift
-    from genrec.data.joining import join_events
-    from genrec.stages.updating import read_new_events
+    from genrec.stages.updating import read_joined
 
     config = command.config
-    shop = read_new_events(config.update, config.data)
-    joined = join_events(begin.store.prepared(), shop, config.data, begin.run)
+    joined, shop = read_joined(begin, config.update, config.data)
     drift = measure_drift(joined)
     if command.dry_run:
         note("update", joined.ledger.line())
@@ -213,7 +212,17 @@ def list_training(config: Config) -> list[Step]:
 
 def walk(steps: list[Step], command: Command) -> None:
     for step in steps:
+        refuse_other(step, command)
         stage.run(step.name, command, step.build, step.sources)
+
+
+def refuse_other(step: Step, command: Command) -> None:
+    """A stage's own ways on name its command, which knows nothing of the run that this one goes on from."""
+    job = stage.Job(step.name, command.config, step.build, step.sources)
+    state, different = stage.status(job)
+    if state == "stale" and not command.clean:
+        anew = f"`{call_of(*UPDATE)} --clean` (with your other flags)"
+        raise ArtifactError(refusal(job.final, different, "--run.dir ANOTHER", anew))
 
 
 def train_anew(config: Config, command: Command) -> None:

@@ -67,11 +67,22 @@ def find_begin(run: Path) -> Begin:
 # Data
 
 
-def read_new_events(update: Update, data: Data) -> Shop:
-    """The new tables, by the rules of the run's data."""
+def read_joined(begin: Begin, update: Update, data: Data) -> tuple[Joined, Shop]:
+    """The new tables, read by the rules of the run's data and joined to them.
+
+    Where the items do not belong to the events, what is wrong with the events themselves is told first.
+    """
+    from genrec.data.joining import join_events
     from genrec.data.table import read_shop
 
-    return read_shop(rules_of_new_tables(update, data))[0]
+    old, rules = begin.store.prepared(), rules_of_new_tables(update, data)
+    try:
+        shop = read_shop(rules)[0]
+    except ArtifactError:
+        if rules.items:
+            join_events(old, read_shop(rules.model_copy(update={"items": None}))[0], rules, begin.run)
+        raise
+    return join_events(old, shop, rules, begin.run), shop
 
 
 def rules_of_new_tables(update: Update, data: Data) -> Data:
