@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 
 COMPARED = "compared"  # of an updated run: the rows that its models are compared on, a run each
 ANEW = "anew"  # the run that was trained anew
+SAID_BY = {  # keys that the update itself sets -> by which flag
+    "sft.base_model": "--from_run",
+    "sft.train_from_scratch": "--from_run",
+    "sft.replay": "--replay",
+    "rl.model_path": "--rl",
+}
 AS_IT_WAS, GROWN, UPDATED, WITH_RL, TRAINED_ANEW = "as it was", "SIDs grown", "updated", "updated, RL", "trained anew"
 
 
@@ -100,18 +106,17 @@ def read_settings(begin: Begin) -> dict[str, Any]:
 def settle(command: Command, begin: Begin) -> Config:
     """The configuration of the updated run: its SFT begins from the run's weights, with the replay."""
     config = command.config
-    for key in ("sft.base_model", "sft.train_from_scratch", "sft.replay"):
+    for key, other in SAID_BY.items():
         if command.origins.get(key, "").startswith("--"):
-            other = "--replay" if key == "sft.replay" else "--from_run"
             raise ConfigError(f"--{key} is what {other} says here: SFT goes on from {begin.model}; leave it out")
     named = "run.dir" in command.origins
     home = config.run.dir if named else begin.run.with_name(f"{begin.run.resolve().name}_updated")
     taught = {"base_model": str(begin.model), "train_from_scratch": False, "replay": config.update.replay}
     return config.model_copy(
         update={
-            "run": config.run.model_copy(update={"dir": home, "from_run": None}),
+            "run": config.run.model_copy(update={"dir": home}),
             "sft": config.sft.model_copy(update=taught),
-            "rl": config.rl.model_copy(update={"model_path": None, "replay": 0}),
+            "rl": config.rl.model_copy(update={"model_path": None}),
         }
     )
 
