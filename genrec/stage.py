@@ -363,7 +363,7 @@ def read_begun(job: Job) -> Made:
         raise ArtifactError(f"{job.partial} is no directory of this program; move it away")
     if begun.exists():
         return read_made(begun)
-    if any(job.partial.iterdir()):
+    if any(path.name != f"{BEGUN}.tmp" for path in job.partial.iterdir()):  # a kill may leave that one half written
         raise ArtifactError(f"{job.partial} was not begun by this program: it has no {BEGUN}; move it away")
     return {"config": {}, "inputs": {}}
 
