@@ -2,12 +2,15 @@
 
     python benchmarks/serve.py --run outputs/quickstart
     python benchmarks/serve.py --run outputs/quickstart --decoding beam --seconds 20
+    python benchmarks/serve.py --run outputs/quickstart --workers 2 --reload_every 5
+    python benchmarks/serve.py --run outputs/quickstart --url http://127.0.0.1:8000    of a server that runs, as by Ray
 
 Starts `genrec serve` on a free port of this machine and asks it for k = 10 after the histories of the run's users:
 closed loop (so many clients, each asks again when it has its answer), then open loop (requests arrive at random, at
 shares of what the closed loop reached, whether or not others are answered; latency counts from the moment of arrival).
 Prints requests/s, latencies of the accepted ones, how many were refused (503) or failed, the server's CPU milliseconds
-a request and its memory. The engine alone: full batches in this process, one after another.
+a request and its memory, of all its processes (nan with --url). The engine alone: full batches in this
+process, one after another.
 """
 
 from __future__ import annotations
@@ -86,6 +89,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, default=Path("outputs/quickstart"), help="a run with its data")
     parser.add_argument("--model", help="a family of the run; rl where RL helped, else sft")
     parser.add_argument("--decoding", choices=["frontier", "beam"], default="frontier")
+    parser.add_argument("--workers", type=int, default=1, help="processes behind the port")
+    parser.add_argument("--url", help="of a server that runs and is left as it is, in place of one that is started")
     parser.add_argument("--max_batch", type=int, default=16)
     parser.add_argument("--queue_size", type=int, default=128)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
@@ -128,12 +133,15 @@ def engine_speed(options: argparse.Namespace, histories: list[list[str]]) -> Non
 
 
 @contextmanager
-def server(options: argparse.Namespace) -> Iterator[tuple[int, str]]:
-    """(process id, address)"""
+def server(options: argparse.Namespace) -> Iterator[tuple[int | None, str]]:
+    """(process id, None of a server elsewhere; address)"""
+    if options.url:
+        yield None, options.url
+        return
     events = tempfile.TemporaryDirectory()
     flags = {
         **{"run.dir": options.run, "port": 0, "access_log": False, "events": Path(events.name) / "events.sqlite"},
-        **{"max_batch": options.max_batch, "queue_size": options.queue_size},
+        **{"max_batch": options.max_batch, "queue_size": options.queue_size, "workers": options.workers},
         "evaluation.decoding": options.decoding,
     }
     flags |= {"model": options.model} if options.model else {}
@@ -153,7 +161,7 @@ def server(options: argparse.Namespace) -> Iterator[tuple[int, str]]:
         events.cleanup()
 
 
-async def measure(options: argparse.Namespace, bodies: list[bytes], pid: int, url: str) -> None:
+async def measure(options: argparse.Namespace, bodies: list[bytes], pid: int | None, url: str) -> None:
     await closed_loop("warm-up", url, bodies, 4, min(2.0, options.seconds))
     print(HEAD)
     capacity = 0.0
@@ -166,10 +174,11 @@ async def measure(options: argparse.Namespace, bodies: list[bytes], pid: int, ur
     for share in options.shares:
         name, rate = f"open, {share:.0%}", share * capacity
         await watched(pid, lambda n=name, r=rate: open_loop(n, url, bodies, r, options.seconds, chance))
-    print(f"\nserver's memory {resident_of(pid):.0f} MiB")
+    if pid is not None:
+        print(f"\nserver's memory {resident_of(pid):.0f} MiB")
 
 
-async def watched(pid: int, work: Callable[[], Awaitable[Load]]) -> Load:
+async def watched(pid: int | None, work: Callable[[], Awaitable[Load]]) -> Load:
     """A load with the server's CPU seconds; its line is printed."""
     before, begin = cpu_of(pid), time.perf_counter()
     load = await work()
@@ -178,15 +187,23 @@ async def watched(pid: int, work: Callable[[], Awaitable[Load]]) -> Load:
     return load
 
 
-def cpu_of(pid: int) -> float:
-    """Seconds of user and system time (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+def family_of(pid: int) -> list[int]:
+    """A process and those that it started (Linux)."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in family_of(int(child)))]
+
+
+def cpu_of(pid: int | None) -> float:
+    """Seconds of user and system time; no number of a server elsewhere."""
+    if pid is None:
+        return float("nan")
+    stats = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in family_of(pid)]
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / TICKS
 
 
 def resident_of(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+    status = "".join(Path(f"/proc/{each}/status").read_text() for each in family_of(pid))
+    return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
 
 
 async def closed_loop(name: str, url: str, bodies: list[bytes], clients: int, seconds: float) -> Load:

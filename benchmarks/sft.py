@@ -69,7 +69,7 @@ class Bench:
             vocabulary = HALF_B_VOCABULARY + sum(index.sizes)
             shape |= {"vocab_size": vocabulary, "tie_word_embeddings": True}
             model = Qwen2ForCausalLM._from_config(Qwen2Config(**shape), attn_implementation="sdpa")
-        return model.to(getattr(torch, self.options.dtype))
+        return model.to(torch.bfloat16 if self.options.dtype == "bfloat16" else torch.float32)
 
 
 def main() -> None:
@@ -91,7 +91,10 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--sides", type=lambda text: text.split(","), default=list(SIDES), help="what to compare, a,b")
     parser.add_argument("--shape", choices=["scratch", "0.5b"], default="scratch", help="sft.scratch, or Qwen2.5-0.5B")
     parser.add_argument("--layers", type=int, help="blocks of the 0.5b shape, fewer than its 24 where memory is short")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of weights and arithmetic")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "autocast"], default="float32",
+        help="of weights and arithmetic; autocast: float32 weights, bfloat16 arithmetic, as sft.bf16 true",
+    )  # fmt: skip
     parser.add_argument("--targets", type=int, default=2048, help="train targets, at least; whole users are drawn")
     parser.add_argument("--targets_a_step", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds, all sides in turn; medians are printed")
@@ -131,7 +134,8 @@ def make_trainer(bench: Bench, side: str) -> Any:
     make = {"plain": plain_trainer, "trl": trl_trainer}.get(side, tree_trainer)
     trainer = make(bench, side, {
         "output_dir": tempfile.gettempdir(), "num_train_epochs": 1, "learning_rate": 1e-4, "use_cpu": True,
-        "save_strategy": "no", "report_to": [], "disable_tqdm": True, "logging_strategy": "no", "bf16": False,
+        "save_strategy": "no", "report_to": [], "disable_tqdm": True, "logging_strategy": "no",
+        "bf16": bench.options.dtype == "autocast",
     })  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -54,6 +54,7 @@ ITEMS = "items.parquet"  # in a model directory: the shop's ids, titles, and how
 COMPANIONS = "companions.npz"  # in a model directory whose prompts name companions: who was bought with whom
 MODEL_README = "README.md"  # in a model directory: its card for people
 EXPORT = "export.json"  # in an export: what it was made from, and the files of each backend
+GGUF = "model.gguf"  # in an export: the weights for other programs
 HEAD = "head.npy"  # in an export: (V, d) float32, the rows of the output layer
 TRAINING = "training.json"  # in a model directory: how training went; written when the weights are there
 RESULTS = "results.json"

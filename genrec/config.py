@@ -548,6 +548,11 @@ class Evaluation(Section):
     frontier_budget: int = knob(
         1000, "prefixes of a prompt that a frontier may read; where they end first the list is not proven", ge=1
     )
+    target_ranks: bool = knob(
+        False,
+        "of sft and rl: where each target stands among all items, beyond the list, as far as frontier_budget prefixes "
+        "prove it; beam loss is told by it where no exact ranking stands beside",
+    )
     batch_size: int = knob(16, "prompts a batch", ge=1, result=False)
     exact_memory: float = knob(1.0, "GiB that a pass of exact ranking may take beside the model", gt=0, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
@@ -587,6 +592,13 @@ class Sequential(Section):
     cosine: bool = knob(True, "sasrec scores by cosine / temperature instead of the dot product")
     temperature: float = knob(0.07, "divides the cosine", gt=0, le=1e3)
     label_smoothing: float = knob(0.0, "share of sasrec's target spread over the catalogue", ge=0, lt=1)
+    negatives: int = knob(
+        0,
+        "sasrec, sasrec_text: items that a step draws by popularity for its softmax, each weighed by how rarely it is "
+        "drawn (log q); 0: all items",
+        ge=0,
+        le=10**6,
+    )
     rdrop: float = knob(
         0.0,
         "sasrec: weight of the divergence of two passes under other dropout (R-Drop); 0 makes one pass",
@@ -633,9 +645,10 @@ class Export(Section):
     """A trained model as graphs and in small numbers, to be served without the libraries that trained it."""
 
     model: str = knob("", "sft or rl of the run, or a model directory; empty: rl where RL was kept, else sft")
-    backends: list[Literal["onnx", "onnx-int8", "onnx-int4", "bfloat16"]] = knob(
+    backends: list[Literal["onnx", "onnx-int8", "onnx-int4", "bfloat16", "gguf"]] = knob(
         ["onnx", "onnx-int8", "onnx-int4", "bfloat16"],
-        "what is written: ONNX graphs in float32, 8 and 4 bits, and the weights in bfloat16 for torch",
+        "what is written: ONNX graphs in float32, 8 and 4 bits, the weights in bfloat16 for torch, and in float16 as "
+        "model.gguf for other programs (needs gguf)",
         min_length=1,
     )
     rows: int = knob(500, "valid rows that they are compared on with float32 torch, drawn by seed; 0 all", ge=0)

@@ -213,6 +213,12 @@ def check_evaluate(evaluation: Evaluation, sft: Sft) -> Faults:
 
 def check_sequential(sequential: Sequential) -> Faults:
     yield from multiple("sequential.hidden_size", sequential.hidden_size, "sequential.num_heads", sequential.num_heads)
+    for name in ("label_smoothing", "rdrop"):
+        if sequential.negatives and getattr(sequential, name):
+            yield (
+                f"sequential.{name} {getattr(sequential, name)} needs the scores of all items, sequential.negatives "
+                f"{sequential.negatives} has those that it draws; set one of the two to 0"
+            )
     if sequential.rdrop and not sequential.dropout:
         yield f"sequential.rdrop {sequential.rdrop} compares two passes under other dropout; sequential.dropout is 0"
 

@@ -122,6 +122,8 @@ FAMILY_READS: dict[str, tuple[str, ...]] = ReadsByFamily({
 ROW_KEYS = ("split", "limit", "filter_seen", "metrics")
 LANGUAGE_KEYS = ("index", "num_beams", "normalization", "dtype")
 FRONTIER_KEYS = ("decoding", "frontier_budget")  # in place of num_beams where a frontier searches
+RANKED_FAMILIES = ("sft", "rl")  # whose targets evaluation.target_ranks ranks
+RANK_KEYS = ("target_ranks", "frontier_budget")  # where it does
 EXACT_KEYS = ("index", "normalization", "dtype")
 FAMILY_KEYS: dict[str, tuple[str, ...]] = {
     "popular_recent": ("recent_share",),
@@ -213,6 +215,8 @@ def row_depends_on(family: str, config: Config) -> tuple[str, ...]:
     keys = (*ROW_KEYS, *FAMILY_KEYS.get(family, ()))
     if config.evaluation.decoding == "frontier" and "num_beams" in keys:
         keys = (*(name for name in keys if name != "num_beams"), *FRONTIER_KEYS)
+    if config.evaluation.target_ranks and family in RANKED_FAMILIES:
+        keys = dict.fromkeys((*keys, *RANK_KEYS))
     return (*(f"evaluation.{name}" for name in keys), "run.seed")
 
 

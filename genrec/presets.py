@@ -18,7 +18,7 @@ from genrec.places import presets_dir
 from genrec.windows import KEYS as WINDOW_KEYS
 from genrec.windows import Collection, is_own_shop
 
-FOR_LAUNCHERS = {"accelerate", "zero2_opt.yaml"}  # of config/: what accelerate and DeepSpeed read
+FOR_LAUNCHERS = {"accelerate", "ray", "zero2_opt.yaml"}  # of config/: what accelerate, Ray and DeepSpeed read
 
 # Keys whose value is a free mapping: an overlay replaces a mixture of tasks or rewards, but adds to trainer arguments.
 REPLACED_WHOLE = {"tasks", "reward_type", "teacher", "event_weights"}

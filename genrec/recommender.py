@@ -46,7 +46,7 @@ from genrec.data.titles import TitleMatch, find_titles
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.models.card import Card, check_files, load_card
 from genrec.models.exported import GRAPHS, ExportedRecommender, check_backend, load_export, load_exported
-from genrec.models.families import FAMILIES, Request, Widening, find_family
+from genrec.models.families import FAMILIES, Request, Searching, Widening, find_family
 from genrec.models.families import Recommender as Family
 from genrec.models.hub import fetch_model, is_hub_name
 from genrec.models.popular import fit_popular
@@ -200,6 +200,21 @@ class Recommender:
             if found.bound is not None:
                 bound[numbers] = found.bound
         return Ranked(item, score, cold, bound)
+
+    def score_all(self, block: Histories, without: list[np.ndarray], closed: np.ndarray) -> np.ndarray:
+        """(E, N) scores of all items, as `rank_block` scores what it lists; -inf for what may not be listed.
+
+        A language model's are exact, at the cost of scoring the whole catalogue.
+        """
+        count = len(self.catalog)
+        family = self.widen(count, closed)
+        if isinstance(family, Searching):
+            family = family.exactly()
+        ranked = self.rank_block(family, block, count, without, closed)
+        scores = np.full((len(block), count), -np.inf)
+        row, place = np.nonzero(ranked.item >= 0)
+        scores[row, ranked.item[row, place]] = ranked.score[row, place]
+        return scores
 
     def frame(
         self, block: Histories, item: np.ndarray, score: np.ndarray, cold: np.ndarray, bound: np.ndarray

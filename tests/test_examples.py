@@ -4,6 +4,8 @@ import importlib
 import os
 import sys
 
+import numpy as np
+import polars as pl
 import pytest
 
 from tests import ROOT
@@ -45,6 +47,42 @@ def test_a_run_behind_fastapi(run, example, monkeypatch):
     assert [row["rank"] for row in answer] == [1, 2, 3] and not {"B001", "B002"} & {row["item_id"] for row in answer}
     refused = client.post("/recommend", json={"history": ["B999"]})
     assert refused.status_code == 422 and "B999" in refused.json()["detail"]
+
+
+VISITED = """
+experiments:
+  two:
+    sampled: 1
+    arms: {sft: {share: 0.5, model: sft}, rl: {share: 0.5, model: rl}}
+"""
+
+
+def test_held_out_rows_visit_a_served_experiment_and_the_report_reads_their_clicks(run, tmp_path, example, capsys):
+    from genrec import cli
+    from genrec.experiments.log import SlateLog, read_slates
+    from genrec.serving.experiment import ServedExperiment, read_experiment
+    from tests.serving.serving_model import serving
+
+    module = example("ab_visitors")
+    (tmp_path / "two.yaml").write_text(VISITED)
+    experiments = read_experiment(tmp_path / "two.yaml")
+    served = ServedExperiment(experiments, SlateLog(tmp_path / "slates", experiments))
+    with serving(run, tmp_path / "e.sqlite", ("rl", "sft"), experiment=served) as (client, _):
+        module.main(run, lambda path, body: client.post(path, json=body).json(), tmp_path / "outcomes.csv")
+        visitor, history, wanted = next(module.read_visitors(run))
+        past = client.get("/history", params={"user": visitor}).json()["items"]
+        assert [item["id"] for item in past] == history and wanted not in history, (
+            "the server does not know what is next"
+        )
+    example("ab_policy").main(run, "sft", tmp_path / "slates", tmp_path / "policy.csv")
+    logged = read_slates(tmp_path / "slates").frame.join(pl.read_csv(tmp_path / "policy.csv"), on="request")
+    first = logged.filter(pl.col("arm") == "sft").select("propensity", own=pl.col("propensities").list.first())
+    assert len(first) and np.allclose(first["propensity"], first["own"], rtol=1e-3), "of the model that was logged"
+    files = ["--logs", str(tmp_path / "slates"), "--outcomes", str(tmp_path / "outcomes.csv"), "--metric", "clicks"]
+    cli.run_command("ab", files)
+    said = capsys.readouterr().out
+    visitors = len(list(module.read_visitors(run)))
+    assert f"experiment two: {visitors:,} users, {2 * visitors:,} answers" in said and "clicks, rl - sft:" in said
 
 
 def test_an_experiment_with_simulated_users(tmp_path, example, monkeypatch, capsys):

@@ -125,6 +125,28 @@ def test_loading_and_answering_import_neither_torch_nor_transformers(run):
     assert done.stdout.split("\n")[:2] == ["5", "[]"], done.stderr
 
 
+SERVE_WITHOUT_TORCH = """
+import importlib.util, sys
+from starlette.testclient import TestClient
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "torch" else find(name, *more)
+from genrec.stages import serve
+serve.run_server = lambda plan: setattr(serve, "app", serve.build_app(plan))
+serve.main(["--export", sys.argv[1], "--events", sys.argv[2]])
+with TestClient(serve.app, base_url="http://localhost") as client:
+    answer = client.post("/recommend", json={"history": ["B001", "B002"], "k": 5}).json()
+print(len(answer["items"]), answer["exact"], [name for name in ("torch", "transformers") if name in sys.modules])
+"""
+
+
+def test_an_export_is_served_without_torch(run, tmp_path):
+    command = [sys.executable, "-c", SERVE_WITHOUT_TORCH, run / "export", tmp_path / "events.sqlite"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    said = done.stdout.splitlines()
+    assert said[-1] == "5 False []", done.stdout + done.stderr
+    assert "torch, which proves lists, is not installed: they come from beams, and are not proven" in said[-2]
+
+
 def test_what_is_there_is_up_to_date_and_other_settings_are_refused(run, capsys):
     before = (run / "export" / MANIFEST).read_bytes()
     make(run)
@@ -270,3 +292,15 @@ def test_a_model_directory_is_exported_in_the_run_it_fits(copy, run, monkeypatch
     assert set(manifest.inputs) == {"data", "sids", "model"} and manifest.statistics["model"] == "sft"
     assert list(manifest.statistics["backends"]) == ["bfloat16"]
     assert export.settle(Command(config_of(copy, model=str(copy / "sft")))).export.model == "sft"
+
+
+def test_gguf_holds_the_model_for_other_programs(copy):
+    pytest.importorskip("gguf", reason="needs `pip install --no-deps gguf`")
+    shutil.rmtree(copy / "export")
+    place = make(copy, backends=["gguf"])
+    measured = read_manifest(place).statistics["backends"]["gguf"]
+    assert measured["top10_overlap"] > 0.95 and measured["published"]
+    assert {path.name for path in place.glob("model.*")} == {"model.gguf"} and not list(place.glob("*.onnx"))
+    assert "no backend here answers from it" in (place / "README.md").read_text()
+    with pytest.raises(ConfigError, match="no backend 'gguf'"):
+        genrec.load(copy, backend="gguf")

@@ -129,7 +129,7 @@ def pins(file):
         if line.startswith("-r "):
             found |= pins((ROOT / file).parent.relative_to(ROOT) / line[3:])
         elif line and not line.startswith("#"):
-            name, version = re.fullmatch(r"([\w.-]+)(?:\[\w+\])?==([\w.]+)", line).groups()
+            name, version = re.fullmatch(r"([\w.-]+)(?:\[[\w,]+\])?==([\w.]+)", line).groups()
             assert canonicalize_name(name) not in found, f"{name} is pinned twice"
             found[canonicalize_name(name)] = version
     return found

@@ -146,6 +146,10 @@ def test_what_cannot_be_served_is_one_line(run, tmp_path, capsys, monkeypatch):
     assert "unknown flag --prot" in said(capsys, "--prot", 1, code=2)
     assert f"{tmp_path} is no run" in said(capsys, "--run.dir", tmp_path, code=1)
     assert "no model 'sfd'; did you mean 'sft'?" in said(capsys, "--run.dir", run, "--model", "sfd", code=1)
+    assert f"--export {run} is no export (no export.json)" in said(capsys, "--export", run, code=2)
+    assert "name two models; keep one" in said(capsys, "--export", run, "--model", "sft", code=2)
+    assert "workers" in said(capsys, "--workers", 0, code=2)
+    assert "by postgresql://HOST/DATABASE" in said(capsys, "--events", "mysql://db/x", code=2)
     assert "cannot be used for events" in said(capsys, "--run.dir", run, "--events", run / "sft" / "README.md", code=1)
 
 

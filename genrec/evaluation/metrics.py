@@ -18,6 +18,14 @@ MISSED = -1  # rank of a target that is not in the list
 
 
 @dataclass(frozen=True)
+class TargetRanks:
+    """Where each example's target stands among all items that may be listed; of equal scores by number."""
+
+    rank: np.ndarray  # (E,) int64 from 1; 0 where the list may not hold it
+    exact: np.ndarray  # (E,) bool; elsewhere the rank is at least this
+
+
+@dataclass(frozen=True)
 class Recommendations:
     """What a model family returns for E examples.
 
@@ -27,6 +35,7 @@ class Recommendations:
     item: np.ndarray  # (E, k) int32, best first, -1 = none
     score: np.ndarray  # (E, k) float32, non-increasing
     bound: np.ndarray | None = None  # (E,) float32, of a frontier: what an item not listed may score; -inf where proven
+    targets: TargetRanks | None = None  # where they were looked for beyond the list
 
     @property
     def exact(self) -> np.ndarray | None:
@@ -79,7 +88,14 @@ def check_recommendations(recommendations: Recommendations, num_examples: int, k
 def join_recommendations(parts: list[Recommendations]) -> Recommendations:
     item, score = (np.concatenate([getattr(part, name) for part in parts]) for name in ("item", "score"))
     bounds = [part.bound for part in parts if part.bound is not None]
-    return Recommendations(item, score, np.concatenate(bounds) if bounds else None)
+    targets = [part.targets for part in parts if part.targets is not None]
+    return Recommendations(
+        item, score, np.concatenate(bounds) if bounds else None, join_targets(targets) if targets else None
+    )
+
+
+def join_targets(parts: Sequence[TargetRanks]) -> TargetRanks:
+    return TargetRanks(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("rank", "exact")))
 
 
 def ranks(listed: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -15,13 +15,14 @@ from genrec.data.catalog import Catalog
 from genrec.data.sequences import Examples, Sequences
 from genrec.data.texts import escape_controls
 from genrec.errors import ArtifactError
-from genrec.evaluation.metrics import Recommendations, ranks
+from genrec.evaluation.metrics import Recommendations, TargetRanks, ranks
 from genrec.tables import WIDTH
 
 
 def write_predictions(
     directory: Path, examples: Examples, recommendations: Recommendations, catalog: Catalog, sequences: Sequences
 ) -> None:
+    targets = recommendations.targets
     save_arrays(
         directory / RECOMMENDATIONS,
         user=examples.user,
@@ -29,6 +30,7 @@ def write_predictions(
         target=examples.target,
         item=recommendations.item.astype(np.int32),
         score=recommendations.score.astype(np.float32),
+        **({} if targets is None else {"target_rank": targets.rank, "target_rank_exact": targets.exact}),
     )
     rank = ranks(recommendations.item, examples.target)
     lines = (
@@ -55,13 +57,23 @@ def describe_row(
         "scores": [round(float(score), 6) for score in recommendations.score[row][listed]],
         "rank": rank + 1 if rank >= 0 else None,
         **proof,
+        **describe_target(row, recommendations.targets),
     }
+
+
+def describe_target(row: int, targets: TargetRanks | None) -> dict[str, Any]:
+    """Where the truth stands among all items, null where no list may hold it; unproven, it stands there or further."""
+    if targets is None:
+        return {}
+    return {"target_rank": int(targets.rank[row]) or None, "target_rank_exact": bool(targets.exact[row])}
 
 
 def read_predictions(directory: Path) -> tuple[Examples, Recommendations]:
     arrays = load_arrays(directory / RECOMMENDATIONS, "user", "history", "target", "item", "score")
     examples = Examples(arrays["user"], arrays["history"], arrays["target"])
-    recommendations = Recommendations(arrays["item"], arrays["score"])
+    ranked = "target_rank" in arrays
+    targets = TargetRanks(arrays["target_rank"], arrays["target_rank_exact"]) if ranked else None
+    recommendations = Recommendations(arrays["item"], arrays["score"], targets=targets)
     check_arrays(directory / RECOMMENDATIONS, examples, recommendations)
     return examples, recommendations
 

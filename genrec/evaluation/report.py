@@ -23,6 +23,7 @@ from genrec.errors import ArtifactError
 from genrec.evaluation.metrics import (
     CUTOFFS,
     GAINS,
+    MISSED,
     ListSettings,
     Recommendations,
     beyond_accuracy,
@@ -234,9 +235,23 @@ def measure_beam_loss(
     `mean` is their share of all rows; HR@k of the beams is HR@k of the exact ranking less that, plus what stands in the
     beams' top k only because better items were lost. No k is beyond the beams' lists of `length` items.
     """
-    cutoffs = cutoffs_within(length)
-    rank = {name: ranks(lists.item, examples.target) for name, lists in (("beams", beams), ("exact", exact))}
-    inside = {name: {k: (where >= 0) & (where < k) for k in cutoffs} for name, where in rank.items()}
+    return count_lost(examples, beams, ranks(exact.item, examples.target), length, seed)
+
+
+def measure_certified_loss(examples: Examples, beams: Recommendations, length: int, seed: int) -> dict[str, Any]:
+    """The same by the proven ranks of targets; `undecided` counts rows whose target may stand in the top `length`."""
+    targets = beams.targets
+    if targets is None:
+        raise ValueError("these lists say nothing of where their targets stand")
+    undecided = ~targets.exact & (targets.rank > 0) & (targets.rank <= length)
+    proven = np.where(targets.exact, targets.rank - 1, MISSED)
+    return count_lost(examples, beams, proven, length, seed) | {"undecided": int(undecided.sum())}
+
+
+def count_lost(examples: Examples, beams: Recommendations, rank: np.ndarray, length: int, seed: int) -> dict[str, Any]:
+    """`rank` (E,) is each target's place from 0 among all items, MISSED where it is in no exact list."""
+    cutoffs, found = cutoffs_within(length), ranks(beams.item, examples.target)
+    inside = {name: {k: (at >= 0) & (at < k) for k in cutoffs} for name, at in (("beams", found), ("exact", rank))}
     lost = {f"@{k}": (inside["exact"][k] & ~inside["beams"][k]).astype(float) for k in cutoffs}
     shares = estimate_means(examples.user, lost, seed)
     return {"rows": len(examples)} | {k: {"lost": int(lost[k].sum()), **estimate_to_json(shares[k])} for k in lost}
@@ -248,7 +263,8 @@ def describe_beam_loss(model: str, loss: dict[str, Any]) -> str:
     for k in dict.fromkeys((f"@{min(HEADLINE_CUTOFF, longest)}", f"@{longest}")):
         share = f"{loss[k]['mean']:.2%} {format_bounds(loss[k], '.2%')}"
         parts.append(f"{loss[k]['lost']:,} of the exact top {k[1:]} ({share})")
-    return f"beam loss of '{model}' in {loss['rows']:,} rows: targets {', '.join(parts)}"
+    undecided = f"; {loss['undecided']:,} more may be, their ranks are not proven" if loss.get("undecided") else ""
+    return f"beam loss of '{model}' in {loss['rows']:,} rows: targets {', '.join(parts)}{undecided}"
 
 
 # On disk: results.json for people and tools, per_example.npz beside it for everything that is derived later.

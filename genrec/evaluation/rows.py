@@ -25,6 +25,7 @@ class ScoredRow:
     family: str
     directory: Path
     results: dict[str, Any]
+    statistics: dict[str, Any]  # of the manifest
     stale: str  # the stage that was made anew since; empty where none was
 
 
@@ -72,7 +73,8 @@ def read_row(directory: Path, config: Config) -> ScoredRow:
     manifest = artifacts.require(directory, command_of("evaluation"))
     now = {name: read_manifest(artifact_dir(config, name)) for name in manifest.inputs if name in FAMILY_INPUTS}
     stale = (name for name, other in now.items() if other and other.fingerprint != manifest.inputs[name])
-    return ScoredRow(directory.name, manifest.config["family"], directory, read_results(directory), next(stale, ""))
+    results, statistics = read_results(directory), manifest.statistics
+    return ScoredRow(directory.name, manifest.config["family"], directory, results, statistics, next(stale, ""))
 
 
 FAMILY_INPUTS = {"data", *(name for names in FAMILY_READS.values() for name in names)}  # stages of the run

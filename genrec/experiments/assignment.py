@@ -45,6 +45,8 @@ class Experiment(Section):
 
     salt: str = knob("", "users are dealt out by a hash of salt and user; another salt deals anew", max_length=200)
     interleave: bool = knob(False, "every user gets the lists of both arms, interleaved by team draft")
+    sampled: float = knob(0.0, "of the requests: their lists are drawn by chance, with logged propensities", ge=0, le=1)
+    temperature: float = knob(1.0, "of drawn lists: towards 0 the best list, beyond 1 more by chance", gt=0, le=100)
     arms: dict[str, Arm] = knob({}, "name of an arm -> share, model, settings; the first is the control")
 
     @field_validator("arms")
@@ -59,6 +61,10 @@ class Experiment(Section):
     def check_shares(self) -> Experiment:
         if self.interleave and len(self.arms) != 2:
             raise ValueError(f"interleave needs exactly two arms, found {len(self.arms)}: {', '.join(self.arms)}")
+        if self.interleave and self.sampled:
+            raise ValueError(
+                f"interleaved lists are drafted and not drawn, so sampled must be 0, found {self.sampled:g}"
+            )
         total = math.fsum(arm.share for arm in self.arms.values())
         if not self.interleave and abs(total - 1) > ROUNDING:
             raise ValueError(f"shares must sum to 1, found {total:g} over {', '.join(self.arms)}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from genrec.models.onnx_graph import Graph
 from genrec.models.ranges import Ranges
+from genrec.models.reading_time import reading_prompts
 
 NEVER = np.float32(-1e30)  # score of a place that holds no beam
 
@@ -68,7 +69,8 @@ def array_beam_search(
     length = np.array([len(prompt) for prompt in prompts])
     width = int(length.max())
     ids = np.array([prompt + [0] * (width - len(prompt)) for prompt in prompts], dtype=np.int64)
-    hidden, past = search.graph.read(ids, None, None, None)
+    with reading_prompts():
+        hidden, past = search.graph.read(ids, None, None, None)
     seen = np.arange(width)[None] < length[:, None]  # (B, P)
     nothing = np.zeros((len(ids), 1), dtype=np.int64)
     root = Beams(nothing, nothing.astype(np.float32), nothing, nothing)

@@ -10,12 +10,14 @@ token sees the prompt, its own ancestors among the appended tokens, and itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from genrec.models.passes import Past, Runtime, read_tokens
+from genrec.models.reading_time import reading_prompts
 from genrec.models.trie import Filter, Trie
 
 NEVER = -1e30  # score of a place that holds no beam
@@ -88,7 +90,8 @@ def read_prompts(model: PreTrainedModel | Runtime, prompts: list[list[int]]) -> 
     length = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
     width = int(length.max())
     ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in prompts], device=model.device)
-    hidden, cache = read_tokens(model, ids)  # (B, P, d)
+    with reading_prompts(partial(torch.cuda.synchronize, ids.device) if ids.is_cuda else None):
+        hidden, cache = read_tokens(model, ids)  # (B, P, d)
     last = hidden[torch.arange(len(ids), device=ids.device), length - 1]
     return cache, last, torch.arange(width, device=ids.device)[None] < length[:, None], length
 

@@ -16,7 +16,7 @@ from genrec.config import Evaluation
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError, first_line
-from genrec.evaluation.metrics import CUTOFFS, ListSettings, Recommendations, check_recommendations
+from genrec.evaluation.metrics import CUTOFFS, ListSettings, Recommendations, TargetRanks, check_recommendations
 from genrec.models.card import require_card
 from genrec.pipeline import FAMILY_READS
 from genrec.plugins import BASELINE, call_plugin, load_plugin
@@ -36,6 +36,22 @@ class Widening(Protocol):
     def recommend(self, examples: Examples, k: int) -> Recommendations: ...
 
     def widen(self, k: int) -> Widening: ...
+
+
+@runtime_checkable
+class Ranking(Protocol):
+    """A family that can tell where an item stands that no list holds."""
+
+    def rank_targets(self, examples: Examples) -> TargetRanks: ...
+
+
+@runtime_checkable
+class Searching(Protocol):
+    """A family that searches, and can score every item instead."""
+
+    def recommend(self, examples: Examples, k: int) -> Recommendations: ...
+
+    def exactly(self) -> Searching: ...
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from genrec.data.sequences import Examples
 from genrec.data.shop import Shop
 from genrec.data.tasks import Texts, make_texts
 from genrec.errors import ArtifactError
-from genrec.evaluation.metrics import Recommendations
+from genrec.evaluation.metrics import Recommendations, TargetRanks
 from genrec.models.beam import NEVER, beam_search, score_children
 from genrec.models.card import (
     Card,
@@ -210,6 +210,10 @@ class GenerativeRecommender:
         decoding = replace(self.decoding, num_beams=max(self.decoding.num_beams, k))
         return GenerativeRecommender(self.model, decoding, self.allowed)
 
+    def exactly(self) -> GenerativeRecommender:
+        """The same with every item scored."""
+        return GenerativeRecommender(self.model, replace(self.decoding, exact=True), self.allowed)
+
     def list_only(self, items: np.ndarray) -> GenerativeRecommender:
         """The same where lists hold nothing but some items, (N,) bool; scores stay as they are."""
         allowed, trie = self.allowed, self.model.trie
@@ -220,6 +224,16 @@ class GenerativeRecommender:
     def rank(self, examples: Examples, items: np.ndarray) -> Ranks:
         """Where one item of each example (E,) stands, as far as `frontier_budget` goes. One batch."""
         return self.model.rank(examples, items, self.decoding, self.allowed and self.allowed.only)
+
+    def rank_targets(self, examples: Examples) -> TargetRanks:
+        """The same of each example's target, in batches of prompts of like length."""
+        rank, exact = np.zeros(len(examples), dtype=np.int64), np.zeros(len(examples), dtype=bool)
+        order, size = order_longest_first(self.model.prompts(examples)), self.decoding.batch_size
+        for rows in (order[start : start + size] for start in range(0, len(order), size)):
+            batch = examples.take(rows)
+            found = self.rank(batch, batch.target)
+            rank[rows], exact[rows] = found.rank.cpu().numpy(), found.exact.cpu().numpy()
+        return TargetRanks(rank, exact)
 
     def score_levels(self, examples: Examples, item: int) -> np.ndarray:
         """(L,) log-probability of each code of an item after the one row of `examples`, taught the codes before it.

@@ -87,6 +87,14 @@ class SasRec(nn.Module):
         cosine = F.normalize(states, dim=-1) @ F.normalize(self.item.weight, dim=-1).T
         return without_padding(cosine / self.shape.temperature + self.bias, self.shape.first_id)
 
+    def score_each(self, states: Tensor, items: Tensor) -> Tensor:
+        """States (P, d) and items (n,) -> the score of each item after each state, (P, n)."""
+        vectors = self.item(items)
+        if not self.shape.cosine:
+            return states @ vectors.T + self.bias[items]
+        cosine = F.normalize(states, dim=-1) @ F.normalize(vectors, dim=-1).T
+        return cosine / self.shape.temperature + self.bias[items]
+
     def score_some(self, states: Tensor, items: Tensor) -> Tensor:
         """States (P, d) and one item each (P,) -> scores (P,)."""
         vectors = self.item(items)

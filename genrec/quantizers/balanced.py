@@ -8,6 +8,9 @@ Assigning n items to K codes of equal capacity at the least total cost is a tran
                  by the cheapest chain of moves code -> code -> code with room (min-cost flow on K nodes), so the
                  result is the cheapest with the sizes asked for (exactly so while n/K < 2 BATCH)
 
+Above COARSE items a code the first rounds go by the prices alone, which each takes up from the one before, as long as
+they misplace few items; the last ones are always exact.
+
 n items, D width, K codes
 """
 
@@ -20,13 +23,17 @@ from genrec.quantizers.rqkmeans import cluster_kmeans
 
 CHUNK = 16384  # rows of an (n, K) temporary
 SAMPLE = 256  # centroids are learned on at most this many items a code; codes are given to all
-COARSE = 32  # prices at all but the last eps are learned on this many items a code
+COARSE = 32  # prices at all but the last eps are learned on this many items a code; fewer have exact rounds
+ROUGH = 3  # eps of rounds by price, in units of the last eps: at 9 a tenth is misplaced and inertia grows by .4%
 FINE = 0.05  # the last eps, in units of the mean gap between an item's best two codes
+ASTRAY = 0.1  # share of misplaced items from which Newton steps at a small eps go astray
+LOPSIDED = 0.03  # share of misplaced items at which rounds by price end, and of moved ones at which exact rounds go on
 COOLING = 3  # eps falls by this factor
 STEPS = 5  # Newton steps at each eps, at most
 EVEN = 0.005  # share of misplaced items at which eps falls
 BATCH = 100  # a chain carries one item, or n/K/BATCH of them where codes hold so many that the cheapest are all alike
 NEGLIGIBLE = 1e-19  # smaller choices are 0: their products are subnormal, which CPUs multiply slowly (16 s -> 3 s)
+LEAST = -60.0  # exponent of e whose power is far below NEGLIGIBLE and not yet subnormal
 SETTLED = 0.005  # stop when fewer than this share of items change their code in a round
 
 
@@ -38,17 +45,17 @@ class Clusters:
         order = np.argsort(codes, kind="stable")
         self.cost = cost  # (n, K)
         self.members = np.split(order, np.cumsum(np.bincount(codes, minlength=num_codes))[:-1])
-        self.step = np.full((num_codes, num_codes), np.inf)  # (K to, K from) added cost of the cheapest move
+        self.step = np.full((num_codes, num_codes), np.inf)  # (K from, K to) added cost of the cheapest move
         for code in range(num_codes):
             self.refresh(code)
 
     def refresh(self, code: int) -> None:
         items = self.members[code]
         if not len(items):
-            self.step[:, code] = np.inf
+            self.step[code] = np.inf
             return
         added = self.cost[items] - self.cost[items, code][:, None]  # (m, K)
-        self.step[:, code] = added.min(axis=0)
+        self.step[code] = added.min(axis=0)
 
     def shift(self, path: list[int], units: int) -> None:
         """The `units` cheapest items along each edge of a path of codes."""
@@ -119,14 +126,47 @@ def learn_clusters(
     """Centroids (K, D) and codes (n,) after Lloyd's rounds that start from plain k-means."""
     start, _ = cluster_kmeans(vectors, num_codes, seed, iters=min(iters, 10))
     rows, centroids = torch.as_tensor(vectors, device=device), torch.from_numpy(start).to(device)
-    before = torch.full((len(vectors),), -1, device=device)
+    before, settled = torch.full((len(vectors),), -1, device=device), SETTLED
+    if len(rows) > COARSE * num_codes:
+        centroids, before, even = approach_by_price(rows, centroids, iters)
+        settled = LOPSIDED if even else SETTLED
     for _ in range(iters):
         codes = assign_balanced(cost_matrix(rows, centroids))
+        centroids = average_clusters(rows, codes, num_codes)
+        if float((codes != before).float().mean()) < settled:
+            break
+        before = codes
+    return centroids, codes
+
+
+def approach_by_price(
+    rows: torch.Tensor, centroids: torch.Tensor, iters: int
+) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """(n, D), (K, D) -> centroids (K, D) nearer to where exact rounds end, codes (n,), about n/K items each.
+
+    It ends where the codes settle; or where prices alone leave them LOPSIDED, then False comes with them.
+    """
+    num_codes, before = len(centroids), torch.full((len(rows),), -1, device=rows.device)
+    prices = torch.zeros(num_codes, device=rows.device)
+    for _ in range(iters):
+        cost = cost_matrix(rows, centroids)
+        prices = renew_prices(cost, prices)
+        codes = cheapest_codes(cost, prices)
+        if misplaced_share(torch.bincount(codes, minlength=num_codes)) > LOPSIDED:
+            return centroids, codes, False
         centroids = average_clusters(rows, codes, num_codes)
         if float((codes != before).float().mean()) < SETTLED:
             break
         before = codes
-    return centroids, codes
+    return centroids, codes, True
+
+
+def renew_prices(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+    """(n, K), (K,) of a round before -> (K,) for these costs; learned anew where so small an eps leads them astray."""
+    eps = ROUGH * finest_eps(cost)
+    if misplaced_share(sum_demand(cost, prices, eps)) > ASTRAY:
+        return find_prices(cost, ROUGH)
+    return settle_prices(cost, prices, eps)
 
 
 def cost_matrix(rows: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
@@ -145,13 +185,13 @@ def assign_balanced(cost: torch.Tensor) -> torch.Tensor:
     return fill_codes(cost, find_prices(cost))
 
 
-def find_prices(cost: torch.Tensor) -> torch.Tensor:
+def find_prices(cost: torch.Tensor, rough: float = 1) -> torch.Tensor:
     """(n, K) -> (K,) prices at which all codes are about equally asked for, by Newton's method at falling eps.
 
-    All but the last eps look at a sample of the rows: there are only K prices to learn.
+    All but the last eps look at a sample of the rows: there are only K prices to learn. `rough` widens the last eps.
     """
-    sample = cost[:: max(1, len(cost) // (COARSE * cost.shape[1]))].contiguous()
-    prices, fine = torch.zeros(cost.shape[1], device=cost.device), FINE * mean_gap(sample)
+    sample = cost[:: -(-len(cost) // (COARSE * cost.shape[1]))].contiguous()
+    prices, fine = torch.zeros(cost.shape[1], device=cost.device), rough * finest_eps(sample)
     eps = max(cost_spread(sample), fine)
     while eps > fine:
         prices = settle_prices(sample, prices, eps)
@@ -167,19 +207,21 @@ def settle_prices(cost: torch.Tensor, prices: torch.Tensor, eps: float) -> torch
     """
     even = len(cost) / len(prices)
     demand, pairs = sum_choices(cost, prices, eps)
-    for _ in range(STEPS):
+    for step in range(STEPS):
         off = misplaced_share(demand)
         if off < EVEN:
             break
+        if step:
+            pairs = sum_choices(cost, prices, eps)[1]
         hessian = (torch.diag(demand) - pairs) / eps
         damping = 1e-3 * even / eps * torch.eye(len(prices), device=cost.device)
         move = torch.linalg.solve(hessian + damping, demand - even)
         tried = prices + move - move.mean()
-        outcome = sum_choices(cost, tried, eps)
-        if misplaced_share(outcome[0]) > off / 2:
+        outcome = sum_demand(cost, tried, eps)
+        if misplaced_share(outcome) > off / 2:
             tried = prices + eps * torch.log(demand.clamp(min=1e-6 * even) / even)
-            outcome = sum_choices(cost, tried, eps)
-        prices, (demand, pairs) = tried, outcome
+            outcome = sum_demand(cost, tried, eps)
+        prices, demand = tried, outcome
     return prices
 
 
@@ -192,10 +234,22 @@ def sum_choices(cost: torch.Tensor, prices: torch.Tensor, eps: float) -> tuple[t
     """Softened choices P (n, K) summed over items: how often each code is asked for (K,), and P^T P (K, K)."""
     demand, pairs = torch.zeros_like(prices), torch.zeros(len(prices), len(prices), device=cost.device)
     for block in cost.split(CHUNK):
-        chosen = torch.threshold_(torch.softmax((block + prices) / -eps, dim=1), NEGLIGIBLE, 0.0)
+        chosen = soften_choices(block, prices, eps)
         demand += chosen.sum(dim=0)
         pairs.addmm_(chosen.T, chosen)
     return demand, pairs
+
+
+def sum_demand(cost: torch.Tensor, prices: torch.Tensor, eps: float) -> torch.Tensor:
+    """(K,) the first of `sum_choices`, which is the cheaper one."""
+    return sum((soften_choices(block, prices, eps).sum(dim=0) for block in cost.split(CHUNK)), torch.zeros_like(prices))
+
+
+def soften_choices(cost: torch.Tensor, prices: torch.Tensor, eps: float) -> torch.Tensor:
+    """(n, K) softmax of -(cost + price) / eps, NEGLIGIBLE shares 0; their exponents end before they are subnormal."""
+    scaled = (cost + prices).div_(-eps)
+    scaled -= scaled.amax(dim=1, keepdim=True)
+    return torch.threshold_(torch.softmax(scaled.clamp_(min=LEAST), dim=1), NEGLIGIBLE, 0.0)
 
 
 def cost_spread(cost: torch.Tensor) -> float:
@@ -205,6 +259,10 @@ def cost_spread(cost: torch.Tensor) -> float:
 
 def cheapest_codes(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
     return torch.cat([(block + prices).argmin(dim=1) for block in cost.split(CHUNK)])
+
+
+def finest_eps(cost: torch.Tensor) -> float:
+    return FINE * mean_gap(cost)
 
 
 def mean_gap(cost: torch.Tensor) -> float:
@@ -246,16 +304,16 @@ def cheapest_chain(step: np.ndarray, potential: np.ndarray, room: np.ndarray) ->
     Prices make all reduced steps non-negative, so the shortest paths need few sweeps and have no cycles; after each
     path the prices fall by the distances, which keeps it so (successive shortest paths).
     """
-    reduced = np.maximum(step + potential[:, None] - potential, 0)  # (K to, K from)
+    reduced = np.maximum(step + potential - potential[:, None], 0)  # (K from, K to)
     distance = np.where(room < 0, 0.0, np.inf)  # (K,)
-    parent = np.full(len(room), -1)
-    while True:
-        through = reduced + distance
-        best = through.argmin(axis=1)
-        nearer = np.flatnonzero(through[np.arange(len(best)), best] < distance - 1e-12)
-        if not len(nearer):
-            break
-        distance[nearer], parent[nearer] = through[nearer, best[nearer]], best[nearer]
+    parent, reached = np.full(len(room), -1), np.flatnonzero(room < 0)
+    while len(reached):  # those that the last sweep brought nearer
+        through = reduced[reached] + distance[reached, None]
+        best = through.argmin(axis=0)
+        closest = through[best, np.arange(len(room))]
+        nearer = np.flatnonzero(closest < distance - 1e-12)
+        distance[nearer], parent[nearer] = closest[nearer], reached[best[nearer]]
+        reached = nearer
     path = [int(np.where(room > 0, distance, np.inf).argmin())]
     while parent[path[-1]] >= 0:
         path.append(int(parent[path[-1]]))

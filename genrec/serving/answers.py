@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from genrec.experiments.statistics.slate_sampling import sample_slates
 from genrec.recommender import Recommender
 from genrec.serving.catalogue import Version, are_proven, join_histories
 
@@ -21,7 +22,8 @@ MOST_QUESTIONS = 100  # of /recommend/batch
 MOST_EVENTS = 1000
 
 Word = Annotated[str, Field(min_length=1, max_length=2000, description="the shop's item id, or an exact title")]
-User = Annotated[str, Field(min_length=1, max_length=200, description="the shop's user id")]
+NO_NUL = r"^[^\x00]+$"  # which PostgreSQL's text cannot hold
+User = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL, description="the shop's user id")]
 
 
 class Body(BaseModel):
@@ -70,6 +72,9 @@ class Answer(BaseModel):
     experiment: str | None = Field(None, description="that the answer is part of")
     arm: str | None = Field(None, description="of the experiment; two joined by + where their lists are interleaved")
     request: str | None = Field(None, description="the answer's own name in the experiment's log")
+    propensities: list[float] | None = Field(
+        None, description="of a list that was drawn by chance: each item's probability given those above it"
+    )
 
 
 class Answers(BaseModel):
@@ -139,7 +144,37 @@ class UserPast(BaseModel):
     version: str
 
 
+class Reason(BaseModel):
+    cause: str
+    says: str
+
+
+class HeldOutEvent(BaseModel):
+    item: PastItem = Field(description="what the user took, and the model did not see")
+    rank: int | None = Field(description="its place in the list of the evaluation; null where it is not listed")
+    missed: bool = Field(description="not among the first `top_k`")
+    causes: list[Reason]
+
+
+class Missed(BaseModel):
+    user: str
+    model: str
+    version: str
+    split: str | None = Field(description="whose rows they are")
+    top_k: int | None
+    rows: list[HeldOutEvent]
+    none_because: str | None = Field(description="where there are no rows")
+
+
 # Tasks of the decode thread
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How a list is drawn by chance."""
+
+    temperature: float
+    generator: np.random.Generator  # used by the decode thread alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,16 +188,20 @@ class ListTask:
     k: int
     without: np.ndarray  # item numbers that the list may not hold: seen and denied ones
     closed: np.ndarray  # those that are not among the allowed ones
+    draw: Draw | None = None  # of the list, by chance; else it is the best. Asks for a history
 
     @property
     def group(self) -> Hashable:
-        return self.version, self.model, self.k, self.closed.tobytes()
+        return self.version, self.model, self.k, self.closed.tobytes(), self.draw
 
     def run(self, tasks: Sequence[ListTask]) -> list[Answer]:
         shop = self.version.models[self.model]
         rows = join_histories([task.history for task in tasks], [task.user for task in tasks])
+        without = [task.without for task in tasks]
+        if self.draw is not None:
+            return self.draw_lists(self.draw, shop.score_all(rows, without, self.closed))
         family = shop.widen(self.k, self.closed)
-        ranked = shop.rank_block(family, rows, self.k, [task.without for task in tasks], self.closed)
+        ranked = shop.rank_block(family, rows, self.k, without, self.closed)
         lists = zip(
             ranked.item.tolist(),
             ranked.score.tolist(),
@@ -176,6 +215,25 @@ class ListTask:
             )
             for items, scores, exact, new in lists
         ]
+
+    def draw_lists(self, draw: Draw, scores: np.ndarray) -> list[Answer]:
+        """(B, N) scores of all items -> a list of each row by Gumbel top-k; where few may be listed all of them."""
+        answers = []
+        for own in scores:
+            length = min(self.k, int(np.isfinite(own).sum()))
+            drawn = sample_slates(own[None], length, draw.generator, draw.temperature)
+            items, propensities = drawn.items[0].tolist(), drawn.propensities[0].tolist()
+            answers.append(
+                Answer(
+                    items=self.list_items(items, own[items].tolist()),
+                    exact=False,
+                    model=self.model,
+                    version=self.version.name,
+                    cold=False,
+                    propensities=propensities,
+                )
+            )
+        return answers
 
     def list_items(self, items: list[int], scores: list[float]) -> list[Listed]:
         pairs = zip(items, scores, strict=True)

@@ -5,6 +5,7 @@ app = make_app(settings, catalogue, store, keys)      uvicorn runs it; tests cal
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
@@ -18,13 +19,14 @@ from genrec.serving import answers as form
 from genrec.serving import web_page
 from genrec.serving.batching import Batcher
 from genrec.serving.catalogue import Catalogue, Unchanged, Version
-from genrec.serving.events import EventStore
+from genrec.serving.events import EventStore, StoreUnavailable
 from genrec.serving.experiment import ServedExperiment, ask_arms, check_arms
 from genrec.serving.guard import Guard
 from genrec.serving.metrics import Watch
-from genrec.serving.refusals import answer_failure, answer_invalid, refuse, responses
+from genrec.serving.refusals import answer_failure, answer_invalid, answer_unavailable, refuse, responses
 from genrec.serving.service import Service
 from genrec.serving.settings import ServeOptions
+from genrec.serving.version_file import WorkerGroup
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 MOST_FOUND = 100
@@ -36,12 +38,15 @@ def make_app(
     store: EventStore,
     keys: Sequence[bytes],
     experiment: ServedExperiment | None = None,
+    group: WorkerGroup | None = None,
 ) -> Guard:
-    """The application, with its queue; the decode thread and the experiment's log live until shutdown."""
-    watch = Watch()
+    """The application, with its queue; the decode thread and the experiment's log live until shutdown.
+
+    `group` has the other workers behind the same port.
+    """
+    watch = Watch(group and group.figures)
     batcher = Batcher(settings.max_batch, settings.batch_wait_ms / 1000, settings.queue_size, watch)
-    service = Service(settings, catalogue, store, watch, batcher, experiment)
-    watch.follow_queue(lambda: len(batcher.waiting))
+    service = Service(settings, catalogue, store, watch, batcher, experiment, group)
     if experiment is not None:
         catalogue.accept = lambda version: check_arms(experiment.experiments, version, settings.max_k)
     catalogue.changed = lambda version: describe_version(watch, version)
@@ -56,6 +61,7 @@ def make_app(
     )
     app.state.service = service
     app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(StoreUnavailable, answer_unavailable)
     app.add_exception_handler(Exception, answer_failure)
     app.include_router(routes, responses=responses(401, 422, 429))
     app.include_router(web_page.routes, responses=responses(401, 422, 429))
@@ -70,7 +76,10 @@ def describe_version(watch: Watch, version: Version) -> None:
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     service.batcher.start()
+    following = None if service.group is None else asyncio.create_task(service.group.follow(service.catalogue))
     yield
+    if following is not None:
+        following.cancel()
     service.close()
 
 
@@ -99,7 +108,9 @@ async def make_lists(questions: Sequence[form.Question], request: Request, servi
     seconds = min(most, *(most if each.deadline is None else each.deadline for each in questions))
     assignments = [service.assign(each) for each in questions]
     asked = [ask_arms(*pair) for pair in zip(questions, assignments, strict=True)]
-    tasks = await service.read_lists([one for each in asked for one in each])
+    draws = [service.choose_draw(each) for each in assignments]
+    drawn = [draw for draw, each in zip(draws, asked, strict=True) for _ in each]
+    tasks = await service.read_lists([one for each in asked for one in each], drawn)
     lists = await service.answer(tasks, request, seconds)
     service.count(lists)
     own = iter(lists)
@@ -114,7 +125,7 @@ async def explain(question: form.ExplainQuestion, request: Request, service: Her
     return (await service.answer([task], request, service.settings.deadline))[0]
 
 
-@routes.post("/events", responses=responses(413))
+@routes.post("/events", responses=responses(413, 503))
 async def keep_events(events: form.Events, service: Here) -> form.Kept:
     """Append to a user's history; answered when it is on the disk."""
     version = service.version
@@ -122,8 +133,10 @@ async def keep_events(events: form.Events, service: Here) -> form.Kept:
     return form.Kept(user=events.user, events=await service.keep(events.user, items))
 
 
-@routes.delete("/users/{user}")
-async def delete_user(user: Annotated[str, Path(min_length=1, max_length=200)], service: Here) -> form.Removed:
+@routes.delete("/users/{user}", responses=responses(503))
+async def delete_user(
+    user: Annotated[str, Path(min_length=1, max_length=200, pattern=form.NO_NUL)], service: Here
+) -> form.Removed:
     """Forget a user: the events are removed, and what the data artifact has is not used any more."""
     return form.Removed(events=await service.forget_user(user))
 
@@ -177,28 +190,33 @@ async def metrics(service: Here) -> Response:
 
 @routes.get("/catalog/status")
 async def catalog_status(service: Here) -> dict[str, Any]:
-    """What is served, what was before, and why the last reload failed, if it did."""
-    return service.catalogue.status()
+    """What is served, what was before, why the last reload failed, if it did; and what each worker serves."""
+    return await service.status()
 
 
 @routes.post("/catalog/reload", responses=responses(409))
 async def reload_catalog(service: Here) -> dict[str, Any]:
     """Load what lies at the served place now, check it, and swap; on failure the old version goes on."""
+    service.require_own_reloads()
     try:
         await service.catalogue.reload()
     except Unchanged as error:
         service.watch.reloads.labels("failed").inc()
+        await service.report()
         raise refuse(409, str(error)) from None
     service.watch.reloads.labels("done").inc()
-    return service.catalogue.status()
+    await service.lead()
+    return await service.status()
 
 
 @routes.post("/catalog/rollback", responses=responses(409))
 async def roll_back_catalog(service: Here) -> dict[str, Any]:
     """The version before this one, at once."""
+    service.require_own_reloads()
     try:
         service.catalogue.rollback()
     except Unchanged as error:
         raise refuse(409, str(error)) from None
     service.watch.reloads.labels("rolled back").inc()
-    return service.catalogue.status()
+    await service.lead()
+    return await service.status()

@@ -18,6 +18,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from genrec.models.reading_time import watch_prompts
 from genrec.serving.metrics import Watch
 
 
@@ -89,6 +90,7 @@ class Batcher:
                 raise QueueFull(self.expect_wait())
             tickets = [Ticket(task, deadline, loop.create_future()) for task in tasks]
             self.waiting.extend(tickets)
+            self.watch.queue_length.set(len(self.waiting))
             self.changed.notify()
         return tickets
 
@@ -103,6 +105,7 @@ class Batcher:
         if gone:
             with self.changed:
                 self.waiting = deque(ticket for ticket in self.waiting if ticket not in gone)
+                self.watch.queue_length.set(len(self.waiting))
 
     # In the decode thread
 
@@ -120,7 +123,9 @@ class Batcher:
             if self.wait and not self.closing:
                 self.changed.wait_for(lambda: len(self.waiting) >= self.max_batch or self.closing, self.wait)
                 self.changed.wait_for(lambda: self.waiting or self.closing)  # those there may have been forgotten
-            return [self.waiting.popleft() for _ in range(min(self.max_batch, len(self.waiting)))]
+            taken = [self.waiting.popleft() for _ in range(min(self.max_batch, len(self.waiting)))]
+            self.watch.queue_length.set(len(self.waiting))
+            return taken
 
     def decode(self, tickets: list[Ticket]) -> None:
         now = time.monotonic()
@@ -129,8 +134,9 @@ class Batcher:
         outcomes: list[Outcome] = [(ticket, None, TooLate("the deadline passed in the queue")) for ticket in late]
         if live:
             self.watch.batch(len(live), [now - ticket.queued for ticket in live])
-            outcomes += compute(live)
-            self.watch.decode_seconds.observe(time.monotonic() - now)
+            with watch_prompts() as prompts:
+                outcomes += compute(live)
+            self.watch.decoded(time.monotonic() - now, prompts)
         for loop in {ticket.future.get_loop() for ticket in tickets}:
             own = [outcome for outcome in outcomes if outcome[0].future.get_loop() is loop]
             call_soon(loop, settle, own)

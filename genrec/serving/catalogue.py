@@ -38,7 +38,7 @@ COARSE = 0.3  # the same in bfloat16
 
 log = logging.getLogger("genrec.serving")
 
-Load = Callable[[], list[Recommender]]  # the models asked for, the default first
+Load = Callable[[Path], list[Recommender]]  # a place -> the models asked for, the default first
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,7 @@ class Version:
     models: dict[str, Recommender]  # by family, the default first
     words: ItemWords
     listable: int  # items that are not retired
+    origin: Path  # where it was loaded, behind all links
     loaded: float  # time.time()
     seconds: float  # it took to load and check
 
@@ -84,7 +85,8 @@ class Version:
 def make_version(place: Path, load: Load) -> Version:
     """Load, name and test; ArtifactError or ConfigError says what is wrong."""
     begin, before = time.perf_counter(), stamp(place)
-    shops = load()
+    origin = place.resolve() if place.exists() else place  # else a name of the hub
+    shops = load(place)
     for shop in filter(is_alone, shops):
         require_whole(shop.place)
     first, name = shops[0], name_version(shops)
@@ -101,7 +103,7 @@ def make_version(place: Path, load: Load) -> Version:
     for shop in shops:
         test_itself(shop)
     models, seconds = {shop.model: shop for shop in shops}, time.perf_counter() - begin
-    version = Version(name, models, words, listable, time.time(), seconds)
+    version = Version(name, models, words, listable, origin, time.time(), seconds)
     assert version.user_number is not None  # made now, and not at the first request
     return version
 
@@ -123,8 +125,8 @@ def name_version(shops: Sequence[Recommender]) -> str:
     """A hash of what the models were made of."""
     parts = {}
     for shop in shops:
-        reads = (shop.place,) if is_alone(shop) else places_of(shop)
-        parts[shop.model] = {str(place.name): artifacts.directory_fingerprint(place) for place in reads}
+        reads = {"": shop.place} if is_alone(shop) else {place.name: place for place in places_of(shop)}
+        parts[shop.model] = {name: artifacts.directory_fingerprint(place) for name, place in reads.items()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -248,9 +250,10 @@ class Unchanged(RuntimeError):
 class Catalogue:
     """The version that answers, and the one before it. Changed in the event loop only."""
 
-    def __init__(self, place: Path, load: Load):
+    def __init__(self, place: Path, load: Load, origin: Path | None = None):
+        """`origin` is what to begin with, where that is another place than the next reload's."""
         self.place, self.load = place, load
-        self.current = make_version(place, load)
+        self.current = make_version(origin or place, load)
         self.previous: Version | None = None
         self.loading = False
         self.last_error: str | None = None
@@ -262,11 +265,28 @@ class Catalogue:
 
         Equal artifacts are the same version, and nothing is swapped.
         """
+        version = await self.load_beside(self.place)
+        if version.name != self.current.name:
+            self.swap(version)
+        return self.current
+
+    async def take(self, name: str, origin: Path) -> Version:
+        """The version that another process serves, from memory or from where that one loaded it."""
+        if self.previous is not None and self.previous.name == name:
+            self.swap(self.previous)
+        elif self.current.name != name:
+            self.swap(await self.load_beside(origin, name))
+        return self.current
+
+    async def load_beside(self, place: Path, name: str | None = None) -> Version:
+        """A version, checked, while the current one answers; Unchanged where it fails, or has another name."""
         if self.loading:
             raise Unchanged("another reload is under way")
         self.loading = True
         try:
-            version = await asyncio.to_thread(make_version, self.place, self.load)
+            version = await asyncio.to_thread(make_version, place, self.load)
+            if name is not None and version.name != name:
+                raise ArtifactError(f"{place} holds version {version.name} by now")
             self.accept(version)
         except Exception as error:
             self.last_error = self.explain(error)
@@ -274,9 +294,7 @@ class Catalogue:
         finally:
             self.loading = False
         self.last_error = None
-        if version.name != self.current.name:
-            self.swap(version)
-        return self.current
+        return version
 
     def explain(self, error: Exception) -> str:
         """A sentence of ours as it stands; what we did not expect goes to the log too."""

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +32,10 @@ class Past:
     deleted: bool  # what the data artifact has of the user is not to be used
 
 
+class StoreUnavailable(ArtifactError):
+    """The store cannot be reached now; the same request may succeed later."""
+
+
 class EventStore(Protocol):
     """Any database that keeps histories. Calls come from several threads."""
 
@@ -45,6 +50,22 @@ class EventStore(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def open_store(place: str | Path) -> EventStore:
+    """A file, or a database by its URL; ArtifactError where it cannot be used."""
+    if not is_url(str(place)):
+        return SqliteEvents(Path(place))
+    missing = [name for name in ("psycopg", "psycopg_pool") if not find_spec(name)]
+    if missing:
+        raise ArtifactError(f"events in PostgreSQL need {', '.join(missing)}; run: pip install 'genrec[postgres]'")
+    from genrec.serving.postgres_events import PostgresEvents
+
+    return PostgresEvents(str(place))
+
+
+def is_url(place: str) -> bool:
+    return place.startswith(("postgresql://", "postgres://"))
 
 
 class SqliteEvents:

@@ -23,7 +23,7 @@ from genrec.errors import ConfigError, suggest
 from genrec.experiments.assignment import Arm, Assignment, Experiment, Experiments
 from genrec.experiments.log import Slate, SlateLog
 from genrec.experiments.statistics.interleaving import draft_teams
-from genrec.serving.answers import Answer, Question
+from genrec.serving.answers import Answer, Draw, Question
 from genrec.serving.catalogue import Version
 
 HONOURED = ("k", "exclude_seen")  # of a question: what an arm may set
@@ -86,17 +86,25 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class ServedExperiment:
-    """The experiment and its log. `generator` tosses the coins of interleaved lists."""
+    """The experiment and its log. `generator` tosses the coins of interleaved lists, and those that draw."""
 
     experiments: Experiments  # one
     log: SlateLog
     generator: np.random.Generator = field(default_factory=np.random.default_rng)
+    drawing: np.random.Generator = field(default_factory=np.random.default_rng)  # of lists, in the decode thread
 
     def assign(self, question: Question) -> Assignment | None:
         """The arms of a question's user; None where there is no user, or the question names a model itself."""
         if question.user is None or question.model is not None:
             return None
         return self.experiments.assign(question.user)
+
+    def choose_draw(self, assignment: Assignment) -> Draw | None:
+        """For the share of requests whose lists are drawn; by the request, and so in all arms alike."""
+        experiment = self.experiments.by_name[assignment.experiment]
+        if not experiment.sampled or self.generator.random() >= experiment.sampled:
+            return None
+        return Draw(experiment.temperature, self.drawing)
 
     def conclude(self, assignment: Assignment, answers: Sequence[Answer], k: int) -> Conclusion:
         """An answer an arm -> the one that is given."""
@@ -132,7 +140,8 @@ class ServedExperiment:
                 answer.version,
                 [each.id for each in answer.items],
                 [each.score for each in answer.items],
-                teams=given.teams,
+                answer.propensities,
+                given.teams,
             )
         )
 

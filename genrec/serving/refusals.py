@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from genrec.errors import ArtifactError, one_line
+from genrec.serving.events import StoreUnavailable
 
 LONGEST = 400  # characters of a sentence
+
+log = logging.getLogger("genrec.serving")
 
 
 class Refusal(BaseModel):
@@ -25,7 +30,8 @@ MEANINGS = {
     413: "the body is too long",
     422: "what is asked cannot be answered as it stands",
     429: "too many requests of this address",
-    503: "the queue is full, or the server is about to end; Retry-After says when to come again",
+    503: "the queue is full, the events are out of reach or the server is about to end; Retry-After says when to come "
+    "again",
     504: "the deadline passed before the answer was there",
 }
 
@@ -49,6 +55,14 @@ async def answer_invalid(_: Request, error: Exception) -> JSONResponse:
     sentence = f"{place or 'body'}: {errors[0]['msg'].removeprefix('Value error, ')}{more}"
     refusal = refuse(422, sentence)
     return JSONResponse({"detail": refusal.detail}, 422)
+
+
+async def answer_unavailable(_: Request, error: Exception) -> JSONResponse:
+    """The store of events is away; the reason stands in the log."""
+    assert isinstance(error, StoreUnavailable)
+    log.error("%s", one_line(str(error)))
+    sentence = "what is kept of users cannot be reached now; come again"
+    return JSONResponse({"detail": sentence}, 503, {"Retry-After": "5"})
 
 
 async def answer_failure(_: Request, error: Exception) -> JSONResponse:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from fastapi import Request
 
 from genrec.errors import ArtifactError, suggest
 from genrec.experiments.assignment import Assignment
-from genrec.serving.answers import Answer, Asker, ExplainQuestion, ExplainTask, ListTask, Question
+from genrec.serving.answers import Answer, Asker, Draw, ExplainQuestion, ExplainTask, ListTask, Question
 from genrec.serving.batching import Batcher, Closed, QueueFull, TooLate
 from genrec.serving.catalogue import NONE, Catalogue, Version, find_language_model
 from genrec.serving.events import EventStore, Past
@@ -22,6 +22,7 @@ from genrec.serving.experiment import Conclusion, ServedExperiment
 from genrec.serving.metrics import Watch
 from genrec.serving.refusals import refuse
 from genrec.serving.settings import ServeOptions
+from genrec.serving.version_file import WorkerGroup
 from genrec.serving.words import UnknownWord
 
 CLIENT_GONE = 499  # in the log and the figures; nobody reads it
@@ -39,6 +40,8 @@ class Service:
     watch: Watch
     batcher: Batcher
     experiment: ServedExperiment | None = None
+    group: WorkerGroup | None = None  # the other workers behind the same port
+    elsewhere: str = ""  # how the catalogue is reloaded, where that is not this server's to do
     lost: str = ""  # why the last answer that could not be logged was not
     writing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "events"))
     reading: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "histories"))
@@ -49,10 +52,13 @@ class Service:
 
     # Questions
 
-    async def read_lists(self, questions: Sequence[Question]) -> list[ListTask]:
+    async def read_lists(self, questions: Sequence[Question], draws: Sequence[Draw | None]) -> list[ListTask]:
         """Every question against one version."""
         version = self.version
-        return [await self.read_list(version, question) for question in questions]
+        tasks = [await self.read_list(version, question) for question in questions]
+        return [
+            replace(task, draw=draw if len(task.history) else None) for task, draw in zip(tasks, draws, strict=True)
+        ]
 
     async def read_list(self, version: Version, question: Question) -> ListTask:
         model, history, user = await self.read_asker(version, question)
@@ -148,6 +154,10 @@ class Service:
     def assign(self, question: Question) -> Assignment | None:
         return None if self.experiment is None else self.experiment.assign(question)
 
+    def choose_draw(self, assignment: Assignment | None) -> Draw | None:
+        """How to draw the list of a request by chance; None: the best is given."""
+        return None if self.experiment is None or assignment is None else self.experiment.choose_draw(assignment)
+
     def conclude(self, question: Question, assignment: Assignment | None, answers: Sequence[Answer]) -> Answer:
         """The answer to give, of one list an arm; in the log where it is part of an experiment."""
         if assignment is None:
@@ -176,6 +186,31 @@ class Service:
             self.experiment.log.close()
         except ArtifactError as error:
             log.error("answers of the experiment are not logged to the end: %s", error)
+
+    # Workers
+
+    async def lead(self) -> None:
+        """The version of this worker is now that of all; until they have it, or have said why not."""
+        if self.group is not None:
+            await asyncio.to_thread(self.group.lead, self.version)
+            await self.report()
+            await self.group.wait_for_all()
+
+    def require_own_reloads(self) -> None:
+        if self.elsewhere:
+            raise refuse(409, self.elsewhere)
+
+    async def report(self) -> None:
+        if self.group is not None:
+            await asyncio.to_thread(self.group.report, self.catalogue)
+
+    async def status(self) -> dict[str, Any]:
+        """The catalogue of this process, and where there are several what each serves."""
+        status = self.catalogue.status()
+        if self.group is None:
+            return status
+        workers = await asyncio.to_thread(self.group.reports)
+        return status | {"workers": workers, "agreed": len({each["version"] for each in workers}) == 1}
 
     # Users
 

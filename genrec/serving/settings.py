@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from genrec.config import Section, comma_list, knob
+from genrec.serving.events import is_url
 
 
 class ServeOptions(Section):
@@ -18,10 +19,12 @@ class ServeOptions(Section):
     model: str | None = knob(
         None, "of a run: the family (sft, rl, sasrec, item_knn, ...); or a model directory, or a hub's name"
     )
+    export: Path | None = knob(None, "an export by itself, as genrec export made it; without torch by beams")
     backend: Literal["torch", "onnx", "onnx-int8", "onnx-int4"] | None = knob(
         None, "what computes: torch, or a graph that genrec export made, which needs no torch"
     )
     also: list[str] = knob([], "further families of the run, for requests that name one: a,b")
+    workers: int = knob(1, "processes behind the port, each with the models, a queue and a decode thread", ge=1, le=256)
     max_batch: int = knob(16, "requests that are decoded at once", ge=1, le=1024)
     batch_wait_ms: float = knob(0.0, "wait so long for a batch to fill; 0 takes what is queued", ge=0, le=1000)
     queue_size: int = knob(128, "requests that may wait; more are answered 503", ge=1, le=100_000)
@@ -31,7 +34,10 @@ class ServeOptions(Section):
     body_timeout: float = knob(10.0, "seconds that a request's body may take to arrive", gt=0, le=600)
     rate_limit: int = knob(0, "requests a second of one address at most; 0 any number", ge=0)
     max_connections: int = knob(2000, "connections at once; more are answered 503", ge=1)
-    events: Path | None = knob(None, "SQLite file of what users did since; of a run RUN/events.sqlite, else ./ of it")
+    events: str | None = knob(
+        None,
+        "what users did since: an SQLite file (of a run RUN/events.sqlite, else ./ of it), or postgresql://HOST/DB",
+    )
     experiments: Path | None = knob(None, "YAML of an experiment, whose arms answer its users; with --slates")
     slates: Path | None = knob(None, "directory that logs the answers of --experiments, for genrec ab")
     user_key: Path | None = knob(None, "file with a key by which --slates hashes users; genrec ab takes the same")
@@ -39,5 +45,13 @@ class ServeOptions(Section):
     open: bool = knob(False, "listen beyond this machine without an API key")
     access_log: bool = knob(True, "a line a request on stderr, without ids and keys")
     drain: float = knob(30.0, "seconds that SIGTERM leaves to the requests under way", ge=0, le=3600)
+
+    @field_validator("events")
+    @classmethod
+    def know_scheme(cls, place: str | None) -> str | None:
+        """A mistyped URL would be a file of that name."""
+        if place is not None and "://" in place and not is_url(place):
+            raise ValueError("events are kept in a file, or in PostgreSQL by postgresql://HOST/DATABASE")
+        return place
 
     split_also = field_validator("also", mode="before")(comma_list)

@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -52,12 +52,14 @@ from genrec.evaluation.report import (
     make_slices,
     make_table,
     measure_beam_loss,
+    measure_certified_loss,
     read_results,
     write_report,
 )
 from genrec.evaluation.rows import ScoredRow, list_rows, name_row
 from genrec.launch import note, rank, world_size
 from genrec.models.families import (
+    Ranking,
     Recommender,
     Request,
     describe_lists,
@@ -65,7 +67,7 @@ from genrec.models.families import (
     fingerprints_outside,
     rows_scored,
 )
-from genrec.pipeline import STAGES, artifact_dir, command_of, read_by_row
+from genrec.pipeline import RANKED_FAMILIES, STAGES, artifact_dir, command_of, read_by_row
 from genrec.recipe_places import link_places
 from genrec.runtime.training_record import is_unchanged
 from genrec.stage import Job
@@ -227,8 +229,9 @@ def score(held_out: HeldOut, family: str, partial: Path) -> dict[str, Any]:
     config, data, shop, examples = held_out.config, held_out.data, held_out.shop, held_out.examples
     begin = time.perf_counter()
     recommender = find_family(family)(Request(held_out.store, data, config.evaluation, config.run.device))
+    ranking = config.evaluation.target_ranks and family in RANKED_FAMILIES
     recommendations = recommend(
-        family, recommender, examples, len(shop.catalog), BATCHES * config.evaluation.batch_size
+        family, recommender, examples, len(shop.catalog), BATCHES * config.evaluation.batch_size, ranking
     )
     if recommendations is None:
         return {}
@@ -253,6 +256,7 @@ def score(held_out: HeldOut, family: str, partial: Path) -> dict[str, Any]:
         "rows": len(examples),
         **ndcg,
         **count_proven(family, recommendations),
+        **count_certified(family, recommendations),
         "scoring_seconds": round(time.perf_counter() - begin, 2),
     }
 
@@ -268,6 +272,16 @@ def count_proven(family: str, recommendations: Recommendations) -> dict[str, int
     return {"proven": proven}
 
 
+def count_certified(family: str, recommendations: Recommendations) -> dict[str, int]:
+    """{"certified": targets whose rank is proven}, said where ranks were looked for beyond the lists."""
+    if recommendations.targets is None:
+        return {}
+    certified, rows = int(recommendations.targets.exact.sum()), len(recommendations)
+    more = "" if certified == rows else "; a larger --evaluation.frontier_budget proves more"
+    note(STAGE, f"{family}: the ranks of {certified:,} of {rows:,} targets are proven{more}")
+    return {"certified": certified}
+
+
 def choose_examples(data: Prepared, split: str, limit: int, seed: int) -> Examples:
     """The rows of a split, or `limit` of them drawn by seed and kept in order."""
     examples = data.some_examples(split)
@@ -277,9 +291,11 @@ def choose_examples(data: Prepared, split: str, limit: int, seed: int) -> Exampl
 
 
 def recommend(
-    name: str, recommender: Recommender, examples: Examples, num_items: int, rows_a_block: int
+    name: str, recommender: Recommender, examples: Examples, num_items: int, rows_a_block: int, ranking: bool = False
 ) -> Recommendations | None:
     """The family's lists for all examples, checked, under a progress bar; of several processes rank 0 has them.
+
+    `ranking` adds where each target stands.
 
     Processes share out whole blocks, so that every batch, and with it every score, is what one process makes of it.
     """
@@ -288,8 +304,12 @@ def recommend(
     spans = list(pairwise(bounds))[rank() :: world_size()]
     with tqdm(total=sum(b - a for a, b in spans), desc=f"evaluation: {name}", unit="row", disable=is_quiet()) as bar:
         for begin, end in spans:
-            blocks.append(recommender.recommend(examples.take(np.arange(begin, end)), k))
-            check_recommendations(blocks[-1], end - begin, k, num_items)
+            block = examples.take(np.arange(begin, end))
+            lists = recommender.recommend(block, k)
+            check_recommendations(lists, end - begin, k, num_items)
+            if ranking and isinstance(recommender, Ranking):
+                lists = replace(lists, targets=recommender.rank_targets(block))
+            blocks.append(lists)
             bar.update(end - begin)
     if world_size() > 1:
         from genrec.runtime.processes import gather_first
@@ -333,11 +353,14 @@ def describe_absence(row: ScoredRow) -> str:
 
 
 def measure_beam_losses(rows: list[ScoredRow], seed: int) -> dict[str, Any]:
-    """{row: what its beams lost} of every row of a language model that was also ranked exactly."""
+    """{row: what its beams lost} of every row of a language model that was ranked exactly, or whose targets were."""
     exact, losses = {row.name: row for row in rows if row.family.endswith("_exact")}, {}
     for row in rows:
         if twin := exact.get(f"{row.family}_exact{row.name.removeprefix(row.family)}"):
             examples, beams = read_predictions(row.directory)
             length = row.results["lists"]["length"]
             losses[row.name] = measure_beam_loss(examples, beams, read_predictions(twin.directory)[1], length, seed)
+        elif "certified" in row.statistics and row.results["lists"]["num_beams"]:
+            examples, beams = read_predictions(row.directory)
+            losses[row.name] = measure_certified_loss(examples, beams, row.results["lists"]["length"], seed)
     return losses

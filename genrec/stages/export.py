@@ -2,7 +2,7 @@
 
 Reads   data/ and sids/, and rl/ where RL was kept, else sft/ (or --model DIR)
 Writes  export/{step.onnx, step_int8.onnx, step_int4.onnx (each with .data), head.npy, model.safetensors in bfloat16,
-        tokenizer, semantic IDs, the shop's items, export.json}
+        model.gguf where it is asked for, tokenizer, semantic IDs, the shop's items, export.json}
 
     genrec export --run.dir outputs/quickstart
     genrec export --run.dir outputs/quickstart --backends onnx,onnx-int8 --max_loss 0.02
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrec import artifacts, stage
-from genrec.artifacts import EXPORT, HEAD, SID_INDEX, TRAINING, read_manifest
+from genrec.artifacts import EXPORT, GGUF, HEAD, SID_INDEX, TRAINING, read_manifest
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config, Evaluation
 from genrec.data.prepared import Prepared
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 STAGE = "export"
 LISTS = ("num_beams", "normalization")  # of evaluation, by which lists are made
 WEIGHTS = ("model.safetensors", "generation_config.json")
+GGUF_ALONE = f"`{GGUF}` holds the weights for programs that read GGUF; no backend here answers from it."
 SAME = 0.99  # of the lists that onnx, which rounds as torch does, must share with it
 
 
@@ -114,9 +115,12 @@ def read_source(config: Config) -> Source:
 
 
 def build(config: Config, partial: Path) -> dict[str, Any]:
+    from genrec.models.gguf_export import require_gguf
     from genrec.models.onnx_export import require_exporter
 
     require_exporter()
+    if "gguf" in config.export.backends:
+        require_gguf()
     source = read_source(config)
     carry_files(config, source, partial)
     write_backends(config, source, partial)
@@ -155,10 +159,11 @@ def write_backends(config: Config, source: Source, partial: Path) -> None:
     import torch
 
     from genrec.models.exported import GRAPHS
+    from genrec.models.gguf_export import write_gguf
     from genrec.models.language import load_pretrained
     from genrec.models.onnx_export import write_graph, write_head, write_int4, write_int8
 
-    model, _ = load_pretrained(str(source.directory), torch.float32)
+    model, tokenizer = load_pretrained(str(source.directory), torch.float32)
     model.eval()
     asked, there = set(config.export.backends), {name for name, file in GRAPHS.items() if (partial / file).exists()}
     if asked & GRAPHS.keys():
@@ -169,6 +174,8 @@ def write_backends(config: Config, source: Source, partial: Path) -> None:
     for name, write in (("onnx-int8", write_int8), ("onnx-int4", write_int4)):
         if name in asked - there:
             write(partial)
+    if "gguf" in asked:
+        write_gguf(model, tokenizer, partial / GGUF)
     model.config.save_pretrained(partial)
     if "bfloat16" in asked:
         model.to(torch.bfloat16).save_pretrained(partial)
@@ -177,7 +184,9 @@ def write_backends(config: Config, source: Source, partial: Path) -> None:
 def files_of(backend: str, partial: Path) -> list[str]:
     from genrec.models.exported import GRAPHS
 
-    names = [GRAPHS[backend], f"{GRAPHS[backend]}.data", HEAD] if backend in GRAPHS else list(WEIGHTS)
+    names = [GGUF] if backend == "gguf" else list(WEIGHTS)
+    if backend in GRAPHS:
+        names = [GRAPHS[backend], f"{GRAPHS[backend]}.data", HEAD]
     return [name for name in names if (partial / name).exists()]
 
 
@@ -195,7 +204,7 @@ def remove_others(kept: list[str], partial: Path) -> None:
     from genrec.models.exported import GRAPHS
 
     needed = {file for name in kept for file in files_of(name, partial)}
-    for name in (*GRAPHS, "bfloat16"):
+    for name in (*GRAPHS, "bfloat16", "gguf"):
         for file in set(files_of(name, partial)) - needed:
             (partial / file).unlink()
 
@@ -278,9 +287,26 @@ def load_side(config: Config, source: Source, backend: str, partial: Path) -> Re
     shop, settings = load_shop(partial), source.settings
     if backend in GRAPHS:
         return load_exported(partial, source.card, shop, settings, backend)
+    if backend == "gguf":
+        return read_gguf(source, partial)
     directory = partial if backend == "bfloat16" else source.directory
     numbers = settings.model_copy(update={"dtype": "bfloat16" if backend == "bfloat16" else "float32"})
     return load_alone(directory, source.card, shop, numbers, "cpu")
+
+
+def read_gguf(source: Source, partial: Path) -> Recommender:
+    """What torch makes of the file, as another program would read it."""
+    import torch
+
+    from genrec.data.shop import load_shop
+    from genrec.models.card import load_own_texts
+    from genrec.models.generative import GenerativeModel, GenerativeRecommender, make_decoding
+    from genrec.models.language import load_pretrained
+
+    model, tokenizer = load_pretrained(str(partial / GGUF), torch.float32)
+    texts = load_own_texts(partial, source.card, load_shop(partial))
+    generative = GenerativeModel(model, tokenizer, texts, source.card.cutoff_len)
+    return GenerativeRecommender(generative, make_decoding(source.settings, exact=False))
 
 
 def describe_backend(name: str, costs: dict[str, Any], max_loss: float) -> str:
@@ -308,4 +334,5 @@ def describe(source: Source, kept: list[str], partial: Path) -> None:
         return
     index = load_index(partial / SID_INDEX)
     model = Described(source.stage, source.card, load_shop(partial), index, read_record(partial))
-    write_readme(model, partial, loading=describe_backends(model, ".", kept))
+    answering = [name for name in kept if name != "gguf"]  # which other programs read
+    write_readme(model, partial, loading=describe_backends(model, ".", answering) if answering else GGUF_ALONE)

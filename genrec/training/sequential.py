@@ -51,7 +51,7 @@ def train_sasrec(
     """
     torch.manual_seed(seed)
     model = make_model(name, data, settings, vectors).to(pick_device(device))
-    learner = SasRecLearner(model, make_windows(data, settings), LOSSES[name], settings, seed)
+    learner = SasRecLearner(model, make_windows(data, settings), choose_loss(name, data, settings), settings, seed)
     valid = held_out(data, "valid", filter_seen)
     progress = fit(
         learner,
@@ -235,6 +235,32 @@ def bce_loss(model: SasRec, read: Read, targets: Tensor, settings: Sequential) -
 
 
 LOSSES: dict[str, Loss] = {"sasrec": softmax_loss, "sasrec_text": softmax_loss, "sasrec_bce": bce_loss}
+
+
+def choose_loss(name: str, data: Prepared, settings: Sequential) -> Loss:
+    if not settings.negatives or name == "sasrec_bce":
+        return LOSSES[name]
+    return SampledSoftmax((data.train_count + 1) / (data.train_count + 1).sum())
+
+
+class SampledSoftmax:
+    """-log softmax whose sum over the other items is estimated from n of them, drawn once for all positions of a batch.
+
+    exp(s_t) + 1/n sum_{drawn j != t} exp(s_j) / q_j has the whole sum as its mean, j being drawn by any q > 0, with
+    replacement (Bengio and Senecal 2008; the correction called log q). The target t is always among the summands.
+    """
+
+    def __init__(self, share: np.ndarray):
+        self.share = torch.from_numpy(share)  # (N,) q, sums to 1
+
+    def __call__(self, model: SasRec, read: Read, targets: Tensor, settings: Sequential) -> Tensor:
+        drawn = torch.multinomial(self.share, settings.negatives, replacement=True)  # (n,)
+        offset = torch.log(settings.negatives * self.share[drawn]).float().to(targets.device)
+        drawn, states = drawn.to(targets.device), read()
+        others = model.score_each(states, drawn) - offset  # (P, n)
+        others = others.masked_fill(drawn == targets[:, None], -torch.inf)
+        wanted = model.score_some(states, targets)
+        return torch.cat([wanted[:, None], others], dim=1).logsumexp(dim=1) - wanted
 
 
 def score_valid(model: SasRec, valid: Examples) -> float:

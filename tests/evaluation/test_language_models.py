@@ -106,6 +106,34 @@ def test_a_frontier_is_a_row_of_its_own_with_the_exact_lists(ready, capsys):
     assert "evaluation.decoding" not in read_manifest(directory / "sft.model").config  # as it ever was
 
 
+def test_proven_ranks_of_targets_are_places_of_the_exact_lists_and_tell_beam_loss_without_them(ready, capsys):
+    exactly = json.loads((run(ready(ranking="exact", num_beams=8)) / "results.json").read_text())["beam_loss"]
+    exact = read_predictions(ready().run.dir / "evaluation" / "sft_exact.model")[1]
+    directory = run(ready(num_beams=8, target_ranks=True))
+    examples, lists = read_predictions(directory / "sft.model")
+    place = (exact.item == examples.target[:, None]).argmax(1) + 1  # 17 items, all in the exact lists
+    assert lists.targets is not None and lists.targets.rank.tolist() == place.tolist() and lists.targets.exact.all()
+    told = json.loads((directory / "results.json").read_text())["beam_loss"]["sft.model"]
+    assert told == exactly["sft.model"] | {"undecided": 0} and told["@8"]["lost"] > 0
+    screen = "".join(capsys.readouterr())
+    assert f"sft: the ranks of {len(examples)} of {len(examples)} targets are proven\n" in screen
+    lines = [json.loads(line) for line in (directory / "sft.model" / "eval_results.jsonl").read_text().splitlines()]
+    assert [line["target_rank"] for line in lines] == place.tolist() and all(
+        line["target_rank_exact"] for line in lines
+    )
+
+
+def test_a_budget_too_small_leaves_ranks_unproven_and_says_of_how_many_targets(ready, capsys):
+    directory = run(ready(num_beams=8, target_ranks=True, frontier_budget=1))
+    targets = read_predictions(directory / "sft.model")[1].targets
+    assert targets is not None and not targets.exact.all()
+    undecided = int((~targets.exact & (targets.rank <= 8)).sum())
+    told = json.loads((directory / "results.json").read_text())["beam_loss"]["sft.model"]
+    assert told["undecided"] == undecided > 0
+    screen = "".join(capsys.readouterr())
+    assert "a larger --evaluation.frontier_budget proves more" in screen and f"; {undecided} more may be, " in screen
+
+
 def test_lists_end_with_the_beams(ready, capsys):
     directory = run(ready(models=["popular", "sft"], num_beams=10))
     models = json.loads((directory / "results.json").read_text())["models"]

@@ -9,7 +9,19 @@ from scipy.optimize import linear_sum_assignment
 
 from genrec.config import Sids
 from genrec.quantizers import balanced
-from genrec.quantizers.balanced import BACKENDS, assign_balanced, balanced_kmeans, cost_matrix
+from genrec.quantizers.balanced import (
+    BACKENDS,
+    COARSE,
+    ROUGH,
+    assign_balanced,
+    balanced_kmeans,
+    cost_matrix,
+    finest_eps,
+    misplaced_share,
+    renew_prices,
+    soften_choices,
+    sum_demand,
+)
 
 
 def blobs(rows, width=16, centres=8, seed=0):
@@ -68,6 +80,41 @@ def test_more_rows_than_the_sample_are_balanced_too(monkeypatch):
     centroids, codes = balanced_kmeans(blobs(1003), 10, seed=0, iters=10)
     assert set(np.bincount(codes, minlength=10)) == {100, 101}
     assert np.isfinite(centroids).all()
+
+
+def tight_groups(rows, groups, noise):
+    """Far apart and of unequal weight, so that prices alone leave codes lopsided."""
+    rng = np.random.default_rng(0)
+    middle, weight = rng.normal(size=(groups, 16)), rng.dirichlet(np.ones(groups))
+    return (middle[rng.choice(groups, rows, p=weight)] + noise * rng.normal(size=(rows, 16))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "num_codes"), [(blobs(16 * COARSE + 9, seed=4), 16), (tight_groups(32 * COARSE + 9, 12, 0.3), 32)]
+)
+def test_rounds_by_price_lose_about_1_percent_to_exact_rounds_alone(monkeypatch, vectors, num_codes):
+    by_price = balanced_kmeans(vectors, num_codes, seed=0, iters=30)
+    monkeypatch.setattr(balanced, "COARSE", len(vectors))
+    exactly = balanced_kmeans(vectors, num_codes, seed=0, iters=30)
+    assert not (by_price[1] == exactly[1]).all(), "both went the same way"
+    assert set(np.bincount(by_price[1], minlength=num_codes)) == {COARSE, COARSE + 1}
+    assert inertia(vectors, *by_price) < 1.015 * inertia(vectors, *exactly)
+
+
+@pytest.mark.parametrize("scale", [0.0, 100.0])
+def test_prices_are_even_again_however_far_they_were(scale):
+    vectors = torch.from_numpy(blobs(1200, seed=5))
+    cost = cost_matrix(vectors, vectors[:16])
+    prices = renew_prices(cost, scale * torch.arange(16.0))
+    assert misplaced_share(sum_demand(cost, prices, ROUGH * finest_eps(cost))) < 0.01
+
+
+def test_exponents_that_end_early_do_not_change_a_bit():
+    vectors = torch.from_numpy(blobs(400, seed=6))
+    cost, prices = cost_matrix(vectors, vectors[:50]), torch.linspace(-3, 3, 50)
+    for eps in (1e-3, 0.05, 1.0, 50.0):
+        plain = torch.threshold(torch.softmax((cost + prices) / -eps, dim=1), balanced.NEGLIGIBLE, 0.0)
+        assert torch.equal(soften_choices(cost, prices, eps), plain)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from tests.serving.postgres import MISSING, PostgresServer, find_programs
 from tests.small_model import write_model, write_run
 from tests.small_shop import small_config
 
@@ -30,3 +31,16 @@ def place(served_run, tmp_path):
     link = tmp_path / "current"
     link.symlink_to(served_run[0])
     return link
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A database server, its own; skipped with a message where there is none to start."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip(MISSING)
+    server = PostgresServer(programs)
+    server.start()
+    yield server
+    server.stop("immediate")
+    server.remove()

@@ -20,7 +20,7 @@ def load_models(place, models=(None,), **decoding):
 
 
 def make_catalogue(place, models=(None,), **decoding):
-    return Catalogue(place, functools.partial(load_models, place, models, **decoding))
+    return Catalogue(place, functools.partial(load_models, models=models, **decoding))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import pytest
 import genrec
 from genrec import stage
 from genrec.commandline import Command
+from genrec.serving.events import StoreUnavailable
 from genrec.stages import export
 from tests.serving.serving_model import ids_of, make_catalogue, scores_of, serving
 from tests.small_model import DECODING
@@ -237,6 +238,20 @@ def test_what_happened_is_counted(client):
         assert line in text, line
 
 
+def test_the_time_of_a_batch_is_that_of_its_prompts_and_of_the_search(served_run, tmp_path):
+    with serving(served_run[0], tmp_path / "e.sqlite", ("sft", "item_knn")) as (client, service):
+        for model in ("sft", "sft", "item_knn"):
+            post(client, "/recommend", {"user": "u1", "model": model})
+
+        def read(name):
+            return service.watch.figures.get_sample_value(name)
+
+        counts = [read(f"genrec_{part}_seconds_count") for part in ("decode", "prompt", "tree")]
+        assert counts == [3, 2, 2], "item_knn reads no prompt"
+        parts = [read(f"genrec_{part}_seconds_sum") for part in ("decode", "prompt", "tree")]
+        assert min(parts) > 0 and parts[1] + parts[2] < parts[0]
+
+
 def test_a_full_queue_is_503_with_the_time_to_come_again(served_run, tmp_path):
     with serving(served_run[0], tmp_path / "e.sqlite", queue_size=3) as (client, service):
         answer = client.post("/recommend/batch", json={"requests": [{"user": "u1"}] * 4})
@@ -262,3 +277,27 @@ def test_a_failure_of_ours_is_500_without_its_insides(served, monkeypatch):
     monkeypatch.setattr(type(service.version.models["rl"]), "rank_block", fail)
     answer = client.post("/recommend", json={"user": "u1"})
     assert answer.status_code == 500 and answer.json() == {"detail": "the server failed; its log says how"}
+
+
+def test_while_the_events_are_out_of_reach_users_are_refused_and_histories_answered(served, monkeypatch, caplog):
+    client, service = served
+
+    def fail(*given):
+        raise StoreUnavailable("the events cannot be reached: no such host")
+
+    for name in ("past", "append", "delete"):
+        monkeypatch.setattr(service.store, name, fail)
+    asked = [
+        client.post("/recommend", json={"user": "u1"}),
+        client.post("/events", json={"user": "u1", "items": ["B001"]}),
+        client.delete("/users/u1"),
+    ]
+    for answer in asked:
+        assert answer.status_code == 503 and answer.headers["retry-after"] == "5" and "no such host" not in answer.text
+    assert "no such host" in caplog.text
+    assert post(client, "/recommend", {"history": ["B001"], "k": 1})["items"]
+
+
+def test_a_user_id_with_nul_is_refused(client):
+    assert "user" in post(client, "/events", {"user": "a\0b", "items": ["B001"]}, 422)["detail"]
+    assert client.delete("/users/a%00b").status_code == client.get("/history?user=a%00b").status_code == 422

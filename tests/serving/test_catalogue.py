@@ -20,7 +20,7 @@ from tests.small_shop import small_catalog
 
 
 def test_equal_artifacts_have_equal_names(served_run, other_run, place):
-    names = [make_version(path, lambda p=path: load_models(p)).name for path in (served_run[0], place, other_run)]
+    names = [make_version(path, load_models).name for path in (served_run[0], place, other_run)]
     assert names[0] == names[1] != names[2]
 
 
@@ -114,8 +114,8 @@ def test_the_self_test_finds_a_fault(served_run, monkeypatch, fault, said):
 
 
 def test_what_changes_while_it_is_loaded_is_refused(place, served_run, other_run):
-    def load():
-        shops = load_models(place)
+    def load(asked):
+        shops = load_models(asked)
         point(place, other_run)
         return shops
 
@@ -134,8 +134,8 @@ def test_one_reload_at_a_time(served_run):
 
 
 def test_models_that_know_other_catalogues_are_not_served_together(served_run):
-    def load():
-        shops = load_models(served_run[0], ("rl", "item_knn"))
+    def load(place):
+        shops = load_models(place, ("rl", "item_knn"))
         return [shops[0], replace(shops[1], catalog=small_catalog(5))]
 
     with pytest.raises(ArtifactError, match="'item_knn' lists 5 items, 'rl' 17"):
@@ -146,7 +146,7 @@ def test_under_load_no_request_fails_and_no_answer_mixes_versions(place, served_
     """Clients in threads while the link is turned over and reloaded again and again."""
     lists = {}
     for path in (served_run[0], other_run):
-        shop, name = genrec.load(path), make_version(path, lambda p=path: load_models(p)).name
+        shop, name = genrec.load(path), make_version(path, load_models).name
         lists[name] = {user: shop.recommend(users=[user], k=5) for user in ("u1", "u2", "u3")}
     wrong, answered, ended = [], [], threading.Event()
 

@@ -14,6 +14,8 @@ from genrec.errors import ConfigError
 from genrec.experiments.assignment import hash_user
 from genrec.experiments.log import SlateLog, read_slates
 from genrec.experiments.statistics.interleaving import draft_teams
+from genrec.serving.answers import Draw, ListTask
+from genrec.serving.catalogue import NONE
 from genrec.serving.experiment import ServedExperiment, check_arms, read_experiment
 from genrec.serving.settings import ServeOptions
 from genrec.stages import serve
@@ -164,7 +166,7 @@ def test_a_version_that_lacks_an_arms_model_is_not_taken(served_run, other_run, 
     catalogue = make_catalogue(served_run[0], MODELS)
     with measuring(tmp_path, catalogue) as (client, _):
         before = catalogue.load
-        catalogue.load = lambda: before()[:1]
+        catalogue.load = lambda place: before(place)[:1]
         refused = client.post("/catalog/reload")
         assert refused.status_code == 409
         assert "arm 'sft' of experiment 'rl_or_sft' names the model 'sft', served are: rl" in refused.json()["detail"]
@@ -230,3 +232,78 @@ def test_an_experiment_that_cannot_be_served_is_refused_at_the_start(served_run,
     assert "is not valid YAML" in said(capsys, *flags, logs, code=1)
     path.write_text(TWO)
     assert f"--slates {path} cannot be written: File exists" in said(capsys, *flags, path, "--also", "sft", code=1)
+
+
+DRAWN = """
+experiments:
+  drawn:
+    sampled: 1
+    temperature: 0.7
+    arms: {sft: {model: sft, share: 0.5}, knn: {model: item_knn, share: 0.5}}
+"""
+
+
+def true_propensities(catalogue, user, answer, temperature):
+    """Plackett-Luce over what may be listed, from the sums over the codes of each item."""
+    shop = catalogue.current.models["sft"]
+    history = catalogue.current.past(user)
+    ids = catalogue.current.words.item_id
+    past = [ids[item] for item in history.tolist()]
+    open_ = [item for item in ids if item not in past]
+    score = {item: np.log(shop.explain(past, item)["probability"].to_numpy()).sum() for item in open_}
+    weight = {item: np.exp(each / temperature) for item, each in score.items()}
+    found = []
+    for item in ids_of(answer):
+        found.append(weight[item] / sum(weight.values()))
+        del weight[item]
+    return found
+
+
+def test_drawn_lists_log_their_true_propensities(catalogue, tmp_path):
+    with measuring(tmp_path, catalogue, DRAWN, drawing=np.random.default_rng(3)) as (client, service):
+        users = [f"u{number}" for number in range(12)]
+        answers = {user: ask(client, user=user, k=4) for user in users}
+        outside = ask(client, user="u1", k=4, model="sft")
+        assert outside["propensities"] is None, "no part of the experiment"
+        client.post("/events", json={"user": "new", "items": ["B001"]})
+    rows = {row["user"]: row for row in read_slates(tmp_path / "slates").frame.iter_rows(named=True)}
+    for user, answer in answers.items():
+        assert len(set(ids_of(answer))) == 4 and not answer["exact"]
+        assert rows[user]["propensities"] == answer["propensities"] and rows[user]["items"] == ids_of(answer)
+        seen = {catalogue.current.words.item_id[item] for item in catalogue.current.past(user).tolist()}
+        assert not seen & set(ids_of(answer))
+    checked = [user for user in users if answers[user]["arm"] == "sft"][:3]
+    for user in checked:
+        assert answers[user]["propensities"] == pytest.approx(
+            true_propensities(catalogue, user, answers[user], 0.7), rel=1e-3
+        )
+
+
+def test_items_are_drawn_as_often_as_their_propensity_says(catalogue):
+    version, draw = catalogue.current, Draw(1.0, np.random.default_rng(0))
+    history = version.past("u2")
+    task = ListTask(version, "sft", history, 2, 1, history, NONE, draw)
+    answers = task.run([task] * 400)
+    share = {}
+    for answer in answers:
+        share.setdefault(answer.items[0].item, []).append(answer.propensities[0])
+    assert len(share) > 3
+    for drawn in share.values():
+        expected = drawn[0]
+        assert set(drawn) == {expected}
+        assert abs(len(drawn) / 400 - expected) < 4 * np.sqrt(expected * (1 - expected) / 400) + 1 / 400
+
+
+def test_of_a_share_of_the_requests_lists_are_drawn_and_of_cold_users_none(catalogue, tmp_path):
+    half = DRAWN.replace("sampled: 1", "sampled: 0.5")
+    with measuring(tmp_path, catalogue, half, generator=np.random.default_rng(1)) as (client, service):
+        service.store.append("stranger", ["gone"])
+        drawn = [ask(client, user="u3", k=2)["propensities"] is not None for _ in range(40)]
+        assert 10 < sum(drawn) < 30
+        assert all(ask(client, user="stranger", k=2)["propensities"] is None for _ in range(4))
+
+
+def test_interleaved_lists_are_not_drawn(tmp_path):
+    (tmp_path / "e.yaml").write_text(DRAFTED.replace("interleave: true", "interleave: true\n    sampled: 0.1"))
+    with pytest.raises(ConfigError, match="sampled must be 0, found 0.1"):
+        read_experiment(tmp_path / "e.yaml")

@@ -1,7 +1,9 @@
-"""The page at /, in a headless Chromium against a server in this process; and the two routes that only it asks."""
+"""The page at /, in a headless Chromium against a server in this process; and the routes that only it asks."""
 
 import contextlib
+import json
 import re
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -9,11 +11,18 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from genrec import stage
+from genrec.commandline import Command
+from genrec.errors import ArtifactError
 from genrec.serving.app import make_app
 from genrec.serving.events import SqliteEvents
+from genrec.serving.held_out import read_held_out
 from genrec.serving.settings import ServeOptions
 from genrec.serving.web_page import FILES, HEADERS
+from genrec.stages import analyze
 from tests.serving.serving_model import ids_of, make_catalogue, serving
+from tests.small_model import DECODING
+from tests.small_shop import small_config
 
 CHROMIUM = Path("/usr/bin/chromium")
 MODELS = ("rl", "sft", "item_knn")
@@ -34,6 +43,17 @@ def catalogue(served_run):
         made.current.words.title[item] = title
         made.current.words.folded[item] = title.lower()
     return made
+
+
+@pytest.fixture(scope="module")
+def analysed(served_run):
+    """The analysis of rl."""
+    directory, _ = served_run
+    config = small_config(
+        directory, evaluation={"normalization": "trie", **DECODING}, analysis={"model": "rl", "top_k": 2}
+    )
+    stage.run("analysis", Command(config, clean=False, dry_run=False), analyze.build, analyze.sources)
+    return directory / "analysis" / "rl"
 
 
 @pytest.fixture
@@ -97,6 +117,31 @@ def test_a_history_is_the_runs_and_the_events_since(client, catalogue):
     assert client.get("/history", params={"user": "u3"}).json()["items"] == []
     answer = client.get("/history", params={"user": "nobody"})
     assert answer.status_code == 422 and "nothing is known of user 'nobody'" in answer.json()["detail"]
+
+
+def test_what_was_held_out_is_told_with_the_causes_of_the_analysis(client, analysed):
+    lines = [json.loads(line) for line in (analysed / "eval_results.jsonl").read_text().splitlines()]
+    missed, hit = (next(line for line in lines if line["bad_case"] == wanted) for wanted in (True, False))
+    said = client.get("/missed", params={"user": missed["user"], "model": "rl"}).json()
+    row = next(row for row in said["rows"] if row["item"]["item"] == missed["truth"])
+    assert row["missed"] and row["rank"] == missed["rank"] and said["split"] == "test" and said["none_because"] is None
+    assert [each["cause"] for each in row["causes"]] == missed["causes"] and all(each["says"] for each in row["causes"])
+    rows = client.get("/missed", params={"user": hit["user"]}).json()["rows"]
+    assert any(not row["missed"] and row["rank"] == hit["rank"] and row["causes"] == [] for row in rows)
+    other = client.get("/missed", params={"user": hit["user"], "model": "sft"}).json()
+    assert other["rows"] == [] and "'sft' is not analysed; run: genrec analyze" in other["none_because"]
+    assert client.get("/missed", params={"user": "u1", "model": "sfd"}).status_code == 404
+    client.delete(f"/users/{missed['user']}")
+    assert client.get("/missed", params={"user": missed["user"]}).json()["rows"] == [], "a forgotten user"
+
+
+def test_an_analysis_of_another_model_is_not_told(served_run, analysed, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(served_run[0], run)
+    path = run / "rl" / "manifest.json"
+    path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+    with pytest.raises(ArtifactError, match="what is analysed of 'rl' was scored by .* evaluate and analyse it anew"):
+        read_held_out(run, "rl", "a version")
 
 
 # The page
@@ -198,6 +243,23 @@ def test_a_users_list_is_shown_explained_and_set_beside_another_models(chromium,
         page.screenshot(path=tmp_path / "light.png", full_page=True)
         page.emulate_media(color_scheme="dark")
         page.screenshot(path=tmp_path / "dark.png", full_page=True)
+
+
+def test_why_held_out_events_were_missed_is_shown(chromium, address, analysed):
+    from playwright.sync_api import expect
+
+    lines = [json.loads(line) for line in (analysed / "eval_results.jsonl").read_text().splitlines()]
+    user = next(line["user"] for line in lines if line["bad_case"] and line["causes"])
+    with looking(chromium, address) as page:
+        expect(page.locator("#held-out")).to_be_hidden()
+        choose(page, "User", user, user)
+        own = [line for line in lines if line["user"] == user]
+        expect(page.locator(".missed > ol > li")).to_have_count(len(own))
+        for shown, line in zip(page.locator(".missed > ol > li").all(), own, strict=True):
+            expect(shown).to_contain_text("missed" if line["bad_case"] else "place")
+            expect(shown.locator("ul li")).to_have_count(len(line["causes"]) if line["bad_case"] else 0)
+        page.get_by_label("beside").select_option("item_knn")
+        expect(page.locator("#held-out")).to_contain_text("'item_knn' is not analysed")
 
 
 def check_moves(page, before, after):

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from genrec import artifacts, stage
 from genrec.commandline import Command
 from genrec.config import Config
+from genrec.config_checks import validate
 from genrec.data.repeats import held_out
 from genrec.data.weights import target_weights
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.metrics import item_scores
 from genrec.models.sasrec import SasRec, SasRecShape, load_sasrec
 from genrec.runtime.training_record import read_record
@@ -74,6 +75,42 @@ def test_losses_equal_a_loop_over_positions():
         score = model.item.weight @ state + model.bias
         expected -= F.logsigmoid(score[target]) + F.logsigmoid(-score[negative])
     assert found.shape == (6,) and found.mean().item() == pytest.approx(expected.item() / 6, rel=1e-5)
+
+
+def make_scoring_model(cosine):
+    torch.manual_seed(1)
+    model = SasRec(SasRecShape(7, 8, 1, 2, 0.0, 5, cosine, 0.5)).eval()
+    torch.nn.init.normal_(model.item.weight)
+    torch.nn.init.normal_(model.bias)
+    return model, torch.randn(3, 8), torch.tensor([0, 3, 3])
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_the_mean_over_all_draws_of_a_sampled_sum_is_that_of_all_items(monkeypatch, cosine):
+    model, states, targets = make_scoring_model(cosine)
+    share = np.array([0.3, 0.05, 0.05, 0.2, 0.1, 0.1, 0.2])
+    sampled, options = training.SampledSoftmax(share), config_of("x", negatives=2).sequential
+    mean = torch.zeros(3)
+    for first, second in np.ndindex(7, 7):
+        monkeypatch.setattr(torch, "multinomial", lambda *_, pair=(first, second), **__: torch.tensor(pair))
+        losses = sampled(model, lambda: states, targets, options)
+        mean += share[first] * share[second] * losses.exp()  # the sum over exp(s_target)
+    exact = F.cross_entropy(model.score(states), targets, reduction="none").exp()
+    torch.testing.assert_close(mean, exact, rtol=1e-4, atol=1e-4)
+
+
+def test_many_draws_are_the_full_softmax():
+    model, states, targets = make_scoring_model(True)
+    sampled, options = training.SampledSoftmax(np.full(7, 1 / 7)), config_of("x", negatives=200_000).sequential
+    exact = training.softmax_loss(model, lambda: states, targets, options)
+    torch.testing.assert_close(sampled(model, lambda: states, targets, options), exact, rtol=0.02, atol=0.01)
+
+
+def test_the_knob_chooses_the_loss_of_all_but_the_published_model():
+    data, one = small_shop(), config_of("x", negatives=4).sequential
+    assert isinstance(training.choose_loss("sasrec", data, one), training.SampledSoftmax)
+    assert training.choose_loss("sasrec_bce", data, one) is training.bce_loss
+    assert training.choose_loss("sasrec", data, config_of("x").sequential) is training.softmax_loss
 
 
 def test_rdrop_is_the_mean_loss_of_two_passes_and_their_symmetric_divergence():
@@ -306,3 +343,10 @@ def each_reward_asks_the_model_of_its_name(config: Config, shop) -> None:
     assert "sasrec" not in find_available(store) and "sasrec_text" in find_available(store)
     with pytest.raises(ArtifactError, match=r"lacks \S*config\.json, which its manifest lists"):
         load_knowledge(store, shop, index, ["sasrec"], "cpu")
+
+
+@pytest.mark.parametrize("other", [{"label_smoothing": 0.1}, {"rdrop": 2.0}])
+def test_drawn_items_are_refused_beside_what_needs_all_scores(other):
+    (name, value), *_ = other.items()
+    with pytest.raises(ConfigError, match=rf"sequential.{name} {value} needs the scores of all items.*negatives 64"):
+        validate({"sequential": {"negatives": 64, **other}})

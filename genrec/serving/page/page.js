@@ -254,6 +254,7 @@ function makeChip(item, act, click) {
 function update() {
   showHistory();
   askLists();
+  askMissed();
 }
 
 // Lists: all of one call, so all of one version
@@ -411,6 +412,46 @@ function makeLevel(level) {
 function describeProduct(said) {
   const chance = Math.exp(said.item.score);
   return make("p", { class: "soft" }, `Together ${(100 * chance).toPrecision(3)}%, log-probability ${said.item.score.toFixed(3)}.`);
+}
+
+// What was held out of a user, and why a model missed it
+
+let missedTurn = 0;
+
+async function askMissed() {
+  const turn = ++missedTurn;
+  const part = at("held-out");
+  if (state.user === null || state.edited) {
+    part.hidden = true;
+    return;
+  }
+  const models = [...new Set([at("model").value, at("other").value])].filter((model) => model);
+  const user = encodeURIComponent(state.user);
+  try {
+    const said = await Promise.all(models.map((model) => askJson(`missed?user=${user}&model=${encodeURIComponent(model)}`)));
+    if (turn !== missedTurn) return;
+    part.replaceChildren(make("h2", {}, "Held out"), ...said.map(makeMissed));
+    part.hidden = false;
+  } catch (error) {
+    if (turn === missedTurn) part.hidden = true;
+    tellFailure(error);
+  }
+}
+
+function makeMissed(said) {
+  if (!said.rows.length) return make("p", { class: "soft" }, `${said.model}: `, showText(said.none_because));
+  const rows = said.rows.map((row) => {
+    const line = make("li", { "data-id": row.item.id }, showText(row.item.title), describePlace(row, said.top_k));
+    if (row.causes.length) line.append(make("ul", {}, ...row.causes.map((each) => make("li", {}, each.says))));
+    return line;
+  });
+  const note = make("p", { class: "soft" }, `${said.model}, ${said.split} rows: what the user took and the model did not see.`);
+  return make("div", { class: "missed", "data-model": said.model }, note, make("ol", {}, ...rows));
+}
+
+function describePlace(row, topK) {
+  const place = row.rank === null ? "not listed" : `place ${row.rank}`;
+  return make("span", { class: `tag ${row.missed ? "cause" : ""}` }, row.missed ? `missed: ${place}, not in ${topK}` : place);
 }
 
 // The server's figures
@@ -599,6 +640,7 @@ at("key-form").addEventListener("submit", takeKey);
 at("forget").addEventListener("click", forgetKey);
 at("settings").addEventListener("submit", (event) => event.preventDefault());
 at("settings").addEventListener("input", askLists);
+at("settings").addEventListener("input", askMissed);
 at("requests").addEventListener("toggle", showRoutes);
 at("earlier").addEventListener("click", () => {
   state.whole = true;
