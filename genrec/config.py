@@ -690,7 +690,7 @@ class Update(Section):
         ge=0,
         le=1,
     )
-    rl: bool = knob(False, "reinforcement learning after SFT, by the section rl", result=False)
+    with_rl: bool = knob(False, "reinforcement learning after SFT, by the section rl", result=False)
     anew: bool = knob(
         False, "also train anew on all rows, semantic IDs and all, and put that into the table", result=False
     )

@@ -1,7 +1,7 @@
 """A run goes on with new events: they join its data, its semantic IDs grow, its model learns on; what that was worth.
 
 Reads   a finished run with sft (--from_run), a table of new events (--events) and one of new items (--items)
-Writes  a run of its own (--run.dir, <from_run>_updated without it): data, embeddings, sids, sft, with --rl also rl;
+Writes  a run of its own (--run.dir, <from_run>_updated without it): data, embeddings, sids, sft, with --with_rl rl too;
         update.txt, update.json: drift, and the models compared; config.json, for every other command
 
     genrec update --from_run outputs/shop --events december.csv --dry-run      what would join, how far it drifted
@@ -47,7 +47,7 @@ SAID_BY = {  # keys that the update itself sets -> by which flag
     "sft.base_model": "--from_run",
     "sft.train_from_scratch": "--from_run",
     "sft.replay": "--replay",
-    "rl.model_path": "--rl",
+    "rl.model_path": "--with_rl",
 }
 AS_IT_WAS, GROWN, UPDATED, WITH_RL, TRAINED_ANEW = "as it was", "SIDs grown", "updated", "updated, RL", "trained anew"
 
@@ -209,10 +209,10 @@ def list_training(config: Config) -> list[Step]:
     """SFT, RL where it is asked for, and the sequential model where one of them reads it."""
     from genrec.stages import rl, sequential, sft
 
-    read = {*reads("sft", config), *(reads("rl", config) if config.update.rl else ())}
+    read = {*reads("sft", config), *(reads("rl", config) if config.update.with_rl else ())}
     steps = [Step("sequential", sequential.build)] if "sequential" in read else []
     steps.append(Step("sft", sft.build, sft.sources))
-    return [*steps, Step("rl", rl.build, rl.sources)] if config.update.rl else steps
+    return [*steps, Step("rl", rl.build, rl.sources)] if config.update.with_rl else steps
 
 
 def walk(steps: list[Step], command: Command) -> None:
@@ -269,10 +269,10 @@ def measure_models(rows: str, command: Command, begin: Begin, anew: Config) -> l
         (GROWN, place, begin.model, "sids"),
         (UPDATED, place, config.run.dir / "sft", "sids"),
     ]
-    models += [(WITH_RL, place, config.run.dir / "rl", "sids")] if config.update.rl else []
+    models += [(WITH_RL, place, config.run.dir / "rl", "sids")] if config.update.with_rl else []
     if config.update.anew:
         place = make_place(rows, anew, command, config.run.dir / COMPARED / f"{rows}_{ANEW}")
-        models.append((TRAINED_ANEW, place, anew.run.dir / ("rl" if config.update.rl else "sft"), "sids"))
+        models.append((TRAINED_ANEW, place, anew.run.dir / ("rl" if config.update.with_rl else "sft"), "sids"))
     retire_new_items(models[0][1], begin)
     seconds = {UPDATED: config, WITH_RL: config, TRAINED_ANEW: anew}
     return [
@@ -327,7 +327,7 @@ def train_time(config: Config | None, name: str) -> float:
     """Seconds of the stages that made a model, new vectors aside; of a stage that was killed those of its last call."""
     if config is None:
         return 0.0
-    stages = ("sids", "sequential", "sft", *(("rl",) if config.update.rl and name != UPDATED else ()))
+    stages = ("sids", "sequential", "sft", *(("rl",) if config.update.with_rl and name != UPDATED else ()))
     return sum(manifest.seconds for name in stages if (manifest := read_manifest(artifact_dir(config, name))))
 
 
