@@ -36,8 +36,9 @@ PER_DATA = {  # the same passes for every variant; the rate falls to zero over t
 VARIANTS = {
     "baseline (BCE, uniform, dot, post-norm)": [],
     "in-batch InfoNCE": ["--loss", "infonce"],
-    "sampled softmax, 256": ["--loss", "sampled", "--num_negatives", "256"],
-    "full softmax": ["--loss", "full"],
+    "sampled softmax, 256": ["--loss", "sampled", "--num_negatives", "256", "--temperature", "0.1"],
+    "full softmax": ["--loss", "full", "--temperature", "0.1"],
+    "full softmax, temperature 1": ["--loss", "full"],
     "adaptive similarity": ["--use_adaptive_similarity"],
     "smart negatives": ["--use_smart_sampling"],
     "semantic IDs": ["--semantic"],

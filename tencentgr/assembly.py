@@ -31,7 +31,7 @@ def read_data(options: TencentGROptions) -> TencentGRData:
 def source_of(options: TencentGROptions) -> CompetitionSource:
     """The competition's files."""
     places = options.data_dir, options.embeddings, options.cache_dir
-    return locate_source(*places, options.semantic, options.semantic_prefixes)
+    return locate_source(*places, options.semantic, options.semantic_prefixes, options.semantic_files)
 
 
 def shape_of(options: TencentGROptions) -> TencentGRShape:
@@ -50,6 +50,8 @@ def shape_of(options: TencentGROptions) -> TencentGRShape:
         time_features=options.time_features,
         similarity=kinds,
         adaptive=options.use_adaptive_similarity,
+        fusion=options.fusion,
+        cross_layers=options.cross_layers,
     )
 
 
@@ -61,17 +63,18 @@ def negative_mix_of(options: TencentGROptions) -> NegativeMix:
 def make_objective(options: TencentGROptions, model: TencentGR, data: TencentGRData, rows: SequenceRows) -> Objective:
     user, item = interactions_of(data, rows)
     counts = torch.from_numpy(data.popularity(rows))
-    sampler = NegativeSampler(
-        counts, (user, item), len(data.sequences), negative_mix_of(options), options.popularity_factor
-    )
+    popularity = options.popularity_factor, options.popularity
+    sampler = NegativeSampler(counts, (user, item), len(data.sequences), negative_mix_of(options), *popularity)
     return Objective(
         model,
         sampler,
         options.loss,
-        options.num_negatives,
-        options.temperature,
+        options.num_negatives or 1,
+        options.temperature or 1.0,
         options.learnable_temperature,
         options.l2_emb,
+        options.infonce_negatives == "batch",
+        options.temperature_end,
     )
 
 

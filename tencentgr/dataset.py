@@ -275,6 +275,15 @@ class SequenceDataset(Dataset):
         }
 
 
+def cut_batches(rows: np.ndarray, size: int, least: int = 1) -> list[list[int]]:
+    """Rows in their order in batches of `size`; what is left at the end joins the batch before where it is below
+    `least`."""
+    begins = list(range(0, len(rows), size))
+    if len(begins) > 1 and len(rows) - begins[-1] < least:
+        begins.pop()
+    return [rows[begin:end].tolist() for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True)]
+
+
 def gather(values: np.ndarray, where: np.ndarray) -> np.ndarray:
     """values[where] as int64; an empty table has no rows to take and nothing to show."""
     return values[where].astype(np.int64) if len(values) else np.zeros(where.shape, dtype=np.int64)

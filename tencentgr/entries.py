@@ -56,6 +56,7 @@ class CompetitionSource:
     mm_emb_id: tuple[str, ...]
     semantic: bool
     prefixes: bool
+    grains: tuple[Path, ...] = ()  # further files of semantic IDs
 
     def stamps(self, *names: str | Path) -> dict[str, str]:
         return stamp_files(self.data_dir, [self.data_dir / name for name in names])
@@ -67,18 +68,19 @@ def locate_source(
     cache_dir: Path | str | None = None,
     semantic: bool = True,
     prefixes: bool = False,
+    grains: Iterable[Path] = (),
 ) -> CompetitionSource:
     """`mm_emb_id` are the embeddings to read, e.g. [81, 82]. The cache lies in <data_dir>/cache unless named.
 
     `semantic` reads semantic_id_dict.json where it is there (`schema.semantic` is empty where it is not); `prefixes`
-    makes each prefix of two or more codes a feature of its own.
+    makes each prefix of two or more codes a feature of its own. `grains` are further files of the same form, coarser or
+    finer, whose codes are features too.
     """
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise ArtifactError(f"there is no data directory {data_dir}; make_sample.py writes one to try things on")
-    return CompetitionSource(
-        data_dir, Path(cache_dir or data_dir / "cache"), tuple(map(str, mm_emb_id)), semantic, prefixes
-    )
+    places = data_dir, Path(cache_dir or data_dir / "cache"), tuple(map(str, mm_emb_id))
+    return CompetitionSource(*places, semantic, prefixes, tuple(grains))
 
 
 def catalog_entry(source: CompetitionSource) -> CacheEntry:
@@ -263,11 +265,13 @@ def join_item_tables(
 def read_semantic_features(
     source: CompetitionSource, creatives: np.ndarray
 ) -> tuple[np.ndarray | None, tuple[int, ...]]:
-    """((R, C), sizes), or (None, ()) where they are off or the file is missing."""
-    path = source.data_dir / files.SEMANTIC
-    if not source.semantic or not path.exists():
+    """((R, C), sizes) of all files side by side, or (None, ()) where they are off or there is none."""
+    own = source.data_dir / files.SEMANTIC
+    paths = [*([own] if own.exists() else []), *source.grains] if source.semantic else []
+    if not paths:
         return None, ()
-    return semantic_columns(files.read_semantic(path), creatives, source.prefixes)
+    read = [semantic_columns(files.read_semantic(path), creatives, source.prefixes) for path in paths]
+    return np.concatenate([columns for columns, _ in read], axis=1), tuple(size for _, sizes in read for size in sizes)
 
 
 def save_table(table: FeatureTable, out: Path, name: str) -> None:

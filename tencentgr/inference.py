@@ -34,11 +34,16 @@ from tencentgr.dataset import (
     load_queries,
     report_lines,
 )
+from tencentgr.ensemble import join_vectors
 from tencentgr.features import restrict
 from tencentgr.model import TencentGR
 from tencentgr.options import TencentGROptions
 from tencentgr.ranking import encode_items, encode_queries
+from tencentgr.reads import list_ignored
+from tencentgr.seen_items import SeenItems, find_seen, leaves_out_seen
 
+BLOCK = 4096  # queries searched at once where their lists are cut afterwards
+NO_ID = np.uint64(2**64 - 1)  # in the file of neighbours, where a list has ended
 TOP, FOUND = 10, 100  # recommended items, and how many the file of neighbours holds
 QUERIES, ITEMS, ITEM_IDS, NEIGHBOURS = "query.fbin", "embedding.fbin", "id.u64bin", "id100.u64bin"
 NAMES, RESULT = "retrive_id2creative_id.json", "result.jsonl"  # the competition's own spelling
@@ -48,20 +53,41 @@ def infer(options: TencentGROptions) -> None:
     """Ten items for each user of predict_seq.jsonl out of predict_set.jsonl, where the data directory has them;
     else for each user of the training data out of all items."""
     device = pick_device(options.device, "--device")
+    if ignored := list_ignored(options):
+        note("infer", f"not read here: {', '.join(ignored)}")
     queries, candidates = load_queries_and_candidates(options)
     for line in report_lines({**queries.report, **candidates.report}):
         note("data", line)
-    model, card = load_model(options.state_dict_path, shape_of(options), queries.schema)
-    if card is None:
-        note(
-            "infer", f"{options.state_dict_path} holds weights alone; shape and features are taken from flags and data"
-        )
-    user_vectors, item_vectors = encode(model.to(device), queries, candidates)
-    check_vectors(options.state_dict_path, users=user_vectors, candidates=item_vectors)
-    neighbours = search(user_vectors, item_vectors, max(TOP, FOUND))
+    paths = options.state_dict_path, *options.ensemble_with
+    parts = [encode_by(path, options, device, queries, candidates) for path in paths]
+    user_vectors, item_vectors = parts[0] if len(parts) == 1 else join_vectors(parts)
+    neighbours = search(user_vectors, item_vectors, max(TOP, FOUND), choose_seen(options, queries, candidates))
     with only_writer(options.result_dir):
         write_results(options.result_dir, queries, candidates, user_vectors, item_vectors, neighbours)
     note("infer", f"{len(user_vectors):,} users, {len(item_vectors):,} candidates -> {options.result_dir / RESULT}")
+
+
+def encode_by(
+    path: Path, options: TencentGROptions, device: torch.device, queries: TencentGRData, candidates: Candidates
+) -> tuple[np.ndarray, np.ndarray]:
+    """(Q, w), (C, w) by one model."""
+    model, card = load_model(path, shape_of(options), queries.schema)
+    if card is None:
+        note("infer", f"{path} holds weights alone; shape and features are taken from flags and data")
+    user_vectors, item_vectors = encode(model.to(device), queries, candidates)
+    check_vectors(path, users=user_vectors, candidates=item_vectors)
+    return user_vectors, item_vectors
+
+
+def choose_seen(options: TencentGROptions, queries: TencentGRData, candidates: Candidates) -> SeenItems | None:
+    """What is left out of the lists, and a line that says why."""
+    leaves_out, share = leaves_out_seen(options.filter_seen, queries)
+    note(
+        "infer",
+        f"lists {'leave out' if leaves_out else 'may hold'} what a user had before: --filter_seen "
+        f"{str(options.filter_seen).lower()}, {share:.1%} of the newest interactions repeat an earlier one",
+    )
+    return find_seen(queries, candidates) if leaves_out else None
 
 
 def check_vectors(model: Path, **tables: np.ndarray) -> None:
@@ -100,11 +126,16 @@ def encode(model: TencentGR, queries: TencentGRData, candidates: Candidates) -> 
     return users.cpu().numpy(), items.cpu().numpy()
 
 
-def search(queries: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """(Q, w), (C, w) -> (Q, k) candidates by falling inner product, exact; -1 past the last of few candidates."""
+def search(queries: np.ndarray, items: np.ndarray, k: int, seen: SeenItems | None = None) -> np.ndarray:
+    """(Q, w), (C, w) -> (Q, k) candidates by falling inner product, exact, without the seen ones; -1 past the last."""
     index = faiss.IndexFlatIP(items.shape[1])
     index.add(np.ascontiguousarray(items))
-    return index.search(np.ascontiguousarray(queries), k)[1]
+    queries = np.ascontiguousarray(queries)
+    if seen is None:
+        return index.search(queries, k)[1]
+    blocks = range(0, len(queries), BLOCK)
+    found = ((begin, index.search(queries[begin : begin + BLOCK], k + seen.most)[1]) for begin in blocks)
+    return np.concatenate([seen.without(lists, begin, k, len(items)) for begin, lists in found])
 
 
 def write_results(
@@ -117,7 +148,7 @@ def write_results(
     ids = candidates.retrieval_id.astype(np.uint64)
     write_binary(directory / ITEM_IDS, ids[:, None])
     listed = neighbours[:, : min(FOUND, len(ids))]
-    write_binary(directory / NEIGHBOURS, ids[listed])
+    write_binary(directory / NEIGHBOURS, np.where(listed >= 0, ids[listed], NO_ID))
     names = candidates.creative_id
     write_json(
         directory / NAMES, {str(number): name for number, name in zip(ids.tolist(), names.tolist(), strict=True)}

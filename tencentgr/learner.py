@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -25,14 +26,15 @@ from genrec.runtime.curves import Record, open_curves
 from genrec.runtime.epochs import CHECKPOINT, LearnerState, Metrics
 from genrec.runtime.tensor_file import pack_state, unpack_state
 from tencentgr.assembly import make_objective, make_optimizer, read_data, shape_of
-from tencentgr.dataset import SequenceDataset, SequenceRows, collate, split_rows, windows
+from tencentgr.dataset import SequenceDataset, SequenceRows, collate, cut_batches, split_rows, windows
 from tencentgr.model import TencentGR
 from tencentgr.options import TencentGROptions
 from tencentgr.processes import Processes
-from tencentgr.ranking import batches, rank_rows, targets, trim, with_trained_target
+from tencentgr.ranking import BATCH, batches, rank_rows, targets, trim, with_trained_target
+from tencentgr.schedules import Schedule
 from tencentgr.step_log import LOG, StepLog
+from tencentgr.warm_start import load_start
 
-HALVE_EVERY = 10  # epochs, of the step schedule
 CURVES = {"loss": "Loss/train", "learning_rate": "Rate/lr", "softmax_temperature": "Loss/temperature"}
 OTHER_CURVES = "Similarity"  # what else a step records: the learned weights of the mix
 WAIT = 20  # steps between two readings of the losses; a reading makes the GPU wait
@@ -47,17 +49,26 @@ class TencentGRLearner:
         self.data = read_data(options)
         splits = split_rows(self.data, options.seed, options.valid_share)
         self.rows = {name: with_trained_target(self.data, rows) for name, rows in splits.items()}
-        check_rows(self.rows, options.valid_share, processes.count)
+        self.least = 2 if options.loss == "infonce" else 1  # users of a batch: negatives are the others' items
+        check_rows(self.rows, options.valid_share, processes.count, self.least)
         model = TencentGR(shape_of(options), self.data.schema).use(self.data.items, self.data.users)
+        self.start = load_start(model, options.state_dict_path)
         self.model = model.to(processes.device)
         self.objective = make_objective(options, model, self.data, self.rows["train"]).to(processes.device)
         self.optimizer = make_optimizer(options, self.objective)
         pieces = windows(self.data, self.rows["train"], options.max_history)
         self.sequences = SequenceDataset(self.data, pieces, options.max_history, options.time_features)
-        self.epoch_steps = math.ceil(math.ceil(len(self.sequences) / processes.count) / options.batch_size)
+        share = np.arange(math.ceil(len(self.sequences) / processes.count))
+        self.epoch_steps = len(cut_batches(share, options.batch_size, self.least))
         self.steps = self.epoch_steps * options.num_epochs
+        lengths = self.epoch_steps, options.num_epochs, options.warmup_steps, options.lr_step_size
+        self.schedule = Schedule(options.lr_scheduler, *lengths)
         self.step = self.global_step = 0
         self.loss_sum = 0.0  # over the steps of this epoch
+
+    def follow_schedules(self, ends: tuple[int, ...]) -> None:
+        """The epochs after which earlier schedules of this training ended."""
+        self.schedule = replace(self.schedule, ends=ends)
 
     # State
 
@@ -106,9 +117,9 @@ class TencentGRLearner:
     def loader(self, epoch: int) -> DataLoader:
         """The rest of the epoch: this process's share of one order of all sequences, in batches."""
         order = np.random.default_rng([self.options.seed, epoch]).permutation(len(self.sequences))
-        count, size = self.processes.count, self.options.batch_size
+        count = self.processes.count
         mine = np.resize(order, math.ceil(len(order) / count) * count)[self.processes.rank :: count]
-        numbers = [mine[begin : begin + size].tolist() for begin in range(0, len(mine), size)]
+        numbers = cut_batches(mine, self.options.batch_size, self.least)
         return DataLoader(
             self.sequences,
             batch_sampler=numbers[self.step :],
@@ -121,11 +132,12 @@ class TencentGRLearner:
         options = self.options
         torch.manual_seed(step_seed(options.seed, self.global_step, self.processes.rank))
         batch = {name: values.to(self.processes.device, non_blocking=True) for name, values in trim(batch).items()}
-        rate = options.learning_rate * self.rate(epoch)
+        rate = options.learning_rate * self.schedule.rate(epoch, self.global_step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        progress = self.schedule.progress(self.global_step)
         with self.autocast():
-            loss = self.wrapped(batch, self.global_step / self.steps)
+            loss = self.wrapped(batch, progress)
         self.optimizer.zero_grad()
         loss.backward()
         if options.grad_clip:
@@ -134,7 +146,9 @@ class TencentGRLearner:
         self.step, self.global_step = self.step + 1, self.global_step + 1
         learned = self.model.similarity.learned()
         if self.objective.log_temperature is not None:
-            learned["softmax_temperature"] = self.objective.temperature.detach().clone()
+            learned["softmax_temperature"] = self.objective.log_temperature.detach().exp()
+        elif options.temperature_end is not None:
+            learned["softmax_temperature"] = self.objective.temperature(progress)
         return {"global_step": self.global_step, "loss": loss.detach(), "learning_rate": rate, **learned}
 
     @cached_property
@@ -144,14 +158,6 @@ class TencentGRLearner:
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.options.bf16)
-
-    def rate(self, epoch: int) -> float:
-        """Share of the peak rate at the coming step."""
-        step, options = self.global_step, self.options
-        warm = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
-        if options.lr_scheduler == "cosine":
-            return warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return warm * (0.5 ** (epoch // HALVE_EVERY) if options.lr_scheduler == "step" else 1.0)
 
     # What is recorded
 
@@ -171,9 +177,10 @@ class TencentGRLearner:
             values = {name: float(value) for name, value in entry.items()}
             step, last = int(values.pop("global_step")), values["loss"]
             if not math.isfinite(last):
+                warmer = f", raise --temperature ({temperature})" if (temperature := self.options.temperature) else ""
                 raise ArtifactError(
-                    f"the loss is {last} at step {step}; lower --learning_rate ({self.options.learning_rate}), raise "
-                    f"--temperature ({self.options.temperature}) or look for values that are no numbers in the data"
+                    f"the loss is {last} at step {step}; lower --learning_rate ({self.options.learning_rate}){warmer} "
+                    "or look for values that are no numbers in the data"
                 )
             self.loss_sum += last
             if self.step_log is not None:
@@ -192,16 +199,20 @@ class TencentGRLearner:
 
     @torch.no_grad()
     def validate(self) -> Metrics:
-        """Loss and full-ranking HR@10 and NDCG@10 on the held-out users, to six digits."""
+        """Loss as training takes it, and full-ranking HR@10 and NDCG@10, on the held-out users, to six digits."""
         options, rows = self.options, self.rows["valid"]
         torch.manual_seed(options.seed)
         self.objective.eval()
         losses, positions = [], []
-        for batch in batches(SequenceDataset(self.data, rows, options.max_history, options.time_features)):
+        dataset = SequenceDataset(self.data, rows, options.max_history, options.time_features)
+        size = (
+            options.batch_size if options.loss == "infonce" else BATCH
+        )  # how many negatives it has hangs on the batch
+        for batch in batches(dataset, size, self.least):
             batch = {name: values.to(self.processes.device) for name, values in batch.items()}
             positions.append(int((batch["next_token_type"] > 0).sum()))
             with self.autocast():
-                losses.append(float(self.objective(batch, self.global_step / self.steps)) * positions[-1])
+                losses.append(float(self.objective(batch, self.schedule.progress(self.global_step))) * positions[-1])
         ranking = rank_rows(self.model, self.data, rows, options.time_features, k=10)
         scores = item_scores(ranking.listed, targets(self.data, rows))
         metrics = {"valid_loss": sum(losses) / sum(positions), "auc": float(ranking.auc.mean())}
@@ -209,9 +220,10 @@ class TencentGRLearner:
         return {name: round(value, 6) for name, value in metrics.items()}
 
 
-def check_rows(rows: dict[str, SequenceRows], valid_share: float, processes: int) -> None:
-    """Something to learn from in every process, and something to choose the best epoch by."""
-    for name, least in {"train": processes, "valid": 1}.items():
+def check_rows(rows: dict[str, SequenceRows], valid_share: float, processes: int, batch: int) -> None:
+    """Something to learn from in every process, and something to choose the best epoch by; `batch` sequences at least
+    make a batch."""
+    for name, least in {"train": processes * batch, "valid": batch}.items():
         if len(rows[name]) < least:
             raise ArtifactError(
                 f"{len(rows[name])} {name} sequences with a target that training knows, at least {least} needed; "

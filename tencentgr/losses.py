@@ -1,6 +1,7 @@
 """What training minimises: scores of the next item against those of other items, and where the others come from.
 
-B sequences, T tokens, P positions whose next token is an item, K negatives a position, N items, w widened width
+B sequences, T tokens, P positions whose next token is an item, K negatives a position, N items, M items of a batch,
+U users of a batch, w widened width
 
 A query and an item score by their inner product, <similarity.query(state), similarity.item(vector)>.
 """
@@ -25,18 +26,22 @@ class Objective(nn.Module):
     """The loss of a batch as one module, so that it can be wrapped for several devices as a whole."""
 
     def __init__(self, model: TencentGR, sampler: NegativeSampler, loss: str, num_negatives: int, temperature: float,
-                 learnable_temperature: bool = False, l2_emb: float = 0.0):  # fmt: skip
+                 learnable_temperature: bool = False, l2_emb: float = 0.0, whole_batch: bool = False,
+                 temperature_end: float | None = None):  # fmt: skip
         super().__init__()
         self.model, self.sampler = model, sampler
         self.loss, self.num_negatives, self.l2_emb = loss, num_negatives, l2_emb
+        self.whole_batch = whole_batch  # of infonce
         start = torch.tensor(math.log(temperature))
         learned = learnable_temperature and loss != "bce"
         self.log_temperature = nn.Parameter(start) if learned else None
-        self.fixed_temperature = temperature
+        self.fixed_temperature, self.last_temperature = temperature, temperature_end or temperature
 
-    @property
-    def temperature(self) -> Tensor | float:
-        return self.fixed_temperature if self.log_temperature is None else self.log_temperature.exp()
+    def temperature(self, progress: float = 0.0) -> Tensor | float:
+        """As learned, else as it stands on its way from the first to the last: first (last / first)^progress."""
+        if self.log_temperature is not None:
+            return self.log_temperature.exp()
+        return self.fixed_temperature * (self.last_temperature / self.fixed_temperature) ** progress
 
     def forward(self, batch: dict[str, Tensor], progress: float = 0.0) -> Tensor:
         """A batch and how much of the training is done, 0..1 -> the mean loss over its P positions, ()."""
@@ -61,10 +66,23 @@ class Objective(nn.Module):
         return bce(good, hardest(bad, draws))
 
     def infonce(self, batch: dict[str, Tensor], wanted: Tensor, progress: float) -> Tensor:
-        """Each target against what the other users took at the same position."""
+        """Each target against what the other users took at the same position, or with `whole_batch` at any."""
+        if self.whole_batch:
+            return self.infonce_of_batch(batch, wanted, progress)
         tokens, target = self.model.item_vectors(item_rows(batch), batch["pos"])
         matrix = similarity_matrix(self.queries(batch, tokens), self.model.similarity.item(target))
-        return infonce(matrix / self.temperature, batch["pos"], wanted)
+        return infonce(matrix / self.temperature(progress), batch["pos"], wanted)
+
+    def infonce_of_batch(self, batch: dict[str, Tensor], wanted: Tensor, progress: float) -> Tensor:
+        """Each target against every other item of the batch that its own user has not taken there."""
+        items, place = torch.unique(batch["pos"][wanted], return_inverse=True)  # (M,) and (P,) in 0..M-1
+        users, user = torch.unique(batch["sequence"], return_inverse=True)  # windows of one user are one
+        user = user[:, None].expand_as(wanted)[wanted]  # (P,)
+        taken = torch.zeros(len(users), len(items), dtype=torch.bool, device=items.device)
+        taken[user, place] = True
+        tokens, catalog = self.model.item_vectors(item_rows(batch), items)
+        query = self.queries(batch, tokens)[wanted] / self.temperature(progress)  # (P, w)
+        return batch_softmax(query, self.model.similarity.item(catalog), place, taken, user)
 
     def sampled(self, batch: dict[str, Tensor], wanted: Tensor, progress: float) -> Tensor:
         """Each target against K items drawn for the whole batch, corrected for how likely each was drawn."""
@@ -72,15 +90,15 @@ class Objective(nn.Module):
         target = batch["pos"][wanted]  # (P,)
         tokens, positive, negative = self.model.item_vectors(item_rows(batch), target, drawn)
         query, item = self.queries(batch, tokens)[wanted], self.model.similarity.item  # (P, w)
-        good = (query * item(positive)).sum(dim=-1) / self.temperature
-        bad = query @ item(negative).T / self.temperature  # (P, w) @ (w, K)
+        good = (query * item(positive)).sum(dim=-1) / self.temperature(progress)
+        bad = query @ item(negative).T / self.temperature(progress)  # (P, w) @ (w, K)
         return sampled_softmax(good, bad, probability, drawn[None] == target[:, None])
 
     def full(self, batch: dict[str, Tensor], wanted: Tensor, progress: float) -> Tensor:
         """Each target against the whole catalogue."""
         everything = torch.arange(1, self.model.schema.num_items + 1, device=wanted.device)
         tokens, catalog = self.model.item_vectors(item_rows(batch), everything)
-        query = self.queries(batch, tokens)[wanted] / self.temperature  # (P, w)
+        query = self.queries(batch, tokens)[wanted] / self.temperature(progress)  # (P, w)
         return full_softmax(query, self.model.similarity.item(catalog), batch["pos"][wanted] - 1)
 
 
@@ -111,6 +129,21 @@ def infonce(matrix: Tensor, target: Tensor, wanted: Tensor) -> Tensor:
     logits = matrix.masked_fill(~allowed, -torch.inf)[wanted]  # (P, B)
     own = torch.arange(B, device=matrix.device)[:, None].expand_as(wanted)[wanted]
     return F.cross_entropy(logits.float(), own)
+
+
+def batch_softmax(query: Tensor, items: Tensor, target: Tensor, taken: Tensor, user: Tensor) -> Tensor:
+    """Mean of -log softmax over the items that the user of a position has not taken, and its target.
+
+    query (P, w), items (M, w), target (P,) in 0..M-1, taken (U, M), user (P,) in 0..U-1 -> ()
+    """
+
+    def chunk(query: Tensor, items: Tensor, target: Tensor, user: Tensor) -> Tensor:
+        hidden = taken[user].scatter(1, target[:, None], False)  # (p, M)
+        return F.cross_entropy((query @ items.T).float().masked_fill(hidden, -torch.inf), target, reduction="sum")
+
+    blocks = zip(query.split(CHUNK), target.split(CHUNK), user.split(CHUNK), strict=True)
+    sums = [checkpoint(chunk, q, items, t, u, use_reentrant=False) for q, t, u in blocks]
+    return torch.stack(sums).sum() / len(target)
 
 
 def sampled_softmax(good: Tensor, bad: Tensor, probability: Tensor, hit: Tensor) -> Tensor:

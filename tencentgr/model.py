@@ -8,6 +8,7 @@ row numbers only.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 
 from genrec.models.backbone import Backbone, BackboneShape
 from tencentgr.features import ITEM, USER, FeatureSchema, FeatureTable
-from tencentgr.similarity import Similarity
+from tencentgr.fusion import CrossLayer, Gate
+from tencentgr.similarity import AdaptiveSimilarity, Similarity
 
 ACTIONS = 3  # unknown, exposure, click
+DAY = math.log1p(86_400)  # the gap of a day
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class TencentGRShape:
     time_features: bool = False  # hour, weekday and the time since the token before
     similarity: tuple[str, ...] = ("dot",)
     adaptive: bool = False
+    fusion: str = "concat"  # of feature blocks: side by side, or each weighed by a gate
+    cross_layers: int = 0  # of DCN-v2, between the features and the last map of a tower
 
 
 class Features(NamedTuple):
@@ -99,9 +104,18 @@ class FieldEmbeddings(nn.Module):
 
 
 class Tower(nn.Module):
-    """relu(Linear([id | sparse | sum of array | semantic | continual | Linear(multimodal)])), (R,) rows -> (R, d)."""
+    """relu(Linear([id | sparse | sum of array | semantic | continual | Linear(multimodal)])), (R,) rows -> (R, d); what
+    stands in brackets may be gated and crossed (tencentgr.fusion)."""
 
-    def __init__(self, schema: FeatureSchema, side: str, hidden: int, with_id: bool = True):
+    def __init__(
+        self,
+        schema: FeatureSchema,
+        side: str,
+        hidden: int,
+        with_id: bool = True,
+        fusion: str = "concat",
+        cross_layers: int = 0,
+    ):
         super().__init__()
         sparse, array = getattr(schema, f"{side}_sparse"), getattr(schema, f"{side}_array")
         continual, num_ids = getattr(schema, f"{side}_continual"), getattr(schema, f"num_{side}s")
@@ -112,6 +126,9 @@ class Tower(nn.Module):
         self.emb = nn.ModuleDict({name: nn.Linear(width, hidden) for name, width in emb.items()})
         self.width = hidden * (len(sparse) + with_id + len(array) + len(semantic)) + len(continual) + hidden * len(emb)
         self.out = nn.Linear(self.width, hidden) if self.width else None
+        wide = self.width - len(continual)
+        self.gate = Gate(wide, wide // hidden) if fusion == "gated" and wide else None
+        self.cross = nn.ModuleList(CrossLayer(self.width, hidden) for _ in range(cross_layers if self.width else 0))
 
     def forward(self, features: Features) -> Tensor:
         blocks = [] if self.id is None else [self.id(features.ids)]
@@ -121,9 +138,15 @@ class Tower(nn.Module):
             blocks.append(self.sum_values(features.array).flatten(1))
         if self.semantic is not None:
             blocks.append(self.semantic(features.semantic).flatten(1))
-        blocks.append(features.continual)
-        blocks += [linear(features.emb[name]) for name, linear in self.emb.items()]
-        return torch.relu(self.out(torch.cat(blocks, dim=1)))
+        vectors = [linear(features.emb[name]) for name, linear in self.emb.items()]
+        if self.gate is not None:
+            width = self.out.out_features
+            parts = [part for block in (*blocks, *vectors) for part in block.split(width, dim=1)]
+            blocks, vectors = self.gate(parts), []
+        first = crossed = torch.cat([*blocks, features.continual, *vectors], dim=1)
+        for layer in self.cross:
+            crossed = layer(first, crossed)
+        return torch.relu(self.out(crossed))
 
     def sum_values(self, values: Tensor) -> Tensor:
         """(R, F, A) -> (R, F, d): the sum over a feature's values; padding adds zero."""
@@ -136,8 +159,9 @@ class TencentGR(nn.Module):
         super().__init__()
         self.shape, self.schema = shape, schema
         d = shape.hidden_size
-        self.item_tower = Tower(schema, "item", d)
-        self.user_tower = Tower(schema, "user", d, with_id=shape.user_id)
+        joined = {"fusion": shape.fusion, "cross_layers": shape.cross_layers}
+        self.item_tower = Tower(schema, "item", d, **joined)
+        self.user_tower = Tower(schema, "user", d, with_id=shape.user_id, **joined)
         self.position = None if shape.rotary else nn.Embedding(shape.max_history + 2, d, padding_idx=0)
         self.action = nn.Embedding(ACTIONS, d, padding_idx=0) if shape.action_type else None
         self.times = Times(d) if shape.time_features else None
@@ -153,7 +177,7 @@ class TencentGR(nn.Module):
         )
         self.backbone = Backbone(backbone)
         initialise(self)
-        self.similarity = Similarity(d, shape.similarity, shape.adaptive)
+        self.similarity = (AdaptiveSimilarity if shape.adaptive else Similarity)(d, shape.similarity)
         self.items: DeviceTable | None = None
         self.users: DeviceTable | None = None
 
@@ -162,6 +186,13 @@ class TencentGR(nn.Module):
         device = next(self.parameters()).device
         self.items, self.users = DeviceTable(items).to(device), DeviceTable(users).to(device)
         return self
+
+    @property
+    def adaptive_similarity(self) -> AdaptiveSimilarity:
+        """The learned mix, whose alpha, beta, gamma and temperature are numbers; a model of one kind has none."""
+        if not isinstance(self.similarity, AdaptiveSimilarity):
+            raise AttributeError("this model scores by one similarity; --use_adaptive_similarity trains a mix")
+        return self.similarity
 
     def item_vectors(self, *rows: Tensor) -> tuple[Tensor, ...]:
         """Item rows of any shapes (...) -> vectors (..., d) each; every distinct item goes through the tower once."""
@@ -197,15 +228,16 @@ class TencentGR(nn.Module):
 
 
 class Times(nn.Module):
-    """Hour, weekday and gap of each token -> (B, T, d); the gap is log(1 + seconds since the interaction before)."""
+    """Hour, weekday and gap of each token -> (B, T, d); the gap is log(1 + seconds since the interaction before), as a
+    share of a day's: unscaled it is the longest part of a token, the same for all, and states look alike."""
 
     def __init__(self, width: int):
         super().__init__()
         self.hour, self.weekday = nn.Embedding(25, width, padding_idx=0), nn.Embedding(8, width, padding_idx=0)
-        self.gap = nn.Linear(1, width, bias=False)
+        self.since = nn.Linear(1, width, bias=False)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        return self.hour(batch["hour"]) + self.weekday(batch["weekday"]) + self.gap(batch["gap"][..., None])
+        return self.hour(batch["hour"]) + self.weekday(batch["weekday"]) + self.since(batch["gap"][..., None] / DAY)
 
 
 def item_rows(batch: dict[str, Tensor]) -> Tensor:

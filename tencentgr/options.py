@@ -17,16 +17,22 @@ from genrec import commandline
 from genrec.commandline import Command, Program, checker
 from genrec.config import Section, knob
 from genrec.errors import ConfigError
+from tencentgr.reads import find_missing, refuse_unread
 
+NEGATIVES = {"bce": 1, "sampled": 256}  # drawn items where none are asked for: a position's, a batch's
 SimilarityKind = Literal["dot", "cosine", "scaled", "bilinear"]
 
 
 def as_texts(value: Any) -> Any:
-    """Ids that a YAML file gives as numbers."""
+    """Ids that a YAML file gives as numbers; the one word `none` is no id at all."""
+    if value == "none" or value == ["none"]:
+        return []
     return [str(one) for one in value] if isinstance(value, list) else value
 
 
 def check_once(ids: list[str] | None) -> list[str] | None:
+    if ids and "none" in ids:
+        raise ValueError(f"none stands alone or not at all, found {' '.join(ids)}")
     if ids and len(set(ids)) < len(ids):
         raise ValueError(f"an id stands there twice: {' '.join(ids)}")
     return ids
@@ -47,6 +53,9 @@ class TencentGROptions(Section):
     )
     semantic: bool = knob(True, "use semantic_id_dict.json where the data directory has one")
     semantic_prefixes: bool = knob(False, "each prefix of a semantic ID is a feature of its own too")
+    semantic_files: list[Path] = knob(
+        [], "further semantic IDs, of an RQ-VAE of coarser or finer grain, as features too", result=False
+    )
     valid_share: float = knob(0.1, "share of the users held out", gt=0, lt=1)
     num_workers: int = knob(0, "processes that build batches", result=False, ge=0, le=256)
 
@@ -65,6 +74,10 @@ class TencentGROptions(Section):
     )
     rotary: bool = knob(False, "rotary positions in place of position vectors")
     gradient_checkpointing: bool = knob(False, "less memory, more time", result=False)
+    fusion: Literal["concat", "gated"] = knob(
+        "concat", "feature blocks side by side, or each weighed by a learned gate"
+    )
+    cross_layers: int = knob(0, "DCN-v2 layers that cross the features of a tower, of rank --hidden_size", ge=0, le=16)
     use_user_id: bool = knob(False, "a vector for each user, beside the profile features")
     use_action_type: bool = knob(False, "tokens know whether their item was clicked")
     time_features: bool = knob(False, "tokens know hour, weekday and the time since the one before")
@@ -78,11 +91,24 @@ class TencentGROptions(Section):
 
     # loss and negatives
     loss: Literal["bce", "infonce", "sampled", "full"] = knob("bce", "binary, in-batch, sampled or full softmax")
-    temperature: float = knob(0.1, "of the three softmax losses", ge=1e-4, le=1e4)
+    temperature: float | None = knob(
+        None, "of the three softmax losses (none given: 0.1 with infonce or cosine, else 1)", ge=1e-4, le=1e4
+    )
+    temperature_end: float | None = knob(
+        None, "what the temperature of a softmax loss moves to while training goes on", ge=1e-4, le=1e4
+    )
     learnable_temperature: bool = knob(False, "let training move the temperature of a softmax loss")
-    num_negatives: int = knob(1, "drawn items: a position with bce, a batch with sampled", ge=1, le=1_000_000)
+    infonce_negatives: Literal["position", "batch"] = knob(
+        "position", "infonce: what other users of the batch took at the same position, or at any"
+    )
+    num_negatives: int | None = knob(
+        None, "drawn items: a position with bce (none given: 1), a batch with sampled (256)", ge=1, le=1_000_000
+    )
     use_smart_sampling: bool = knob(False, "three of ten negatives by popularity, the others uniform")
-    popularity_factor: float = knob(0.75, "popular negatives are drawn by training count ^ this", ge=0, le=100)
+    popularity: Literal["count", "id"] = knob(
+        "count", "what is popular: items by training count, or by 1 / id, where ids are ranks"
+    )
+    popularity_factor: float = knob(0.75, "popular negatives are drawn by popularity ^ this", ge=0, le=100)
     use_curriculum_learning: bool = knob(False, "popular negatives grow from 10% to 80%; needs --use_smart_sampling")
     curriculum_schedule: Literal["linear", "cosine", "exponential"] = knob("linear", "how fast they grow")
     dynamic_candidates: int = knob(
@@ -95,7 +121,8 @@ class TencentGROptions(Section):
     learning_rate: float = knob(1e-3, "peak learning rate", spellings=("lr",), gt=0, le=10)
     optimizer: Literal["adam", "adamw"] = knob("adam", "adamw decays weights by --weight_decay")
     weight_decay: float = knob(0.01, "of adamw", ge=0, le=10)
-    lr_scheduler: Literal["cosine", "step", "none"] = knob("cosine", "to zero, halved every 10 epochs, or constant")
+    lr_scheduler: Literal["cosine", "step", "none"] = knob("cosine", "to zero, halved by steps, or constant")
+    lr_step_size: int = knob(10, "epochs between two halvings of --lr_scheduler step", ge=1)
     warmup_steps: int = knob(0, "steps in which the rate rises from 0", ge=0)
     grad_clip: float = knob(1.0, "longest gradient; 0 does not clip", spellings=("gradient_clip",), ge=0)
     l2_emb: float = knob(0.0, "weight of the norm of the item vectors in the loss", ge=0, le=1e6)
@@ -119,7 +146,15 @@ class TencentGROptions(Section):
 
     # inference
     inference_only: bool = knob(False, "recommend with --state_dict_path in place of training", result=False)
-    state_dict_path: Path | None = knob(None, "a model: .safetensors, .pt, or a checkpoint directory", result=False)
+    state_dict_path: Path | None = knob(
+        None, "a model to recommend with, or to start training from: .safetensors, .pt, or a directory", result=False
+    )
+    ensemble_with: list[Path] = knob([], "further models whose scores join --state_dict_path's", result=False)
+    filter_seen: bool | Literal["auto"] = knob(
+        "auto",
+        "leave out what a user had before; auto: where less than 1% of the newest interactions repeat an earlier one",
+        result=False,
+    )
     result_dir: Path = knob(Path("./results"), "what inference writes (or EVAL_RESULT_PATH)", result=False)
 
     read_ids = field_validator("mm_emb_id", mode="before")(as_texts)
@@ -192,11 +227,22 @@ def environment_of(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def check(tree: dict[str, Any]) -> TencentGROptions:
-    """A tree of keys -> options that fit together, or ConfigError."""
+    """A tree of keys -> options that fit together, with the defaults that hang on others filled in, or ConfigError."""
     options = checker(TencentGROptions)(tree)
     if fault := next(check_together(options), None):
         raise ConfigError(fault)
-    return options
+    return fill_in(options)
+
+
+def fill_in(options: TencentGROptions) -> TencentGROptions:
+    """With the values of options that act and were left to the others."""
+    values: dict[str, Any] = {"mm_emb_id": list(options.embeddings)}
+    if options.num_negatives is None and not find_missing(options, "num_negatives"):
+        values["num_negatives"] = NEGATIVES[options.loss]
+    if options.temperature is None and not find_missing(options, "temperature"):
+        bounded = options.similarity == "cosine" and not options.use_adaptive_similarity  # scores of -1 to 1
+        values["temperature"] = 0.1 if bounded or options.loss == "infonce" else 1.0
+    return options.model_copy(update=values)
 
 
 def check_together(options: TencentGROptions) -> Iterator[str]:
@@ -205,14 +251,26 @@ def check_together(options: TencentGROptions) -> Iterator[str]:
     if rest or (options.rotary and per_head % 2):
         wanted = "an even multiple (--rotary turns pairs)" if options.rotary else "a multiple"
         yield f"--hidden_size {options.hidden_size} is not {wanted} of --num_heads {options.num_heads}"
-    if options.use_curriculum_learning and not options.use_smart_sampling:
-        yield "--use_curriculum_learning needs --use_smart_sampling: it says how many negatives are popular"
     if options.inference_only and options.state_dict_path is None:
         yield "--inference_only needs --state_dict_path MODEL, e.g. ./logs/best_model.pt"
     if len(set(options.similarity_types)) < len(options.similarity_types):
         yield f"--similarity_types names a kind twice: {' '.join(options.similarity_types)}"
+    if options.temperature_end is not None and options.learnable_temperature:
+        yield "--temperature_end moves the temperature and --learnable_temperature learns it; leave one of them out"
     if options.source == "run" and options.run_dir is None:
         yield "--source run needs --run_dir DIR, a run that data/prepare.py has prepared"
+    if options.lr_scheduler == "step" and options.num_epochs <= options.lr_step_size and not options.inference_only:
+        steps = f"--lr_step_size {options.num_epochs // 2}" if options.num_epochs > 1 else "--lr_scheduler none"
+        yield (
+            f"--lr_scheduler step halves the rate after --lr_step_size {options.lr_step_size} epochs, which "
+            f"--num_epochs {options.num_epochs} never gets beyond; pass {steps}"
+        )
+    if options.loss == "infonce" and options.batch_size == 1 and not options.inference_only:
+        yield (
+            "--loss infonce takes its negatives from the other users of a batch, and --batch_size 1 has none; "
+            "pass --batch_size 2 or more, or another --loss"
+        )
+    yield from refuse_unread(options)
 
 
 def main_program(doc: str = "") -> Program:

@@ -18,7 +18,7 @@ from genrec.data.lists import pad_lists
 from genrec.data.sequences import Examples, Sequences
 from genrec.evaluation.metrics import CUTOFFS, ListSettings, Recommendations, check_recommendations
 from genrec.evaluation.report import Report, describe_rows, make_report, make_slices, write_report
-from tencentgr.dataset import SequenceDataset, SequenceRows, TencentGRData, collate
+from tencentgr.dataset import SequenceDataset, SequenceRows, TencentGRData, collate, cut_batches
 from tencentgr.model import TencentGR, item_rows
 
 BATCH = 512  # sequences encoded at once
@@ -35,10 +35,10 @@ class Ranking:
     auc: np.ndarray  # (E,) share of the other items that score below the target, ties by half
 
 
-def batches(dataset: SequenceDataset, size: int = BATCH) -> Iterator[dict[str, Tensor]]:
+def batches(dataset: SequenceDataset, size: int = BATCH, least: int = 1) -> Iterator[dict[str, Tensor]]:
     """The rows in order, each batch without the columns that are padding in all of it."""
-    for begin in range(0, len(dataset), size):
-        yield trim(collate(dataset.__getitems__(list(range(begin, min(begin + size, len(dataset)))))))
+    for rows in cut_batches(np.arange(len(dataset)), size, least):
+        yield trim(collate(dataset.__getitems__(rows)))
 
 
 def trim(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -46,6 +46,7 @@ from tencentgr.options import RqvaeOptions
 MODEL, EXPORT, CARD, PARTIAL = "rqvae_model.safetensors", "rqvae_model.pt", "rqvae.json", "rqvae.partial"
 BEGUN = "begun.json"  # in rqvae.partial: what it was begun with
 FEW = 1000  # items below which codebooks are poorly learned
+LEAST_SHARE = 0.01  # of the vectors' variance that a level should explain
 LATENT, HIDDEN = 32, (256, 128)
 
 
@@ -280,14 +281,31 @@ def measure(quantized: Quantized, options: RqvaeOptions) -> dict[str, Any]:
 def print_measures(measures: dict[str, Any]) -> None:
     used = " ".join(f"{row['used']}/{row['codes']}" for row in measures["levels"])
     error = " ".join(f"{error:.3f}" for error in measures["reconstruction"]["error"])
+    explained = " ".join(f"{share:.1%}" for share in measures["reconstruction"]["explained"])
     shared = measures["collisions"]
     note(
         "rqvae",
-        f"{measures['items']:,} items; codes used {used}; error left after each level {error}; "
+        f"{measures['items']:,} items; codes used {used}; error left after each level {error}, so it "
+        f"explains {explained}; "
         f"{shared['sharing']:,} items share an ID, at most {shared['largest']} one",
     )
     for level, row in enumerate(measures["levels"]):
         if row["used"] < quality.LOW_USAGE * min(row["codes"], measures["items"]):
             note("rqvae", f"WARNING: level {level + 1} uses only {row['used']} of {row['codes']} codes")
+    warn_of_idle_levels(measures["reconstruction"]["explained"])
     if measures["reconstruction"]["error"][-1] > 0.9:
         note("rqvae", "WARNING: the codes say next to nothing of the vectors; train longer or with more codes")
+
+
+def warn_of_idle_levels(explained: list[float]) -> None:
+    """Levels that say next to nothing of the vectors, with their shares of the variance."""
+    idle = {number: share for number, share in enumerate(explained, start=1) if share < LEAST_SHARE}
+    if not idle:
+        return
+    shares = ", ".join(f"level {number} {share:.2%}" for number, share in idle.items())
+    fewer = max(1, len(explained) - len(idle))
+    note(
+        "rqvae",
+        f"WARNING: below {LEAST_SHARE:.0%} of the vectors' variance is explained by {shares}; train longer or in "
+        f"smaller batches, or pass --num_levels {fewer}",
+    )

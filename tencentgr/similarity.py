@@ -8,6 +8,8 @@ product, serving hands the same two vectors to an inner-product index: there is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,24 +20,45 @@ LINEAR = ("dot", "scaled", "bilinear")  # kinds whose item side is y itself
 BILINEAR_STD = 0.1
 
 
-class Similarity(nn.Module):
-    """dot x.y, cosine x.y / |x||y|, scaled x.y / sqrt(d), bilinear (xW).y, or their adaptive mix
-    T * (alpha dot + beta cosine + gamma scaled + delta bilinear) with learned weights and temperature T."""
+class SimilarityCalculator:
+    """The formulas alone, of states and items (..., d), one item each -> scores (...)."""
 
-    def __init__(self, width: int, kinds: tuple[str, ...] = ("dot",), adaptive: bool = False):
+    @staticmethod
+    def cosine_similarity(x: Tensor, y: Tensor) -> Tensor:
+        """x.y / |x||y|"""
+        return (F.normalize(x, dim=-1) * F.normalize(y, dim=-1)).sum(dim=-1)
+
+    @staticmethod
+    def scaled_dot_product(x: Tensor, y: Tensor) -> Tensor:
+        """x.y / sqrt(d)"""
+        return (x * y).sum(dim=-1) / x.shape[-1] ** 0.5
+
+    @staticmethod
+    def bilinear_similarity(x: Tensor, y: Tensor, weight_matrix: Tensor) -> Tensor:
+        """(xW).y with W (d, d)"""
+        return ((x @ weight_matrix) * y).sum(dim=-1)
+
+
+class Similarity(nn.Module):
+    """One of dot x.y, cosine x.y / |x||y|, scaled x.y / sqrt(d), bilinear (xW).y."""
+
+    adaptive = False
+
+    def __init__(self, width: int, kinds: tuple[str, ...] = ("dot",)):
         super().__init__()
         if unknown := [kind for kind in kinds if kind not in START]:
             raise ValueError(f"similarity '{unknown[0]}' is none of {', '.join(START)}")
-        if not kinds or len(set(kinds)) < len(kinds) or (not adaptive and len(kinds) > 1):
+        if not kinds or len(set(kinds)) < len(kinds) or (not self.adaptive and len(kinds) > 1):
             raise ValueError(f"similarity kinds {kinds}: several distinct ones for the adaptive mix, else exactly one")
-        self.width, self.kinds, self.adaptive = width, tuple(kinds), adaptive
-        for kind in kinds if adaptive else ():
-            self.register_parameter(NAMES[kind], nn.Parameter(torch.tensor(START[kind])))
-        self.temperature = nn.Parameter(torch.tensor(1.0)) if adaptive else None
+        self.width, self.kinds = width, tuple(kinds)
+        self.add_weights()
         self.bilinear = nn.Parameter(torch.randn(width, width) * BILINEAR_STD) if "bilinear" in kinds else None
 
+    def add_weights(self) -> None:
+        """What a mix learns beside the matrix; one kind alone learns nothing."""
+
     def weight(self, kind: str) -> Tensor | float:
-        return getattr(self, NAMES[kind]) * self.temperature if self.adaptive else 1.0
+        return 1.0
 
     def query(self, state: Tensor) -> Tensor:
         """States (..., d) -> (..., w): T [(alpha + gamma / sqrt(d)) x + delta xW, beta x / |x|]."""
@@ -59,7 +82,25 @@ class Similarity(nn.Module):
 
     def learned(self) -> dict[str, Tensor]:
         """The learned scalars by the names of the log, as they are now; empty when nothing is learned."""
-        if not self.adaptive:
-            return {}
+        return {}
+
+
+class AdaptiveSimilarity(Similarity):
+    """T * (alpha dot + beta cosine + gamma scaled + delta bilinear) with learned weights and temperature T."""
+
+    adaptive = True
+
+    def __init__(self, hidden_dim: int, similarity_types: Sequence[str] = ("dot", "cosine", "scaled")):
+        super().__init__(hidden_dim, tuple(similarity_types))
+
+    def add_weights(self) -> None:
+        for kind in self.kinds:
+            self.register_parameter(NAMES[kind], nn.Parameter(torch.tensor(START[kind])))
+        self.temperature = nn.Parameter(torch.tensor(1.0))
+
+    def weight(self, kind: str) -> Tensor:
+        return getattr(self, NAMES[kind]) * self.temperature
+
+    def learned(self) -> dict[str, Tensor]:
         named = {NAMES[kind]: getattr(self, NAMES[kind]) for kind in self.kinds} | {"temperature": self.temperature}
         return {name: value.detach().clone() for name, value in named.items()}

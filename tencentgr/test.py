@@ -86,8 +86,9 @@ def forward_and_backward(loss: str) -> str:
     from tencentgr.options import parse_strict
     from tencentgr.ranking import trim
 
-    flags = "--use_adaptive_similarity --num_negatives 4 --dropout 0 --hidden_size 16 --learning_rate 0.01"
-    options = parse_strict(["--loss", loss, *flags.split()])
+    flags = "--use_adaptive_similarity --dropout 0 --hidden_size 16 --learning_rate 0.01".split()
+    flags += ["--num_negatives", "4"] if loss in ("bce", "sampled") else []
+    options = parse_strict(["--loss", loss, *flags])
     with tempfile.TemporaryDirectory() as directory:
         data = sample(directory)
     rows = with_target(data, all_rows(data))

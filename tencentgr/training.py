@@ -1,6 +1,7 @@
 """A training from its options to its best model, checkpoints and evaluation, that goes on where a kill left it.
 
-A finished one is left alone. Directories that hold another one make room: its files move into earlier-<n>/.
+A finished one is left alone, or given more epochs. Directories that hold another one make room: its files move into
+earlier-<n>/.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from genrec.artifacts import TRAINING, remove_directories, write_json
-from genrec.config import result_knobs
+from genrec.artifacts import TRAINING, read_json, remove_directories, write_json
 from genrec.errors import ArtifactError
 from genrec.evaluation.report import make_table, summarize_report
-from genrec.guard import differences, read_made
+from genrec.guard import Made, differences, read_made
 from genrec.launch import note
 from genrec.lock import only_writer
 from genrec.runtime.epochs import CHECKPOINT, PREVIOUS, Metrics, Progress, fit, highest
-from genrec.runtime.training_record import TrainingRecord, is_trained, write_record
+from genrec.runtime.training_record import TrainingRecord, is_trained, read_record, write_record
 from genrec.stage import Identity
 from tencentgr.assembly import fingerprint_of
 from tencentgr.checkpoints import BEST, CONFIG, Card, load_model, make_card, save_best, save_checkpoint
@@ -27,14 +27,18 @@ from tencentgr.learner import TencentGRLearner
 from tencentgr.options import TencentGROptions
 from tencentgr.processes import start_processes
 from tencentgr.ranking import make_ranking_report, rank_rows, write_evaluation
+from tencentgr.reads import acting_knobs, acting_options, list_ignored
 from tencentgr.step_log import LOG
+from tencentgr.warm_start import check_start
 
 RUN = "run.json"  # the knobs and the data that a run in these directories was started with
+ENDS = "schedule_ends"  # its key of the epochs after which earlier schedules ended
 METRIC = "ndcg@10"  # of valid: what the best epoch is best by
 
 
 def train(options: TencentGROptions, clean: bool = False) -> None:
     """`clean` removes what an earlier run wrote into these directories."""
+    check_start(options)
     processes = start_processes(options.device)
     try:
         with ExitStack() as locks:
@@ -47,10 +51,9 @@ def train(options: TencentGROptions, clean: bool = False) -> None:
 
 def run(learner: TencentGRLearner, clean: bool) -> None:
     options, processes = learner.options, learner.processes
-    if processes.first:
-        begin(learner, clean)
-    processes.wait()
-    if is_trained(options.models):
+    ends = processes.share(begin(learner, clean) if processes.first else None)
+    learner.follow_schedules(ends)
+    if is_finished(options.models, ends):
         note("train", f"{options.models / BEST}.pt is finished; --clean trains again")
         return
     progress = fit(
@@ -70,16 +73,15 @@ def run(learner: TencentGRLearner, clean: bool) -> None:
     processes.wait()
 
 
-def begin(learner: TencentGRLearner, clean: bool) -> None:
-    """Directories that hold another run make room for this one; its files are kept beside."""
+def begin(learner: TencentGRLearner, clean: bool) -> tuple[int, ...]:
+    """Say what is trained, where nothing of another run is in the way; the epochs after which its schedules ended."""
     options, identity = learner.options, identity_of(learner)
     note_data(learner)
     check_owner(options.models)
     if clean:
         remove_run(options)
-    elif (options.models / RUN).exists() and (different := differences(read_made(options.models / RUN), identity)):
-        note("train", f"{options.models} was made with other settings: {'; '.join(different)}")
-        note("train", f"that run's files moved to {put_away(options)}")
+    elif (options.models / RUN).exists():
+        make_room(options, identity)
     for directory in (options.models, options.log_dir):
         directory.mkdir(parents=True, exist_ok=True)
     if not (options.models / RUN).exists():
@@ -90,6 +92,59 @@ def begin(learner: TencentGRLearner, clean: bool) -> None:
         "train",
         f"{rows} sequences, {learner.data.schema.num_items:,} items, {params:,} weights, {learner.steps:,} steps",
     )
+    return read_ends(options.models)
+
+
+def make_room(options: TencentGROptions, identity: Identity) -> None:
+    """The files of another run are moved and kept; a finished one that was shorter and else the same goes on."""
+    made = read_made(options.models / RUN)
+    if wants_more_epochs(options, made, identity):
+        extend(options, made, identity)
+    elif different := differences(made, identity):
+        note("train", f"{options.models} was made with other settings: {'; '.join(different)}")
+        note("train", f"that run's files moved to {put_away(options)}")
+
+
+# More epochs for a finished run
+
+
+def wants_more_epochs(options: TencentGROptions, made: Made, asked: Identity) -> bool:
+    """Whether the run there is finished and all that is asked otherwise is a longer training."""
+    was, now = dict(made["config"]), dict(asked["config"])
+    epochs, wanted = was.pop("num_epochs", None), now.pop("num_epochs")
+    whole = is_finished(options.models, read_ends(options.models)) and (options.models / CHECKPOINT).exists()
+    return whole and was == now and made["inputs"] == asked["inputs"] and type(epochs) is int and epochs < wanted
+
+
+def extend(options: TencentGROptions, made: Made, asked: Identity) -> None:
+    """Write down that another schedule begins where the finished run ended; its record says until then that it is."""
+    epochs, done = made["config"]["num_epochs"], read_record(options.models).length
+    if done < epochs:
+        raise ArtifactError(
+            f"the run in {options.models} ended after {done} of {epochs} epochs by --early_stop {options.early_stop}, "
+            f"so more would not begin; pass --state_dict_path {options.models / BEST}.pt with --log_dir ANOTHER to "
+            "begin from its best, or --clean to train anew"
+        )
+    ends = [*read_ends(options.models), done]
+    write_json(options.models / RUN, {**asked, ENDS: ends})
+    note(
+        "train",
+        f"goes on from the end of the finished run, epoch {done}, to epoch {options.num_epochs} under a schedule of "
+        f"its own ({options.lr_scheduler})",
+    )
+
+
+def read_ends(directory: Path) -> tuple[int, ...]:
+    """The epochs after which earlier schedules of the run ended, () where it has had one alone."""
+    ends = read_json(directory / RUN).get(ENDS, [])
+    if not isinstance(ends, list) or any(type(end) is not int or end < 1 for end in ends) or ends != sorted(set(ends)):
+        raise ArtifactError(f"{directory / RUN} says {ends!r} of {ENDS}, which are rising epochs; put it back")
+    return tuple(ends)
+
+
+def is_finished(directory: Path, ends: tuple[int, ...]) -> bool:
+    """Whether the last of the run's schedules has ended."""
+    return is_trained(directory) and (not ends or read_record(directory).length > ends[-1])
 
 
 def check_owner(directory: Path) -> None:
@@ -104,12 +159,15 @@ def check_owner(directory: Path) -> None:
 
 def identity_of(learner: TencentGRLearner) -> Identity:
     """What the weights depend on."""
-    knobs = result_knobs(learner.options) | {"processes": learner.processes.count}
+    knobs = acting_knobs(learner.options) | {"processes": learner.processes.count}
+    knobs |= {"start": learner.start} if learner.start else {}
     return {"config": knobs, "inputs": {"data": fingerprint_of(learner.data)}}
 
 
 def note_data(learner: TencentGRLearner) -> None:
     options, data = learner.options, learner.data
+    if ignored := list_ignored(options):
+        note("train", f"not read with these settings: {', '.join(ignored)}")
     if options.source != "tencentgr":
         return
     for line in report_lines(data.report):
@@ -134,7 +192,7 @@ def after_validation(learner: TencentGRLearner, progress: Progress) -> None:
 
 def card_of(learner: TencentGRLearner, entry: Metrics) -> Card:
     standing = {"epoch": entry["epoch"], "global_step": learner.global_step, **entry}
-    return make_card(learner.model, learner.options.model_dump(mode="json"), **standing)
+    return make_card(learner.model, acting_options(learner.options), **standing)
 
 
 # At the end

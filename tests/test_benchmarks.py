@@ -35,6 +35,7 @@ SMALLEST = {
 }
 NO_SMALLEST = {
     "gpu": "run by gpu.sh, whose test is below",
+    "leaderboard": "reads finished runs; tests/test_leaderboard.py gives it one",
     "random_twin": "writes a model as large as the one it is a twin of",
     "recbole_sasrec": "needs recbole in an environment of its own",
     "same_results": "compares two runs; tests/test_same_results.py does",

@@ -50,11 +50,15 @@ class KnnTeacher:
     seen: np.ndarray  # (T,) bool, events of training
     users: np.ndarray  # (N,) users of each item in training
     power: float
+    forgets_history: bool  # whether it gives the items that it is asked with no probability
 
     def __call__(self, examples: Examples) -> np.ndarray:
         scores = self.knn.scores(examples.history)
         row, item, own = self.own_part(examples)
         scores[row, item] = np.maximum(scores[row, item] - own, 0)
+        if self.forgets_history:
+            row, place = np.nonzero(examples.history >= 0)
+            scores[row, examples.history[row, place]] = 0
         return scale_scores(leave_out(scores, examples.excluded), self.power)
 
     def own_part(self, examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -132,7 +136,7 @@ def load_knn(store: RunStore, data: Prepared, name: str, device: str, filter_see
     users = np.bincount(pairs % len(data.catalog), minlength=len(data.catalog))
     knn, valid = fit_knn(data.sequences, data.seen, data.train_count), data.examples("valid")
     power = choose_power(knn, valid.without_seen() if filter_seen else valid)
-    return KnnTeacher(knn, data.sequences, data.seen, users, power)
+    return KnnTeacher(knn, data.sequences, data.seen, users, power, filter_seen)
 
 
 TEACHERS: dict[str, Callable[[RunStore, Prepared, str, str, bool], Teacher]] = {
@@ -145,7 +149,11 @@ TEACHERS: dict[str, Callable[[RunStore, Prepared, str, str, bool], Teacher]] = {
 def load_teacher(
     store: RunStore, data: Prepared, weights: Mapping[str, float], device: str, filter_seen: bool
 ) -> Teacher:
-    """The mixture of the teachers with a positive weight; with `filter_seen` lists leave out what a user had before."""
+    """The mixture of the teachers with a positive weight; with `filter_seen` lists leave out what a user had before.
+
+    A sequential model learned from the data how seldom people come back; item-kNN's nearest items are those of the
+    history itself, so it is told.
+    """
     named = {name: weight for name, weight in weights.items() if weight > 0}
     return Mixture(
         tuple(TEACHERS[name](store, data, name, device, filter_seen) for name in named), tuple(named.values())

@@ -164,7 +164,7 @@ def ask_teacher(
     begin, train = time.perf_counter(), data.splits["train"]
     teacher = load_teacher(store, data, settings.teacher, device, filter_seen)
     vocabulary = model.get_input_embeddings().num_embeddings
-    of_data = (data.sequences, train, data.max_history, filter_seen)
+    of_data = (data.sequences, train, data.max_history)
     of_model = (build_trie(texts.index), sids, vocabulary)
     soft = make_soft_targets(teacher, settings.teacher_weight, *of_data, *of_model, directory)
     note(

@@ -121,7 +121,6 @@ def make_soft_targets(
     sequences: Sequences,
     train: Split,
     max_history: int,
-    filter_seen: bool,
     trie: Trie,
     sids: SidVocabulary,
     vocabulary: int,
@@ -129,7 +128,8 @@ def make_soft_targets(
 ) -> SoftTargets:
     """Asks the teacher once about every train target, with all the history that an evaluation would give it.
 
-    With `filter_seen` it says nothing of what the user had before, as the lists of the run do.
+    It may name what the user had before: what lies beyond the history the model cannot know, so it could not learn to
+    leave that out. Lists leave it out all the same, where evaluation.filter_seen says so.
     """
     paths, order = find_paths(trie, sids), np.argsort(train.end, kind="stable")
     train = train.take(order)
@@ -138,8 +138,7 @@ def make_soft_targets(
     begin[train.end] = np.cumsum(length) - length
     probability = map_nameless(directory, int(length.sum()))
     for examples, end in split_blocks(cut_examples(sequences, train, max_history), train.end):
-        asked = examples.without_seen() if filter_seen else examples
-        softened = soften_paths(teacher(asked), examples.target, trie, paths)
+        softened = soften_paths(teacher(examples), examples.target, trie, paths)
         probability[begin[end[0]] : begin[end[0]] + len(softened)] = softened
     level = find_levels(sids, vocabulary).cpu().numpy()
     return SoftTargets(weight, sequences.item, begin, probability, paths, level)

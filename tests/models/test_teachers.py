@@ -54,6 +54,20 @@ def test_a_mixture_is_the_weighted_mean_of_probabilities(store):
     assert not both[row, item].any()
 
 
+def test_item_knn_gives_its_history_nothing_where_lists_leave_out_what_was_seen(store):
+    data = small_shop()
+    examples = data.examples("train")
+    told = load_teacher(store, data, {"item_knn": 1.0}, "cpu", True).teachers[0]
+    kept, left = replace(told, forgets_history=False)(examples), told(examples)
+    row, place = np.nonzero(examples.history >= 0)
+    of_history = np.zeros(kept.shape, dtype=bool)
+    of_history[row, examples.history[row, place]] = True
+    assert kept[of_history].any() and not left[of_history].any()
+    known = left.sum(axis=1) > 0
+    scaled = np.where(of_history, 0, kept)[known]
+    assert left[known] == pytest.approx(scaled / scaled.sum(axis=1, keepdims=True))
+
+
 def test_item_knn_scores_a_training_row_as_if_its_user_had_bought_nothing(store):
     """Against item-kNN fitted without the user, where the counts of the items' users are those of all."""
     data = small_shop()
@@ -72,6 +86,7 @@ def test_item_knn_scores_a_training_row_as_if_its_user_had_bought_nothing(store)
         np.fill_diagonal(similarity, knn.similarity.toarray().diagonal())  # who bought it twice is left as it is
         history = examples.history[row][examples.history[row] >= 0]
         score = sum(0.5**age * similarity[item] for age, item in enumerate(history[::-1]))
+        score[history] = 0
         power = np.maximum(score, 0) ** choose_power(knn, data.examples("valid").without_seen())
         assert found[row] == pytest.approx(power / power.sum(), abs=1e-6)
 

@@ -185,6 +185,17 @@ def test_semantic_ids_code_0_is_not_missing_and_levels_are_apart(by_hand):
     assert load_data(locate_source(by_hand, semantic=False)).items.semantic is None
 
 
+def test_ids_of_several_grains_stand_side_by_side(by_hand, tmp_path):
+    fine, coarse = {"501": [0, 3], "503": [2, 1]}, {"501": [1], "502": [0]}
+    (by_hand / files.SEMANTIC).write_text(json.dumps(fine))
+    (tmp_path / "coarse.json").write_text(json.dumps(coarse))
+    data = load_data(locate_source(by_hand, grains=[tmp_path / "coarse.json"]))
+    assert data.items.semantic[:4].tolist() == [[0, 0, 0], [1, 4, 2], [0, 0, 1], [3, 2, 0]]
+    assert data.schema.semantic == (3, 4, 2)
+    with pytest.raises(ArtifactError, match="nowhere.json"):
+        load_data(locate_source(by_hand, grains=[tmp_path / "nowhere.json"]))
+
+
 def test_prefixes_number_the_distinct_beginnings(by_hand):
     codes = {"501": [3, 5, 0], "502": [0, 0, 1], "503": [3, 5, 1], "504": [3, 4, 0]}
     (by_hand / files.SEMANTIC).write_text(json.dumps(codes))

@@ -50,7 +50,8 @@ def served(sample, tmp_path_factory):
 
 def asked(sample: Path, out: Path, *more: str):
     model = ["--inference_only", "--state_dict_path", str(out / "best_model.pt"), "--device", "cpu"]
-    return parse_strict([*model, "--data_dir", str(sample), "--result_dir", str(out / "results"), *more])
+    places = ["--data_dir", str(sample), "--result_dir", str(out / "results")]
+    return parse_strict([*model, *places, "--filter_seen", "False", *more])
 
 
 def results(out: Path) -> list[dict]:

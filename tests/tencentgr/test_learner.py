@@ -36,8 +36,7 @@ def test_rates_of_the_schedules(sample, tmp_path):
         learner = learner_of(sample, tmp_path, *more)
         shares = []
         for step in range(learner.steps):
-            learner.global_step = step
-            shares.append(learner.rate(step // learner.epoch_steps))
+            shares.append(learner.schedule.rate(step // learner.epoch_steps, step))
         return shares
 
     cosine = rates("--num_epochs", "2")
@@ -50,6 +49,25 @@ def test_rates_of_the_schedules(sample, tmp_path):
 def test_a_seed_for_every_step_and_process():
     seeds = {step_seed(seed, step, rank) for seed in (0, 1) for step in range(50) for rank in (0, 1)}
     assert len(seeds) == 200
+
+
+@pytest.mark.parametrize("more", [[], ["--infonce_negatives", "batch"]])
+def test_no_batch_of_infonce_has_one_user_and_valid_batches_are_as_those_of_training(
+    sample, tmp_path, monkeypatch, more
+):
+    """The batch size is such that one sequence is left over."""
+    found = learner_of(sample, tmp_path)
+    number, held_out = len(found.sequences), len(found.rows["valid"])
+    size = next(size for size in range(5, number) if number % size == 1)
+    learner = learner_of(sample, tmp_path, "--loss", "infonce", "--batch_size", str(size), *more)
+    sizes, honest = [], Objective.forward
+    count = lambda self, batch, progress: sizes.append(len(batch["pos"])) or honest(self, batch, progress)  # noqa: E731
+    monkeypatch.setattr(Objective, "forward", count)
+    assert learner.train_epoch(0, save=lambda: None)["train_loss"] > 0
+    assert len(sizes) == learner.epoch_steps and sizes == [size] * (number // size - 1) + [size + 1]
+    sizes.clear()
+    learner.validate()
+    assert sum(sizes) == held_out and 2 <= min(sizes) and max(sizes) <= size + 1
 
 
 def test_a_loss_that_is_no_number_ends_the_run(sample, tmp_path, monkeypatch):

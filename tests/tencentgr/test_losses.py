@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tencentgr.losses import bce, full_softmax, hardest, infonce, sampled_softmax, similarity_matrix
+from tencentgr.losses import batch_softmax, bce, full_softmax, hardest, infonce, sampled_softmax, similarity_matrix
 
 
 def test_bce_is_the_sum_of_two_means():
@@ -50,6 +50,18 @@ def test_scores_at_padded_slots_change_nothing():
 def test_a_batch_of_one_user_has_nothing_to_learn_and_no_nan():
     target = torch.tensor([[0, 5, 6]])
     assert infonce(torch.randn(1, 3, 1), target, target > 0).item() == 0.0
+
+
+def test_the_whole_batch_by_hand_without_the_own_items_of_a_user(monkeypatch):
+    """Positions of users 0, 0, 1, 2 with targets 0, 1, 0, 2: user 0 meets 2 alone, not its own 0, 1."""
+    monkeypatch.setattr("tencentgr.losses.CHUNK", 3)
+    torch.manual_seed(0)
+    query, items = torch.randn(4, 5), torch.randn(3, 5)
+    target, user = torch.tensor([0, 1, 0, 2]), torch.tensor([0, 0, 1, 2])
+    taken = torch.tensor([[True, True, False], [True, False, False], [False, False, True]])
+    met, scores = [[0, 2], [1, 2], [0, 1, 2], [2, 0, 1]], query @ items.T
+    losses = [scores[p, m].logsumexp(0) - scores[p, m[0]] for p, m in enumerate(met)]
+    assert batch_softmax(query, items, target, taken, user).item() == pytest.approx(sum(losses).item() / 4, abs=1e-6)
 
 
 def test_full_softmax_is_cross_entropy_also_across_chunks(monkeypatch):

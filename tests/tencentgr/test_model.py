@@ -120,6 +120,50 @@ def test_scores_are_those_of_a_loop():
             assert torch.allclose(torch.cat([good[b, t : t + 1], bad[b, t]]), scores, atol=1e-5)
 
 
+def features_side_by_side(network: TencentGR, rows: torch.Tensor) -> torch.Tensor:
+    """What the last map of the item tower gets, (R, W): its width is the schema's."""
+    seen = []
+    hook = network.item_tower.out.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    network.item_vectors(rows)
+    hook.remove()
+    return seen[0]
+
+
+def test_the_time_since_the_last_interaction_does_not_drown_the_items():
+    """Days between interactions, as they are: no part of a token may be several times as long as its item."""
+    torch.manual_seed(0)
+    network = TencentGR(TencentGRShape(hidden_size=64, time_features=True), SCHEMA)
+    network.use(table("item", ITEMS + 1), table("user", USERS + 1))
+    items = network.item_vectors(torch.arange(1, ITEMS + 1))[0].norm(dim=-1).mean() * 64**0.5
+    kinds = {"hour": torch.tensor([[5]]), "weekday": torch.tensor([[3]]), "gap": torch.tensor([[14.0]])}  # two weeks
+    assert network.times(kinds).norm() < items
+
+
+def test_a_cross_layer_is_its_formula():
+    plain, crossed = model(), model(cross_layers=2)
+    crossed.load_state_dict(plain.state_dict() | {n: v for n, v in crossed.state_dict().items() if "cross" in n})
+    rows = torch.arange(1, 5)
+    x = first = features_side_by_side(plain, rows)
+    for layer in crossed.item_tower.cross:
+        x = first * (x @ layer.down.weight.T @ layer.up.weight.T + layer.up.bias) + x
+    assert torch.allclose(features_side_by_side(crossed, rows), x, atol=1e-5)
+
+
+def test_a_gate_weighs_each_block_by_all_of_them():
+    plain, gated = model(), model(fusion="gated")
+    gated.load_state_dict(plain.state_dict() | {n: v for n, v in gated.state_dict().items() if "gate" in n})
+    rows, linear = torch.arange(1, 5), gated.item_tower.gate.linear
+    x = features_side_by_side(plain, rows)
+    numbers = slice(16 * 8, 16 * 8 + 2)  # id, 3 sparse, 1 array, 3 semantic; then 2 numbers, then 2 embeddings
+    blocks = torch.cat([x[:, : numbers.start], x[:, numbers.stop :]], dim=1)
+    weighed = blocks * (2 * torch.sigmoid(blocks @ linear.weight.T + linear.bias)).repeat_interleave(16, dim=1)
+    actual = features_side_by_side(gated, rows)
+    assert linear.out_features == 10 and torch.allclose(actual[:, :160][:, :128], weighed[:, :128], atol=1e-5)
+    assert sorted(actual[0].tolist()) == pytest.approx(
+        sorted([*weighed[0].tolist(), *x[0, numbers].tolist()]), abs=1e-5
+    )
+
+
 def test_a_user_never_trained_on_is_an_unknown_user():
     network = model(user_id=True)
     known, unknown = network.users(torch.tensor([3])), network.users(torch.tensor([3]))
@@ -197,9 +241,17 @@ def test_every_loss_learns_the_toy(loss, mix):
 def test_learned_temperature_moves_and_starts_where_it_is_told():
     network = objective("infonce")
     network = Objective(network.model, network.sampler, "infonce", 1, 0.1, learnable_temperature=True)
-    assert network.temperature.item() == pytest.approx(0.1)
+    assert network.temperature().item() == pytest.approx(0.1)
     network(batch(*HISTORIES)).backward()
     assert network.log_temperature.grad.abs() > 0
+
+
+def test_a_scheduled_temperature_moves_by_equal_factors():
+    given = objective("full")
+    network = Objective(given.model, given.sampler, "full", 1, 1.0, temperature_end=0.25)
+    assert [network.temperature(progress) for progress in (0.0, 0.5, 1.0)] == [1.0, 0.5, 0.25]
+    halfway = Objective(given.model, given.sampler, "full", 1, 0.5)
+    assert network(batch(*HISTORIES), 0.5).item() == pytest.approx(halfway(batch(*HISTORIES)).item(), abs=1e-6)
 
 
 def test_l2_is_the_norm_of_the_item_vectors():
@@ -207,3 +259,9 @@ def test_l2_is_the_norm_of_the_item_vectors():
     other = Objective(network.model, network.sampler, "full", 1, 0.1, l2_emb=0.5)
     difference = other(batch(*HISTORIES)) - network(batch(*HISTORIES))
     assert difference.item() == pytest.approx(0.5 * network.model.item_tower.id.weight.norm().item(), abs=1e-5)
+
+
+def test_the_learned_mix_is_read_by_its_published_name():
+    mix = model(similarity=("dot", "cosine", "scaled"), adaptive=True).adaptive_similarity
+    assert [mix.alpha.item(), mix.beta.item()] == pytest.approx([0.5, 0.3])
+    assert not hasattr(model(), "adaptive_similarity")

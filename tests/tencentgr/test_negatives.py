@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from genrec.errors import ArtifactError
-from tencentgr.negatives import NegativeMix, NegativeSampler
+from tencentgr.negatives import NegativeMix, NegativeSampler, SmartNegativeSampler, popularity_weights
 
 COUNTS = torch.tensor([0.0, 80, 40, 20, 10, 5, 3, 2, 1, 0, 0])  # ten items, two of them never seen
 OWNED = {0: [1, 2], 1: [3, 10], 2: [], 3: [1, 2, 3, 4, 5, 6, 7, 8, 9]}
@@ -49,6 +49,55 @@ def test_popularity_is_counted_and_its_factor_bends_it():
     drawn_by = {factor: frequencies(sampler(factor=factor).popular_items((40_000,))) for factor in (0.5, 1.0)}
     assert torch.allclose(drawn_by[1.0], COUNTS / COUNTS.sum(), atol=0.01)
     assert drawn_by[1.0][1] > drawn_by[0.5][1] and drawn_by[0.5][9] == drawn_by[0.5][10] == 0
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.75, 2.0, 10.0])
+@pytest.mark.parametrize("user", OWNED)
+def test_popular_draws_are_exact_at_any_factor_whatever_the_user_has(factor, user):
+    """Against the weights themselves, the user's own items struck out."""
+    weight = COUNTS.double() ** factor
+    weight[[0, *OWNED[user]]] = 0
+    by_popularity = sampler(NegativeMix(smart=True), factor)
+    torch.manual_seed(0)
+    users = torch.full((40_000,), user)
+    drawn = by_popularity.popular_or(users, by_popularity.uniform(users, 1))
+    if user == 3 and factor:  # item 10 alone is left, and it weighs nothing
+        assert set(drawn.flatten().tolist()) == {10}
+    else:
+        assert torch.allclose(frequencies(drawn).double(), weight / weight.sum(), atol=0.01)
+
+
+def test_what_is_left_of_a_user_with_nearly_all_weight_keeps_its_proportions():
+    """Items 1 and 3 weigh 10^20 and 10^15 times what is left: no difference of sums may swallow it."""
+    counts = torch.tensor([0.0, 1e5, 3, 1e4, 2, 2])
+    heavy = NegativeSampler(counts, (torch.tensor([0, 0]), torch.tensor([1, 3])), 1, NegativeMix(smart=True), 4.0)
+    torch.manual_seed(0)
+    users = torch.zeros(40_000, dtype=torch.long)
+    shares = torch.bincount(heavy.popular_or(users, heavy.uniform(users, 1)).flatten(), minlength=6) / 40_000
+    wanted = torch.tensor([0, 0, 81, 0, 16, 16]) / 113
+    assert torch.allclose(shares, wanted, atol=0.01)
+
+
+def test_ids_may_be_the_ranks_of_popularity():
+    by_id = NegativeSampler(COUNTS, (torch.tensor([0]), torch.tensor([1])), 1, NegativeMix(smart=True), 2.0, "id")
+    wanted = torch.tensor([0.0, 0.0] + [item**-2.0 for item in range(2, 11)])
+    torch.manual_seed(0)
+    users = torch.zeros(40_000, dtype=torch.long)
+    drawn = by_id.popular_or(users, by_id.uniform(users, 1))
+    assert torch.allclose(frequencies(drawn), wanted / wanted.sum(), atol=0.01)
+    huge = popularity_weights(torch.tensor([0.0, 1e6, 1e6, 10]), 100.0)
+    assert huge.tolist() == [0.0, 1.0, 1.0, 0.0]  # a count to the power of 100 is no number any more
+
+
+def test_the_published_sampler_mixes_popular_and_random_items_that_the_user_never_had():
+    torch.manual_seed(0)
+    mixer = SmartNegativeSampler(50, popularity_factor=2.0, num_negatives=1000)
+    assert mixer.item_popularity()[4] == 4**-2.0
+    drawn = mixer.mixed_negative_sampling([1, 7, 7, 0], popular_ratio=0.3, random_ratio=0.7)
+    assert len(drawn) == 1000 and not {0, 1, 7} & set(drawn)
+    assert drawn[:300].count(2) > 90 and drawn[300:].count(2) < 40  # .39 of the popular draws, .02 of the others
+    with pytest.raises(ValueError, match="popular_ratio 0.3 and random_ratio 0.3"):
+        mixer.mixed_negative_sampling([1], random_ratio=0.3)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def written(tmp_path: Path, text: str) -> list[str]:
         "--use_adaptive_similarity --similarity_types dot cosine",
         "--inference_only --state_dict_path ./logs/best_model.pt",
         "--hidden_units 128 --num_blocks 4 --lr 0.0005",
-        "--local-rank=0 --mm_emb_id 81 82 --optimizer adamw --lr_scheduler step --l2_emb 0.1 --save_freq 5 --seed 1",
+        "--local-rank=0 --mm_emb_id 81 82 --optimizer adamw --lr_scheduler step --num_epochs 20 --l2_emb 0.1 --seed 1",
         "--use_smart_sampling --use_curriculum_learning --curriculum_schedule exponential --popularity_factor 0.5",
     ],
 )
@@ -95,7 +95,37 @@ def test_the_published_spellings_of_a_file(tmp_path):
 
 
 def test_the_shipped_file_is_valid():
-    assert parse_strict(["--config", str(ROOT / "config.yaml")]).norm_first
+    assert parse_strict(["--config", str(ROOT / "config.yaml")]).norm_first is False
+
+
+def test_run_sh_and_main_py_train_the_same_model():
+    """run.sh passes the shipped file, main.py alone has the defaults."""
+    words = next(line for line in (ROOT / "run.sh").read_text().splitlines() if line.startswith("python main.py"))
+    assert words == 'python main.py --config config.yaml --data_dir "$data" "$@"'
+    assert parse_strict(["--config", str(ROOT / "config.yaml")]).model_dump() == parse_strict([]).model_dump()
+
+
+@pytest.mark.parametrize(
+    "line, temperature, negatives",
+    [
+        ("", None, 1),
+        ("--loss sampled", 1.0, 256),
+        ("--loss full", 1.0, None),
+        ("--loss full --similarity cosine", 0.1, None),
+        ("--loss full --use_adaptive_similarity --similarity_types cosine dot", 1.0, None),
+        ("--loss infonce", 0.1, None),
+        ("--loss sampled --temperature 0.5 --num_negatives 7", 0.5, 7),
+    ],
+)
+def test_temperature_and_negatives_fit_the_loss_unless_they_are_given(line, temperature, negatives):
+    options = parse_strict(line.split())
+    assert (options.temperature, options.num_negatives) == (temperature, negatives)
+
+
+def test_no_embedding_at_all(tmp_path):
+    assert parse_strict(["--mm_emb_id", "none"]).embeddings == ()
+    assert parse_strict(written(tmp_path, "data: {mm_emb_id: none}\n")).embeddings == ()
+    assert parse_strict([]).embeddings == ("81",)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +134,22 @@ def test_the_shipped_file_is_valid():
         ("--use_smart_samplin", "unknown flag --use_smart_samplin; did you mean '--use_smart_sampling'"),
         ("--lr fast", "learning_rate: Input should be a valid number"),
         ("--loss hinge", "'bce', 'infonce', 'sampled' or 'full'"),
-        ("--use_curriculum_learning", "needs --use_smart_sampling"),
+        ("--use_curriculum_learning", "changes nothing here; leave it out, or add --use_smart_sampling"),
+        (
+            "--loss infonce --num_negatives 4",
+            "--num_negatives 4 changes nothing here; leave it out, or add --loss bce .or sampled",
+        ),
+        (
+            "--lr_scheduler step",
+            "after --lr_step_size 10 epochs, which --num_epochs 10 never gets beyond; pass --lr_step_",
+        ),
+        ("--lr_scheduler step --num_epochs 1", "pass --lr_scheduler none"),
+        (
+            "--loss infonce --batch_size 1",
+            "negatives from the other users of a batch, and --batch_size 1 has none; pass",
+        ),
+        ("--loss full --temperature_end 2 --learnable_temperature", "leave one of them out"),
+        ("--mm_emb_id none 81", "none stands alone or not at all"),
         ("--inference_only", "needs --state_dict_path"),
         ("--hidden_units 10 --num_heads 4", "10 is not a multiple of --num_heads 4"),
         ("--hidden_units 6 --num_heads 2 --rotary", "even multiple"),

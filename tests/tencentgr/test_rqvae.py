@@ -136,6 +136,15 @@ def test_other_vectors_are_noticed(tmp_path):
         rqvae.train(small)
 
 
+def test_levels_that_explain_nothing_are_named_with_their_share(capsys):
+    rqvae.warn_of_idle_levels([0.5, 0.0066, 0.02, 0.0016])
+    said = capsys.readouterr().out
+    assert "below 1% of the vectors' variance is explained by level 2 0.66%, level 4 0.16%; train longer" in said
+    assert "pass --num_levels 2" in said
+    rqvae.warn_of_idle_levels([0.5, 0.02])
+    assert not capsys.readouterr().out
+
+
 def test_more_codes_than_items_is_refused(sample, tmp_path):
     with pytest.raises(ArtifactError, match=r"--codebook_size 4096 is more than the \d+ items with vectors"):
         rqvae.train(quick(sample, tmp_path, codebook_size=4096))

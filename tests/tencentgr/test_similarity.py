@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tencentgr.similarity import Similarity
+from tencentgr.similarity import AdaptiveSimilarity, Similarity, SimilarityCalculator
 
 KINDS = ("dot", "cosine", "scaled", "bilinear")
 
@@ -28,9 +28,28 @@ def test_each_kind_is_its_formula(kind):
     assert torch.allclose(similarity(x, y), by_hand(kind, x, y, similarity.bilinear), atol=1e-6)
 
 
+def test_the_formulas_by_name_are_the_kinds():
+    (x, y), bilinear = pairs(), Similarity(8, ("bilinear",))
+    named = {
+        "cosine": SimilarityCalculator.cosine_similarity(x, y),
+        "scaled": SimilarityCalculator.scaled_dot_product(x, y),
+        "bilinear": SimilarityCalculator.bilinear_similarity(x, y, bilinear.bilinear),
+    }
+    for kind, actual in named.items():
+        assert torch.allclose(actual, by_hand(kind, x, y, bilinear.bilinear), atol=1e-6)
+        served = bilinear if kind == "bilinear" else Similarity(8, (kind,))
+        assert torch.allclose(actual, served(x, y), atol=1e-6)
+
+
+def test_the_published_mix_by_its_published_names():
+    mix = AdaptiveSimilarity(8, ["dot", "cosine", "scaled"])
+    numbers = [getattr(mix, name).item() for name in ("alpha", "beta", "gamma", "temperature")]
+    assert numbers == pytest.approx([0.5, 0.3, 0.2, 1.0])
+
+
 @pytest.mark.parametrize("kinds", [("dot", "cosine", "scaled"), KINDS, ("dot", "scaled"), ("cosine",)])
 def test_the_mix_starts_from_the_published_weights(kinds):
-    (x, y), similarity = pairs(), Similarity(8, kinds, adaptive=True)
+    (x, y), similarity = pairs(), AdaptiveSimilarity(8, kinds)
     weight = {"dot": 0.5, "cosine": 0.3, "scaled": 0.2, "bilinear": 0.1}
     expected = sum(weight[kind] * by_hand(kind, x, y, similarity.bilinear) for kind in kinds)
     assert torch.allclose(similarity(x, y), expected, atol=1e-6)
@@ -40,7 +59,7 @@ def test_the_mix_starts_from_the_published_weights(kinds):
 
 
 def test_what_trains_is_what_serves_also_after_the_weights_moved():
-    (x, y), similarity = pairs(), Similarity(8, KINDS, adaptive=True)
+    (x, y), similarity = pairs(), AdaptiveSimilarity(8, KINDS)
     with torch.no_grad():
         for parameter in similarity.parameters():
             parameter.add_(torch.randn_like(parameter))
@@ -50,13 +69,13 @@ def test_what_trains_is_what_serves_also_after_the_weights_moved():
 
 
 def test_every_learned_scalar_gets_a_gradient():
-    (x, y), similarity = pairs(), Similarity(8, KINDS, adaptive=True)
+    (x, y), similarity = pairs(), AdaptiveSimilarity(8, KINDS)
     similarity(x, y).sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in similarity.parameters())
 
 
 def test_a_score_depends_on_its_own_pair_alone():
-    (x, y), similarity = pairs(), Similarity(8, KINDS, adaptive=True)
+    (x, y), similarity = pairs(), AdaptiveSimilarity(8, KINDS)
     assert torch.allclose(similarity(x, y)[:3], similarity(x[:3], y[:3]))
 
 
@@ -66,4 +85,4 @@ def test_a_score_depends_on_its_own_pair_alone():
 )
 def test_wrong_kinds_are_named(kinds, adaptive, match):
     with pytest.raises(ValueError, match=match):
-        Similarity(8, kinds, adaptive)
+        (AdaptiveSimilarity if adaptive else Similarity)(8, kinds)

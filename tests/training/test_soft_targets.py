@@ -58,10 +58,10 @@ def test_items_that_share_a_sid_share_its_mass():
 def make(texts, tokenizer, model, sequences, tmp_path):
     events, train = sequences
 
-    def soft_targets(weight=0.7, max_history=4, filter_seen=False):
+    def soft_targets(weight=0.7, max_history=4):
         size = model.get_input_embeddings().num_embeddings
         of_model = (build_trie(texts.index), sid_vocabulary(tokenizer, texts.index), size)
-        return make_soft_targets(teach, weight, events, train, max_history, filter_seen, *of_model, tmp_path)
+        return make_soft_targets(teach, weight, events, train, max_history, *of_model, tmp_path)
 
     return soft_targets
 
@@ -75,11 +75,11 @@ def batch_of(texts, tokenizer, sequences, pack, *flags):
     return Collator(256)([vars(tree) for tree in trees])
 
 
-def loop_losses(texts, tokenizer, sequences, logits, labels, event, legal, weight, smoothing, filter_seen):
+def loop_losses(texts, tokenizer, sequences, logits, labels, event, legal, weight, smoothing):
     """The loss of each answer token from its definition, item by item."""
     events, train = sequences
     cut = cut_examples(events, train, 4)
-    said = dict(zip(train.end.tolist(), teach(cut.without_seen() if filter_seen else cut), strict=True))
+    said = dict(zip(train.end.tolist(), teach(cut), strict=True))
     codes, tokens = texts.index.codes, [tokenizer.convert_tokens_to_ids(texts.index.item_tokens(i)) for i in range(12)]
     losses = []
     for at in range(len(labels)):
@@ -104,9 +104,9 @@ def loop_losses(texts, tokenizer, sequences, logits, labels, event, legal, weigh
 
 
 @pytest.mark.parametrize("pack", ["none", "exact", "windows"])
-@pytest.mark.parametrize(("normalization", "smoothing", "filter_seen"), [("trie", 0.0, True), ("vocab", 0.1, False)])
+@pytest.mark.parametrize(("normalization", "smoothing"), [("trie", 0.0), ("vocab", 0.1)])
 def test_packed_rows_have_the_losses_of_the_definition(
-    texts, tokenizer, model, sequences, make, pack, normalization, smoothing, filter_seen
+    texts, tokenizer, model, sequences, make, pack, normalization, smoothing
 ):
     batch = batch_of(texts, tokenizer, sequences, pack)
     with torch.no_grad():
@@ -116,9 +116,9 @@ def test_packed_rows_have_the_losses_of_the_definition(
     legal = None
     if normalization == "trie":
         legal = make_legal(build_trie(texts.index), sid_vocabulary(tokenizer, texts.index), logits.shape[1])(labels)
-    soft = make(filter_seen=filter_seen)(labels, event)
+    soft = make()(labels, event)
     found = answer_loss(logits, labels, legal, smoothing, soft)
-    expected = loop_losses(texts, tokenizer, sequences, logits, labels, event, legal, 0.7, smoothing, filter_seen)
+    expected = loop_losses(texts, tokenizer, sequences, logits, labels, event, legal, 0.7, smoothing)
     torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=1e-5)
     assert (found - answer_loss(logits, labels, legal, smoothing)).abs().max() > 0.1
 
