@@ -61,6 +61,7 @@ def purposes() -> dict[str, str]:
         "runs": "runs side by side: what each was made of, what it scored, what differs",
         "ab": "an experiment's log and outcomes -> what it showed; `ab plan`: how many users it needs",
         "iterate": "the loop: analyse, change what is advised, keep what is better on valid",
+        "update": "new events -> a run that went on from another: drift, grown SIDs, a model that learned on",
     }
 
 
