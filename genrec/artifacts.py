@@ -33,6 +33,7 @@ MANIFEST = "manifest.json"
 CATALOG = "catalog.parquet"
 SEQUENCES = "sequences.npz"
 SPLITS = "splits.npz"
+UPDATED = "updated.npz"  # in the data of an updated run: which train rows and items were learned before
 REPORT = "report.json"
 EMBEDDINGS = "{dataset}.emb.npy"
 INDEX_JSON = "{dataset}.index.json"
@@ -68,6 +69,10 @@ SUMMARY_REPORT = "summary_report.txt"
 OPTIMIZED_CONFIG = "optimized_config.json"  # what the analysis advises, an overlay
 ROUNDS = "rounds"  # of a run: one run a round of the loop, <n>/, and what came of them in rounds.{json,txt}
 ROUND_CONFIG = "config.json"  # in a round: its whole configuration
+UPDATE_CONFIG = "config.json"  # in an updated run: its whole configuration
+ANEW_CONFIG = "anew.json"  # in an updated run: that of a run trained anew on the same rows
+UPDATE_TABLE = "update.txt"  # in an updated run: drift, and what the update was worth
+UPDATE_RESULTS = "update.json"  # the same numbers
 
 
 @dataclass(frozen=True)

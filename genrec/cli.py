@@ -62,6 +62,7 @@ def purposes() -> dict[str, str]:
         "ab": "an experiment's log and outcomes -> what it showed; `ab plan`: how many users it needs",
         "plan": "how large a shop -> CPU seconds, memory and machines a stage, from measured rates",
         "iterate": "the loop: analyse, change what is advised, keep what is better on valid",
+        "update": "new events -> a run that went on from another: drift, grown SIDs, a model that learned on",
     }
 
 

@@ -429,6 +429,11 @@ class Sft(Section):
     half_life: float = knob(
         0.0, "history tasks: share of the training period in which a target's weight halves; 0 never", ge=0, le=1e3
     )
+    replay: Annotated[float, Field(ge=0, le=1)] | None = knob(
+        None,
+        "data of genrec update: share of the users whose rows the model before had learned, and of the items it knew, "
+        "that are trained on again beside all that is new; empty: all of them",
+    )
     profile: list[Literal["taste", "companions"]] = knob(
         [],
         "what history prompts say beside the history: taste, its commonest category and brand; companions, what other "
@@ -678,6 +683,34 @@ class Iterate(Section):
     )
 
 
+class Update(Section):
+    """A run goes on with new events: they join its data, its semantic IDs grow, its model learns on."""
+
+    from_run: Path | None = knob(None, "the run to go on from, with its sft; it stays as it is", result=False)
+    events: str | None = knob(
+        None,
+        "the new events, of every source: a table as data.events takes it, with the run's own ids of users and items",
+        result=False,
+    )
+    items: str | None = knob(
+        None, "what the new items are, a table as data.items takes it; known ones need no row", result=False
+    )
+    columns: dict[ColumnRole, str | list[str]] | None = knob(
+        None, "of these tables, as data.columns; the run's own where it was read from tables", result=False
+    )
+    replay: float = knob(
+        0.2,
+        "share of the users whose learned rows are trained on again, against forgetting (sft.replay of the new run)",
+        result=False,
+        ge=0,
+        le=1,
+    )
+    with_rl: bool = knob(False, "reinforcement learning after SFT, by the section rl", result=False)
+    anew: bool = knob(
+        False, "also train anew on all rows, semantic IDs and all, and put that into the table", result=False
+    )
+
+
 class Config(Section):
     run: Run = Run()
     data: Data = Data()
@@ -690,6 +723,7 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     analysis: Analysis = Analysis()
     iterate: Iterate = Iterate()
+    update: Update = Update()
     export: Export = Export()
 
     @model_validator(mode="after")

@@ -88,6 +88,7 @@ RUN = ("run", "pipeline_0.5b.sh")
 ADVISE = ("advise", "optimization_strategies.py")
 COMPARE = ("compare", "compare_results.py")
 ITERATE = ("iterate", "iterate.py")
+UPDATE = ("update", "")
 RUNS = ("runs", "")
 AB = ("ab", "")
 

@@ -348,15 +348,20 @@ def begin(job: Job, wanted: Identity, clean: bool) -> None:
         counted = {name: value for name, value in wanted["inputs"].items() if name in have["inputs"]}
         different = differences(have, wanted | {"inputs": counted})  # files that came since are no difference
         if not different and bool(have.get("clean")) == clean:
-            left = any(path != begun for path in job.partial.iterdir())
+            left = has_content(job.partial)
             note(job.name, "going on from where it was stopped" if left else "stopped before, with nothing yet to keep")
             begun.touch()
             return
-        if different and not clean and any(path != begun for path in job.partial.iterdir()):
+        if different and not clean and has_content(job.partial):
             raise ArtifactError(refuse(job, job.partial, different))
         shutil.rmtree(job.partial)
     job.partial.mkdir(parents=True)
     artifacts.write_json(begun, own)
+
+
+def has_content(partial: Path) -> bool:
+    """Whether more lies there than what it was begun with, which a kill may leave half written."""
+    return any(path.name not in (BEGUN, f"{BEGUN}.tmp") for path in partial.iterdir())
 
 
 def read_begun(job: Job) -> Made:
@@ -366,7 +371,7 @@ def read_begun(job: Job) -> Made:
         raise ArtifactError(f"{job.partial} is no directory of this program; move it away")
     if begun.exists():
         return read_made(begun)
-    if any(job.partial.iterdir()):
+    if has_content(job.partial):
         raise ArtifactError(f"{job.partial} was not begun by this program: it has no {BEGUN}; move it away")
     return {"config": {}, "inputs": {}}
 

@@ -19,6 +19,7 @@ from genrec.data.catalog import Catalog, load_catalog
 from genrec.data.grown import GrownCatalog, join_new_items, load_grown
 from genrec.data.prepared import Prepared, check_pointers
 from genrec.data.sequences import Sequences, Split, load_sequences, load_splits
+from genrec.data.updated import load_updated
 from genrec.data.vectors import load_vectors
 from genrec.errors import ArtifactError
 from genrec.guard import differences, refusal
@@ -96,7 +97,8 @@ class RunStore:
         sequences, splits = self.events(len(catalog))
         if not len(splits["train"]):
             raise ArtifactError(f"{self.path('data')} has no train rows; prepare more events or a wider window")
-        return Prepared(catalog, sequences, splits, knobs["data.max_history"])
+        updated = load_updated(self.path("data") / artifacts.UPDATED, len(splits["train"]), len(catalog))
+        return Prepared(catalog, sequences, splits, knobs["data.max_history"], updated)
 
     def data_settings(self) -> dict[str, Any]:
         """The data.* knobs that the artifact was made with, held against those asked; another seed is no difference."""
@@ -133,6 +135,11 @@ class RunStore:
 
     def index(self) -> SidIndex:
         return load_index(self.path("sids") / artifacts.SID_INDEX)
+
+    def sid_lineage(self) -> list[str]:
+        """Fingerprints of the semantic IDs, first, and of those that they grew from: models of any of them fit."""
+        manifest = self.manifest("sids")
+        return [manifest.fingerprint, *manifest.statistics.get("grown_from", [])]
 
     def codes(self) -> np.ndarray:
         """(N, L) codes, as the index has them, a row an item of the catalogue."""

@@ -22,6 +22,7 @@ SMALLEST = {
     "export": "--width 64 --layers 1 --requests 2 --rounds 1",
     "canonical": "--dataset Toy --events {home}/events.csv --items {home}/items.csv --work {out} --seeds 0 "
     "--preset config/tiny.yaml -- --sft.num_epochs 1 --rl.sample_size 64 --sequential.num_epochs 1",
+    "continual": "--toy --work {out} --slices 1 -- --sft.num_epochs 1",
     "decode": "--shape quickstart --requests 2 --batch 2 --generate_batch 1 --rounds 1",
     "frontier": "--items 300 --requests 2 --batch 2 --rounds 1",
     "planted_faults": "--work {out} --faults few_beams --users 120 --epochs 1",

@@ -11,7 +11,7 @@ import yaml
 
 from genrec.cli import purposes
 from genrec.commandline import ALIASES
-from genrec.config import Config, all_paths, other_spellings
+from genrec.config import Config, Update, all_paths, other_spellings
 from genrec.pipeline import EVERY
 from genrec.serving.settings import ServeOptions
 from genrec.stages.ab import AbOptions, PlanOptions
@@ -42,6 +42,7 @@ PLAIN = {
     "recommend": RecommendOptions,
     **dict.fromkeys(("serve", "serve.py"), ServeOptions),
     "push": PushOptions,
+    "update": Update,
     "main.py": TencentGROptions,
     "train_rqvae.py": RqvaeOptions,
     "make_sample.py": SampleOptions,

@@ -37,6 +37,13 @@ def test_writes_manifest_last_and_skips_when_up_to_date(tmp_path, capsys):
     assert (tmp_path / "run/data/out.txt").read_text() == "hello"
 
 
+def test_killed_while_it_wrote_what_it_was_begun_with_it_begins_again(tmp_path):
+    (tmp_path / "run/data.partial").mkdir(parents=True)
+    (tmp_path / "run/data.partial/.begun.json.tmp").write_text('{"conf')
+    stage.run("data", command(tmp_path), write("hello"))
+    assert read_manifest(tmp_path / "run/data").files.keys() == {"out.txt"}
+
+
 def test_other_settings_are_refused_by_name_and_lose_nothing(tmp_path):
     stage.run("data", command(tmp_path), write("hello"))
     with pytest.raises(ArtifactError, match="data.user_k is 5 there, 7 asked.*--run.dir.*--clean"):

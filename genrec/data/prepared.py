@@ -10,6 +10,7 @@ import numpy as np
 
 from genrec.data.catalog import Catalog
 from genrec.data.sequences import Examples, Sequences, Split, count_train_events, cut_examples, mark_seen_in_training
+from genrec.data.updated import Updated
 from genrec.errors import ArtifactError
 
 
@@ -39,6 +40,7 @@ class Prepared:
     sequences: Sequences
     splits: dict[str, Split]
     max_history: int
+    updated: Updated | None = None  # of an updated run: what was learned before it
 
     def examples(self, name: str) -> Examples:
         return cut_examples(self.sequences, self.splits[name], self.max_history)

@@ -166,15 +166,22 @@ def make_texts(
 
 
 def draw_row_numbers(
-    task: Task, share: float, target: np.ndarray, catalog: Catalog, rng: np.random.Generator
+    task: Task,
+    share: float,
+    target: np.ndarray,
+    catalog: Catalog,
+    rng: np.random.Generator,
+    items: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The rows of a task: numbers of examples, whose targets are given (E,), or of items."""
+    """The rows of a task: numbers of examples, whose targets are given (E,), or of items, among `items` (N,) bool."""
     if task.own:
         fit = find_own_rows(task, target, catalog)
     elif task.from_history:
         return draw_copies(len(target), share, rng)
     else:
         fit = np.flatnonzero(catalog.text != "") if task.given == "description" else np.arange(len(catalog))
+    if items is not None and not task.from_history:
+        fit = fit[items[fit]]
     return fit[draw_copies(len(fit), share, rng)]
 
 

@@ -93,7 +93,9 @@ def check_card(directory: Path, card: Card, store: RunStore, prompts: Collection
     `prompts` names the texts in use, as prompt_fingerprint() does.
     """
     source = store.data_settings()["data.source"]
-    pairs = {"sids": (card.sids, store.manifest("sids").fingerprint), "data.source": (card.source, source)}
+    lineage = store.sid_lineage()
+    sids = card.sids if card.sids in lineage else lineage[0]
+    pairs = {"sids": (card.sids, sids), "data.source": (card.source, source)}
     current = current_prompts(card, prompts)
     for name in prompts:
         pairs[f"the text of '{name}'"] = (card.prompts.get(name), current.get(name))
@@ -137,8 +139,13 @@ def load_own_texts(directory: Path, card: Card, shop: Shop) -> Texts:
 
 
 def load_own_index(directory: Path, store: RunStore) -> SidIndex:
-    """The SIDs in a model directory, of a card that was checked: they are those of the run, or ArtifactError."""
+    """The SIDs in a model directory, of a card that was checked: those of the run or what these grew from.
+
+    The run's are given, which have rows for items newer than the model; ArtifactError where an item's differ.
+    """
     path, index, trained = directory / artifacts.SID_INDEX, load_index(directory / artifacts.SID_INDEX), store.index()
+    if grew_from(trained, index) and len(store.sid_lineage()) > 1:
+        return trained
     if index.codes.shape != trained.codes.shape or index.sizes != trained.sizes:
         own, other = (f"{len(one)} items, levels of {one.sizes}" for one in (index, trained))
     elif len(differ := np.flatnonzero((index.codes != trained.codes).any(axis=1))):
@@ -151,6 +158,11 @@ def load_own_index(directory: Path, store: RunStore) -> SidIndex:
         f"with these SIDs: one of the two was changed. Put it back, or train the model anew "
         f"({command_of('sft')} --clean)"
     )
+
+
+def grew_from(index: SidIndex, older: SidIndex) -> bool:
+    """Whether the first items are those of `older`, with the codes they have there."""
+    return index.sizes == older.sizes and np.array_equal(index.codes[: len(older)], older.codes)
 
 
 def prompts_of_evaluation(card: Card) -> list[str]:

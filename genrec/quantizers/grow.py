@@ -112,6 +112,15 @@ def grow_index(store: RunStore, knobs: Sids, embeddings: Embeddings, device: str
     return target
 
 
+def extend_index(store: RunStore, vectors: np.ndarray) -> Grown:
+    """A run's semantic IDs with those of new items behind, whose text vectors (M, D) are given; nothing is written."""
+    frozen, manifest, index = store.path(STAGE), store.manifest(STAGE), store.index()
+    if not len(vectors):
+        return Grown(index, *(np.zeros(0, kind) for kind in (bool, np.float32, bool)))
+    placed = quantize_by_artifact(manifest, frozen, vectors, np.zeros((len(vectors), 0), np.float32))
+    return place_items(index, placed, measure_old_errors(store, manifest))
+
+
 def print_plan(store: RunStore, knobs: Sids) -> None:
     """Say what `grow_index` would do, with its own refusals; nothing is written."""
     store.manifest(STAGE)

@@ -101,8 +101,12 @@ def make_rows(
     max_history: int,
     settings: Sft,
     seed: int,
+    items: np.ndarray | None = None,
 ) -> Iterator[TokenTree]:
-    """All rows of all tasks with a positive share; weight (T,) is that of each event as a target."""
+    """All rows of all tasks with a positive share; weight (T,) is that of each event as a target.
+
+    Tasks about items ask for those of `items` (N,) bool, for all where it is None.
+    """
     rng = np.random.default_rng(seed)
     cut = cut_examples(sequences, train, max_history)
     for name, share in settings.tasks.items():
@@ -114,7 +118,7 @@ def make_rows(
         elif task.of_preference:
             yield from preference_rows(builder, task, share, cut, train, weight, rng)
         else:
-            for row in draw_row_numbers(task, share, cut.target, builder.texts.catalog, rng):
+            for row in draw_row_numbers(task, share, cut.target, builder.texts.catalog, rng, items):
                 of_user = (weight[train.end[row]], int(train.user[row])) if task.from_history else ()
                 event = train.end[row] if task.asks_next else NO_EVENT
                 yield builder.row(task, *take_row(task, cut, row), *of_user, event=event)

@@ -12,16 +12,20 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from genrec.artifacts import SID_INDEX
 from genrec.config import Sft
 from genrec.data.given_texts import SNAPSHOTS, Preferences, read_training_preferences
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Wording
+from genrec.data.sequences import Split
 from genrec.data.tasks import Texts, find_task, make_texts
+from genrec.data.updated import choose_replayed
 from genrec.data.weights import target_weights
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, ConfigError
 from genrec.launch import note
 from genrec.models.adapters import move_adapters, quantization_arguments
 from genrec.models.beam import SidVocabulary
+from genrec.models.card import grew_from
 from genrec.models.language import (
     add_dropout,
     catalog_texts,
@@ -35,6 +39,7 @@ from genrec.models.language import (
 from genrec.models.teachers import load_teacher
 from genrec.models.trie import build_trie
 from genrec.runtime.device import pick_device
+from genrec.sids import SidIndex, load_index
 from genrec.store import RunStore
 from genrec.training.answer_loss import Legal, make_legal
 from genrec.training.rows import RowBuilder, make_rows, to_dataset
@@ -74,12 +79,20 @@ def make_model(
     else:
         quantization = quantization_arguments(settings.lora, device)
         model, tokenizer = load_pretrained(settings.base_model, torch.float32, quantization)
-    teach_sids(model, tokenizer, texts.index, texts.catalog.title.tolist() if settings.sid_init == "text" else None)
-    if settings.sid_init == "codebooks":
+    taught = knows_sids(settings, texts.index)
+    by_title = settings.sid_init == "text" and not taught
+    teach_sids(model, tokenizer, texts.index, texts.catalog.title.tolist() if by_title else None)
+    if settings.sid_init == "codebooks" and not taught:
         set_rows_from_codebooks(model, sid_vocabulary(tokenizer, texts.index), read_codebooks(store))
     if settings.train_from_scratch:
         add_dropout(model, settings.scratch)
     return model.to(device), tokenizer
+
+
+def knows_sids(settings: Sft, index: SidIndex) -> bool:
+    """Whether the base model was taught these semantic IDs, or those they grew from: its rows of them are kept then."""
+    path = Path(settings.base_model) / SID_INDEX
+    return not settings.train_from_scratch and path.is_file() and grew_from(index, load_index(path))
 
 
 def make_small_model(texts: Texts, settings: Sft) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -111,8 +124,27 @@ def make_task_dataset(
     """The rows of all tasks."""
     weight = target_weights(data, settings.balance, settings.half_life)
     builder = RowBuilder(tokenizer, texts, settings.cutoff_len)
+    train, items = choose_rows(data, settings, seed)
+    return to_dataset(make_rows(builder, data.sequences, train, weight, data.max_history, settings, seed, items))
+
+
+def choose_rows(data: Prepared, settings: Sft, seed: int) -> tuple[Split, np.ndarray | None]:
+    """Train rows, and (N,) the items that are asked for, None for all; sft.replay leaves out some that were learned."""
     train = data.splits["train"]
-    return to_dataset(make_rows(builder, data.sequences, train, weight, data.max_history, settings, seed))
+    if settings.replay is None:
+        return train, None
+    if data.updated is None:
+        raise ConfigError(
+            f"sft.replay {settings.replay:g} chooses among rows that an earlier model learned, and these data come "
+            "from no update; leave sft.replay empty, or begin with genrec update"
+        )
+    chosen = choose_replayed(data.updated, train, len(data.catalog), settings.replay, seed)
+    note(
+        "sft",
+        f"{int((~data.updated.learned).sum()):,} new train rows, with {len(chosen.rows):,} of {len(train):,} after a "
+        f"replay of {settings.replay:.0%} of the users; {int(chosen.items.sum()):,} of {len(data.catalog):,} items",
+    )
+    return train.take(chosen.rows), chosen.items
 
 
 def ask_teacher(

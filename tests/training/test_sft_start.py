@@ -1,16 +1,19 @@
 """What SFT starts from: texts about users that belong to this run, and a model that knows its SIDs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from genrec.artifacts import SID_INDEX
 from genrec.data.given_texts import MADE_OF, SNAPSHOTS, read_training_preferences
 from genrec.data.prepared import Prepared
-from genrec.errors import ArtifactError
+from genrec.data.updated import Updated
+from genrec.errors import ArtifactError, ConfigError
 from genrec.models.language import sid_vocabulary
-from genrec.sids import save_codebooks
+from genrec.sids import make_index, save_codebooks, save_index
 from genrec.store import RunStore
 from genrec.training.sft_start import (
     find_legal_tokens,
@@ -107,6 +110,39 @@ def test_rows_of_all_tasks_in_their_shares(ready):
     rows = make_task_dataset(small_shop(), texts, tokenizer, config.sft, config.run.seed)
     assert len(rows) == len(small_shop().splits["train"]) + 2 * 20
     assert rows["length"] == [len(ids) for ids in rows["ids"]]
+
+
+def test_a_base_model_that_was_taught_these_sids_keeps_its_rows_of_them(ready, tmp_path):
+    texts, model, tokenizer = start(ready(sid_init="random"))
+    base, given = tmp_path / "base", {"train_from_scratch": False, "base_model": str(tmp_path / "base")}
+    for part in (model, tokenizer):
+        part.save_pretrained(base)
+    table = model.get_input_embeddings().weight.detach()
+
+    def rows_after(codes):
+        save_index(make_index(codes, texts.index.sizes), base / SID_INDEX)
+        _, again, words = start(ready(sid_init="text", **given))
+        return again.get_input_embeddings().weight.detach()[sid_vocabulary(words, texts.index).token]
+
+    taught = table[sid_vocabulary(tokenizer, texts.index).token]
+    assert torch.equal(rows_after(texts.index.codes), taught)
+    assert torch.equal(rows_after(texts.index.codes[:15]), taught)  # five items are new
+    assert not torch.equal(rows_after(texts.index.codes[::-1]), taught)  # codes of other items mean nothing here
+
+
+def test_a_replay_leaves_out_rows_and_items_that_were_learned(ready):
+    config = ready(tasks={"sid_to_sid": 1, "title_to_sid": 1}, pack="none", replay=0.25)
+    texts, _, tokenizer = start(config)
+    shop = small_shop()
+    train = shop.splits["train"]
+    with pytest.raises(ConfigError, match=r"sft.replay 0.25 chooses among rows .* come from no update"):
+        make_task_dataset(shop, texts, tokenizer, config.sft, 0)
+    learned = np.arange(len(train)) < len(train) // 2
+    updated = Updated(learned, 16, shop.splits["test"])
+    rows = make_task_dataset(replace(shop, updated=updated), texts, tokenizer, config.sft, 0)
+    again = np.random.default_rng(0).choice(np.unique(train.user[learned]), round(0.25 * 30), replace=False)
+    replayed = (learned & np.isin(train.user, again)).sum()
+    assert 0 < replayed < learned.sum() and len(rows) == (~learned).sum() + replayed + 4 + 4
 
 
 def test_the_loss_normalises_over_what_the_catalogue_allows_or_over_all(ready):
