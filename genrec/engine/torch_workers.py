@@ -23,7 +23,7 @@ from genrec.config import Config, Run
 from genrec.engine.cluster import cluster, resources
 from genrec.errors import ArtifactError, ConfigError
 from genrec.launch import note, rank
-from genrec.pipeline import artifact_dir, command_of, reads
+from genrec.pipeline import STAGES, artifact_dir, command_of, reads
 from genrec.stage import Job, status
 
 RESTARTS = 3  # of all workers, before the command fails
@@ -71,7 +71,7 @@ def in_process(config: Config) -> Config:
 
 def carry_out(stage: str, command: Command) -> None:
     """The stage in this process."""
-    import_module(f"genrec.stages.{command_of(stage).split()[-1]}").carry_out(command)
+    import_module(f"genrec.stages.{STAGES[stage].command}").carry_out(command)
 
 
 def require_inputs(stage: str, config: Config) -> None:
