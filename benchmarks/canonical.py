@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.measuring import paired
 from genrec.artifacts import MANIFEST, read_manifest
 from genrec.evaluation.report import Estimate, Report, estimate_means, read_report
+from genrec.stages.run import drop_flags
 
 METRICS = ("hr@10", "ndcg@10")
 MODELS = ("popular", "last_item", "item_knn", "sasrec_bce", "sasrec", "sasrec_text", "sft", "ensemble", "rl")
@@ -42,8 +43,8 @@ class Row:
 
 
 def main() -> None:
-    options, more = read_options()
-    flags = run_flags(options, more)
+    options = read_options()
+    flags, more = run_flags(options), options.more
     seeds = options.seeds.split(",")
     call(["run", *flags, "--run.dir", str(options.work), "--seeds", options.seeds, "--yes"])
     runs = [options.work / "seeds" / seed for seed in seeds]
@@ -54,12 +55,12 @@ def main() -> None:
     for seed, run in zip(seeds, runs, strict=True):
         other = "false" if read_report(run / "evaluation" / models[0]).lists.filter_seen else "true"
         scored = ["--evaluation.models", ",".join(models), "--evaluation.filter_seen", other]
-        call(["evaluate", *without_skip(flags), "--run.dir", str(run), "--run.seed", seed, *scored])
+        call(["evaluate", *drop_flags(flags, "--skip"), "--run.dir", str(run), "--run.seed", seed, *scored])
     print(make_table([read_row(runs, name, filters) for filters in (True, False) for name in models], options.against))
     print(f"\n{describe_training(runs)}")
 
 
-def read_options() -> tuple[argparse.Namespace, list[str]]:
+def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="its name in the table")
     parser.add_argument(
@@ -72,23 +73,14 @@ def read_options() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--against", default="sasrec_text", help="the row that all others are held against")
     parser.add_argument("more", nargs="*", help="flags of `genrec run`, after --")
-    options = parser.parse_args()
-    return options, options.more
+    return parser.parse_args()
 
 
-def run_flags(options: argparse.Namespace, more: list[str]) -> list[str]:
+def run_flags(options: argparse.Namespace) -> list[str]:
     data = ["--data.dataset", options.dataset, "--data.events", options.events, "--data.items", options.items]
     presets = ["--config", options.preset, "--config", "config/datasets/amazon14.yaml"]
     trained = ["--sequential.models", ",".join(SEQUENTIAL), "--evaluation.models", ",".join(MODELS)]
-    return [*presets, *data, "--data.max_history", options.history, *trained, *more]
-
-
-def without_skip(flags: list[str]) -> list[str]:
-    """The flags of a single stage's command."""
-    if "--skip" not in flags:
-        return flags
-    at = flags.index("--skip")
-    return [*flags[:at], *flags[at + 2 :]]
+    return [*presets, *data, "--data.max_history", options.history, *trained, *options.more]
 
 
 def call(words: list[str]) -> None:

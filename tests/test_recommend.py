@@ -9,25 +9,14 @@ import polars as pl
 import pytest
 
 import genrec
-from genrec.stages import recommend
 from genrec.stages.run import say_next
+from tests.asked import ask
 from tests.small_model import write_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return write_run(tmp_path_factory.mktemp("runs") / "run")
-
-
-def ask(capsys, *words, code=0):
-    try:
-        recommend.main([str(word) for word in words])
-        ended = 0
-    except SystemExit as end:
-        ended = end.code
-    screen = capsys.readouterr()
-    assert ended == code, screen.err
-    return screen.out if not code else screen.err
 
 
 def test_a_user_sees_titles_scores_and_sids(run, capsys):

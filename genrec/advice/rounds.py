@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from genrec.advice.changes import Changes
 from genrec.advice.plan import Plan, make_plan
 from genrec.advice.strategies import CHANGE_THE_ROWS, FAMILY, current_value, recommend_strategies
@@ -19,10 +17,9 @@ from genrec.config import Config
 from genrec.config_checks import validate
 from genrec.evaluation.comparison import (
     Difference,
-    check_same_rows,
     differences_to_json,
     format_change,
-    measure_differences,
+    measure_all_rows,
     shared_cutoff,
 )
 from genrec.evaluation.metrics import CUTOFFS
@@ -100,9 +97,8 @@ def judge_round(
     measured = {}
     hr = f"hr@{max(k for k in CUTOFFS if k <= report['top_k'])}"
     for split, (base, tried) in reports.items():
-        check_same_rows(base, tried, runs)
         metrics = (f"ndcg@{shared_cutoff(base, tried)}", hr)
-        measured[split] = measure_differences(base, tried, metrics, np.ones(len(base.user), dtype=bool), seed)
+        measured[split] = measure_all_rows(base, tried, runs, metrics, seed)
     before = {key: current_value(report, key) for key in plan.values}
     return LoopRound(number, *runs, plan, before, measured["valid"], measured["test"])
 

@@ -59,16 +59,15 @@ class Comparison:
 
 def compare_reports(baseline: Report, optimized: Report, names: tuple[str, str], seed: int) -> Comparison:
     """Every metric that both lists reach over all rows, and two of them a slice; slices are the baseline's."""
-    check_same_rows(baseline, optimized, names)
     k = shared_cutoff(baseline, optimized)
-    everything = np.ones(len(baseline.user), dtype=bool)
+    whole = measure_all_rows(baseline, optimized, names, list_shared_metrics(baseline, optimized, k), seed)
     rows = {name: int(inside.sum()) for name, inside in baseline.slices.items() if inside.any()}
     return Comparison(
         *names,
         baseline.rows.fingerprint,
         (baseline.lists, optimized.lists),
         f"ndcg@{k}",
-        measure_differences(baseline, optimized, list_shared_metrics(baseline, optimized, k), everything, seed),
+        whole,
         {
             name: measure_differences(baseline, optimized, (f"hr@{k}", f"ndcg@{k}"), baseline.slices[name], seed)
             for name, count in rows.items()
@@ -76,6 +75,15 @@ def compare_reports(baseline: Report, optimized: Report, names: tuple[str, str],
         },
         {name: count for name, count in rows.items() if count < MIN_ROWS},
     )
+
+
+def measure_all_rows(
+    baseline: Report, optimized: Report, names: tuple[str, str], metrics: tuple[str, ...], seed: int
+) -> list[Difference]:
+    """One Difference a metric over all rows, which must be the same ones."""
+    check_same_rows(baseline, optimized, names)
+    everything = np.ones(len(baseline.user), dtype=bool)
+    return measure_differences(baseline, optimized, metrics, everything, seed)
 
 
 def shared_cutoff(baseline: Report, optimized: Report) -> int:

@@ -8,14 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from genrec.evaluation.comparison import (
     Difference,
-    check_same_rows,
     differences_to_json,
     format_change,
-    measure_differences,
+    measure_all_rows,
     shared_cutoff,
 )
 from genrec.evaluation.report import Report
@@ -45,11 +42,8 @@ def compare_models(rows: str, models: list[Measured], seed: int) -> Compared:
     first, *others = models
     differences = []
     for other in others:
-        check_same_rows(first.report, other.report, (first.model, other.model))
-        k = shared_cutoff(first.report, other.report)
-        everything = np.ones(len(first.report.user), dtype=bool)
-        metrics = (f"ndcg@{k}", f"hr@{k}")
-        differences.append(measure_differences(first.report, other.report, metrics, everything, seed))
+        pair, k = (first.report, other.report), shared_cutoff(first.report, other.report)
+        differences.append(measure_all_rows(*pair, (first.model, other.model), (f"ndcg@{k}", f"hr@{k}"), seed))
     return Compared(rows, models, differences)
 
 

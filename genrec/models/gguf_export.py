@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 FAMILIES = ("llama", "qwen2", "qwen3")  # model_type; GGUF has the same names
 INSTALL = "pip install 'genrec[gguf]'"
-NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # kinds of tokens (gguf.TokenType)
 MOST = float(np.finfo(np.float16).max)
 
 
@@ -69,11 +68,19 @@ def add_shape(writer: GGUFWriter, config: Any) -> None:
 
 def add_vocabulary(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
     """The byte-level BPE of the tokenizer; rows of the embedding without a token are named and unused."""
+    from gguf import TokenType as Kind
+
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     special, added = set(tokenizer.all_special_ids), tokenizer.added_tokens_decoder
     names = {number: token for token, number in tokenizer.get_vocab().items()}
     kinds = [
-        CONTROL if n in special else USER_DEFINED if n in added else NORMAL if n in names else UNUSED
+        Kind.CONTROL
+        if n in special
+        else Kind.USER_DEFINED
+        if n in added
+        else Kind.NORMAL
+        if n in names
+        else Kind.UNUSED
         for n in range(rows)
     ]
     writer.add_tokenizer_model("gpt2")

@@ -16,6 +16,7 @@ from genrec.engine import list_shards
 from genrec.engine.list_shards import Job, cut_shards
 from genrec.stages import recommend
 from tests import ROOT
+from tests.asked import ask
 from tests.small_model import write_run
 
 SHARDS = ["--all_users", "--k", "3", "--evaluation.batch_size", "2"]  # blocks of 16 users
@@ -25,17 +26,6 @@ SHARDS = ["--all_users", "--k", "3", "--evaluation.batch_size", "2"]  # blocks o
 def run(tmp_path_factory):
     """(run directory, shop) of 60 users."""
     return write_run(tmp_path_factory.mktemp("runs") / "run")
-
-
-def ask(capsys, *words, code=0):
-    try:
-        recommend.main([str(word) for word in words])
-        ended = 0
-    except SystemExit as end:
-        ended = end.code
-    screen = capsys.readouterr()
-    assert ended == code, screen.err
-    return screen.out if not code else screen.err
 
 
 def lists_in(directory):

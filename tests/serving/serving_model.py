@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import time
 
 from starlette.testclient import TestClient
 
@@ -13,6 +14,14 @@ from genrec.serving.app import make_app
 from genrec.serving.catalogue import Catalogue
 from genrec.serving.events import SqliteEvents
 from genrec.serving.settings import ServeOptions
+
+
+def wait_for(seconds, condition):
+    for _ in range(10 * seconds):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{seconds} s passed")
 
 
 def load_models(place, models=(None,), **decoding):

@@ -1,7 +1,5 @@
 """Two replicas by Ray Serve answer as one process does, and a changed `user_config` reloads both."""
 
-import time
-
 import httpx
 import pytest
 import yaml
@@ -9,19 +7,11 @@ import yaml
 import genrec
 from genrec.errors import ConfigError
 from tests import ROOT
-from tests.serving.serving_model import ids_of, point
+from tests.serving.serving_model import ids_of, point, wait_for
 
 pytest.importorskip("ray.serve", reason="ray is not installed: pip install 'genrec[ray]'")
 
 URL = "http://127.0.0.1:8156"
-
-
-def wait_for(condition):
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("a minute passed")
 
 
 @pytest.fixture
@@ -79,7 +69,7 @@ def test_two_replicas_answer_and_are_reloaded_together(ray_file, place, served_r
         def versions():
             return {httpx.get(f"{URL}/catalog/status", timeout=60).json()["current"]["version"] for _ in range(16)}
 
-        wait_for(lambda: first["version"] not in versions())
+        wait_for(60, lambda: first["version"] not in versions())
         assert len(versions()) == 1
     finally:
         serve.shutdown()

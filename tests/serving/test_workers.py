@@ -2,12 +2,11 @@
 
 import os
 import signal
-import time
 
 import httpx
 import pytest
 
-from tests.serving.serving_model import point
+from tests.serving.serving_model import point, wait_for
 from tests.test_serve import start  # noqa: F401  (a fixture)
 
 
@@ -15,14 +14,6 @@ def ask(url, path="/catalog/status", **body):
     """By a connection of its own, which the kernel gives to either worker."""
     answer = httpx.post(url + path, json=body, timeout=30) if body else httpx.get(url + path, timeout=30)
     return answer.raise_for_status().json()
-
-
-def wait_for(condition):
-    for _ in range(300):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("30 s passed")
 
 
 @pytest.mark.slow
@@ -43,8 +34,8 @@ def test_two_workers_answer_behind_one_port_and_follow_one_version(place, other_
     back = httpx.post(f"{server.url}/catalog/rollback", timeout=30).json()
     assert {each["version"] for each in back["workers"]} == {workers[0]["version"]}
     os.kill(workers[0]["worker"], signal.SIGKILL)
-    wait_for(lambda: workers[0]["worker"] not in {each["worker"] for each in ask(server.url)["workers"]})
-    wait_for(lambda: len(ask(server.url)["workers"]) == 2)
+    wait_for(30, lambda: workers[0]["worker"] not in {each["worker"] for each in ask(server.url)["workers"]})
+    wait_for(30, lambda: len(ask(server.url)["workers"]) == 2)
     assert {each["version"] for each in ask(server.url)["workers"]} == {workers[0]["version"]}, "not the link's"
     status, out, err = server.end()
     assert status == 0 and out.endswith("ended; every request that was taken is answered\n")
@@ -65,7 +56,7 @@ def test_a_supervisor_that_is_killed_leaves_no_worker_behind(place, tmp_path, st
             return True
         return False
 
-    wait_for(are_gone)
+    wait_for(30, are_gone)
 
 
 @pytest.mark.slow
