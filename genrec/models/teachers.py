@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,7 +31,15 @@ POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of item-kNN's scores
 MOST_ROWS = 2000  # valid rows that choose among them
 BLOCK = 256  # of them at once
 
-Teacher = Callable[[Examples], np.ndarray]  # -> (B, N), rows sum to 1, or to 0 where it knows nothing
+
+class Teacher(Protocol):
+    def __call__(self, examples: Examples) -> np.ndarray:
+        """(B, N); rows sum to 1, or to 0 where it knows nothing."""
+        ...
+
+    def of_windows(self, item: np.ndarray, user: np.ndarray) -> np.ndarray:
+        """Items (B, T), padded on the right with -1, of users (B,) -> the same after each of them, (B, T, N)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,9 @@ class SasRecTeacher:
 
     def __call__(self, examples: Examples) -> np.ndarray:
         return torch.softmax(self.model.score_all(examples).float(), dim=-1).cpu().numpy()
+
+    def of_windows(self, item: np.ndarray, user: np.ndarray) -> np.ndarray:
+        return torch.softmax(self.model.score_windows(item).float(), dim=-1).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,9 @@ class KnnTeacher:
             scores[row, examples.history[row, place]] = 0
         return scale_scores(leave_out(scores, examples.excluded), self.power)
 
+    def of_windows(self, item: np.ndarray, user: np.ndarray) -> np.ndarray:
+        return self(list_prefixes(item, user)).reshape(*item.shape, -1)
+
     def own_part(self, examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Row, item and the part of the item's score that the row's user brought, of each item bought in training.
 
@@ -82,6 +97,14 @@ class KnnTeacher:
         kept = self.seen[event]
         pair = np.unique(row[kept] * len(self.users) + self.sequences.item[event[kept]])
         return pair // len(self.users), pair % len(self.users)
+
+
+def list_prefixes(item: np.ndarray, user: np.ndarray) -> Examples:
+    """Windows (B, T), padded on the right, of users (B,) -> what stands before each next item, B T examples."""
+    rows, length = item.shape
+    back = np.arange(length)[:, None] - np.arange(length)[::-1]  # (T, T) place in the window
+    history = np.where(back >= 0, item[:, np.maximum(back, 0)], -1).reshape(rows * length, length)
+    return Examples(np.repeat(user, length), history, np.zeros(rows * length, np.int32))
 
 
 def scale_scores(scores: np.ndarray, power: float) -> np.ndarray:
@@ -111,6 +134,10 @@ class Mixture:
     def __call__(self, examples: Examples) -> np.ndarray:
         total = sum(weight * teacher(examples) for weight, teacher in zip(self.weights, self.teachers, strict=True))
         return np.asarray(total) / sum(self.weights)
+
+    def of_windows(self, item: np.ndarray, user: np.ndarray) -> np.ndarray:
+        told = zip(self.weights, self.teachers, strict=True)
+        return np.asarray(sum(weight * teacher.of_windows(item, user) for weight, teacher in told)) / sum(self.weights)
 
 
 def load_sequential(store: RunStore, data: Prepared, name: str, device: str, filter_seen: bool) -> Teacher:
