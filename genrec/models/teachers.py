@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from genrec.data.prepared import Prepared
-from genrec.data.sequences import Examples, Sequences
+from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError
 from genrec.models.knn import ItemKnn, fit_knn, weighted_history
 from genrec.models.popular import leave_out
@@ -58,8 +59,7 @@ class KnnTeacher:
     """Of train rows alone: what a user bought in training is taken out of the co-purchases."""
 
     knn: ItemKnn
-    sequences: Sequences
-    seen: np.ndarray  # (T,) bool, events of training
+    purchases: sp.csr_array  # (U, N) bool, of training
     users: np.ndarray  # (N,) users of each item in training
     power: float
     forgets_history: bool  # whether it gives the items that it is asked with no probability
@@ -90,13 +90,8 @@ class KnnTeacher:
 
     def bought(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and item of what each row's user bought in training, each item once."""
-        begin = self.sequences.offset[users]
-        length = self.sequences.offset[users + 1] - begin
-        row = np.repeat(np.arange(len(users)), length)
-        event = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length) + np.repeat(begin, length)
-        kept = self.seen[event]
-        pair = np.unique(row[kept] * len(self.users) + self.sequences.item[event[kept]])
-        return pair // len(self.users), pair % len(self.users)
+        rows = self.purchases[users]
+        return np.repeat(np.arange(len(users)), np.diff(rows.indptr)), rows.indices
 
 
 def list_prefixes(item: np.ndarray, user: np.ndarray) -> Examples:
@@ -159,11 +154,12 @@ def load_sequential(store: RunStore, data: Prepared, name: str, device: str, fil
 
 def load_knn(store: RunStore, data: Prepared, name: str, device: str, filter_seen: bool) -> Teacher:
     owner = np.repeat(np.arange(len(data.sequences)), np.diff(data.sequences.offset))[data.seen]
-    pairs = np.unique(owner * len(data.catalog) + data.sequences.item[data.seen])
-    users = np.bincount(pairs % len(data.catalog), minlength=len(data.catalog))
+    shape = (len(data.sequences), len(data.catalog))
+    bought = sp.coo_array((np.ones(len(owner), bool), (owner, data.sequences.item[data.seen])), shape=shape).tocsr()
+    users = np.bincount(bought.indices, minlength=len(data.catalog))
     knn, valid = fit_knn(data.sequences, data.seen, data.train_count), data.examples("valid")
     power = choose_power(knn, valid.without_seen() if filter_seen else valid)
-    return KnnTeacher(knn, data.sequences, data.seen, users, power, filter_seen)
+    return KnnTeacher(knn, bought, users, power, filter_seen)
 
 
 TEACHERS: dict[str, Callable[[RunStore, Prepared, str, str, bool], Teacher]] = {
