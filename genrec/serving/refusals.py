@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -25,11 +26,14 @@ class Refusal(BaseModel):
 
 MEANINGS = {
     401: "the API key is missing or wrong",
+    403: "without a key the server answers under the names of its machine only",
     404: "no such model or user",
+    408: "the body did not arrive in time",
     409: "the catalogue stays as it is",
     413: "the body is too long",
     422: "what is asked cannot be answered as it stands",
     429: "too many requests of this address",
+    500: "the server failed; its log says how",
     503: "the queue is full, the events are out of reach or the server is about to end; Retry-After says when to come "
     "again",
     504: "the deadline passed before the answer was there",
@@ -50,11 +54,22 @@ async def answer_invalid(_: Request, error: Exception) -> JSONResponse:
     """The first thing that is wrong with a body, by its place; the body itself is not repeated."""
     assert isinstance(error, RequestValidationError)
     errors = error.errors()
-    place = ".".join(str(part) for part in errors[0]["loc"] if part != "body")
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    sentence = f"{place or 'body'}: {errors[0]['msg'].removeprefix('Value error, ')}{more}"
-    refusal = refuse(422, sentence)
+    refusal = refuse(422, describe_invalid(errors[0]) + more)
     return JSONResponse({"detail": refusal.detail}, 422)
+
+
+def describe_invalid(error: dict[str, Any]) -> str:
+    """pydantic's account of one fault -> its place and what it is."""
+    place = ".".join(str(part) for part in error["loc"] if part != "body")
+    if error["type"] == "json_invalid":
+        return f"body: no JSON at character {place}: {error['ctx']['error']}"
+    return f"{place or 'body'}: {error['msg'].removeprefix('Value error, ')}"
+
+
+async def answer_unreadable(_: Request, error: Exception) -> JSONResponse:
+    """What FastAPI calls 400: bytes that are no text, and brackets deeper than are read."""
+    return JSONResponse({"detail": "body: it cannot be read as JSON in UTF-8"}, 422)
 
 
 async def answer_unavailable(_: Request, error: Exception) -> JSONResponse:
@@ -67,5 +82,5 @@ async def answer_unavailable(_: Request, error: Exception) -> JSONResponse:
 
 async def answer_failure(_: Request, error: Exception) -> JSONResponse:
     """What a person may know of a failure of ours; the log has the rest."""
-    sentence = str(error) if isinstance(error, ArtifactError) else "the server failed; its log says how"
+    sentence = str(error) if isinstance(error, ArtifactError) else MEANINGS[500]
     return JSONResponse({"detail": refuse(500, sentence).detail}, 500)
