@@ -13,6 +13,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
+from starlette.exceptions import HTTPException as UnroutedException
 
 from genrec import __version__
 from genrec.serving import answers as form
@@ -26,6 +27,7 @@ from genrec.serving.metrics import Watch
 from genrec.serving.refusals import (
     answer_failure,
     answer_invalid,
+    answer_refused,
     answer_unavailable,
     answer_unreadable,
     refuse,
@@ -66,10 +68,12 @@ def make_app(
         lifespan=lifespan,
         docs_url=None,  # both pages load their scripts from the network
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(400, answer_unreadable)
+    app.add_exception_handler(UnroutedException, answer_refused)
     app.add_exception_handler(StoreUnavailable, answer_unavailable)
     app.add_exception_handler(Exception, answer_failure)
     app.include_router(routes, responses=responses(*EVERYWHERE))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException as UnroutedException
 
 from genrec.errors import ArtifactError, one_line
 from genrec.serving.events import StoreUnavailable
@@ -45,26 +48,40 @@ def responses(*codes: int) -> dict[int | str, dict[str, object]]:
     return {code: {"model": Refusal, "description": MEANINGS[code]} for code in codes}
 
 
-def refuse(status: int, sentence: str, headers: dict[str, str] | None = None) -> HTTPException:
+def refuse(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> HTTPException:
     text = one_line(sentence)
     return HTTPException(status, text if len(text) <= LONGEST else text[: LONGEST - 3] + "...", headers)
 
 
-async def answer_invalid(_: Request, error: Exception) -> JSONResponse:
-    """The first thing that is wrong with a body, by its place; the body itself is not repeated."""
+async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    """The first thing that is wrong with a request, by its place; the request itself is not repeated."""
     assert isinstance(error, RequestValidationError)
     errors = error.errors()
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    refusal = refuse(422, describe_invalid(errors[0]) + more)
+    refusal = refuse(422, describe_invalid(errors[0], request.headers.get("content-type", "")) + more)
     return JSONResponse({"detail": refusal.detail}, 422)
 
 
-def describe_invalid(error: dict[str, Any]) -> str:
+def describe_invalid(error: dict[str, Any], content_type: str) -> str:
     """pydantic's account of one fault -> its place and what it is."""
-    place = ".".join(str(part) for part in error["loc"] if part != "body")
+    part, *place = (str(each) for each in error["loc"])  # of the body, the query or the path
+    where = ".".join(place) or part
     if error["type"] == "json_invalid":
-        return f"body: no JSON at character {place}: {error['ctx']['error']}"
-    return f"{place or 'body'}: {error['msg'].removeprefix('Value error, ')}"
+        return f"body: no JSON at character {where}: {error['ctx']['error']}"
+    if error["type"] == "model_attributes_type":
+        told = "" if "json" in content_type else "; send it with the header content-type: application/json"
+        return f"{where}: Input should be a JSON object{told}"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+
+
+async def answer_refused(request: Request, error: Exception) -> Response:
+    """The router's own refusals in a sentence; ours as they stand."""
+    assert isinstance(error, UnroutedException)
+    if not isinstance(error, HTTPException):
+        allowed = (error.headers or {}).get("Allow")
+        sentence = f"this route takes {allowed}" if allowed else "there is no such route; /openapi.json lists them"
+        error = refuse(error.status_code, sentence, error.headers)
+    return await http_exception_handler(request, error)
 
 
 async def answer_unreadable(_: Request, error: Exception) -> JSONResponse:

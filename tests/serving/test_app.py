@@ -170,7 +170,12 @@ def test_items_are_searched(client):
         ("/recommend", {"user": "u1", "history": []}, 422, "whom for? give either user or history"),
         ("/recommend", {"history": ["B001"] * 1001}, 422, "history: List should have at most 1000 items"),
         ("/recommend", {"history": [1]}, 422, "history.0: Input should be a valid string"),
-        ("/recommend", {"user": "u1", "model": "sfd"}, 404, "no model 'sfd'; did you mean 'sft'?"),
+        (
+            "/recommend",
+            {"user": "u1", "model": "sfd"},
+            404,
+            "no model 'sfd' (there are: rl, sft, item_knn); did you mean 'sft'?",
+        ),
         ("/recommend/batch", {"requests": []}, 422, "requests: List should have at least 1 item"),
         ("/recommend/batch", {"requests": [{"user": "u1"}, {"user": "x"}]}, 422, "nothing is known of user 'x'"),
         ("/events", {"user": "u1", "items": ["B001", "nowhere"]}, 422, "no item 'nowhere'"),
@@ -187,6 +192,16 @@ def test_an_empty_body_and_one_that_is_no_json_are_one_sentence(client):
     for content in (b"", b"{", b"null", b"[]", b"\xff\xfe", b"[" * 100_000):
         answer = client.post("/recommend", content=content, headers={"content-type": "application/json"})
         assert answer.status_code == 422 and answer.json()["detail"].startswith("body: "), answer.text
+
+
+def test_what_is_sent_or_addressed_wrongly_is_one_sentence(client):
+    text = client.post("/recommend", content=b'{"history": []}', headers={"content-type": "text/plain"})
+    assert text.json()["detail"].endswith("a JSON object; send it with the header content-type: application/json")
+    assert client.get("/items").json()["detail"] == "query: Field required"
+    assert client.get("/recommend").json()["detail"] == "this route takes POST"
+    for path in ("/nowhere", "/users/u1/", "/recommend/"):
+        lost = client.post(path, follow_redirects=False)
+        assert lost.status_code == 404 and "/openapi.json lists them" in lost.json()["detail"]
 
 
 def make_anything(chance, depth=0):
