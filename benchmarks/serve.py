@@ -87,13 +87,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 32], help="closed loops")
     parser.add_argument("--shares", type=float, nargs="*", default=[0.5, 0.7, 0.9, 2.0], help="open loops, of capacity")
     parser.add_argument("--other", type=Path, help="a run of the same items, served in turn with --run; no other load")
-    parser.add_argument("--reload_every", type=float, default=5.0, help="seconds, with --other")
+    parser.add_argument("--reload_every", type=float, help="seconds, with --other (5)")
     parser.add_argument("--minutes", type=float, help="of mixed requests, the memory after each; no other load")
     parser.add_argument("--requests", type=int, default=512, help="of the engine alone; distinct bodies")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.url and (options.other or options.minutes):
         parser.error("--other and --minutes start their own server; leave out --url")
+    if options.reload_every and not options.other:
+        parser.error("--reload_every turns between --run and another run; name that by --other")
+    options.reload_every = options.reload_every or 5.0
     return options
 
 
