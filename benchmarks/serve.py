@@ -84,7 +84,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max_batch", type=int, default=16)
     parser.add_argument("--queue_size", type=int, default=128)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
-    parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 32], help="closed loops")
+    parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 32, 128], help="closed loops")
     parser.add_argument("--shares", type=float, nargs="*", default=[0.5, 0.7, 0.9, 2.0], help="open loops, of capacity")
     parser.add_argument("--other", type=Path, help="a run of the same items, served in turn with --run; no other load")
     parser.add_argument("--reload_every", type=float, help="seconds, with --other (5)")
