@@ -423,6 +423,14 @@ class Sft(Section):
         ge=0,
         lt=1,
     )
+    thinned_copies: int = knob(
+        0,
+        "sid_to_sid, packed: further copies of each user's training events, each without sft.thinning of them: "
+        "histories that nobody had, which a teacher can be asked about",
+        ge=0,
+        le=100,
+    )
+    thinning: float = knob(0.3, "share of the events that a thinned copy leaves out", gt=0, lt=1)
     balance: float = knob(
         0.0, "history tasks: a target weighs (train events of its item)^-balance; 0 alike, 1 items alike", ge=0, le=1
     )
