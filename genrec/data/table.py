@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -28,7 +28,15 @@ from genrec.data.ndjson import check_bad_share
 from genrec.data.table_columns import Columns, as_names, assign_columns
 from genrec.data.table_files import Locate, Table, open_table
 from genrec.data.table_files import find_raw_files as find_files
-from genrec.data.table_times import Times, read_times
+from genrec.data.table_times import (
+    ORDER,
+    RawTimes,
+    Times,
+    look_at_times,
+    settle_form,
+    survey_times,
+    understand_times,
+)
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.launch import note
 
@@ -36,6 +44,7 @@ FIELDS = ("text", "brand", "categories")  # of an item beside its title
 FLOAT_ID = r"^-?\d+\.0+$"
 MOST_VALUES = 3  # quoted in a message
 ROLES = ("events", "items")
+UNNAMED = "of event types that data.event_weights does not name"
 
 
 def read_shop(data: Data) -> tuple[Shop, Data]:
@@ -114,37 +123,90 @@ def describe_items(columns: Columns) -> str:
 # Events
 
 
+class EventRows(NamedTuple):
+    """Rows of a table by what its columns are, before any is left out."""
+
+    user: pl.Series  # (T,) ids, null where there is none
+    item: pl.Series
+    time: RawTimes
+    rating: pl.Series
+    bad_rating: pl.Series  # (T,) bool
+    types: pl.Series | None  # (T,) of events
+
+
+class KeptEvents(NamedTuple):
+    """What became of some rows."""
+
+    keep: np.ndarray  # (T,) bool
+    times: Times
+    weight: np.ndarray | None  # (T,) float32
+
+
 def read_events(table: Table, columns: Columns, data: Data) -> tuple[Events, Ledger, str]:
     """(events, what was lost, how time was understood)"""
     ledger = Ledger("events")
     frame, locate = table.read(columns.all, ledger)
-    if not len(frame) and not ledger.read:
-        raise ArtifactError(f"{table.name} has columns and no rows; data.events needs a row an event")
-    names = {role: names[0] for role, names in columns.of.items()}
-    user, item = (read_ids(frame[names[role]], role, table.name) for role in ("user", "item"))
-    times = read_times(frame[names["time"]], f"column '{names['time']}' of {table.name}", data.max_bad_share)
-    rating = read_ratings(frame, names.get("rating"))
-    faults = {f"without {names['user']}": user.is_null(), f"without {names['item']}": item.is_null()}
-    faults[f"without {names['time']}"] = frame[names["time"]].is_null()
-    faults[f"with a bad {names['time']}"] = times.seconds.is_null()
-    if rating_name := names.get("rating"):
-        faults[f"with a bad {rating_name}"] = rating.is_null() & frame[rating_name].is_not_null()
-    keep = drop_rows(ledger, faults, locate)
+    refuse_no_rows(ledger, table.name)
+    rows = take_columns(frame, columns, table.name)
+    form = settle_form([survey_times(rows.time)], name_column(columns.one("time"), table.name), data.max_bad_share)
+    keep, times = judge_rows(rows, columns, form, ledger, locate)
     check_bad_share(ledger, Path(table.name), data.max_bad_share)
-    weight, keep = weigh_types(frame, names.get("event"), data, keep, ledger, table.name)
-    order = order_finely(times, keep)
-    events = encode_events(*(column.gather(order) for column in (user, item, times.seconds, rating)))
-    refuse_float_ids(events.user_id, names["user"], table.name)
-    refuse_float_ids(events.item_id, names["item"], table.name)
+    check_types(list_types(rows), columns.one("event"), data, table.name)
+    _, _, weight = kept = weigh_types(rows, KeptEvents(keep, times, None), data, ledger)
+    order = order_finely(times, kept.keep)
+    events = encode_events(*(column.gather(order) for column in (rows.user, rows.item, times.seconds, rows.rating)))
+    refuse_float_ids(events.user_id, columns.one("user"), table.name)
+    refuse_float_ids(events.item_id, columns.one("item"), table.name)
     ledger.check(len(events))
     own = {"weight": None if weight is None else weight[order], "is_order": times.is_order}
-    return Events(**{**vars(events), **own}), ledger, describe_times(names["time"], times)
+    return Events(**{**vars(events), **own}), ledger, describe_times(columns.one("time"), form)
 
 
-def describe_times(name: str | None, times: Times) -> str:
-    if times.is_order:
+def refuse_no_rows(ledger: Ledger, table: str) -> None:
+    if not ledger.read:
+        raise ArtifactError(f"{table} has columns and no rows; data.events needs a row an event")
+
+
+def name_column(name: str | None, table: str) -> str:
+    return f"column '{name}' of {table}"
+
+
+def take_columns(frame: pl.DataFrame, columns: Columns, table: str) -> EventRows:
+    names = {role: names[0] for role, names in columns.of.items()}
+    user, item = (read_ids(frame[names[role]], role, table) for role in ("user", "item"))
+    rating, rated = read_ratings(frame, names.get("rating")), names.get("rating")
+    bad = rating.is_null() & frame[rated].is_not_null() if rated else pl.Series([False]).new_from_index(0, len(frame))
+    types = frame[names["event"]].cast(pl.String) if "event" in names else None
+    return EventRows(user, item, look_at_times(frame[names["time"]]), rating, bad, types)
+
+
+def judge_rows(
+    rows: EventRows, columns: Columns, form: str, ledger: Ledger, locate: Locate
+) -> tuple[np.ndarray, Times]:
+    """(T,) bool: rows without a fault; and their times by the form that all of them have."""
+    times = understand_times(rows.time, form)
+    faults = dict(zip(name_faults(columns), list_faults(rows, times), strict=False))
+    return drop_rows(ledger, faults, locate), times
+
+
+def name_faults(columns: Columns) -> list[str]:
+    """Why a row is left out, in the order in which its faults are looked for."""
+    needed = [columns.one(role) for role in ("user", "item", "time")]
+    rating = columns.one("rating")
+    bad = [f"with a bad {needed[2]}", *([f"with a bad {rating}"] if rating else [])]
+    return [*(f"without {name}" for name in needed), *bad]
+
+
+def list_faults(rows: EventRows, times: Times) -> list[pl.Series]:
+    """(T,) bool of each fault."""
+    absent = rows.time.values.is_null()
+    return [rows.user.is_null(), rows.item.is_null(), absent, times.seconds.is_null(), rows.bad_rating]
+
+
+def describe_times(name: str | None, form: str) -> str:
+    if form == ORDER:
         return f"{name} holds order numbers within each user, so the split is leave_one_out"
-    return f"{name} holds {times.form}"
+    return f"{name} holds {form}"
 
 
 def order_finely(times: Times, keep: np.ndarray) -> np.ndarray:
@@ -205,34 +267,40 @@ def drop_rows(ledger: Ledger, faults: Mapping[str, pl.Series], locate: Locate) -
     return keep
 
 
-def weigh_types(
-    frame: pl.DataFrame, name: str | None, data: Data, keep: np.ndarray, ledger: Ledger, table: str
-) -> tuple[np.ndarray | None, np.ndarray]:
-    """(T,) weight of each event by its type, None where all count alike; and the events kept."""
+def list_types(rows: EventRows) -> list[str]:
+    return [] if rows.types is None else rows.types.unique().drop_nulls().sort().to_list()
+
+
+def check_types(there: list[str], name: str | None, data: Data, table: str) -> None:
+    """What data.event_weights says, beside the event types that there are."""
     weights = data.event_weights
     if weights is None:
-        if name is not None and len(types := frame[name].cast(pl.String).unique().drop_nulls().sort()) > 1:
-            some = ", ".join(types.head(5).to_list())
+        if len(there) > 1:
+            some = ", ".join(there[:5])
             note("data", f"{table}: {name} ({some}) is not looked at, all events count alike; see data.event_weights")
-        return None, keep
+        return
     if name is None:
         raise ConfigError(
             f"data.event_weights needs a column of event types, which {table} lacks: --data.columns.event"
         )
-    types = frame[name].cast(pl.String)
-    there = types.unique().drop_nulls().to_list()
     for kind in weights:
         if kind not in there:
-            shown = ", ".join(sorted(there)[:10])
+            shown = ", ".join(there[:10])
             raise ConfigError(
                 f"data.event_weights.{kind} is no event type of {table}{suggest(kind, there)}; it has {shown}"
             )
     if not any(weights.values()):
         raise ConfigError(f"data.event_weights {weights} leaves no target: every weight is 0")
-    weight = types.replace_strict(weights, default=None, return_dtype=pl.Float32)
+
+
+def weigh_types(rows: EventRows, kept: KeptEvents, data: Data, ledger: Ledger) -> KeptEvents:
+    """The weight of each event by its type, None where all count alike; types without a weight are left out."""
+    if data.event_weights is None or rows.types is None:
+        return kept
+    weight = rows.types.replace_strict(data.event_weights, default=None, return_dtype=pl.Float32)
     named = weight.is_not_null().to_numpy()
-    ledger.drop("of event types that data.event_weights does not name", int((keep & ~named).sum()))
-    return weight.fill_null(0).to_numpy(), keep & named
+    ledger.drop(UNNAMED, int((kept.keep & ~named).sum()))
+    return KeptEvents(kept.keep & named, kept.times, weight.fill_null(0).to_numpy())
 
 
 # Items
