@@ -39,24 +39,35 @@ def prepare_shop(shop: Shop, data: Data, seed: int) -> Preparation:
 
 
 def cut_shop(shop: Shop, data: Data, seed: int) -> Preparation:
-    keep_untitled = data.untitled == "keep"
-    named = name_untitled(shop) if keep_untitled else shop
+    named = name_untitled(shop) if data.untitled == "keep" else shop
     filtered = filter_events(named, data)
     tie_order = draw_tie_order(data.ties, len(filtered.events), seed)
     sequences, item_ids, tie_order = build_sequences(filtered.events, tie_order)
     splits = split_targets(sequences, data.split, tie_order)
     catalog = build_catalog(named.items, item_ids)
-    report = {
+    described = describe_preparation(catalog, sequences, splits, data.max_history)
+    report = write_report(shop, filtered.rounds, filtered.window, data, item_ids, described)
+    return Preparation(catalog, sequences, splits, report | {"time_ties": measure_ties(sequences, splits, data)})
+
+
+def write_report(
+    shop: Shop,
+    rounds: list[dict[str, int]],
+    window: WindowCut | None,
+    data: Data,
+    item_ids: pl.Series,
+    described: dict[str, Any],
+) -> dict[str, Any]:
+    """All but the ties: what was read and lost, and the counts of what was made, as `described`."""
+    return {
         "files": shop.files,
         "read": {"events": shop.event_ledger.as_dict(), "items": shop.item_ledger.as_dict()},
-        **describe_window(filtered.window),
-        **({"untitled": count_names(shop.items, item_ids)} if keep_untitled else {}),
+        **describe_window(window),
+        **({"untitled": count_names(shop.items, item_ids)} if data.untitled == "keep" else {}),
         **({"notes": list(shop.notes)} if shop.notes else {}),
-        "k_core_rounds": filtered.rounds,
-        **describe_preparation(catalog, sequences, splits, data.max_history),
-        "time_ties": measure_ties(sequences, splits, data),
+        "k_core_rounds": rounds,
+        **described,
     }
-    return Preparation(catalog, sequences, splits, report)
 
 
 def describe_window(cut: WindowCut | None) -> dict[str, Any]:

@@ -62,26 +62,48 @@ def find_raw_files(data: Data) -> dict[str, Path]:
 
 
 def read_tables(events_table: Table, items_table: Table | None, data: Data) -> tuple[Shop, Data]:
-    given = {str(role): names for role, names in (data.columns or {}).items()}
-    event_columns = assign_columns(events_table, "events", given)
-    events, ledger, time_form = read_events(events_table, event_columns, data)
-    notes = [f"{shorten(events_table)}: {event_columns.describe()}; {time_form}"]
-    if events.is_order:
-        data = settle_order(data)
-    elif data.split == "auto":
-        data = data.model_copy(update={"split": "chronological"})
-    if items_table is None:
+    event_columns = assign_columns(events_table, "events", given_columns(data))
+    events, ledger, form = read_events(events_table, event_columns, data)
+    notes = [describe_events(events_table, event_columns, form)]
+    data = settle_split(data, events.is_order)
+    items, item_ledger = read_beside(items_table, event_columns, data, events.item_id, notes)
+    return Shop(events, items, ledger, item_ledger, name_files(events_table, items_table), tuple(notes)), data
+
+
+def given_columns(data: Data) -> dict[str, str | list[str]]:
+    return {str(role): names for role, names in (data.columns or {}).items()}
+
+
+def describe_events(table: Table, columns: Columns, form: str) -> str:
+    return f"{shorten(table)}: {columns.describe()}; {describe_times(columns.one('time'), form)}"
+
+
+def name_files(events_table: Table, items_table: Table | None) -> dict[str, str]:
+    return {"events": shorten(events_table), "items": shorten(items_table) if items_table else "none"}
+
+
+def settle_split(data: Data, is_order: bool) -> Data:
+    if is_order:
+        return settle_order(data)
+    return data.model_copy(update={"split": "chronological"}) if data.split == "auto" else data
+
+
+def read_beside(
+    table: Table | None, event_columns: Columns, data: Data, item_id: pl.Series, notes: list[str]
+) -> tuple[pl.DataFrame, Ledger]:
+    """The records of the events' items; what is to be said of them joins `notes`."""
+    given = given_columns(data)
+    if table is None:
         check_columns_taken(given, event_columns, None)
-        items, item_ledger = make_empty_items(), Ledger("items")
+        items, ledger = make_empty_items(), Ledger("items")
     else:
-        item_columns = assign_columns(items_table, "items", given)
-        check_columns_taken(given, event_columns, item_columns)
-        items, item_ledger = read_items(items_table, item_columns, data, events)
-        notes.append(f"{shorten(items_table)}: {describe_items(item_columns)}")
+        columns = assign_columns(table, "items", given)
+        check_columns_taken(given, event_columns, columns)
+        items, ledger = read_items(table, columns, data, item_id)
+        notes.append(f"{shorten(table)}: {describe_items(columns)}")
     if data.untitled == "keep":
-        items = add_unrecorded(items, events, items_table is not None, notes)
-    files = {"events": shorten(events_table), "items": shorten(items_table) if items_table else "none"}
-    return Shop(events, items, ledger, item_ledger, files, tuple(notes)), data
+        items = add_unrecorded(items, item_id, table is not None, notes)
+    return items, ledger
 
 
 def settle_order(data: Data) -> Data:
@@ -143,7 +165,7 @@ class KeptEvents(NamedTuple):
 
 
 def read_events(table: Table, columns: Columns, data: Data) -> tuple[Events, Ledger, str]:
-    """(events, what was lost, how time was understood)"""
+    """(events, what was lost, the form of their times)"""
     ledger = Ledger("events")
     frame, locate = table.read(columns.all, ledger)
     refuse_no_rows(ledger, table.name)
@@ -159,7 +181,7 @@ def read_events(table: Table, columns: Columns, data: Data) -> tuple[Events, Led
     refuse_float_ids(events.item_id, columns.one("item"), table.name)
     ledger.check(len(events))
     own = {"weight": None if weight is None else weight[order], "is_order": times.is_order}
-    return Events(**{**vars(events), **own}), ledger, describe_times(columns.one("time"), form)
+    return Events(**{**vars(events), **own}), ledger, form
 
 
 def refuse_no_rows(ledger: Ledger, table: str) -> None:
@@ -310,7 +332,7 @@ def make_empty_items() -> pl.DataFrame:
     return pl.DataFrame(schema=dict.fromkeys(("item", "title", *FIELDS), pl.String))
 
 
-def read_items(table: Table, columns: Columns, data: Data, events: Events) -> tuple[pl.DataFrame, Ledger]:
+def read_items(table: Table, columns: Columns, data: Data, item_id: pl.Series) -> tuple[pl.DataFrame, Ledger]:
     """(item, title, text, brand, categories, features) of items with events; of several rows the last known value."""
     ledger = Ledger("items")
     frame, locate = table.read([*columns.all, *columns.others], ledger)
@@ -325,12 +347,12 @@ def read_items(table: Table, columns: Columns, data: Data, events: Events) -> tu
     keep = drop_rows(ledger, {f"without {name}": ids.is_null()}, locate)
     check_bad_share(ledger, Path(table.name), data.max_bad_share)
     frame = frame.with_columns(ids.alias(name)).filter(keep)
-    used = frame.filter(pl.col(name).is_in(events.item_id.implode()))
+    used = frame.filter(pl.col(name).is_in(item_id.implode()))
     ledger.drop("of items that no event names", len(frame) - len(used))
     if not len(used):
         raise ArtifactError(
-            f"none of the {len(frame):,} items of {table.name} is one of the {len(events.item_id):,} of the events "
-            f"(there {quote(frame[name])}; in the events {quote(events.item_id)}); --data.columns.item names the column"
+            f"none of the {len(frame):,} items of {table.name} is one of the {len(item_id):,} of the events "
+            f"(there {quote(frame[name])}; in the events {quote(item_id)}); --data.columns.item names the column"
         )
     records = clean_records(used, columns, table.sequences)
     items = join_records(records)
@@ -417,13 +439,13 @@ def join_records(records: pl.DataFrame) -> pl.DataFrame:
     return items.with_columns(pl.exclude("item", "title").fill_null(""))
 
 
-def add_unrecorded(items: pl.DataFrame, events: Events, has_table: bool, notes: list[str]) -> pl.DataFrame:
+def add_unrecorded(items: pl.DataFrame, item_id: pl.Series, has_table: bool, notes: list[str]) -> pl.DataFrame:
     """Items of events that have no row: their id is all that is known of them."""
-    lacking = events.item_id.filter(~events.item_id.is_in(items["item"].implode()))
+    lacking = item_id.filter(~item_id.is_in(items["item"].implode()))
     if not len(lacking):
         return items
     if has_table:
-        notes.append(f"{len(lacking):,} of {len(events.item_id):,} items of the events have no row in data.items")
+        notes.append(f"{len(lacking):,} of {len(item_id):,} items of the events have no row in data.items")
     blank = {
         name: pl.Series([""]).new_from_index(0, len(lacking)) for name in items.columns if name not in ("item", "title")
     }

@@ -79,7 +79,8 @@ def survey_times(raw: RawTimes) -> TimeSurvey:
     counts |= {form: texts.count() for form, texts in ((LOCAL, raw.local), (ZONED, raw.zoned)) if texts.count()}
     places = raw.numbers.set(raw.forms != ORDER, None)
     days = parse_days(places) is not None if places.count() else None
-    return TimeSurvey(raw.own_form, counts, days, raw.values.count(), raw.values.drop_nulls().head(3).to_list())
+    some = [] if raw.own_form else raw.values.drop_nulls().head(3).to_list()
+    return TimeSurvey(raw.own_form, counts, days, raw.values.count(), some)
 
 
 def settle_form(surveys: Sequence[TimeSurvey], name: str, allowed: float) -> str:
