@@ -8,6 +8,7 @@ T rows
 
 from __future__ import annotations
 
+import socket
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,11 @@ def parse_piece(piece: Piece, recipe: Recipe, form: str | None, place: Path) -> 
 
     Where these have none that can be told the part is not written, and "form" is None.
     """
+    if not piece.path.is_file():
+        raise ArtifactError(
+            f"{piece.path} is not seen by node {socket.gethostname()}; put it on a disk that all nodes "
+            "share, under one path"
+        )
     with lifted(piece) as (path, ends):
         if recipe.columns is None:
             parsed, said = parse_reviews(path, recipe.data)

@@ -29,8 +29,6 @@ from genrec.data.table_files import HUB, SAVED, Table, find_parts, join_frames, 
 from genrec.data.table_times import ORDER, TimeSurvey, count_ticks, settle_form
 from genrec.errors import ConfigError
 
-SHARDED = ("table", *amazon.EDITIONS)  # sources whose events are read by shards
-
 Finish = Callable[[str, list[Task]], list[dict[str, Any]]]  # a step's tasks -> what each said
 
 
@@ -89,16 +87,16 @@ def require_files(data: Data) -> str:
 
 def count_groups(files: Files, size: int) -> int:
     """As many as hold about what a piece holds."""
-    texts = [path.stat().st_size * (PACKED if is_dense(path) else 1) for path in paths_of(files)]
-    return max(1, -(-sum(texts) // size))
+    return max(1, -(-sum(map(count_text, paths_of(files))) // size))
+
+
+def count_text(path: Path) -> int:
+    """Bytes of a file unpacked, by rule of thumb where it is packed."""
+    return path.stat().st_size * (PACKED if path.suffix == ".parquet" or is_packed(path) else 1)
 
 
 def paths_of(files: Files) -> list[Path]:
     return [pieces[0].path for pieces in files.pieces]
-
-
-def is_dense(path: Path) -> bool:
-    return path.suffix == ".parquet" or is_packed(path)
 
 
 def make_recipe(files: Files, data: Data, groups: int) -> Recipe:

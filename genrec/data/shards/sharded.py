@@ -28,6 +28,7 @@ from genrec.data.shards.reading import (
     Finish,
     ReadShop,
     count_groups,
+    count_text,
     make_recipe,
     open_files,
     read_shop,
@@ -66,12 +67,8 @@ def prepare_by_shards(data: Data, seed: int, size: int, directory: Path, workers
         raise ArtifactError(
             f"{error}: {trail}; without --data.shard_size and --run.engine ray the same command tries what to change"
         ) from None
-    whole = [pieces[0].path for pieces in files.pieces if is_too_large(pieces[0].path, len(pieces), size)]
+    whole = [pieces[0].path for pieces in files.pieces if len(pieces) == 1 and count_text(pieces[0].path) > size]
     return Sharded(preparation, spent, len(files.all_pieces), groups, whole)
-
-
-def is_too_large(path: Path, pieces: int, size: int) -> bool:
-    return pieces == 1 and path.stat().st_size > size
 
 
 def settle_place(files: Files, data: Data, seed: int, groups: int, directory: Path) -> Path:

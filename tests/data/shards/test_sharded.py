@@ -103,13 +103,13 @@ def test_a_folder_of_parts_is_prepared_hash_for_hash(tmp_path, knobs):
     data = Data(source="table", dataset="s", events=events, items=write_items(tmp_path / "items.csv"), **knobs)
     wanted = at_once(data, tmp_path)
     assert by_shards(data, tmp_path, 100_000) == wanted  # a group
-    assert by_shards(data, tmp_path, 2_000, shuffled(1), name="more") == wanted
+    assert by_shards(data, tmp_path, 6_000, shuffled(1), name="more") == wanted
 
 
 def test_every_order_of_tasks_and_size_of_shards_gives_the_same(tmp_path):
     data = Data(source="table", dataset="s", events=write_parts(tmp_path / "events", draw_events()), ties="random")
     wanted = at_once(data, tmp_path)
-    for seed, size in enumerate([1_111, 5_000, 10**6]):
+    for seed, size in enumerate([2_111, 9_000, 10**6]):
         assert by_shards(data, tmp_path, size, shuffled(seed), name=f"{size}") == wanted
 
 
@@ -128,7 +128,7 @@ def test_forms_of_time_and_of_files(tmp_path, times, suffix):
     write = {"csv": pl.DataFrame.write_csv, "jsonl": pl.DataFrame.write_ndjson, "parquet": pl.DataFrame.write_parquet}
     events = write_parts(tmp_path / "events", draw_events(300, times=times), 2, suffix, write[suffix])
     data = Data(source="table", dataset="s", events=events, user_k=3, item_k=3)
-    assert by_shards(data, tmp_path, 1_500, shuffled(2)) == at_once(data, tmp_path)
+    assert by_shards(data, tmp_path, 3_000, shuffled(2)) == at_once(data, tmp_path)
 
 
 def test_one_part_in_whole_seconds_beside_one_in_finer_ones_is_ordered_by_both(tmp_path):
@@ -160,9 +160,9 @@ def test_event_types_weigh_as_on_one_machine(tmp_path):
         source="table", dataset="s", events=events, event_weights={"view": 0, "cart": 0.5, "buy": 1}, user_k=2, item_k=2
     )
     wanted = at_once(data, tmp_path)
-    assert by_shards(data, tmp_path, 2_000, shuffled(1)) == wanted
+    assert by_shards(data, tmp_path, 6_000, shuffled(1)) == wanted
     loo = data.model_copy(update={"split": "leave_one_out"})
-    assert by_shards(loo, tmp_path, 2_000, name="loo") == at_once(loo, tmp_path / "loo-at-once")
+    assert by_shards(loo, tmp_path, 6_000, name="loo") == at_once(loo, tmp_path / "loo-at-once")
 
 
 def write_reviews(directory, packed=False, quantity=600):
@@ -191,9 +191,9 @@ def write_reviews(directory, packed=False, quantity=600):
 def test_a_file_of_reviews_is_cut_where_it_is_not_packed_and_bad_lines_keep_their_numbers(tmp_path, packed):
     data = write_reviews(tmp_path / "raw", packed)
     wanted = at_once(data, tmp_path)
-    made = prepare_by_shards(data, 7, 4_000, tmp_path / "work", shuffled(1))
+    made = prepare_by_shards(data, 7, 4_000 if packed else 15_000, tmp_path / "work", shuffled(1))
     assert save(made.preparation, tmp_path / "by-shards") == wanted
-    assert (made.pieces, [path.name for path in made.whole]) == ((1, ["shop_5.json.gz"]) if packed else (15, []))
+    assert (made.pieces, [path.name for path in made.whole]) == ((1, ["shop_5.json.gz"]) if packed else (4, []))
     lines = json.loads((tmp_path / "by-shards" / artifacts.REPORT).read_text())["read"]["events"]["first_lines"]
     assert lines["not valid JSON"] == [18, 431] and lines["not a JSON object"] == [432]
 
@@ -202,7 +202,7 @@ def test_published_rules_move_the_window_as_on_one_machine(tmp_path):
     data = write_reviews(tmp_path / "raw").model_copy(
         update={"compat": "minionerec", "st_year": 2014, "st_month": 6, "ed_year": 2014, "ed_month": 8}
     )
-    assert by_shards(data, tmp_path, 4_000) == at_once(data, tmp_path)
+    assert by_shards(data, tmp_path, 30_000) == at_once(data, tmp_path)
     report = json.loads((tmp_path / "by-shards" / artifacts.REPORT).read_text())
     assert report["window"][0] == "1996-06"  # fewer than 3,000 items
 
@@ -215,7 +215,7 @@ def test_a_table_in_one_file_keeps_the_numbers_of_its_bad_lines(tmp_path):
         assert '"' not in text, number
     path.write_text("\n".join(lines) + "\n")
     data = Data(source="table", dataset="s", events=str(path))
-    assert by_shards(data, tmp_path, 2_000) == at_once(data, tmp_path)
+    assert by_shards(data, tmp_path, 6_000) == at_once(data, tmp_path)
     report = json.loads((tmp_path / "by-shards" / artifacts.REPORT).read_text())
     assert report["read"]["events"]["first_lines"] == {"without item_id": [301], "with a bad timestamp": [501]}
 
@@ -225,12 +225,12 @@ def test_packed_and_quoted_files_are_pieces_of_their_own(tmp_path):
     text = draw_events().write_csv(quote_style="always")
     path.write_text(text.replace('"u1"', '"u\n1"'))
     data = Data(source="table", dataset="s", events=str(path))
-    made = prepare_by_shards(data, 7, 2_000, tmp_path / "work", in_turn)
-    assert made.pieces == 1 and made.groups > 5 and made.whole == [path]
+    made = prepare_by_shards(data, 7, 6_000, tmp_path / "work", in_turn)
+    assert made.pieces == 1 and made.groups > 2 and made.whole == [path]
     assert save(made.preparation, tmp_path / "by-shards") == at_once(data, tmp_path)
     (tmp_path / "events.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
     packed = data.model_copy(update={"events": f"{path}.gz"})
-    assert by_shards(packed, tmp_path, 2_000, name="packed")["splits.npz"] == made_splits(tmp_path)
+    assert by_shards(packed, tmp_path, 6_000, name="packed")["splits.npz"] == made_splits(tmp_path)
 
 
 def made_splits(directory: Path):
@@ -254,7 +254,7 @@ def test_a_job_that_was_stopped_anywhere_is_taken_up_where_it_was(tmp_path):
 
     for turn in range(100):
         try:
-            made = by_shards(data, tmp_path, 4_000, stop_after([None] * 9), name=f"turn-{turn}")
+            made = by_shards(data, tmp_path, 7_000, stop_after([None] * 6), name=f"turn-{turn}")
             break
         except KeyboardInterrupt:
             continue
