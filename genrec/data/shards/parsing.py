@@ -124,7 +124,7 @@ def read_rows(path: Path, piece: Piece, recipe: Recipe, ledger: Ledger) -> Rows:
         return read_json_lines(path, names, ledger)
     if piece.kind == "parquet":
         rows = pl.scan_parquet(path, glob=False).select(names).slice(piece.start, (piece.stop or 0) - piece.start)
-        return take_rows(rows.collect(engine="streaming").cast(recipe.kinds or {}), ledger)
+        return take_rows(rows.collect(engine="streaming").cast(pl.Schema(recipe.kinds or {})), ledger)
     return OPENERS[piece.kind](path).read(names, ledger)
 
 

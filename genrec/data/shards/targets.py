@@ -73,8 +73,8 @@ def sort_range(number: int, dealt: list[Path], cuts: tuple[int, int], max_histor
     order = np.lexsort((index, *tie, time))
     write_columns(place, index=index[order], time=time[order])
     split = (np.arange(len(order)) >= cuts[0]).astype(int) + (np.arange(len(order)) >= cuts[1])
-    columns = (join_column(batches, name)[order] for name in ("length", "last", "past"))
-    return count_splits(split, *columns, max_history)
+    length, last, past = (join_column(batches, name)[order] for name in ("length", "last", "past"))
+    return count_splits(split, length, last, past, max_history)
 
 
 def hold_out_last(laid: Path, max_history: int, place: Path) -> dict[str, Any]:
