@@ -8,7 +8,7 @@ from genrec.stages import plan
 def test_a_size_is_answered_by_a_table(capsys):
     plan.main(["--users", "1e8", "--items", "1e7", "--events", "1e9", "--model_parameters", "7e9", "--rates"])
     said = capsys.readouterr().out
-    for words in ("needs 219 GiB", "machines of 16 cores and 64 GiB", "CPU s a text", "another size that was run"):
+    for words in ("needs 77 GiB", "machines of 16 cores and 64 GiB", "CPU s a text", "another size that was run"):
         assert words in said
 
 

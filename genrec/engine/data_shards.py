@@ -59,10 +59,11 @@ def say_spent(spent: Sequence[Any], workers: int) -> list[str]:
     steps: dict[str, float] = {}
     for step in spent:
         steps[step.step] = steps.get(step.step, 0.0) + step.seconds
-    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in steps.items())
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.items())
     peak = max(step.peak for step in spent) / MIB
     tasks = sum(step.tasks for step in spent)
-    return [f"{tasks:,} tasks by {workers} worker{'s' if workers > 1 else ''}, the largest {peak:,.0f} MiB: {parts}"]
+    many = "s" if workers > 1 else ""
+    return [f"{tasks:,} tasks by {workers} worker{many}, the largest {peak:,.0f} MiB; CPU s: {parts}"]
 
 
 def say_whole(files: Sequence[Path], size: int) -> list[str]:

@@ -84,7 +84,7 @@ def test_by_shards_is_asked_by_size_or_by_the_engine():
 
 def test_what_was_spent_and_what_could_not_be_cut_are_said():
     spent = [Spent("parse", 3, 4.0, 5 * MIB), Spent("k-core", 2, 1.0, 9 * MIB), Spent("k-core", 2, 0.5, MIB)]
-    assert say_spent(spent, 2) == ["7 tasks by 2 workers, the largest 9 MiB: parse 4.0 s, k-core 1.5 s"]
+    assert say_spent(spent, 2) == ["7 tasks by 2 workers, the largest 9 MiB; CPU s: parse 4.0, k-core 1.5"]
     assert say_whole([], 9 * MIB) == [] and "a.gz: larger than 9 MiB" in say_whole([Path("x/a.gz")], 9 * MIB)[0]
 
 

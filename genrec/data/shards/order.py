@@ -189,7 +189,7 @@ def find_by_time(groups: Groups, laid: Laid, max_history: int) -> Found:
     ]
     ranges, said = step.carry("sort", sort_range, told)
     end = np.concatenate([map_column(path, "index") for path in ranges])
-    ends = dict(zip(SPLITS, np.split(end, (valid, test)), strict=True))
+    ends: dict[str, np.ndarray] = dict(zip(SPLITS, np.split(end, (valid, test)), strict=True))
     return ends, add_counts(said), count_undecided(laid.sequences.time, ends)
 
 
