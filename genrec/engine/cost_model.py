@@ -55,7 +55,7 @@ class Stage(NamedTuple):
 PARSING = Rate(CORES * 74.6 / 10e6, "CPU s an event", "speed.md", "| 10 M reviews | 74.6 s, peak 2.35 GB |")
 EVENT_MEMORY = Rate(2.35e9 / 10e6, "bytes an event", "speed.md", "| 10 M reviews | 74.6 s, peak 2.35 GB |")
 SHARD_MEMORY = Rate(823e6 / 10e6, "bytes an event", "speed.md", "the process that asks 823 MB")
-TASK = Rate(0.1, "s a task", "speed.md", "TASKWORDS")
+TASK = Rate(0.02, "s a task", "speed.md", "took .07 s each, the next three hundred .02 s")
 EMBEDDING = Rate(CORES * 11 / 1349, "CPU s a text", "quickstart.md", "text vectors\n11 s")
 QUANTIZING = Rate(
     506 / 1e6 / 3, "CPU s an item and level", "semantic-ids.md", "| 1,000,000 x 384, 3 levels | 1,000,000"

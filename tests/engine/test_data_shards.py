@@ -117,7 +117,7 @@ def test_workers_on_ray_make_the_same_however_many_they_are_and_when_they_are_ki
     for count in (1, 2, 4):
         run = Run(engine="ray", workers=count, dir=tmp_path / f"run-{count}")
         with find_workers(run) as workers:
-            assert by_shards(config.data, tmp_path / f"by-{count}", 6_000, workers) == wanted
+            assert by_shards(config.data, tmp_path / f"by-{count}", 9_000, workers) == wanted
     with find_workers(Run(engine="ray", workers=2, dir=tmp_path / "killed")) as workers:
 
         def with_deaths(tasks):
@@ -126,7 +126,7 @@ def test_workers_on_ray_make_the_same_however_many_they_are_and_when_they_are_ki
             planted = [task._replace(function=die_once, told=(mark, task.function, *task.told)) for task in tasks[:1]]
             return workers([*planted, *tasks[1:]])
 
-        assert by_shards(config.data, tmp_path / "killed", 6_000, with_deaths) == wanted
+        assert by_shards(config.data, tmp_path / "killed", 9_000, with_deaths) == wanted
     assert len(list(tmp_path.glob("died-*"))) > 8
 
 

@@ -220,6 +220,24 @@ def test_a_table_in_one_file_keeps_the_numbers_of_its_bad_lines(tmp_path):
     assert report["read"]["events"]["first_lines"] == {"without item_id": [301], "with a bad timestamp": [501]}
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_bad_lines_of_many_parts_are_counted_in_their_order(tmp_path, suffix):
+    write = {"csv": pl.DataFrame.write_csv, "jsonl": pl.DataFrame.write_ndjson}[suffix]
+    events = write_parts(tmp_path / "events", draw_events(), 3, suffix, write)
+    bad = {
+        "csv": "u1,i1,1400000000,5,6,7\nu1,,1400000000,5\nu1,i2,never,x\n",
+        "jsonl": '{"user_id": 1\n[]\n{"user_id": "u1"}\n',
+    }
+    for part in (2, 0):
+        path = tmp_path / "events" / f"part-{part}.{suffix}"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join([*lines[: 40 + part], bad[suffix], *lines[40 + part :]]))
+    data = Data(source="table", dataset="s", events=events, max_bad_share=0.1)
+    assert by_shards(data, tmp_path, 6_000, shuffled(3)) == at_once(data, tmp_path)
+    alone = data.model_copy(update={"events": str(tmp_path / "events" / f"part-0.{suffix}"), "user_k": 2, "item_k": 2})
+    assert by_shards(alone, tmp_path, 2_000, name="alone") == at_once(alone, tmp_path / "alone-at-once")
+
+
 def test_packed_and_quoted_files_are_pieces_of_their_own(tmp_path):
     path = tmp_path / "events.csv"
     text = draw_events().write_csv(quote_style="always")
