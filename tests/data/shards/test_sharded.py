@@ -122,9 +122,11 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("times", FORMS.values(), ids=FORMS.keys())
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_forms_of_time_and_of_files(tmp_path, times, suffix):
+@pytest.mark.parametrize(
+    ("suffix", "form"), [*(("csv", form) for form in FORMS), ("jsonl", "texts"), ("parquet", "seconds")]
+)
+def test_forms_of_time_and_of_files(tmp_path, suffix, form):
+    times = FORMS[form]
     write = {"csv": pl.DataFrame.write_csv, "jsonl": pl.DataFrame.write_ndjson, "parquet": pl.DataFrame.write_parquet}
     events = write_parts(tmp_path / "events", draw_events(300, times=times), 2, suffix, write[suffix])
     data = Data(source="table", dataset="s", events=events, user_k=3, item_k=3)
