@@ -147,3 +147,29 @@ def test_a_file_that_a_node_does_not_see_is_one_line(events, tmp_path):
         connected = (ray, run)
         with pytest.raises(ArtifactError, match="part-1.csv is not seen by node"):
             by_shards(config.data, tmp_path, 10**6, lose)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_on_the_way_changes_nothing(events, tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'genrec[ray]'")
+    from ray.cluster_utils import Cluster
+
+    from tests.data.shards.test_sharded import at_once
+
+    config = validate({"data": {"source": "table", "dataset": "s", "events": events}})
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    lost = [nodes.add_node(num_cpus=1)]
+    run = Run(engine="ray", workers=2, ray_address=nodes.address, dir=tmp_path / "run")
+    try:
+        with find_workers(run) as workers:
+
+            def lose_one(tasks):
+                for number, done in enumerate(workers(tasks)):
+                    if number == 1 and lost:  # while both have a task
+                        nodes.remove_node(lost.pop(), allow_graceful=False)
+                    yield done
+
+            made = by_shards(config.data, tmp_path, 9_000, lose_one)
+    finally:
+        nodes.shutdown()
+    assert not lost and made == at_once(config.data, tmp_path)
