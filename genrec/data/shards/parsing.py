@@ -72,7 +72,7 @@ def parse_piece(piece: Piece, recipe: Recipe, form: str | None, place: Path) -> 
             f"{piece.path} is not seen by node {socket.gethostname()}; put it on a disk that all nodes "
             "share, under one path"
         )
-    with lifted(piece) as (path, ends):
+    with lifted(piece, place.parent) as (path, ends):
         if recipe.columns is None:
             parsed, said = parse_reviews(path, recipe.data)
         else:

@@ -88,12 +88,15 @@ def find_starts(path: Path, kind: str, bytes_there: int, size: int) -> list[int]
 
 
 @contextmanager
-def lifted(piece: Piece) -> Iterator[tuple[Path, int]]:
-    """Within: (a file that holds this piece alone, under the header where there is one; the line ends it took)."""
+def lifted(piece: Piece, beside: Path) -> Iterator[tuple[Path, int]]:
+    """Within: (a file that holds this piece alone, under the header where there is one; the line ends it took).
+
+    It lies in the directory `beside`, which goes with the job, so that a worker that is killed leaves nothing else.
+    """
     if piece.is_whole or piece.kind == "parquet":
         yield piece.path, 0
         return
-    with TemporaryDirectory(prefix="genrec-piece-") as scratch:
+    with TemporaryDirectory(prefix="piece-", dir=beside) as scratch:
         path = Path(scratch) / f"piece{piece.path.suffix}"
         yield path, copy_piece(piece, path)
 

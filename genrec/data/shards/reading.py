@@ -51,6 +51,14 @@ class Files:
         return len(self.pieces) == 1
 
 
+class ParsedPieces(NamedTuple):
+    """All pieces as parts."""
+
+    said: list[dict[str, Any]]  # of each
+    places: list[Path]
+    form: str  # of the times, '' of Amazon's
+
+
 class ReadShop(NamedTuple):
     """A shop whose events lie in parts."""
 
@@ -109,18 +117,8 @@ def make_recipe(files: Files, data: Data, groups: int) -> Recipe:
 
 
 def read_shop(files: Files, data: Data, recipe: Recipe, place: Path, finish: Finish) -> ReadShop:
-    pieces = files.all_pieces
-    said = finish("parse", make_parse_tasks(pieces, recipe, None, place, range(len(pieces))))
-    places, form = [place / f"part-{number}" for number in range(len(pieces))], ""
-    if files.columns:
-        ledger_read = sum(piece["read"]["read"] for piece in said)
-        table.refuse_no_rows(Ledger("events", read=ledger_read), files.name)
-        column = table.name_column(files.columns.one("time"), files.name)
-        form = settle_form([TimeSurvey(**piece["survey"]) for piece in said], column, data.max_bad_share)
-        others = [number for number, piece in enumerate(said) if piece["form"] != form]
-        again = finish("parse again", make_parse_tasks(pieces, recipe, form, place, others)) if others else []
-        for number, piece in zip(others, again, strict=True):
-            said[number], places[number] = piece, place / f"part-{number}-as-one"
+    parsed = parse_alike(files, data, recipe, place, finish)
+    said, places = parsed.said, parsed.places
     ledger = join_ledgers(files, said)
     check_bad_share(ledger, paths_of(files)[0] if files.table is None else Path(files.name), data.max_bad_share)
     if files.columns:
@@ -128,8 +126,25 @@ def read_shop(files: Files, data: Data, recipe: Recipe, place: Path, finish: Fin
     before = np.concatenate([[0], np.cumsum([piece["rows"] for piece in said])]).tolist()
     has_ticks = [piece["ticks"] for piece in said]
     parts = [PartOfAll(*of) for of in zip(places, before[:-1], has_ticks, strict=True)]
-    shop, data = describe_shop(files, data, form, ledger, number_items(places))
-    return ReadShop(shop, data, parts, count_ticks(form) if any(has_ticks) else 0)
+    shop, data = describe_shop(files, data, parsed.form, ledger, number_items(places))
+    return ReadShop(shop, data, parts, count_ticks(parsed.form) if any(has_ticks) else 0)
+
+
+def parse_alike(files: Files, data: Data, recipe: Recipe, place: Path, finish: Finish) -> ParsedPieces:
+    """Every piece, its times by the form of all; one that alone would be understood otherwise is read again."""
+    pieces = files.all_pieces
+    said = finish("parse", make_parse_tasks(pieces, recipe, None, place, range(len(pieces))))
+    places = [place / f"part-{number}" for number in range(len(pieces))]
+    if files.columns is None:
+        return ParsedPieces(said, places, "")
+    table.refuse_no_rows(Ledger("events", read=sum(piece["read"]["read"] for piece in said)), files.name)
+    column = table.name_column(files.columns.one("time"), files.name)
+    form = settle_form([TimeSurvey(**piece["survey"]) for piece in said], column, data.max_bad_share)
+    others = [number for number, piece in enumerate(said) if piece["form"] != form]
+    again = finish("parse again", make_parse_tasks(pieces, recipe, form, place, others)) if others else []
+    for number, piece in zip(others, again, strict=True):
+        said[number], places[number] = piece, place / f"part-{number}-as-one"
+    return ParsedPieces(said, places, form)
 
 
 def make_parse_tasks(

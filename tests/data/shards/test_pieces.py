@@ -8,11 +8,11 @@ import pytest
 from genrec.data.shards.pieces import cut_file, lifted, shift_lines
 
 
-def read_pieces(pieces):
+def read_pieces(pieces, beside):
     """(text, line ends) of each."""
     read = []
     for piece in pieces:
-        with lifted(piece) as (path, ends):
+        with lifted(piece, beside) as (path, ends):
             read.append((path.read_bytes().decode(), ends))
     return read
 
@@ -23,7 +23,7 @@ def test_lines_are_cut_between_objects_and_none_is_lost(tmp_path, size):
     lines = ['{"n": 1}', "", "no object", '{"n": "\\n"}', "  {", '{"n": 22222}', "[", '{"n": 3}']
     path.write_text("\n".join(lines) + "\n")
     pieces = cut_file(path, "jsonl", size)
-    read = read_pieces(pieces)
+    read = read_pieces(pieces, tmp_path)
     assert "".join(text for text, _ in read) == path.read_text()
     assert all(text.startswith("{") for text, _ in read) and len(pieces) <= 4
     shifts = shift_lines(pieces, [ends for _, ends in read])
@@ -42,7 +42,7 @@ def test_every_piece_of_a_table_has_its_header(tmp_path, size):
     rows = [f"u{n},i{n % 3}" for n in range(12)]
     path.write_text("\n".join(["user,item", *rows]))  # the last line without an end
     pieces = cut_file(path, "csv", size)
-    read = read_pieces(pieces)
+    read = read_pieces(pieces, tmp_path)
     assert len(pieces) > 2 and all(text.startswith("user,item\n") for text, _ in read)
     found = {}
     for (text, _), shift in zip(read, shift_lines(pieces, [ends for _, ends in read]), strict=True):
