@@ -125,7 +125,7 @@ class Run(Section):
     )
     engine: Literal["local", "ray"] = knob(
         "local",
-        "who computes: this process, or workers of a Ray cluster (sft, rl, evaluate, and recommend by shards)",
+        "who computes: this process, or workers of a Ray cluster (prepare, sft, rl, evaluate, and recommend by shards)",
         result=False,
     )
     ray_address: str | None = knob(
@@ -145,6 +145,7 @@ ColumnRole = Literal["user", "item", "time", "rating", "event", "title", "text",
 
 
 SOURCE_NAMES = (*COLLECTIONS, TABLE)
+SHARDED_SOURCES = (TABLE, "amazon18", "amazon23")  # that data.shard_size can cut
 
 
 class Data(Section):
@@ -177,6 +178,14 @@ class Data(Section):
         None,
         "table: {view: 0.1, cart: 0.5, purchase: 1}: how much a target of each event type weighs in the loss; 0: it "
         "stands in histories and is no target; types that are not named are left out; without it all types are alike",
+    )
+    shard_size: int | None = knob(
+        None,
+        "amazon18, amazon23, table: prepare by shards, MiB of text a task reads; the same result in bounded memory, "
+        "and by many workers (run.engine ray, 256 when empty); without it all events at once in this process",
+        result=False,
+        ge=1,
+        le=1_000_000,
     )
     url: str | None = knob(
         None, "URL template with {dataset} and {file}; a mirror or file:// replaces the reader's own", result=False

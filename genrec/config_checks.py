@@ -15,6 +15,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from genrec.config import (
+    SHARDED_SOURCES,
     TASK_NAMES,
     Analysis,
     ColumnRole,
@@ -107,6 +108,11 @@ def check_engine(run: Run) -> Faults:
 
 
 def check_data(data: Data) -> Faults:
+    if data.shard_size is not None and data.source not in SHARDED_SOURCES:
+        yield (
+            f"data.shard_size {data.shard_size} would do nothing for data.source {data.source}, which is read at once; "
+            f"it cuts {', '.join(SHARDED_SOURCES)}"
+        )
     yield from check_window(data)
     yield from check_table(data)
     if data.ties == "random" and data.compat == "minionerec":

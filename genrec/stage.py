@@ -22,7 +22,7 @@ from typing import Any, Literal
 from genrec import artifacts
 from genrec.artifacts import MANIFEST, Manifest, read_manifest, remove_directories
 from genrec.commandline import Command, parse, stage_program
-from genrec.config import Config, value_at
+from genrec.config import SHARDED_SOURCES, Config, value_at
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
 from genrec.guard import Made, differences, read_made, refusal
 from genrec.launch import note, rank, world_size
@@ -51,7 +51,7 @@ from genrec.verify import ALWAYS
 
 MOST_RUNS = 1000  # that run.when_changed new_run begins beside one
 BEGUN = ".begun.json"  # inside <stage>.partial: what it was begun with
-ON_ENGINES = "sft, rl, evaluate and recommend --shards"
+ON_ENGINES = "prepare of tables and Amazon's reviews, sft, rl, evaluate and recommend --shards"
 PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu", "onnx", "onnxruntime")
 
 Build = Callable[[Config, Path], dict[str, Any]]  # (config, partial directory) -> statistics
@@ -131,7 +131,8 @@ def main(stage: str, doc: str, build: Build, sources: Sources | None = None, arg
 
 def run(stage: str, command: Command, build: Build, sources: Sources | None = None) -> Command:
     """One stage, from what is there to what should be there; returns the command as it was carried out."""
-    if command.config.run.engine != "local":
+    by_shards = stage == "data" and command.config.data.source in SHARDED_SOURCES
+    if command.config.run.engine != "local" and not by_shards:
         note(stage, f"is computed by this process; run.engine {command.config.run.engine} is for {ON_ENGINES}")
     job = settle_run(Job(stage, command.config, build, sources), command)
     command = command._replace(config=job.config)

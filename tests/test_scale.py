@@ -8,8 +8,17 @@ from genrec.stages import plan
 def test_a_size_is_answered_by_a_table(capsys):
     plan.main(["--users", "1e8", "--items", "1e7", "--events", "1e9", "--model_parameters", "7e9", "--rates"])
     said = capsys.readouterr().out
-    for words in ("needs 219 GiB", "machines of 16 cores and 64 GiB", "CPU s a text", "another size that was run"):
+    for words in ("needs 77 GiB", "machines of 16 cores and 64 GiB", "CPU s a text", "another size that was run"):
         assert words in said
+
+
+def test_the_size_of_shards_is_said_where_workers_are(capsys):
+    plan.main(["--events", "1e7", "--workers", "8"])
+    said = capsys.readouterr().out
+    assert "data.shard_size" in said and "preparation by 8 workers, 10 simulated turns, 5% of them 3 times" in said
+    assert said.rstrip().endswith("--data.shard_size 256")
+    plan.main(["--events", "1e7"])
+    assert "simulated" not in capsys.readouterr().out
 
 
 ABOVE = "users: a number must be at most 1e+15"

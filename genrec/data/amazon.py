@@ -99,15 +99,20 @@ def find_file(data: Data, stems: tuple[str, ...]) -> Path | None:
 
 def read_reviews(path: Path, edition: Edition, max_bad_share: float) -> tuple[Events, Ledger]:
     """The four columns that count, in file order."""
+    frame, ledger = read_review_rows(path, edition)
+    check_bad_share(ledger, path, max_bad_share)
+    return encode_events(*frame.get_columns()), ledger
+
+
+def read_review_rows(path: Path, edition: Edition) -> tuple[pl.DataFrame, Ledger]:
+    """(user, item, seconds, rating) of each line that can be used."""
     e = edition
     schema = {e.user: pl.String, e.item: pl.String, e.time: pl.Int64, e.rating: pl.Float64}
     seconds = pl.col(e.time) // e.ticks
     usual_rating = pl.col(e.rating).is_null() | (pl.col(e.rating).abs() < LARGEST)
     sound = sound_identifier(e.user) & sound_identifier(e.item) & seconds.is_between(1, LATEST) & usual_rating
     frame, ledger = read_ndjson(path, schema, sound, partial(parse_review, edition=e), "reviews")
-    check_bad_share(ledger, path, max_bad_share)
-    frame = frame.with_columns(seconds)
-    return encode_events(frame[e.user], frame[e.item], frame[e.time], frame[e.rating]), ledger
+    return frame.select(e.user, e.item, seconds, e.rating), ledger
 
 
 def parse_review(record: dict[str, Any], edition: Edition) -> dict[str, Any] | str:

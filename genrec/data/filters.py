@@ -50,6 +50,7 @@ UNRECORDED = "of items without a record"
 UNTITLED = "of items without a usable title"
 BELOW_RATING = "rated below"
 OUTSIDE_WINDOW = "outside the window"
+REPEATED = "repeating a user, item and time"
 OUTSIDE_CORE = "outside the k-core"
 
 
@@ -61,13 +62,12 @@ def filter_events(shop: Shop, data: Data) -> FilteredEvents:
     titled = shop.items.filter(pl.col("title").is_not_null())["item"]
     events = drop_events(events, mark_among(events, titled), UNTITLED, ledger)
     if data.min_rating > 0:
-        reason = f"{BELOW_RATING} {data.min_rating:g} or unrated"
-        events = drop_events(events, events.rating >= data.min_rating, reason, ledger)
+        events = drop_events(events, events.rating >= data.min_rating, name_unrated(data), ledger)
     if published and data.st_year is not None and len(events):
         data = data.model_copy(update={"st_year": find_published_start(events, data)})
     events, window = cut_window(events, data, ledger)
     if not published:
-        events = drop_events(events, mark_first(events), "repeating a user, item and time", ledger)
+        events = drop_events(events, mark_first(events.user, events.item, events.time, events.weight), REPEATED, ledger)
     core = k_core(events.user, events.item, data.user_k, data.user_k if published else data.item_k)
     events = drop_events(events, core.keep, OUTSIDE_CORE, ledger)
     ledger.check(len(events))
@@ -83,12 +83,26 @@ def drop_events(events: Events, keep: np.ndarray, reason: str, ledger: Ledger) -
 
 def cut_window(events: Events, data: Data, ledger: Ledger) -> tuple[Events, WindowCut | None]:
     """The events inside the window, and what it took; without one all of them."""
-    months = (name_month(data.st_year, data.st_month), name_month(data.ed_year, data.ed_month))
+    months = name_window(data)
     if len(events) == 0 or months == ("", ""):
         return events, None
-    inside = mark_inside(events, data)
-    cut = WindowCut(months, int((~inside).sum()), len(events), describe_span(events))
-    return drop_events(events, inside, f"{OUTSIDE_WINDOW} {'..'.join(months)}", ledger), cut
+    inside = mark_inside(events.time, data)
+    span = describe_span(int(events.time.min()), int(events.time.max()))
+    cut = WindowCut(months, int((~inside).sum()), len(events), span)
+    return drop_events(events, inside, name_outside(months), ledger), cut
+
+
+def name_unrated(data: Data) -> str:
+    return f"{BELOW_RATING} {data.min_rating:g} or unrated"
+
+
+def name_outside(months: tuple[str, str]) -> str:
+    return f"{OUTSIDE_WINDOW} {'..'.join(months)}"
+
+
+def name_window(data: Data) -> tuple[str, str]:
+    """The first and the last month, '' where the window is open."""
+    return name_month(data.st_year, data.st_month), name_month(data.ed_year, data.ed_month)
 
 
 def mark_among(events: Events, items: pl.Series) -> np.ndarray:
@@ -105,29 +119,28 @@ def name_month(year: int | None, month: int | None) -> str:
     return "" if year is None else f"{year}-{month:02d}"
 
 
-def mark_inside(events: Events, data: Data) -> np.ndarray:
+def mark_inside(time: np.ndarray, data: Data) -> np.ndarray:
     """(T,) bool: from the first second of the start month to that of the end month, both inclusive, UTC."""
-    inside = np.ones(len(events), dtype=bool)
+    inside = np.ones(len(time), dtype=bool)
     if data.st_year is not None and data.st_month is not None:
-        inside &= events.time >= month_start(data.st_year, data.st_month)
+        inside &= time >= month_start(data.st_year, data.st_month)
     if data.ed_year is not None and data.ed_month is not None:
-        inside &= events.time <= month_start(data.ed_year, data.ed_month)
+        inside &= time <= month_start(data.ed_year, data.ed_month)
     return inside
 
 
-def describe_span(events: Events) -> str:
-    """'2013-10-01 to 2018-09-30': what the events cover."""
-    first, last = (datetime.fromtimestamp(int(t), UTC) for t in (events.time.min(), events.time.max()))
-    return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+def describe_span(first: int, last: int) -> str:
+    """'2013-10-01 to 2018-09-30': what events from one second to another cover."""
+    return " to ".join(f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d}" for time in (first, last))
 
 
-def mark_first(events: Events) -> np.ndarray:
+def mark_first(user: np.ndarray, item: np.ndarray, time: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """(T,) bool: no earlier row has the same user, item and time; of several weights the heaviest is first."""
-    columns = (events.time, events.user.astype(np.int64) * len(events.item_id) + events.item)
-    first_heavy = () if events.weight is None else (-events.weight,)
+    columns = (time, user.astype(np.int64) * (int(item.max(initial=0)) + 1) + item)
+    first_heavy = () if weight is None else (-weight,)
     order = np.lexsort((*first_heavy, *columns))  # stable: of equal rows the earliest comes first
     repeats = np.logical_and.reduce([np.diff(column[order]) == 0 for column in columns])  # (T - 1,)
-    first = np.ones(len(events), dtype=bool)
+    first = np.ones(len(time), dtype=bool)
     first[order[1:][repeats]] = False
     return first
 
@@ -137,7 +150,7 @@ def find_published_start(events: Events, data: Data) -> int:
     assert data.st_year is not None, "a window that is open at its start cannot begin earlier"
     year = data.st_year
     while year > PUBLISHED_FIRST_YEAR:
-        inside = events.take(mark_inside(events, data.model_copy(update={"st_year": year})))
+        inside = events.take(mark_inside(events.time, data.model_copy(update={"st_year": year})))
         core = k_core(inside.user, inside.item, data.user_k, data.user_k)
         if len(np.unique(inside.item[core.keep])) >= PUBLISHED_ITEMS:
             break

@@ -13,8 +13,8 @@ from genrec.data.changes import explain_too_few
 from genrec.data.events import Shop
 from genrec.data.filters import UNTITLED, TooFewEvents, WindowCut, filter_events
 from genrec.data.ledger import Ledger
-from genrec.data.repeats import REPEATS_ALLOWED, decide, measure_repeats
-from genrec.data.sequences import SPLITS, Sequences, Split, cut_examples
+from genrec.data.repeats import REPEATS_ALLOWED, decide, mark_repeats
+from genrec.data.sequences import SPLITS, Sequences, Split
 from genrec.data.splits import build_sequences, split_targets
 from genrec.data.ties import describe_ties, draw_tie_order, measure_ties
 from genrec.data.untitled import count_names, name_untitled
@@ -39,24 +39,35 @@ def prepare_shop(shop: Shop, data: Data, seed: int) -> Preparation:
 
 
 def cut_shop(shop: Shop, data: Data, seed: int) -> Preparation:
-    keep_untitled = data.untitled == "keep"
-    named = name_untitled(shop) if keep_untitled else shop
+    named = name_untitled(shop) if data.untitled == "keep" else shop
     filtered = filter_events(named, data)
     tie_order = draw_tie_order(data.ties, len(filtered.events), seed)
     sequences, item_ids, tie_order = build_sequences(filtered.events, tie_order)
     splits = split_targets(sequences, data.split, tie_order)
     catalog = build_catalog(named.items, item_ids)
-    report = {
+    described = describe_preparation(catalog, sequences, splits, data.max_history)
+    report = write_report(shop, filtered.rounds, filtered.window, data, item_ids, described)
+    return Preparation(catalog, sequences, splits, report | {"time_ties": measure_ties(sequences, splits, data)})
+
+
+def write_report(
+    shop: Shop,
+    rounds: list[dict[str, int]],
+    window: WindowCut | None,
+    data: Data,
+    item_ids: pl.Series,
+    described: dict[str, Any],
+) -> dict[str, Any]:
+    """All but the ties: what was read and lost, and the counts of what was made, as `described`."""
+    return {
         "files": shop.files,
         "read": {"events": shop.event_ledger.as_dict(), "items": shop.item_ledger.as_dict()},
-        **describe_window(filtered.window),
-        **({"untitled": count_names(shop.items, item_ids)} if keep_untitled else {}),
+        **describe_window(window),
+        **({"untitled": count_names(shop.items, item_ids)} if data.untitled == "keep" else {}),
         **({"notes": list(shop.notes)} if shop.notes else {}),
-        "k_core_rounds": filtered.rounds,
-        **describe_preparation(catalog, sequences, splits, data.max_history),
-        "time_ties": measure_ties(sequences, splits, data),
+        "k_core_rounds": rounds,
+        **described,
     }
-    return Preparation(catalog, sequences, splits, report)
 
 
 def describe_window(cut: WindowCut | None) -> dict[str, Any]:
@@ -83,21 +94,50 @@ def encode_feature(values: pl.Series) -> np.ndarray:
     return values.replace_strict(known, np.arange(1, len(known) + 1), default=0, return_dtype=pl.Int32).to_numpy()
 
 
+class SplitCounts(NamedTuple):
+    """What the report says of a split's targets, as counts, which those of parts add up to."""
+
+    lengths: np.ndarray  # (max_history + 1,) targets by the events before them that an example keeps
+    repeating_last: int  # targets that are the item just before them
+    in_past: int  # that stand anywhere before
+
+    @property
+    def rows(self) -> int:
+        return int(self.lengths.sum())
+
+
 def describe_preparation(
     catalog: Catalog, sequences: Sequences, splits: dict[str, Split], max_history: int
 ) -> dict[str, Any]:
     """Counts of what was made."""
+    repeats = mark_repeats(sequences)
+    counts = {name: count_split(sequences, splits[name], repeats, max_history) for name in SPLITS}
+    return describe_counts(catalog, len(sequences), len(sequences.item), counts)
+
+
+def count_split(sequences: Sequences, split: Split, repeats: np.ndarray, max_history: int) -> SplitCounts:
+    """`repeats` (T,) bool: the event is of an item that its user had before."""
+    lengths = np.bincount(measure_lengths(sequences, split, max_history), minlength=max_history + 1)
+    same = (sequences.item[split.end - 1] == sequences.item[split.end]) & (split.end > sequences.offset[split.user])
+    return SplitCounts(lengths, int(same.sum()), int(repeats[split.end].sum()))
+
+
+def describe_counts(catalog: Catalog, users: int, events: int, counts: dict[str, SplitCounts]) -> dict[str, Any]:
     return {
-        "users": len(sequences),
+        "users": users,
         "items": len(catalog),
-        "events": len(sequences.item),
-        "rows": {name: len(splits[name]) for name in SPLITS},
-        "history_length": {name: measure_histories(sequences, splits[name], max_history) for name in SPLITS},
-        "target_is_last_item": {name: share_repeating_last(sequences, splits[name]) for name in SPLITS},
-        "target_in_past": {name: round(share, 4) for name, share in measure_repeats(sequences, splits).items()},
+        "events": events,
+        "rows": {name: split.rows for name, split in counts.items()},
+        "history_length": {name: describe_lengths(split.lengths) for name, split in counts.items()},
+        "target_is_last_item": {name: share(split.repeating_last, split) for name, split in counts.items()},
+        "target_in_past": {name: share(split.in_past, split) for name, split in counts.items()},
         "items_without_text": int((catalog.text == "").sum()),
         **count_features(catalog),
     }
+
+
+def share(targets: int, split: SplitCounts) -> float:
+    return round(targets / split.rows, 4) if split.rows else 0.0
 
 
 def count_features(catalog: Catalog) -> dict[str, Any]:
@@ -106,21 +146,21 @@ def count_features(catalog: Catalog) -> dict[str, Any]:
     return {"features": counts} if counts else {}
 
 
-def measure_histories(sequences: Sequences, split: Split, max_history: int) -> dict[str, float]:
-    """Events before the target that an example keeps."""
-    length = np.minimum(split.end - sequences.offset[split.user], max_history)
+def measure_lengths(sequences: Sequences, split: Split, max_history: int) -> np.ndarray:
+    """(E,) events before each target that an example keeps."""
+    return np.minimum(split.end - sequences.offset[split.user], max_history)
+
+
+def describe_lengths(counts: np.ndarray) -> dict[str, float]:
+    """Of counts by length 0, 1, ..., one at least."""
+    length, rows, below = np.flatnonzero(counts), int(counts.sum()), np.cumsum(counts)
+    middle = np.searchsorted(below, [(rows - 1) // 2, rows // 2], side="right")
     return {
-        "min": int(length.min()),
-        "mean": round(float(length.mean()), 2),
-        "median": float(np.median(length)),
-        "max": int(length.max()),
+        "min": int(length[0]),
+        "mean": round(float(counts @ np.arange(len(counts)) / rows), 2),
+        "median": float(middle.mean()),
+        "max": int(length[-1]),
     }
-
-
-def share_repeating_last(sequences: Sequences, split: Split) -> float:
-    """Share of targets that are the item just before them: the score of the simplest model."""
-    rows = cut_examples(sequences, split, 1)
-    return round(float((rows.history[:, -1] == rows.target).mean()), 4)
 
 
 def summarize_preparation(report: dict[str, Any]) -> list[str]:

@@ -60,8 +60,7 @@ def split_chronologically(sequences: Sequences, tie_order: np.ndarray) -> dict[s
     targets = np.delete(np.arange(len(sequences.item)), sequences.offset[:-1])
     targets = targets[mark_weighty(sequences)[targets]]
     targets = targets[np.lexsort((tie_order[targets], sequences.time[targets]))]  # stable
-    bounds = (int(0.8 * len(targets)), int(0.9 * len(targets)))
-    targets_by_split = np.split(targets, bounds)
+    targets_by_split = np.split(targets, find_cuts(len(targets)))
     return {
         name: Split(owner[ends].astype(np.int32), ends) for name, ends in zip(SPLITS, targets_by_split, strict=True)
     }
@@ -96,10 +95,17 @@ RULES = {
 def split_targets(sequences: Sequences, rule: str, tie_order: np.ndarray) -> dict[str, Split]:
     """Targets by a rule; a split without rows is an error."""
     splits = RULES[rule](sequences, tie_order)
-    rows = {name: len(targets) for name, targets in splits.items()}
+    refuse_empty({name: len(split) for name, split in splits.items()}, len(sequences), len(sequences.item), rule)
+    return splits
+
+
+def refuse_empty(rows: dict[str, int], users: int, events: int, rule: str) -> None:
     if not all(rows.values()):
         raise TooFewEvents(
-            f"{len(sequences):,} users with {len(sequences.item):,} events are too few for a {rule} split, "
-            f"rows would be {rows}"
+            f"{users:,} users with {events:,} events are too few for a {rule} split, rows would be {rows}"
         )
-    return splits
+
+
+def find_cuts(targets: int) -> tuple[int, int]:
+    """Where valid and test begin among targets by time."""
+    return int(0.8 * targets), int(0.9 * targets)

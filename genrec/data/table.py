@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -28,7 +28,15 @@ from genrec.data.ndjson import check_bad_share
 from genrec.data.table_columns import Columns, as_names, assign_columns
 from genrec.data.table_files import Locate, Table, open_table
 from genrec.data.table_files import find_raw_files as find_files
-from genrec.data.table_times import Times, read_times
+from genrec.data.table_times import (
+    ORDER,
+    RawTimes,
+    Times,
+    look_at_times,
+    settle_form,
+    survey_times,
+    understand_times,
+)
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.launch import note
 
@@ -36,6 +44,7 @@ FIELDS = ("text", "brand", "categories")  # of an item beside its title
 FLOAT_ID = r"^-?\d+\.0+$"
 MOST_VALUES = 3  # quoted in a message
 ROLES = ("events", "items")
+UNNAMED = "of event types that data.event_weights does not name"
 
 
 def read_shop(data: Data) -> tuple[Shop, Data]:
@@ -53,26 +62,48 @@ def find_raw_files(data: Data) -> dict[str, Path]:
 
 
 def read_tables(events_table: Table, items_table: Table | None, data: Data) -> tuple[Shop, Data]:
-    given = {str(role): names for role, names in (data.columns or {}).items()}
-    event_columns = assign_columns(events_table, "events", given)
-    events, ledger, time_form = read_events(events_table, event_columns, data)
-    notes = [f"{shorten(events_table)}: {event_columns.describe()}; {time_form}"]
-    if events.is_order:
-        data = settle_order(data)
-    elif data.split == "auto":
-        data = data.model_copy(update={"split": "chronological"})
-    if items_table is None:
+    event_columns = assign_columns(events_table, "events", given_columns(data))
+    events, ledger, form = read_events(events_table, event_columns, data)
+    notes = [describe_events(events_table, event_columns, form)]
+    data = settle_split(data, events.is_order)
+    items, item_ledger = read_beside(items_table, event_columns, data, events.item_id, notes)
+    return Shop(events, items, ledger, item_ledger, name_files(events_table, items_table), tuple(notes)), data
+
+
+def given_columns(data: Data) -> dict[str, str | list[str]]:
+    return {str(role): names for role, names in (data.columns or {}).items()}
+
+
+def describe_events(table: Table, columns: Columns, form: str) -> str:
+    return f"{shorten(table)}: {columns.describe()}; {describe_times(columns.one('time'), form)}"
+
+
+def name_files(events_table: Table, items_table: Table | None) -> dict[str, str]:
+    return {"events": shorten(events_table), "items": shorten(items_table) if items_table else "none"}
+
+
+def settle_split(data: Data, is_order: bool) -> Data:
+    if is_order:
+        return settle_order(data)
+    return data.model_copy(update={"split": "chronological"}) if data.split == "auto" else data
+
+
+def read_beside(
+    table: Table | None, event_columns: Columns, data: Data, item_id: pl.Series, notes: list[str]
+) -> tuple[pl.DataFrame, Ledger]:
+    """The records of the events' items; what is to be said of them joins `notes`."""
+    given = given_columns(data)
+    if table is None:
         check_columns_taken(given, event_columns, None)
-        items, item_ledger = make_empty_items(), Ledger("items")
+        items, ledger = make_empty_items(), Ledger("items")
     else:
-        item_columns = assign_columns(items_table, "items", given)
-        check_columns_taken(given, event_columns, item_columns)
-        items, item_ledger = read_items(items_table, item_columns, data, events)
-        notes.append(f"{shorten(items_table)}: {describe_items(item_columns)}")
+        columns = assign_columns(table, "items", given)
+        check_columns_taken(given, event_columns, columns)
+        items, ledger = read_items(table, columns, data, item_id)
+        notes.append(f"{shorten(table)}: {describe_items(columns)}")
     if data.untitled == "keep":
-        items = add_unrecorded(items, events, items_table is not None, notes)
-    files = {"events": shorten(events_table), "items": shorten(items_table) if items_table else "none"}
-    return Shop(events, items, ledger, item_ledger, files, tuple(notes)), data
+        items = add_unrecorded(items, item_id, table is not None, notes)
+    return items, ledger
 
 
 def settle_order(data: Data) -> Data:
@@ -114,37 +145,90 @@ def describe_items(columns: Columns) -> str:
 # Events
 
 
+class EventRows(NamedTuple):
+    """Rows of a table by what its columns are, before any is left out."""
+
+    user: pl.Series  # (T,) ids, null where there is none
+    item: pl.Series
+    time: RawTimes
+    rating: pl.Series
+    bad_rating: pl.Series  # (T,) bool
+    types: pl.Series | None  # (T,) of events
+
+
+class KeptEvents(NamedTuple):
+    """What became of some rows."""
+
+    keep: np.ndarray  # (T,) bool
+    times: Times
+    weight: np.ndarray | None  # (T,) float32
+
+
 def read_events(table: Table, columns: Columns, data: Data) -> tuple[Events, Ledger, str]:
-    """(events, what was lost, how time was understood)"""
+    """(events, what was lost, the form of their times)"""
     ledger = Ledger("events")
     frame, locate = table.read(columns.all, ledger)
-    if not len(frame) and not ledger.read:
-        raise ArtifactError(f"{table.name} has columns and no rows; data.events needs a row an event")
-    names = {role: names[0] for role, names in columns.of.items()}
-    user, item = (read_ids(frame[names[role]], role, table.name) for role in ("user", "item"))
-    times = read_times(frame[names["time"]], f"column '{names['time']}' of {table.name}", data.max_bad_share)
-    rating = read_ratings(frame, names.get("rating"))
-    faults = {f"without {names['user']}": user.is_null(), f"without {names['item']}": item.is_null()}
-    faults[f"without {names['time']}"] = frame[names["time"]].is_null()
-    faults[f"with a bad {names['time']}"] = times.seconds.is_null()
-    if rating_name := names.get("rating"):
-        faults[f"with a bad {rating_name}"] = rating.is_null() & frame[rating_name].is_not_null()
-    keep = drop_rows(ledger, faults, locate)
+    refuse_no_rows(ledger, table.name)
+    rows = take_columns(frame, columns, table.name)
+    form = settle_form([survey_times(rows.time)], name_column(columns.one("time"), table.name), data.max_bad_share)
+    keep, times = judge_rows(rows, columns, form, ledger, locate)
     check_bad_share(ledger, Path(table.name), data.max_bad_share)
-    weight, keep = weigh_types(frame, names.get("event"), data, keep, ledger, table.name)
-    order = order_finely(times, keep)
-    events = encode_events(*(column.gather(order) for column in (user, item, times.seconds, rating)))
-    refuse_float_ids(events.user_id, names["user"], table.name)
-    refuse_float_ids(events.item_id, names["item"], table.name)
+    check_types(list_types(rows), columns.one("event"), data, table.name)
+    _, _, weight = kept = weigh_types(rows, KeptEvents(keep, times, None), data, ledger)
+    order = order_finely(times, kept.keep)
+    events = encode_events(*(column.gather(order) for column in (rows.user, rows.item, times.seconds, rows.rating)))
+    refuse_float_ids(events.user_id, columns.one("user"), table.name)
+    refuse_float_ids(events.item_id, columns.one("item"), table.name)
     ledger.check(len(events))
     own = {"weight": None if weight is None else weight[order], "is_order": times.is_order}
-    return Events(**{**vars(events), **own}), ledger, describe_times(names["time"], times)
+    return Events(**{**vars(events), **own}), ledger, form
 
 
-def describe_times(name: str | None, times: Times) -> str:
-    if times.is_order:
+def refuse_no_rows(ledger: Ledger, table: str) -> None:
+    if not ledger.read:
+        raise ArtifactError(f"{table} has columns and no rows; data.events needs a row an event")
+
+
+def name_column(name: str | None, table: str) -> str:
+    return f"column '{name}' of {table}"
+
+
+def take_columns(frame: pl.DataFrame, columns: Columns, table: str) -> EventRows:
+    names = {role: names[0] for role, names in columns.of.items()}
+    user, item = (read_ids(frame[names[role]], role, table) for role in ("user", "item"))
+    rating, rated = read_ratings(frame, names.get("rating")), names.get("rating")
+    bad = rating.is_null() & frame[rated].is_not_null() if rated else pl.Series([False]).new_from_index(0, len(frame))
+    types = frame[names["event"]].cast(pl.String) if "event" in names else None
+    return EventRows(user, item, look_at_times(frame[names["time"]]), rating, bad, types)
+
+
+def judge_rows(
+    rows: EventRows, columns: Columns, form: str, ledger: Ledger, locate: Locate
+) -> tuple[np.ndarray, Times]:
+    """(T,) bool: rows without a fault; and their times by the form that all of them have."""
+    times = understand_times(rows.time, form)
+    faults = dict(zip(name_faults(columns), list_faults(rows, times), strict=False))
+    return drop_rows(ledger, faults, locate), times
+
+
+def name_faults(columns: Columns) -> list[str]:
+    """Why a row is left out, in the order in which its faults are looked for."""
+    needed = [columns.one(role) for role in ("user", "item", "time")]
+    rating = columns.one("rating")
+    bad = [f"with a bad {needed[2]}", *([f"with a bad {rating}"] if rating else [])]
+    return [*(f"without {name}" for name in needed), *bad]
+
+
+def list_faults(rows: EventRows, times: Times) -> list[pl.Series]:
+    """(T,) bool of each fault."""
+    absent = rows.time.values.is_null()
+    return [rows.user.is_null(), rows.item.is_null(), absent, times.seconds.is_null(), rows.bad_rating]
+
+
+def describe_times(name: str | None, form: str) -> str:
+    if form == ORDER:
         return f"{name} holds order numbers within each user, so the split is leave_one_out"
-    return f"{name} holds {times.form}"
+    return f"{name} holds {form}"
 
 
 def order_finely(times: Times, keep: np.ndarray) -> np.ndarray:
@@ -205,34 +289,40 @@ def drop_rows(ledger: Ledger, faults: Mapping[str, pl.Series], locate: Locate) -
     return keep
 
 
-def weigh_types(
-    frame: pl.DataFrame, name: str | None, data: Data, keep: np.ndarray, ledger: Ledger, table: str
-) -> tuple[np.ndarray | None, np.ndarray]:
-    """(T,) weight of each event by its type, None where all count alike; and the events kept."""
+def list_types(rows: EventRows) -> list[str]:
+    return [] if rows.types is None else rows.types.unique().drop_nulls().sort().to_list()
+
+
+def check_types(there: list[str], name: str | None, data: Data, table: str) -> None:
+    """What data.event_weights says, beside the event types that there are."""
     weights = data.event_weights
     if weights is None:
-        if name is not None and len(types := frame[name].cast(pl.String).unique().drop_nulls().sort()) > 1:
-            some = ", ".join(types.head(5).to_list())
+        if len(there) > 1:
+            some = ", ".join(there[:5])
             note("data", f"{table}: {name} ({some}) is not looked at, all events count alike; see data.event_weights")
-        return None, keep
+        return
     if name is None:
         raise ConfigError(
             f"data.event_weights needs a column of event types, which {table} lacks: --data.columns.event"
         )
-    types = frame[name].cast(pl.String)
-    there = types.unique().drop_nulls().to_list()
     for kind in weights:
         if kind not in there:
-            shown = ", ".join(sorted(there)[:10])
+            shown = ", ".join(there[:10])
             raise ConfigError(
                 f"data.event_weights.{kind} is no event type of {table}{suggest(kind, there)}; it has {shown}"
             )
     if not any(weights.values()):
         raise ConfigError(f"data.event_weights {weights} leaves no target: every weight is 0")
-    weight = types.replace_strict(weights, default=None, return_dtype=pl.Float32)
+
+
+def weigh_types(rows: EventRows, kept: KeptEvents, data: Data, ledger: Ledger) -> KeptEvents:
+    """The weight of each event by its type, None where all count alike; types without a weight are left out."""
+    if data.event_weights is None or rows.types is None:
+        return kept
+    weight = rows.types.replace_strict(data.event_weights, default=None, return_dtype=pl.Float32)
     named = weight.is_not_null().to_numpy()
-    ledger.drop("of event types that data.event_weights does not name", int((keep & ~named).sum()))
-    return weight.fill_null(0).to_numpy(), keep & named
+    ledger.drop(UNNAMED, int((kept.keep & ~named).sum()))
+    return KeptEvents(kept.keep & named, kept.times, weight.fill_null(0).to_numpy())
 
 
 # Items
@@ -242,7 +332,7 @@ def make_empty_items() -> pl.DataFrame:
     return pl.DataFrame(schema=dict.fromkeys(("item", "title", *FIELDS), pl.String))
 
 
-def read_items(table: Table, columns: Columns, data: Data, events: Events) -> tuple[pl.DataFrame, Ledger]:
+def read_items(table: Table, columns: Columns, data: Data, item_id: pl.Series) -> tuple[pl.DataFrame, Ledger]:
     """(item, title, text, brand, categories, features) of items with events; of several rows the last known value."""
     ledger = Ledger("items")
     frame, locate = table.read([*columns.all, *columns.others], ledger)
@@ -257,12 +347,12 @@ def read_items(table: Table, columns: Columns, data: Data, events: Events) -> tu
     keep = drop_rows(ledger, {f"without {name}": ids.is_null()}, locate)
     check_bad_share(ledger, Path(table.name), data.max_bad_share)
     frame = frame.with_columns(ids.alias(name)).filter(keep)
-    used = frame.filter(pl.col(name).is_in(events.item_id.implode()))
+    used = frame.filter(pl.col(name).is_in(item_id.implode()))
     ledger.drop("of items that no event names", len(frame) - len(used))
     if not len(used):
         raise ArtifactError(
-            f"none of the {len(frame):,} items of {table.name} is one of the {len(events.item_id):,} of the events "
-            f"(there {quote(frame[name])}; in the events {quote(events.item_id)}); --data.columns.item names the column"
+            f"none of the {len(frame):,} items of {table.name} is one of the {len(item_id):,} of the events "
+            f"(there {quote(frame[name])}; in the events {quote(item_id)}); --data.columns.item names the column"
         )
     records = clean_records(used, columns, table.sequences)
     items = join_records(records)
@@ -349,13 +439,13 @@ def join_records(records: pl.DataFrame) -> pl.DataFrame:
     return items.with_columns(pl.exclude("item", "title").fill_null(""))
 
 
-def add_unrecorded(items: pl.DataFrame, events: Events, has_table: bool, notes: list[str]) -> pl.DataFrame:
+def add_unrecorded(items: pl.DataFrame, item_id: pl.Series, has_table: bool, notes: list[str]) -> pl.DataFrame:
     """Items of events that have no row: their id is all that is known of them."""
-    lacking = events.item_id.filter(~events.item_id.is_in(items["item"].implode()))
+    lacking = item_id.filter(~item_id.is_in(items["item"].implode()))
     if not len(lacking):
         return items
     if has_table:
-        notes.append(f"{len(lacking):,} of {len(events.item_id):,} items of the events have no row in data.items")
+        notes.append(f"{len(lacking):,} of {len(item_id):,} items of the events have no row in data.items")
     blank = {
         name: pl.Series([""]).new_from_index(0, len(lacking)) for name in items.columns if name not in ("item", "title")
     }

@@ -10,7 +10,8 @@ T events
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -34,33 +35,98 @@ class Times(NamedTuple):
         return self.form == ORDER
 
 
+class RawTimes(NamedTuple):
+    """A column of times before its form is known."""
+
+    values: pl.Series  # (T,)
+    own_form: str  # of dates and times that the file itself marks as such, else ''
+    numbers: pl.Series  # (T,) Int64, null of what is no number
+    forms: pl.Series  # (T,) the form that a number's size tells
+    local: pl.Series  # microseconds of the texts that are no numbers, read as times without a zone
+    zoned: pl.Series  # the same with one
+
+
+class TimeSurvey(NamedTuple):
+    """What some of a column's values look like. The form of all of them follows from the surveys of its parts."""
+
+    own_form: str
+    counts: dict[str, int]  # form -> values
+    days: bool | None  # whether all small numbers are days as numbers; None without any
+    known: int  # values that are not null
+    some: list[Any]
+
+
 def read_times(values: pl.Series, name: str, allowed: float) -> Times:
     """`name` is the column's, for messages; at most the share `allowed` may be of another form, and is null then."""
+    raw = look_at_times(values)
+    return understand_times(raw, settle_form([survey_times(raw)], name, allowed))
+
+
+def look_at_times(values: pl.Series) -> RawTimes:
+    nothing = pl.Series([], dtype=pl.Int64)
     if values.dtype in (pl.Date, pl.Datetime):
-        zone = getattr(values.dtype, "time_zone", None)
-        return finish(values.cast(pl.Datetime("us", zone)).dt.epoch("us"), "microseconds", ZONED if zone else LOCAL)
+        own_form = ZONED if getattr(values.dtype, "time_zone", None) else LOCAL
+        return RawTimes(values, own_form, nothing, pl.Series([], dtype=pl.String), nothing, nothing)
     numbers = as_integers(values)
-    forms = name_forms(numbers)
+    local, zoned = nothing, nothing
     if values.dtype == pl.String and numbers.null_count() > values.null_count():
-        texts = values.filter(numbers.is_null())
-        local, zoned = parse_texts(texts)
-        others = pl.Series([LOCAL] * local.count() + [ZONED] * zoned.count(), dtype=pl.String)
-        form = decide_form(pl.concat([forms.drop_nulls(), others]), name, allowed)
-        if form in (LOCAL, ZONED):
-            parsed = local if form == LOCAL else zoned
-            micros = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(values))
-            return finish(micros.scatter(numbers.is_null().arg_true(), parsed), "microseconds", form)
-    else:
-        form = decide_form(forms.drop_nulls(), name, allowed)
+        local, zoned = parse_texts(values.filter(numbers.is_null()))
+    return RawTimes(values, "", numbers, name_forms(numbers), local, zoned)
+
+
+def survey_times(raw: RawTimes) -> TimeSurvey:
+    counts = {str(form): int(count) for form, count in raw.forms.drop_nulls().value_counts().rows()}
+    counts |= {form: texts.count() for form, texts in ((LOCAL, raw.local), (ZONED, raw.zoned)) if texts.count()}
+    places = raw.numbers.set(raw.forms != ORDER, None)
+    days = parse_days(places) is not None if places.count() else None
+    some = [] if raw.own_form else raw.values.drop_nulls().head(3).to_list()
+    return TimeSurvey(raw.own_form, counts, days, raw.values.count(), some)
+
+
+def settle_form(surveys: Sequence[TimeSurvey], name: str, allowed: float) -> str:
+    """The one form of a column whose parts were surveyed."""
+    if own := next((survey.own_form for survey in surveys if survey.own_form), ""):
+        return own
+    counts: dict[str, int] = {}
+    for survey in surveys:
+        counts |= {form: counts.get(form, 0) + count for form, count in survey.counts.items()}
+    form = decide_form(counts, name, allowed)
     if not form:
+        some = [value for survey in surveys for value in survey.some][:3]
         raise ArtifactError(
-            f"{name} holds no time in any of {values.count():,} values ({values.drop_nulls().head(3).to_list()}); "
+            f"{name} holds no time in any of {sum(survey.known for survey in surveys):,} values ({some}); "
             "seconds, milliseconds, 2020-01-31, 2020-01-31T12:00:00Z or order numbers within the user are read"
         )
-    if form == ORDER and (days := parse_days(numbers.set(forms != ORDER, None))) is not None:
-        return finish(days, "microseconds", DAYS)
-    kept = numbers.set((forms != form).fill_null(True), None)
+    days = {survey.days for survey in surveys} - {None}
+    return DAYS if form == ORDER and days == {True} else form
+
+
+def understand_times(raw: RawTimes, form: str) -> Times:
+    """The values of this form as seconds."""
+    if raw.own_form:
+        zone = getattr(raw.values.dtype, "time_zone", None)
+        micros = raw.values.cast(pl.Datetime("us", zone)).dt.epoch("us")
+        return finish(micros, "microseconds", form)
+    if form in (LOCAL, ZONED):
+        micros = make_nulls(len(raw.values))
+        parsed = raw.local if form == LOCAL else raw.zoned
+        if len(parsed):
+            micros = micros.scatter(raw.numbers.is_null().arg_true(), parsed)
+        return finish(micros, "microseconds", form)
+    if form == DAYS:
+        days = parse_days(raw.numbers.set(raw.forms != ORDER, None))
+        return finish(make_nulls(len(raw.values)) if days is None else days, "microseconds", DAYS)
+    kept = raw.numbers.set((raw.forms != form).fill_null(True), None)
     return Times(kept, ORDER, None) if form == ORDER else finish(kept, form, form)
+
+
+def make_nulls(length: int) -> pl.Series:
+    return pl.Series([None], dtype=pl.Int64).new_from_index(0, length)
+
+
+def count_ticks(form: str) -> int:
+    """How many of `Times.fine` make a second."""
+    return TICKS.get(form, TICKS["microseconds"])
 
 
 def as_integers(values: pl.Series) -> pl.Series:
@@ -73,7 +139,7 @@ def as_integers(values: pl.Series) -> pl.Series:
         floats = values.cast(pl.Float64, strict=False)
         return whole.zip_with(whole.is_not_null(), as_integers(floats))
     if not values.dtype.is_numeric():
-        return pl.Series([None], dtype=pl.Int64).new_from_index(0, len(values))
+        return make_nulls(len(values))
     if values.dtype.is_float():
         usable = values.is_finite() & (values.abs() < 9e18) & ((values == values.floor()) | (values >= FIRST))
         values = values.set((~usable).fill_null(False), None).floor()
@@ -91,12 +157,12 @@ def name_forms(numbers: pl.Series) -> pl.Series:
     )
 
 
-def decide_form(forms: pl.Series, name: str, allowed: float) -> str:
+def decide_form(by_form: Mapping[str, int], name: str, allowed: float) -> str:
     """The one form; several, each of more than a share `allowed` of the values, are an error that counts them."""
-    counts = sorted(((int(count), str(form)) for form, count in forms.value_counts().rows()), reverse=True)
+    counts = sorted(((count, form) for form, count in by_form.items()), reverse=True)
     if not counts:
         return ""
-    if sum(count for count, _ in counts[1:]) > allowed * len(forms):
+    if sum(count for count, _ in counts[1:]) > allowed * sum(by_form.values()):
         held = ", ".join(f"{count:,} {form}" for count, form in counts)
         raise ArtifactError(f"{name} mixes forms of time: {held}; write all of them in one form")
     return counts[0][1]
@@ -113,7 +179,7 @@ def parse_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 def parse_formats(texts: pl.Series, formats: tuple[str, ...]) -> pl.Series:
     """Each text by the first format that fits."""
-    parsed = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(texts))
+    parsed = make_nulls(len(texts))
     for form in formats:
         left = parsed.is_null().arg_true()
         if not len(left):

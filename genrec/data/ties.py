@@ -33,14 +33,18 @@ def measure_ties(sequences: Sequences, splits: dict[str, Split], data: Data) -> 
     those whose time an earlier split's target also has (chronological), or the user's own event before it
     (leave_one_out).
     """
+    neighbours = share_of(mark_tied_with_previous(sequences)[mark_with_previous(sequences)])
+    undecided = {name: share_of(mark_undecided(sequences, splits, name, data.split)) for name in SPLITS[1:]}
+    return put_together(data, bool((sequences.time % DAY == 0).all()), neighbours, undecided)
+
+
+def put_together(data: Data, whole_days: bool, neighbours: float, undecided: dict[str, float]) -> dict[str, Any]:
     return {
         "order": data.ties,
         "split": data.split,
-        "whole_days": bool((sequences.time % DAY == 0).all()),
-        "neighbours": share_of(mark_tied_with_previous(sequences)[mark_with_previous(sequences)]),
-        "train_and_held_out": {
-            name: share_of(mark_undecided(sequences, splits, name, data.split)) for name in SPLITS[1:]
-        },
+        "whole_days": whole_days,
+        "neighbours": neighbours,
+        "train_and_held_out": undecided,
     }
 
 

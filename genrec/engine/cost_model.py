@@ -54,6 +54,8 @@ class Stage(NamedTuple):
 
 PARSING = Rate(CORES * 74.6 / 10e6, "CPU s an event", "speed.md", "| 10 M reviews | 74.6 s, peak 2.35 GB |")
 EVENT_MEMORY = Rate(2.35e9 / 10e6, "bytes an event", "speed.md", "| 10 M reviews | 74.6 s, peak 2.35 GB |")
+SHARD_MEMORY = Rate(823e6 / 10e6, "bytes an event", "speed.md", "the process that asks 823 MB")
+TASK = Rate(0.02, "s a task", "speed.md", "took .07 s each, the next three hundred .02 s")
 EMBEDDING = Rate(CORES * 11 / 1349, "CPU s a text", "quickstart.md", "text vectors\n11 s")
 QUANTIZING = Rate(
     506 / 1e6 / 3, "CPU s an item and level", "semantic-ids.md", "| 1,000,000 x 384, 3 levels | 1,000,000"
@@ -71,6 +73,8 @@ LARGE_LISTS = Rate(2.073, "CPU s a user", "speed.md", "| 0.5B shape, random, 3,7
 RATES = {
     "parsing": PARSING,
     "memory of parsing": EVENT_MEMORY,
+    "memory of parsing by shards": SHARD_MEMORY,
+    "a task of Ray": TASK,
     "embedding": EMBEDDING,
     "quantizing": QUANTIZING,
     "memory of quantizing": ITEM_MEMORY,
@@ -99,7 +103,7 @@ list_seconds = line_through((0.3e6, SMALL_LISTS.value), (494e6, LARGE_LISTS.valu
 def plan_stages(shop: Shop) -> list[Stage]:
     targets = TRAIN_SHARE * shop.events * shop.epochs
     return [
-        Stage("data", f"{shop.events:,} events", shop.events * PARSING.value, shop.events * EVENT_MEMORY.value, False),
+        Stage("data", f"{shop.events:,} events", shop.events * PARSING.value, shop.events * SHARD_MEMORY.value, True),
         Stage(
             "embeddings",
             f"{shop.items:,} texts",

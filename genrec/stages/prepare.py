@@ -5,6 +5,8 @@ Writes  <run.dir>/data: catalog.parquet, sequences.npz, splits.npz, report.json 
         and, with --output_path P, the seed's files under P/<dataset>/
 
     genrec prepare --config 0.5b --dataset Office_Products --raw_dir raw
+    genrec prepare --source table --events reviews/ --shard_size 256                      # in bounded memory
+    genrec prepare --source table --events reviews/ --run.engine ray --run.workers 8      # by workers of Ray
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genrec import stage
 from genrec.artifacts import MANIFEST, read_manifest
@@ -25,6 +27,9 @@ from genrec.launch import note
 from genrec.run_choice import record_run
 from genrec.store import RunStore
 from genrec.windows import CATEGORIES, Collection
+
+if TYPE_CHECKING:
+    from genrec.data.preparation import Preparation
 
 
 def build(config: Config, directory: Path) -> dict:
@@ -37,7 +42,7 @@ def build(config: Config, directory: Path) -> dict:
 
     source = find_source(config.data.source)
     refuse_unknown_category(config)
-    preparation = source.prepare(config.data, config.run.seed)
+    preparation = prepare(config, directory)
     save_catalog(preparation.catalog, directory / artifacts.CATALOG)
     save_sequences(preparation.sequences, directory / artifacts.SEQUENCES)
     save_splits(preparation.splits, directory / artifacts.SPLITS)
@@ -50,6 +55,25 @@ def build(config: Config, directory: Path) -> dict:
     for line in summarize_preparation(preparation.report):
         note("data", line)
     return {key: preparation.report[key] for key in ("users", "items", "events", "rows")}
+
+
+def prepare(config: Config, directory: Path) -> Preparation:
+    """By shards where that is asked; the same either way."""
+    from genrec.data.shards.sharded import PLACE, prepare_by_shards
+    from genrec.data.sources import find_source
+    from genrec.engine.data_shards import choose_size, find_workers, say_spent, say_whole
+
+    size = choose_size(config)
+    if size is None:
+        shutil.rmtree(directory / PLACE, ignore_errors=True)  # of a call that was stopped
+        return find_source(config.data.source).prepare(config.data, config.run.seed)
+    with find_workers(config.run) as workers:
+        made = prepare_by_shards(config.data, config.run.seed, size, directory, workers)
+    shutil.rmtree(directory / PLACE)
+    note("data", f"{made.pieces:,} pieces of files, {made.groups:,} groups of users")
+    for line in (*say_whole(made.whole, size), *say_spent(made.spent, config.run.workers)):
+        note("data", line)
+    return made.preparation
 
 
 def refuse_unknown_category(config: Config) -> None:

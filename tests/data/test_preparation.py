@@ -3,13 +3,15 @@
 import numpy as np
 
 from genrec.data.preparation import (
+    count_split,
+    describe_lengths,
     describe_preparation,
-    measure_histories,
-    share_repeating_last,
+    share,
     summarize_preparation,
     tell_of_titles,
     warn_of_window,
 )
+from genrec.data.repeats import mark_repeats
 from tests.data.test_weights import two_users
 from tests.toy_store import make_toy_store
 
@@ -17,9 +19,19 @@ from tests.toy_store import make_toy_store
 def test_histories_and_repeats_by_hand():
     shop = two_users()  # items 0 0 1 | 0 2
     train = shop.splits["train"]  # targets 0 and 1 of the first user, 2 of the second
-    assert measure_histories(shop.sequences, train, 10) == {"min": 1, "mean": 1.33, "median": 1.0, "max": 2}
-    assert measure_histories(shop.sequences, train, 1)["max"] == 1
-    assert share_repeating_last(shop.sequences, train) == 0.3333  # 0 after 0
+    counts = count_split(shop.sequences, train, mark_repeats(shop.sequences), 10)
+    assert describe_lengths(counts.lengths) == {"min": 1, "mean": 1.33, "median": 1.0, "max": 2}
+    assert share(counts.repeating_last, counts) == share(counts.in_past, counts) == 0.3333  # 0 after 0
+    assert count_split(shop.sequences, train, mark_repeats(shop.sequences), 1).lengths.tolist() == [0, 3]
+
+
+def test_lengths_by_their_counts_are_those_of_all_rows():
+    random = np.random.default_rng(0)
+    for rows in (1, 2, 5, 40):
+        lengths = random.integers(1, 9, rows)
+        said = describe_lengths(np.bincount(lengths, minlength=12))
+        assert said["median"] == np.median(lengths) and said["mean"] == round(float(lengths.mean()), 2)
+        assert (said["min"], said["max"]) == (lengths.min(), lengths.max())
 
 
 def test_counts_are_those_of_what_was_made():

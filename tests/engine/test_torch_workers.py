@@ -1,5 +1,6 @@
 """Workers on Ray make what torchrun's processes make, also when one of them is killed on the way."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import yaml
 
 from genrec.artifacts import sha256
 from genrec.commandline import Command
+from genrec.config_checks import validate
 from genrec.engine import torch_workers
 from genrec.engine.torch_workers import relayed, run_on_engine
 from genrec.errors import ArtifactError
@@ -131,3 +133,36 @@ def test_a_killed_worker_costs_nothing_that_a_checkpoint_holds(tmp_path):
         )
     tables = [tmp_path / name / "evaluation" / "sft" for name in ("pair", "ray")]
     assert len({sha256(next(table.glob("recommendations.npz"))) for table in tables}) == 1
+
+
+@pytest.mark.slow
+def test_rl_by_two_workers_is_rl_by_two_processes(tmp_path):
+    """Both begin from the same SFT model and seed."""
+    pytest.importorskip("ray.train", reason="ray is not installed: pip install 'genrec[ray]'")
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    rl = {
+        "num_generations": 4,
+        "batch_size": 16,
+        "micro_batch_size": 8,
+        "sample_train": True,
+        "sample_size": 16,
+        "learning_rate": 1e-3,
+        "eval_step": 0.5,
+        "valid_size": 8,
+        "num_epochs": 1,
+    }
+    weights = []
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for name, launcher, more in (("pair", torchrun, []), ("ray", [], ON_RAY)):
+        path = make_run(tmp_path / name)
+        known = yaml.safe_load(path.read_text()) | {"rl": rl}
+        path.write_text(yaml.safe_dump(known))
+        write_model(validate(known), small_shop(num_items=17), "sft", 0, best=1)
+        command = [sys.executable, *launcher, "-m", "genrec", "rl", "--config", path, *more]
+        done = subprocess.run(command, capture_output=True, text=True, env=alone, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        weights.append(tmp_path / name / "rl" / "model.safetensors")
+    before = sha256(tmp_path / "pair" / "sft" / "model.safetensors")
+    assert sha256(weights[0]) == sha256(weights[1]) and sha256(tmp_path / "ray/sft/model.safetensors") == before
+    training = [json.loads(path.with_name("training.json").read_text()) for path in weights]
+    assert training[0]["curve"] == training[1]["curve"] and len(training[0]["curve"]) > 0
