@@ -266,3 +266,13 @@ def test_a_batch_scores_as_its_rows_one_by_one():
         pick = slice(row, row + 1)
         alone = model(batch["input_seq"][pick], batch["user_index"][pick], batch["history_length"][pick])
         torch.testing.assert_close(whole[pick], alone)
+
+
+def test_a_device_that_is_not_here_ends_a_script_in_a_sentence():
+    """Python prints what a SystemExit has for `code`, and no traceback."""
+    with pytest.raises(SystemExit) as ended:
+        small(device="cuda:77")
+    assert isinstance(ended.value, ArtifactError)
+    assert ended.value.code == "error: device is cuda:77, but torch sees no GPU here; it can be auto or cpu"
+    with pytest.raises(ArtifactError, match="device is 'tpu'"):
+        small(device="tpu")

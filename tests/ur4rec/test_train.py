@@ -1,6 +1,8 @@
 """The training command, the printed quick start and the two scripts on alternation, on a small collection."""
 
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,13 +27,16 @@ EPOCHS = [f"--{stage}_epochs=1" for stage in train.STAGE_EPOCHS]
 
 @pytest.fixture
 def collection(tmp_path, monkeypatch):
-    """Twelve users, 150 films; letters counted in place of a sentence encoder."""
+    """Twelve users, 150 films, an empty folder; letters counted in place of a sentence encoder."""
 
     def encode_items(texts, settings, work):
         work.mkdir(parents=True)
-        return np.array([[text.count(letter) for letter in "abcdefghi019"] for text in texts], dtype=np.float32)
+        counts = np.array([[text.count(letter) for letter in "abcdefghi019"] for text in texts], dtype=np.float32)
+        return np.pad(counts, ((0, 0), (0, 384 - counts.shape[1])))
 
     monkeypatch.setattr(features, "encode_items", encode_items)
+    monkeypatch.setattr("UR4Rec.data.content.resolve_checkpoint", str)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(features, "checkpoint_fingerprint", lambda encoder: "letters")
     return write_collection(tmp_path / "raw", num_films=150)
 
@@ -106,13 +111,13 @@ def test_texts_of_users_come_from_the_generator_with_snapshots(command, collecti
         monkeypatch.setattr(sys, "argv", ["llm_generator.py", *map(str, given)])
         llm_generator.main()
 
-    generate()
+    generate("--snapshots", "0")
     preferences = "--preferences", texts / "user_preferences.json", "--retriever", "text"
     with pytest.raises(SystemExit):
         command(*preferences)
     assert "names every item that training asks for" in capsys.readouterr().err
-    generate("--snapshots", "3")
-    command(*preferences)
+    generate()  # as it is printed
+    command("--preferences", texts, "--retriever", "text", "--output_dir", tmp_path / "folder")
     assert "2 experts (preference, description)" in capsys.readouterr().out
 
 
@@ -131,7 +136,20 @@ def test_given_sentences_are_the_plain_ones_at_the_same_moments(collection, tmp_
         given_snapshots(tmp_path / "user_preferences.json", items, {user: s[:-1] for user, s in sequences.items()})
 
 
-def test_the_printed_quick_start_runs_on_a_cpu(collection, capsys):
+def test_the_printed_quick_start_runs_on_a_cpu(collection, monkeypatch, capsys):
+    """With texts of the printed generator beside it, and without."""
+    flags = ["--data_dir", str(collection), "--backend", "none", "--num_users", "10", "--num_items", "50"]
+    monkeypatch.setattr(sys, "argv", ["llm_generator.py", *flags])
+    llm_generator.main()
+    run_quick_start(collection)
+    assert "retriever: 2 experts (preference, description); no image: load_images=False" in capsys.readouterr().out
+    shutil.rmtree("data")
+    run_quick_start(collection)
+    missing = f"no preference: no {Path('data/llm_generated/user_preferences.json')}; python UR4Rec/models/llm_gen"
+    assert f"retriever: 1 expert (description); {missing}" in capsys.readouterr().out
+
+
+def run_quick_start(collection):
     from UR4Rec.data.multimodal_dataset import create_dataloaders
     from UR4Rec.models.joint_trainer import JointTrainer
     from UR4Rec.models.ur4rec_v2 import UR4RecV2
