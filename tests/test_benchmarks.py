@@ -24,6 +24,7 @@ SMALLEST = {
     "--preset config/tiny.yaml -- --sft.num_epochs 1 --rl.sample_size 64 --sequential.num_epochs 1",
     "continual": "--toy --work {out} --slices 1 -- --sft.num_epochs 1",
     "decode": "--shape quickstart --requests 2 --batch 2 --generate_batch 1 --rounds 1",
+    "fast_adaptation": "--run {run} --seeds 1 --num_epochs 1",
     "frontier": "--items 300 --requests 2 --batch 2 --rounds 1",
     "planted_faults": "--work {out} --faults few_beams --users 120 --epochs 1",
     "preprocess": "--rows 2000 --repeat 1 --dir {out}",
