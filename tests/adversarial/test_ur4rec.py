@@ -47,7 +47,7 @@ COMMANDS = {
     "preprocess": f"{DATA} --output_dir {{}}/plain",
     "texts": f"{DATA} --output_dir {{}}/texts --backend none --snapshots 1",
     "ask": f"{DATA} --output_dir {{}}/texts --skip_items --num_users 1",
-    "example": DATA,
+    "example": f"{DATA} --no_vectors",
     "compare": f"{DATA} --pretrain_epochs 0 --num_epochs 1 --hidden_size 8",
     "rule": "",
 }

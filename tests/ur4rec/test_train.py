@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import example_data_loading
 import test_adaptive_simple
 import test_adaptive_training
 from genrec.artifacts import read_json
@@ -14,7 +15,7 @@ from genrec.errors import ArtifactError
 from genrec.lock import only_writer
 from genrec.stages import compare as compare_results
 from tests.ur4rec.small import film_id, write_collection, write_posters
-from UR4Rec.data import features
+from UR4Rec.data import features, poster_encoder
 from UR4Rec.data.dataset_loader import load_ml_100k
 from UR4Rec.data.snapshots import given_snapshots, plain_snapshots
 from UR4Rec.models import llm_generator
@@ -187,10 +188,22 @@ def run_quick_start(collection):
     assert 0 <= trainer.evaluate(test_loader)["hit@10"] <= 1
 
 
+def test_the_example_shows_its_four_scenarios(collection, monkeypatch, capsys):
+    write_posters(collection / "image", [film_id(n) for n in range(1, 150, 2)])
+    monkeypatch.setattr(poster_encoder, "NUM_EPOCHS", 1)
+    monkeypatch.setattr(sys, "argv", ["example_data_loading.py", "--data_dir", str(collection)])
+    example_data_loading.main()
+    printed = capsys.readouterr().out
+    assert all(f"Scenario {number}: " in printed for number in (1, 2, 3, 4))
+    assert "150 items, 12 users" in printed and "A person liked these titles" in printed
+    assert "posters of 75 films" in printed and "retriever: 2 experts (description, image); no preference" in printed
+
+
 def test_the_scripts_on_alternation_run(collection, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["test_adaptive_simple.py"])
     test_adaptive_simple.main()
-    assert "SRSRSR" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "SRSRSR" in printed and printed.count("holds: ") == 6
     flags = "--pretrain_epochs 1 --epochs 1 --dim 8".split()
     monkeypatch.setattr(sys, "argv", ["test_adaptive_training.py", "--data_dir", str(collection), *flags])
     test_adaptive_training.main()
