@@ -27,6 +27,7 @@ SMALLEST = {
     "fast_adaptation": "--run {run} --seeds 1 --num_epochs 1",
     "frontier": "--items 300 --requests 2 --batch 2 --rounds 1",
     "planted_faults": "--work {out} --faults few_beams --users 120 --epochs 1",
+    "movielens_1m": "--output_dir {out} --users 50 --films 60 --ratings 1500",
     "preprocess": "--rows 2000 --repeat 1 --dir {out}",
     "rl": "--shape quickstart --prompts 2 --rounds 1 --sides trie",
     "sequential": "features --steps 1",
