@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING
 from genrec.cli import run_program
 from genrec.data.sequences import SPLITS
 from genrec.errors import ArtifactError, exit_on_failure
+from genrec.places import from_home
 from UR4Rec.data.dataset_loader import ItemMetadata, MovieLensDataLoader, UserSequences, require_sequences
 from UR4Rec.data.posters import find_posters
 from UR4Rec.options import BatchesOptions, read_options
@@ -101,7 +102,10 @@ def create_dataloaders(
 
 
 def as_path(path: Path | str | None) -> Path | None:
-    return None if path is None else Path(path)
+    """The defaults lie where the scripts of a clone put theirs, whatever directory they are called from."""
+    if path is None:
+        return None
+    return from_home(Path(path)) if path in (TEXTS_DIR, CACHE) else Path(path)
 
 
 def check_sequences(user_sequences: UserSequences, num_items: int) -> None:
