@@ -54,7 +54,9 @@ class TrainOptions(CollectionOptions):
         None, "llm_generator.py's folder or its user_preferences.json; else fixed sentences on what was liked"
     )
     images: Path | None = knob(None, "image.npy, row = item id, or a folder of posters <original id>.png")
-    image_encoder: Path | None = knob(None, "directory of a CLIP or SigLIP model, to read posters")
+    image_encoder: Path | None = knob(
+        None, "directory of a CLIP or SigLIP model, to read posters; without it a small one is trained"
+    )
     cache: Path = knob(Path("outputs/ur4rec_vectors"), "where vectors are kept", result=False)
 
     # model

@@ -37,7 +37,7 @@ from UR4Rec.options import TrainOptions, read_options
 
 if TYPE_CHECKING:
     from UR4Rec.data.batches import EpochLoader
-    from UR4Rec.data.features import ItemFeatures
+    from UR4Rec.data.features import ItemFeatures, Vectors
     from UR4Rec.models.joint_trainer import JointTrainer
     from UR4Rec.models.preferences import Preferences
     from UR4Rec.models.ur4rec_v2 import UR4RecV2
@@ -192,10 +192,20 @@ def make_features(options: TrainOptions, item_metadata: ItemMetadata) -> ItemFea
     text = encode_descriptions(item_metadata, options.encoder, options.cache, given)
     if options.images is None:
         return item_features(text)
+    if options.images.is_dir() and options.image_encoder is None:
+        return item_features(text, learn_images(options.images, item_metadata, text, options.cache))
     images = load_image_vectors(
         options.images, item_metadata, options.image_encoder, options.cache, device=options.device
     )
     return item_features(text, images)
+
+
+def learn_images(directory: Path, item_metadata: ItemMetadata, text: Vectors, cache: Path) -> Vectors:
+    """Posters by a small encoder that is trained here, where no other was named."""
+    from UR4Rec.data.features import find_posters_of
+    from UR4Rec.data.poster_encoder import own_poster_vectors
+
+    return own_poster_vectors(find_posters_of(item_metadata, directory), len(item_metadata) + 1, text, cache)
 
 
 def make_preferences(options: TrainOptions, item_metadata: ItemMetadata, user_sequences: UserSequences) -> Preferences:

@@ -1141,7 +1141,7 @@ FLAGS = [
         2,
         "tracker: Input should be 'none', 'tensorboard' or 'swanlab' (got 'moon')",
     ),
-    ("train", "--output_dir {}/new --images {}/raw/image", 1, "{}/raw/image is a folder of posters"),
+    ("train", "--output_dir {}/new --images {}/raw/image", 0, ""),
     ("train", "--output_dir {}/new --data_dir {}/nowhere", 1, "there is no folder {}/nowhere"),
     ("train", "--output_dir {}/new --nonsense", 2, "unknown flag --nonsense; did you mean '--seed'?"),
     ("train", "--output_dir {}/new --output_dir", 2, "--output_dir needs a value"),

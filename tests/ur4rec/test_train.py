@@ -72,6 +72,14 @@ def test_from_a_collection_to_results_that_can_be_compared(command, collection, 
     assert "ur4rec: up to date" in capsys.readouterr().out
 
 
+def test_a_folder_of_posters_is_read_without_an_encoder(command, collection, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(poster_encoder, "NUM_EPOCHS", 1)
+    write_posters(collection / "image", [film_id(n) for n in range(1, 150, 2)])
+    command("--images", collection / "image", "--experts", "image")
+    assert "a small encoder read 75 of them beside their texts" in (printed := capsys.readouterr().out)
+    assert "retriever: 1 expert (image)" in printed
+
+
 def test_other_settings_want_another_directory(command, capsys):
     command("--experts", "description")
     with pytest.raises(SystemExit):
