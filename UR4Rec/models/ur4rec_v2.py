@@ -105,7 +105,7 @@ class UR4RecV2(nn.Module):
     def build_retriever(self, features: ItemFeatures | None, preferences: Preferences | None) -> None:
         """Retriever and gate anew, with the experts whose vectors are given."""
         check_features(self.num_items, self.text_embedding_dim, features, preferences)
-        settings = self.retriever_settings
+        settings = self.retriever_settings._replace(**({"top_k": 0} if self.awaits_content else {}))
         self.retriever = build_retriever(settings, self.num_items, features, preferences)
         width = self.sasrec.shape.hidden_size
         self.fusion = Fusion(width, self.retriever.dim, len(self.retriever.experts), settings.initial_gate)

@@ -146,19 +146,23 @@ def test_given_sentences_are_the_plain_ones_at_the_same_moments(collection, tmp_
 
 
 def test_the_printed_quick_start_runs_on_a_cpu(collection, monkeypatch, capsys):
-    """With texts of the printed generator beside it, and without."""
+    """With posters and the texts of the printed generator beside it, and without either."""
     flags = ["--data_dir", str(collection), "--backend", "none", "--num_users", "10", "--num_items", "50"]
     monkeypatch.setattr(sys, "argv", ["llm_generator.py", *flags])
     llm_generator.main()
-    run_quick_start(collection)
-    assert "retriever: 2 experts (preference, description); no image: load_images=False" in capsys.readouterr().out
+    write_posters(collection / "image", [film_id(n) for n in range(1, 150, 2)])
+    monkeypatch.setattr(poster_encoder, "NUM_EPOCHS", 1)
+    run_quick_start(collection, collection / "image", load_images=True)
+    assert "retriever: 3 experts (preference, description, image)\n" in capsys.readouterr().out
     shutil.rmtree("data")
-    run_quick_start(collection)
+    run_quick_start(collection, "UR4Rec/data/Multimodal_Datasets/M_ML-100K/image", load_images=False)
     missing = f"no preference: no {Path('data/llm_generated/user_preferences.json')}; python UR4Rec/models/llm_gen"
-    assert f"retriever: 1 expert (description); {missing}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"retriever: 1 expert (description); {missing}" in printed and "; no image: load_images=False" in printed
+    assert "fused scores on 12 test rows: the target's rank among all 150 items, without the user's past" in printed
 
 
-def run_quick_start(collection):
+def run_quick_start(collection, image_dir, load_images):
     from UR4Rec.data.multimodal_dataset import create_dataloaders
     from UR4Rec.models.joint_trainer import JointTrainer
     from UR4Rec.models.ur4rec_v2 import UR4RecV2
@@ -167,9 +171,9 @@ def run_quick_start(collection):
     train_loader, val_loader, test_loader = create_dataloaders(
         user_sequences=user_sequences,
         item_metadata=item_metadata,
-        image_dir="UR4Rec/data/Multimodal_Datasets/M_ML-100K/image",
+        image_dir=image_dir,
         batch_size=128,
-        load_images=False,
+        load_images=load_images,
         max_seq_len=50,
         num_negatives=5,
     )
