@@ -1,4 +1,4 @@
-"""SFT, a GRPO step and decoding on one card, and whether its lists are a CPU's: one Markdown table.
+"""SFT, a GRPO step, decoding and a server on one card, and whether its lists are a CPU's: one Markdown table.
 
     bash benchmarks/gpu.sh                        # the Qwen2.5-0.5B shape on a card, under eight minutes
     bash benchmarks/gpu.sh --device cpu --tiny    # the same parts on a small shape, in seconds
@@ -6,13 +6,15 @@
 Random weights, 3,686 items of 3 x 256 codes, prompts of about 100 tokens, no hub. On a card training is in float32
 weights under bfloat16, decoding in bfloat16, parity in float32. A part that fails leaves the others; memory is the
 most that the card held, on a CPU the process's rise. Shares are of the matrix-multiplication rate measured on the
-device just before.
+device just before. The server is that of the toy shop with a model of the same width and blocks, hardly trained; its
+rows say what clients waited.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import subprocess
 import sys
 import tempfile
 import time
@@ -50,6 +52,7 @@ from genrec.models.trie import Trie, build_trie
 from genrec.training.rows import Collator, to_dataset
 from genrec.training.supervised import TreeTrainer
 
+ROOT = Path(__file__).resolve().parent.parent
 TOP, SPREAD = 10, 2.0  # items of a frontier's list; standard deviation of the logits
 HEADER = "| part | what | a second | MiB | |\n|---|---|---|---|---|"
 
@@ -66,7 +69,7 @@ class Size:
     sft_rows: int  # of some 220 tokens
     sft_batch: int
     rl_prompts: int
-    seconds: float  # that one side of decoding may take
+    seconds: float  # that one side of decoding may take, and one load of the server
     matmul: int  # rows and columns
 
 
@@ -286,12 +289,54 @@ def find_lists(asked: Asked, dtype: torch.dtype, device: str, prompts: list[list
     return {f"{BEAMS} beams": ranked(item[leaf], score), "frontier": ranked(item[found.leaf], found.score)}
 
 
-# A further part, a server under load say, is a function that returns rows, and a line here.
+def measure_server(asked: Asked) -> list[str]:
+    """`genrec serve` of a model of this shape under closed loops of clients: benchmarks/serve.py's lines."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Path(scratch) / "run"
+        call_genrec("run", "--config", "tiny", "--run.dir", str(run), "--last", "sft", "--yes", *shop_flags(asked))
+        load = ["--seconds", f"{asked.size.seconds / 2:g}", "--requests", "64", "--clients", "1", "32", "--shares"]
+        printed = call_python(str(ROOT / "benchmarks" / "serve.py"), "--run", str(run), *load)
+    memory = printed.rpartition("memory ")[2].partition(" ")[0]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if "closed" in line]
+    return [
+        f"{name} at a time | {rate} | {memory} | p50 {p50} ms, p99 {p99} ms, {refused} refused, {failed} failed"
+        for name, rate, p50, _, p99, refused, failed, *_ in lines
+    ]
+
+
+def shop_flags(asked: Asked) -> list[str]:
+    """A model of this width and blocks (a key for each head) after a step or two, of the toy shop."""
+    shape = SHAPES[asked.size.shape][1]
+    scratch = {
+        "hidden_size": shape["hidden_size"],
+        "intermediate_size": shape["intermediate_size"],
+        "num_layers": shape["num_hidden_layers"],
+        "num_heads": shape["num_attention_heads"],
+    }
+    flags = [word for name, value in scratch.items() for word in (f"--sft.scratch.{name}", str(value))]
+    trained = {"num_epochs": "0.01", "tasks": "{sid_to_sid: 1}", "valid_size": "16", "normalization": "trie"}
+    flags += [word for name, value in trained.items() for word in (f"--sft.{name}", value)]
+    return [*flags, "--run.device", asked.device, "--evaluation.normalization", "trie"]
+
+
+def call_genrec(*words: str) -> str:
+    return call_python("-m", "genrec", *words)
+
+
+def call_python(*words: str) -> str:
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:  # it has said why
+        raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}")
+    return done.stdout
+
+
+# A further part is a function that returns rows, and a line here.
 PARTS: dict[str, Callable[[Asked], list[str]]] = {
     "sft": measure_sft,
     "rl": measure_rl,
     "decoding": measure_decoding,
     "parity": measure_parity,
+    "server": measure_server,
 }
 
 

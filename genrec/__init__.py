@@ -9,10 +9,14 @@ __version__ = "0.2.0"
 
 def __getattr__(name: str) -> Any:
     """`genrec.load`, `genrec.Recommender` and `genrec.prepare`, imported when they are first asked for."""
-    if name in ("load", "Recommender"):
-        from genrec import recommender
+    if name == "load":
+        from genrec.loading import load
 
-        return getattr(recommender, name)
+        return load
+    if name == "Recommender":
+        from genrec.recommender import Recommender
+
+        return Recommender
     if name == "prepare":
         from genrec.stages.prepare import prepare_frames
 

@@ -255,6 +255,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def write_json_entries(path: Path, entries: Iterable[tuple[str, Any]]) -> None:
+    """One JSON object, an entry a line: an indented one is written a tenth as fast, by Python and not by C."""
+    with whole_path(path) as beside, beside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write("{")
+        for number, (key, value) in enumerate(entries):
+            file.write(f"{',' if number else ''}\n{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
+        file.write("\n}\n")
+
+
 def write_json_lines(path: Path, records: Iterable[Any]) -> None:
     with whole_path(path) as beside, beside.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import load_arrays, read_json, save_arrays, write_json
+from genrec.artifacts import load_arrays, read_json, save_arrays, write_json_entries
 from genrec.errors import ArtifactError
 
 NONE = -1  # code of a level that a shorter SID does not have (collisions: extra_level)
@@ -143,7 +143,7 @@ def load_codebooks(path: Path) -> tuple[np.ndarray, ...]:
 
 def write_index_json(index: SidIndex, path: Path) -> None:
     """MiniOneRec's index.json: {"0": ["<a_236>", "<b_231>", "<c_226>"], ...}."""
-    write_json(path, {str(item): index.item_tokens(item) for item in range(len(index))})
+    write_json_entries(path, ((str(item), index.item_tokens(item)) for item in range(len(index))))
 
 
 def read_index_json(path: Path, sizes: tuple[int, ...] | None = None) -> SidIndex:

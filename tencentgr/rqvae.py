@@ -64,6 +64,7 @@ def make_ids(source: CompetitionSource, options: RqvaeOptions, clean: bool) -> N
         card = read_made(directory / CARD)
         check_same(card, identity, directory)
         check_files(directory, card)
+        remove_directories(directory / PARTIAL)  # a kill may have come between the card and its removal
         note("rqvae", f"up to date: {directory / files.SEMANTIC}")
         return
     check_size(len(names), options)

@@ -102,5 +102,6 @@ def test_the_script_for_one_card_prints_a_table_of_all_its_parts():
     done = subprocess.run(command, capture_output=True, text=True, env=alone)
     assert done.returncode == 0, done.stderr[-3000:]
     table = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert {row[0] for row in table} == {"| part", "| sft", "| rl", "| decoding", "| parity"}
+    assert {row[0] for row in table} == {"| part", "| sft", "| rl", "| decoding", "| parity", "| server"}
     assert all("100.0% of 4 lists" in row[-1] for row in table if row[0] == "| parity")
+    assert all("0 failed" in row[-1] for row in table if row[0] == "| server")

@@ -19,11 +19,10 @@ from genrec.signals import exit_on_signals
 if __name__ == "__main__":
     exit_on_signals()  # before the imports below
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrec.artifacts import describe_files, read_json, sample_fingerprint, write_json
+from genrec.artifacts import describe_files, read_json, remove_directories, sample_fingerprint, write_json
 from genrec.cli import run_program
 from genrec.config import result_knobs
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
@@ -54,6 +53,7 @@ def main() -> None:
         check_settings(options)
         if (options.output_dir / TRAINING).exists():
             check_files(options.output_dir)
+            remove_working_files(options.output_dir)  # a kill may have come between the record and their removal
             note("ur4rec", "up to date")
         else:
             train(options)
@@ -105,7 +105,7 @@ def train(options: TrainOptions) -> None:
     import torch
 
     from UR4Rec.data.multimodal_dataset import create_dataloaders
-    from UR4Rec.models.stages import STAGE_RUNS, fit_stages
+    from UR4Rec.models.stages import fit_stages
 
     loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
     print(loader.report())
@@ -127,12 +127,18 @@ def train(options: TrainOptions) -> None:
     switches = trainer.adaptive_alternating.get_stats()
     files = {name: entry for name, entry in describe_files(options.output_dir).items() if is_result(name)}
     write_json(options.output_dir / TRAINING, {"curve": result.curve, "alternation": switches, "files": files})
-    shutil.rmtree(options.output_dir / STAGE_RUNS)
+    remove_working_files(options.output_dir)
 
 
 def is_result(name: str) -> bool:
     """Whether a file below the output directory stays as it is when training is finished."""
-    return not name.startswith(("stages/", "logs/"))
+    return not name.startswith(("stages/", "logs/", TRAINING))  # the record itself may lie there half written
+
+
+def remove_working_files(directory: Path) -> None:
+    from UR4Rec.models.stages import STAGE_RUNS
+
+    remove_directories(directory / STAGE_RUNS)
 
 
 def make_trainer(options: TrainOptions, model: UR4RecV2) -> JointTrainer:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genrec.artifacts import read_json, write_json
+from genrec.artifacts import read_json, write_json_entries
 from genrec.data.catalog import Catalog
 from genrec.data.texts import mend_unicode
 from genrec.errors import ArtifactError
@@ -19,7 +19,7 @@ FIELDS = {"title": "title", "description": "text", "brand": "brand", "categories
 
 def write_item_json(catalog: Catalog, path: Path) -> None:
     columns = {theirs: getattr(catalog, ours) for theirs, ours in FIELDS.items()}
-    write_json(path, {str(i): {name: str(c[i]) for name, c in columns.items()} for i in range(len(catalog))})
+    write_json_entries(path, ((str(i), {name: str(c[i]) for name, c in columns.items()}) for i in range(len(catalog))))
 
 
 def read_item_json(path: Path) -> Catalog:

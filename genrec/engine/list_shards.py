@@ -95,7 +95,7 @@ def cut_shards(users: int, block: int, job: Job) -> list[Part]:
 
 def describe_making(job: Job, shop: Recommender, rows: Histories) -> dict[str, dict[str, Any]]:
     """All that the parts depend on."""
-    from genrec.recommender import settings_of_run
+    from genrec.model_choice import settings_of_run
     from genrec.serving.version_name import name_version
 
     asked = {name: value for name, value in job.asked.items() if name != "device"}
@@ -190,7 +190,7 @@ class ListWorker:
     """An actor: one model, loaded once, and shards of users one after another."""
 
     def __init__(self, place: str, model: str | None, asked: dict[str, Any], rules: dict[str, Any]) -> None:
-        from genrec.recommender import load
+        from genrec.loading import load
 
         self.shop, self.rules = load(place, model, **asked), rules
 

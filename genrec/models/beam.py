@@ -18,9 +18,7 @@ from transformers import PreTrainedModel
 
 from genrec.models.passes import Past, Runtime, read_tokens
 from genrec.models.reading_time import reading_prompts
-from genrec.models.trie import Filter, Trie
-
-NEVER = -1e30  # score of a place that holds no beam
+from genrec.models.trie import NEVER, Filter, Trie
 
 
 @dataclass(frozen=True)

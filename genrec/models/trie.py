@@ -17,6 +17,8 @@ from torch import Tensor
 from genrec.models.ranges import build_ranges
 from genrec.sids import SidIndex
 
+NEVER = -1e30  # score of what may not be taken, and of a place that holds nothing
+
 
 @dataclass(frozen=True)
 class Trie:

@@ -52,8 +52,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def settle(command: Command) -> Config:
     """The configuration with the model that is meant, its semantic IDs, and lists as the run's table made them."""
+    from genrec.model_choice import choose_model, choose_sids, settings_of_run
     from genrec.models.card import load_card
-    from genrec.recommender import choose_model, choose_sids, settings_of_run
 
     config = command.config
     named = config.export.model or choose_model(RunStore.of(config))

@@ -97,7 +97,7 @@ def export(place: Path, target: Path, name: str) -> None:
 
 
 def find_model(place: Path) -> Path:
-    from genrec.recommender import choose_model
+    from genrec.model_choice import choose_model
     from genrec.run_choice import is_run
     from genrec.store import RunStore
 

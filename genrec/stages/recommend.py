@@ -197,7 +197,7 @@ def plan_shards(options: RecommendOptions, command: Command, named: bool) -> Job
 
 
 def load_shop(options: RecommendOptions, command: Command, named: bool) -> Recommender:
-    from genrec.recommender import load
+    from genrec.loading import load
 
     place, model, asked = plan_load(options.model, options.backend, command, named)
     if command.config.run.engine == "ray":  # workers compute, perhaps on GPUs that this machine lacks
@@ -209,7 +209,7 @@ def plan_load(
     model: str | None, backend: str | None, command: Command, named: bool
 ) -> tuple[Path | str, str | None, dict[str, Any]]:
     """Where a model lies, its family there, and what else `genrec.load` is told, by a command line."""
-    from genrec.recommender import DECODING
+    from genrec.loading import DECODING
 
     config = command.config
     asked: dict[str, Any] = {

@@ -262,7 +262,7 @@ def require_extra() -> None:
 
 
 def load_models(place: Path | str, models: list[str | None], asked: dict[str, Any]) -> list[Recommender]:
-    from genrec.recommender import load
+    from genrec.loading import load
 
     return [load(place, model, **asked) for model in models]
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genrec.models.beam import NEVER, SidVocabulary
+from genrec.models.beam import SidVocabulary
 from genrec.models.trie import Trie
+from genrec.training.divergence import log_policy
 
 TEXT = -1  # level of a token that is no SID token
 
@@ -50,17 +51,6 @@ def answer_loss(
         taken = soft.mix(logp, taken)
     spread = logp.mean(-1) if legal is None else logp.masked_fill(~legal, 0.0).sum(-1) / legal.sum(-1)
     return -((1 - smoothing) * taken + smoothing * spread)
-
-
-def symmetric_divergence(first: Tensor, second: Tensor, legal: Tensor | None = None) -> Tensor:
-    """(KL(p | q) + KL(q | p)) / 2 of the policies p, q of two logits, (A, V) -> (A,); R-Drop, arXiv 2106.14448."""
-    p, q = log_policy(first, legal), log_policy(second, legal)
-    return ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
-
-
-def log_policy(logits: Tensor, legal: Tensor | None) -> Tensor:
-    """log softmax over the legal tokens, (A, V) -> (A, V); what is not legal has no mass."""
-    return (logits if legal is None else logits.masked_fill(~legal, NEVER)).log_softmax(-1)
 
 
 @dataclass(frozen=True)

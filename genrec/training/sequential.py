@@ -27,7 +27,7 @@ from genrec.runtime.device import pick_device
 from genrec.runtime.epochs import CHECKPOINT, HEADER, LearnerState, fit, highest
 from genrec.runtime.tensor_file import load_weights, pack_state, read_state, unpack_state
 from genrec.runtime.training_record import TrainingRecord, warn_of_rise, write_record
-from genrec.training.answer_loss import symmetric_divergence
+from genrec.training.divergence import symmetric_divergence
 
 TEXT = "sasrec_text"  # the model whose item vectors start as the run's embeddings
 TEXT_START = 0.06  # their standard deviation then; thrice a random start, so that what texts say lasts

@@ -19,9 +19,10 @@ from genrec.errors import ArtifactError
 from genrec.launch import world_size
 from genrec.models.token_tree import IGNORE, answer_logits, takes_trees
 from genrec.runtime.training_record import TrainingRecord, warn_of_rise
-from genrec.training.answer_loss import Legal, answer_loss, symmetric_divergence
+from genrec.training.answer_loss import Legal, answer_loss
 from genrec.training.arguments import common_arguments, framework_arguments, limit_to_one_gpu, split_step
 from genrec.training.checkpoints import SealedCheckpoints, check_best, find_newest_checkpoint
+from genrec.training.divergence import symmetric_divergence
 from genrec.training.finite_steps import FiniteSteps
 from genrec.training.resuming import OrderedEpochs, Patience
 from genrec.training.rows import Collator

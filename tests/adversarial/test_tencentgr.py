@@ -22,6 +22,7 @@ from tests.adversarial.wings import (
     both,
     call,
     check_answer,
+    check_every_kill,
     check_kill,
     check_race,
     cut,
@@ -1542,14 +1543,22 @@ def test_two_at_once_make_one(place, command, flags, finished, pair):
         check_answer(run_command("infer", place), 0, "candidates")
 
 
-@pytest.mark.parametrize("kill", [pytest.param(n, marks=[pytest.mark.slow] if n != 10 else []) for n in range(20)])
-@pytest.mark.parametrize(("command", "directory", "flags"), [
-    ("train", "logs", LONG),
-    ("rqvae", "ids", "--num_epochs 12"),
-])  # fmt: skip
-def test_killed_at_any_time_it_ends_the_same(place, command, directory, flags, kill):
+KILLED = pytest.mark.parametrize(
+    ("command", "directory", "flags"), [("train", "logs", LONG), ("rqvae", "ids", "--num_epochs 12")]
+)
+
+
+@KILLED
+def test_killed_at_some_time_it_ends_the_same(place, command, directory, flags):
     shutil.rmtree(place / directory)
-    check_kill(lambda: run_command(command, place, flags), place / directory, CHANGING, (kill + 0.5) / 20)
+    check_kill(lambda: run_command(command, place, flags), place / directory, CHANGING, 0.5)
+
+
+@pytest.mark.slow
+@KILLED
+def test_killed_before_any_access_to_a_file_it_ends_the_same(place, command, directory, flags):
+    shutil.rmtree(place / directory)
+    check_every_kill(lambda: run_command(command, place, flags), place / directory, CHANGING)
 
 
 def test_weights_that_are_no_numbers_end_a_training(place, monkeypatch):

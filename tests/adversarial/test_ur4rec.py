@@ -19,6 +19,7 @@ from tests.adversarial.wings import (
     both,
     call,
     check_answer,
+    check_every_kill,
     check_kill,
     check_race,
     cut,
@@ -1302,10 +1303,15 @@ def test_two_at_once_make_one(place, pair):
     check_answer(run_command("train", place, LONG), 0, "up to date")
 
 
-@pytest.mark.parametrize("kill", [pytest.param(n, marks=[pytest.mark.slow] if n != 10 else []) for n in range(20)])
-def test_killed_at_any_time_it_ends_the_same(place, kill):
+def test_killed_at_some_time_it_ends_the_same(place):
     shutil.rmtree(place / "out")
-    check_kill(lambda: run_command("train", place, LONG), place / "out", CHANGING, (kill + 0.5) / 20)
+    check_kill(lambda: run_command("train", place, LONG), place / "out", CHANGING, 0.5)
+
+
+@pytest.mark.slow
+def test_killed_before_any_access_to_a_file_it_ends_the_same(place):
+    shutil.rmtree(place / "out")
+    check_every_kill(lambda: run_command("train", place, LONG), place / "out", CHANGING)
 
 
 def test_weights_that_are_no_numbers_end_a_training(place, monkeypatch):

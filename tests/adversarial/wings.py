@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -198,3 +199,43 @@ def check_kill(work: Callable[[], Answer], directory: Path, without: Iterable[st
     kill_after(work, seconds * share)
     check_answer(work(), 0, "")
     assert results_of(directory, without) == whole
+
+
+FILE_EVENTS = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink"})
+
+
+def check_every_kill(work: Callable[[], Answer], directory: Path, without: Iterable[str]) -> None:
+    """Killed before any one of the things that it does to files of the directory, the same command ends the same."""
+    check_answer(work(), 0, "")
+    whole = results_of(directory, without)
+    for kill in itertools.count():
+        shutil.rmtree(directory)
+        if not kill_before(work, directory, kill):
+            break
+        check_answer(work(), 0, "")
+        found = results_of(directory, without)
+        assert found == whole, (kill, [name for name in {*found, *whole} if found.get(name) != whole.get(name)])
+    assert kill > 20  # the hook saw what the command did
+
+
+def kill_before(work: Callable[[], Answer], directory: Path, number: int) -> bool:
+    """A process that ends for good before its `number`-th access to files of the directory; whether it came so far."""
+    if process := os.fork():
+        return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+    accesses = itertools.count()
+
+    def end(event: str, arguments: tuple[object, ...]) -> None:
+        if event in FILE_EVENTS and is_below(directory, arguments) and next(accesses) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(end)
+    work()
+    os._exit(0)
+
+
+def is_below(directory: Path, arguments: tuple[object, ...]) -> bool:
+    """Whether a file event is about the directory; shutil.rmtree names what it removes relative to an open one."""
+    path = arguments[0]
+    return isinstance(path, str | os.PathLike) and (
+        os.fspath(path).startswith(str(directory)) or (not os.path.isabs(path) and arguments[-1] != -1)
+    )

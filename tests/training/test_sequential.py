@@ -1,7 +1,10 @@
 """SASRec training: losses against a loop, windows by hand, seeds, and a kill in the middle."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -350,3 +353,9 @@ def test_drawn_items_are_refused_beside_what_needs_all_scores(other):
     (name, value), *_ = other.items()
     with pytest.raises(ConfigError, match=rf"sequential.{name} {value} needs the scores of all items.*negatives 64"):
         validate({"sequential": {"negatives": 64, **other}})
+
+
+def test_its_training_does_not_wait_for_transformers():
+    """Which takes seconds to import, most of a small stage."""
+    code = "import sys, genrec.training.sequential; assert 'transformers' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(training.__file__).parents[2]).returncode == 0

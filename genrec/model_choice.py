@@ -1,0 +1,62 @@
+"""Which language model of a run is meant where none is named, with which semantic IDs, and how its lists were made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from genrec.artifacts import read_manifest
+from genrec.errors import ArtifactError
+from genrec.models.card import Card
+from genrec.pipeline import command_of, keep_word
+from genrec.runtime.training_record import is_unchanged
+from genrec.store import RunStore, list_sids
+
+LANGUAGE_MODELS = ("rl", "sft")  # what is taken of a run, the first that helped
+ROW_SETTINGS = (
+    *("decoding", "num_beams", "frontier_budget", "normalization", "index", "dtype"),
+    *("ensemble_with", "ensemble_weight", "recent_share"),
+)
+
+
+def language_stage(name: str) -> str:
+    return "rl" if name.startswith("rl") else "sft"
+
+
+def choose_model(store: RunStore) -> str:
+    """rl where RL was kept, else sft."""
+    trained = [name for name in LANGUAGE_MODELS if read_manifest(store.path(name))]
+    if "rl" in trained and not ("sft" in trained and is_unchanged(store.path("rl"))):
+        return "rl"
+    if trained:
+        return trained[-1]
+    raise ArtifactError(
+        f"{store.directory} has no language model yet; run first: {command_of('sft')} (with your other flags), or take "
+        "what needs none: model item_knn, last_item or popular"
+    )
+
+
+def choose_sids(store: RunStore, card: Card | None) -> str:
+    """The semantic IDs that the model answers in; of a model without any, those of the run where it has one kind."""
+    names = list_sids(store.directory)
+    if card is None:
+        return names[0] if len(names) == 1 else ""
+    manifests = {name: read_manifest(store.directory / "sids" / name) for name in names}
+    fitting = [name for name, manifest in manifests.items() if manifest and manifest.fingerprint == card.sids]
+    if not fitting:
+        there = ", ".join(f"{name} {manifest.fingerprint}" for name, manifest in manifests.items() if manifest)
+        raise ArtifactError(
+            f"the model of {store.directory} was trained with sids {card.sids}, the run has {there or 'none'}; "
+            f"train it anew: {command_of('sft')} --clean"
+        )
+    return fitting[0]
+
+
+def settings_of_run(run: Path, name: str, card: Card | None) -> dict[str, Any]:
+    """How the run's table ranked this model; where it has no such row, as the model was taught."""
+    taught = {"normalization": card.normalization} if card else {}
+    manifest = read_manifest(run / "evaluation" / keep_word(name))
+    if manifest is None:
+        return taught
+    keys = {f"evaluation.{key}": key for key in ROW_SETTINGS}
+    return taught | {short: manifest.config[key] for key, short in keys.items() if key in manifest.config}
