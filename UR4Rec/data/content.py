@@ -16,7 +16,7 @@ from genrec.embeddings.item_encoder import resolve_checkpoint
 from genrec.errors import ArtifactError
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
 from UR4Rec.data.features import ItemFeatures, Vectors, encode_descriptions, item_features, poster_vectors
-from UR4Rec.data.generated import ITEM_DESCRIPTIONS, USER_PREFERENCES, movielens_source
+from UR4Rec.data.generated import ITEM_DESCRIPTIONS, USER_PREFERENCES, TextSource, movielens_source
 from UR4Rec.data.poster_encoder import own_poster_vectors
 from UR4Rec.data.posters import find_posters
 from UR4Rec.data.snapshots import check_source, given_snapshots
@@ -76,10 +76,9 @@ class ContentSource:
 
     def read_preferences(self, missing: dict[str, str]) -> Preferences | None:
         """Texts about users at several moments of their train prefix, where somebody wrote them."""
-        missing["preference"] = self.why_no_preferences()
-        if missing["preference"]:
+        if why := self.why_no_preferences():
+            missing["preference"] = why
             return None
-        del missing["preference"]
         assert self.texts_dir and self.encoder
         path = self.texts_dir / USER_PREFERENCES
         return given_snapshots(path, self.item_metadata, self.user_sequences, self.encoder, self.cache)
@@ -108,7 +107,7 @@ class ContentSource:
         return ""
 
     @cached_property
-    def source(self):
+    def source(self) -> TextSource:
         return movielens_source("", self.item_metadata, self.user_sequences)
 
     def read_images(self, text: Vectors, missing: dict[str, str]) -> Vectors | None:
