@@ -423,6 +423,14 @@ class Sft(Section):
         ge=0,
         lt=1,
     )
+    thinned_copies: int = knob(
+        0,
+        "sid_to_sid, packed: further copies of each user's training events, each without sft.thinning of them: "
+        "histories that nobody had, which a teacher can be asked about",
+        ge=0,
+        le=100,
+    )
+    thinning: float = knob(0.3, "share of the events that a thinned copy leaves out", gt=0, lt=1)
     balance: float = knob(
         0.0, "history tasks: a target weighs (train events of its item)^-balance; 0 alike, 1 items alike", ge=0, le=1
     )
@@ -572,6 +580,13 @@ class Evaluation(Section):
     exact_memory: float = knob(1.0, "GiB that a pass of exact ranking may take beside the model", gt=0, result=False)
     limit: int = knob(0, "score only this many rows, drawn by seed; 0 all", ge=0)
     normalization: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
+    cold_share: float = knob(
+        0.0,
+        "language models: share of the probability at each node of the trie that goes to the items below it without a "
+        "train event, which the model never saw; 0 none; needs normalization trie",
+        ge=0,
+        lt=1,
+    )
     filter_seen: bool | Literal["auto"] = knob(
         "auto",
         "lists leave out what the user had before, in every row of the table and in validation; auto: where less than "
@@ -589,6 +604,15 @@ class Evaluation(Section):
     recent_share: float = knob(0.1, "popular_recent counts this latest share of the training events", ge=1e-4, le=1)
 
     split_models = field_validator("models", "metrics", mode="before")(comma_list)
+
+    @model_validator(mode="after")
+    def share_by_the_trie(self) -> Evaluation:
+        if self.cold_share and self.normalization != "trie":
+            raise ValueError(
+                f"cold_share {self.cold_share} shares what a node gives its children, and normalization "
+                f"{self.normalization} gives some to others; set normalization trie, or cold_share 0"
+            )
+        return self
 
 
 class Sequential(Section):

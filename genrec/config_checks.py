@@ -161,6 +161,11 @@ def check_sft(sft: Sft) -> Faults:
     if about_users and sft.preferences is None:
         yield f"sft.tasks.{about_users[0]} reads sft.preferences, which is empty; name a file, or drop the task"
     yield from check_teacher(sft)
+    if sft.thinned_copies and (sft.pack == "none" or not sft.tasks.get("sid_to_sid")):
+        yield (
+            f"sft.thinned_copies {sft.thinned_copies} are packed rows of sid_to_sid, and sft.pack is {sft.pack}, "
+            f"sft.tasks.sid_to_sid {sft.tasks.get('sid_to_sid', 0)}; change these, or set thinned_copies 0"
+        )
     frozen, scratch = "sft.freeze_LLM True", "sft.train_from_scratch True"
     quantized, in_bits = sft.lora.quantize != "none", f"sft.lora.quantize {sft.lora.quantize}"
     yield from exclusive(

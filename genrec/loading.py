@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from genrec.models.generative import GenerativeRecommender
 
 BACKENDS = ("torch", *GRAPHS)
-DECODING = ("decoding", "num_beams", "frontier_budget", "batch_size", "normalization", "index", "exact_memory", "dtype")
+DECODING = (
+    *("decoding", "num_beams", "frontier_budget", "batch_size", "normalization", "index", "exact_memory", "dtype"),
+    "cold_share",
+)
 WEIGHTS = (".safetensors", "config.json")
 BATCHES = 8  # that are ranked between two frames: as many rows as evaluation ranks at once
 
@@ -49,8 +52,8 @@ def load(
     sft. `ranking` exact scores every item. `backend`: torch, or of an export (of a run that has one too) onnx,
     onnx-int8 or onnx-int4, which by beams need neither torch nor transformers; an export that names none is answered by
     onnx. `decoding`: decoding (beam or frontier), num_beams, frontier_budget, batch_size, normalization, index,
-    exact_memory, dtype; what is not given is as the run was evaluated, else as the model was taught. ArtifactError
-    names what is missing.
+    exact_memory, dtype, cold_share; what is not given is as the run was evaluated, else as the model was taught.
+    ArtifactError names what is missing.
     """
     directory = Path(place)
     if backend not in (None, *BACKENDS):

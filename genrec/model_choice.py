@@ -14,7 +14,7 @@ from genrec.store import RunStore, list_sids
 
 LANGUAGE_MODELS = ("rl", "sft")  # what is taken of a run, the first that helped
 ROW_SETTINGS = (
-    *("decoding", "num_beams", "frontier_budget", "normalization", "index", "dtype"),
+    *("decoding", "num_beams", "frontier_budget", "normalization", "index", "dtype", "cold_share"),
     *("ensemble_with", "ensemble_weight", "recent_share"),
 )
 

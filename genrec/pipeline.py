@@ -124,6 +124,7 @@ LANGUAGE_KEYS = ("index", "num_beams", "normalization", "dtype")
 FRONTIER_KEYS = ("decoding", "frontier_budget")  # in place of num_beams where a frontier searches
 RANKED_FAMILIES = ("sft", "rl")  # whose targets evaluation.target_ranks ranks
 RANK_KEYS = ("target_ranks", "frontier_budget")  # where it does
+COLD_KEYS = ("cold_share",)  # of language models where it is not 0
 EXACT_KEYS = ("index", "normalization", "dtype")
 FAMILY_KEYS: dict[str, tuple[str, ...]] = {
     "popular_recent": ("recent_share",),
@@ -217,6 +218,8 @@ def row_depends_on(family: str, config: Config) -> tuple[str, ...]:
         keys = (*(name for name in keys if name != "num_beams"), *FRONTIER_KEYS)
     if config.evaluation.target_ranks and family in RANKED_FAMILIES:
         keys = dict.fromkeys((*keys, *RANK_KEYS))
+    if config.evaluation.cold_share and "normalization" in keys:
+        keys = (*keys, *COLD_KEYS)
     return (*(f"evaluation.{name}" for name in keys), "run.seed")
 
 

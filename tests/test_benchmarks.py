@@ -36,6 +36,7 @@ SMALLEST = {
     "tencentgr_data": "--users 60 --items 80 --rounds 1",
 }
 NO_SMALLEST = {
+    "cold_items": "reads a trained run; tests/test_cold_items.py has one of lists by hand",
     "gpu": "run by gpu.sh, whose test is below",
     "leaderboard": "reads finished runs; tests/test_leaderboard.py gives it one",
     "random_twin": "writes a model as large as the one it is a twin of",

@@ -38,6 +38,13 @@ def items_of_leaves(
     return pad_lists(items[order], scores[order], k)
 
 
+def find_cold(train_count: np.ndarray, num_items: int) -> np.ndarray:
+    """(n,) train events of the items that training knew -> (N,) bool, items without any; new items come after."""
+    cold = np.ones(num_items, dtype=bool)
+    cold[: len(train_count)] = train_count == 0
+    return cold
+
+
 def order_longest_first(prompts: list[list[int]]) -> np.ndarray:
     """(E,) the order in which prompts are batched: what memory the run needs shows at once."""
     return np.argsort([-len(prompt) for prompt in prompts], kind="stable")

@@ -15,7 +15,7 @@ from pydantic import Field
 from genrec import artifacts
 from genrec.artifacts import EXPORT, HEAD
 from genrec.config import Evaluation
-from genrec.data.lists import items_of_leaves, order_longest_first
+from genrec.data.lists import find_cold, items_of_leaves, order_longest_first
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples
 from genrec.data.shop import Shop
@@ -142,5 +142,10 @@ def load_exported(directory: Path, card: Card, shop: Shop, settings: Evaluation,
         raise ArtifactError(f"{directory / HEAD} has rows {head.shape}, the SIDs reach to {sids.token.max()}")
     graph = Graph(directory / GRAPHS[backend], export.model)
     prompts = SidPrompts(texts, SidTokens(index, sids), Encoder(tokenizer), card.cutoff_len)
-    search = Search(graph, head, build_ranges(index), sids, settings.num_beams, settings.normalization)
+    ranges = build_ranges(index)
+    search = Search(graph, head, ranges, sids, settings.num_beams, settings.normalization)
+    if settings.cold_share:
+        cold = find_cold(shop.train_count, len(index))[ranges.item]
+        running = np.concatenate([[0], cold.cumsum()])
+        search = replace(search, cold=running, cold_share=settings.cold_share)
     return ExportedRecommender(prompts, index, search, settings.batch_size)

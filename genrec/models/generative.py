@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec.config import Evaluation
-from genrec.data.lists import items_of_leaves, order_longest_first
+from genrec.data.lists import find_cold, items_of_leaves, order_longest_first
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples
@@ -40,7 +40,7 @@ from genrec.models.passes import Runtime, read_tokens
 from genrec.models.sid_prompts import SidPrompts, SidTokens
 from genrec.models.target_rank import Ranks, rank_targets
 from genrec.models.token_tree import takes_trees
-from genrec.models.trie import Filter, allow_items, build_trie, deny_items, list_items
+from genrec.models.trie import Filter, allow_items, build_trie, deny_items, favour_cold, list_items
 from genrec.runtime.device import pick_device, pick_dtype
 from genrec.store import RunStore
 
@@ -123,9 +123,13 @@ class GenerativeModel:
                 bound[rows] = bounds.masked_fill(bounds < NEVER / 2, -torch.inf).cpu().numpy()
         return Recommendations(item, score, bound)
 
-    def allow(self, items: np.ndarray) -> Allowed:
-        """(N,) bool, what anyone may get, counted once for all batches."""
-        return Allowed(items, allow_items(self.trie, torch.from_numpy(items).to(self.trie.item.device)))
+    def allow(self, items: np.ndarray | None, cold: np.ndarray, settings: Evaluation) -> Allowed | None:
+        """(N,) bool, what anyone may get, None: all, and what has no train event; counted once for all batches."""
+        device = self.trie.item.device
+        only = None if items is None else allow_items(self.trie, torch.from_numpy(items).to(device))
+        if settings.cold_share:
+            only = favour_cold(self.trie, only, torch.from_numpy(cold).to(device), settings.cold_share)
+        return None if only is None else Allowed(np.ones(len(cold), bool) if items is None else items, only)
 
     def search(
         self, prompts: list[list[int]], denied: np.ndarray, k: int, decoding: Decoding, only: Filter | None
@@ -256,7 +260,8 @@ def load_generative(
         grown = store.grown(index)
         index, allowed = grown.index, grown.allowed
     texts = make_texts(data, index, card.source, card.profile, card.wording)
-    return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, allowed)
+    count = data.train_count
+    return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, count, allowed)
 
 
 def load_alone(
@@ -264,7 +269,7 @@ def load_alone(
 ) -> GenerativeRecommender:
     """The same without the run, by what the directory says of the shop; the card's files were checked."""
     texts = load_own_texts(model_dir, card, shop)
-    return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, None)
+    return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, shop.train_count)
 
 
 def make_recommender(
@@ -274,13 +279,15 @@ def make_recommender(
     settings: Evaluation,
     device_name: str,
     exact: bool,
-    allowed: np.ndarray | None,
+    train_count: np.ndarray,
+    allowed: np.ndarray | None = None,
 ) -> GenerativeRecommender:
+    """`train_count` (n,) of the items that training knew; new items come after them."""
     device = pick_device(device_name)
     dtype = pick_dtype(settings.dtype, device, count_weights(model_dir))
     model, tokenizer = load_pretrained(str(model_dir), dtype)
     generative = GenerativeModel(model.to(device), tokenizer, texts, cutoff_len)
-    only = None if allowed is None else generative.allow(allowed)
+    only = generative.allow(allowed, find_cold(train_count, len(texts.index)), settings)
     return GenerativeRecommender(generative, make_decoding(settings, exact), only)
 
 

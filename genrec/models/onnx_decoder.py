@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 from genrec.artifacts import HEAD
 from genrec.config import Evaluation
+from genrec.data.lists import find_cold
 from genrec.data.shop import Shop
 from genrec.models.card import Card, load_own_texts
 from genrec.models.exported import GRAPHS, check_backend, load_export
@@ -69,4 +70,5 @@ def load_searched(
     texts = load_own_texts(directory, card, shop)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     model = GenerativeModel(decoder, tokenizer, texts, card.cutoff_len)
-    return GenerativeRecommender(model, make_decoding(settings, exact))
+    allowed = model.allow(None, find_cold(shop.train_count, len(texts.index)), settings)
+    return GenerativeRecommender(model, make_decoding(settings, exact), allowed)

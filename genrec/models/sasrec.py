@@ -151,6 +151,12 @@ class SasRecRecommender:
             scores[row, item] = -torch.inf
         return scores
 
+    @torch.no_grad()
+    def score_windows(self, item: np.ndarray) -> Tensor:
+        """Items (B, T), padded on the right with -1 -> (B, T, N) scores of every item after each of them."""
+        self.model.eval()
+        return self.model.score(self.model(torch.from_numpy(item).long().to(self.model.bias.device)))
+
     def recommend_batch(self, examples: Examples, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(B, k) items and scores; -1 and -inf where a small catalogue, or what is left of it, has no more items."""
         scores = self.score_all(examples)

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from genrec.data.prepared import Prepared
-from genrec.data.sequences import Examples, Sequences
+from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError
 from genrec.models.knn import ItemKnn, fit_knn, weighted_history
 from genrec.models.popular import leave_out
@@ -30,7 +32,15 @@ POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of item-kNN's scores
 MOST_ROWS = 2000  # valid rows that choose among them
 BLOCK = 256  # of them at once
 
-Teacher = Callable[[Examples], np.ndarray]  # -> (B, N), rows sum to 1, or to 0 where it knows nothing
+
+class Teacher(Protocol):
+    def __call__(self, examples: Examples) -> np.ndarray:
+        """(B, N); rows sum to 1, or to 0 where it knows nothing."""
+        ...
+
+    def of_windows(self, item: np.ndarray, user: np.ndarray) -> np.ndarray:
+        """Items (B, T), padded on the right with -1, of users (B,) -> the same after each of them, (B, T, N)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,14 +50,16 @@ class SasRecTeacher:
     def __call__(self, examples: Examples) -> np.ndarray:
         return torch.softmax(self.model.score_all(examples).float(), dim=-1).cpu().numpy()
 
+    def of_windows(self, item: np.ndarray, user: np.ndarray) -> np.ndarray:
+        return torch.softmax(self.model.score_windows(item).float(), dim=-1).cpu().numpy()
+
 
 @dataclass(frozen=True)
 class KnnTeacher:
     """Of train rows alone: what a user bought in training is taken out of the co-purchases."""
 
     knn: ItemKnn
-    sequences: Sequences
-    seen: np.ndarray  # (T,) bool, events of training
+    purchases: sp.csr_array  # (U, N) bool, of training
     users: np.ndarray  # (N,) users of each item in training
     power: float
     forgets_history: bool  # whether it gives the items that it is asked with no probability
@@ -60,6 +72,9 @@ class KnnTeacher:
             row, place = np.nonzero(examples.history >= 0)
             scores[row, examples.history[row, place]] = 0
         return scale_scores(leave_out(scores, examples.excluded), self.power)
+
+    def of_windows(self, item: np.ndarray, user: np.ndarray) -> np.ndarray:
+        return self(list_prefixes(item, user)).reshape(*item.shape, -1)
 
     def own_part(self, examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Row, item and the part of the item's score that the row's user brought, of each item bought in training.
@@ -75,13 +90,16 @@ class KnnTeacher:
 
     def bought(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and item of what each row's user bought in training, each item once."""
-        begin = self.sequences.offset[users]
-        length = self.sequences.offset[users + 1] - begin
-        row = np.repeat(np.arange(len(users)), length)
-        event = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length) + np.repeat(begin, length)
-        kept = self.seen[event]
-        pair = np.unique(row[kept] * len(self.users) + self.sequences.item[event[kept]])
-        return pair // len(self.users), pair % len(self.users)
+        rows = self.purchases[users]
+        return np.repeat(np.arange(len(users)), np.diff(rows.indptr)), rows.indices
+
+
+def list_prefixes(item: np.ndarray, user: np.ndarray) -> Examples:
+    """Windows (B, T), padded on the right, of users (B,) -> what stands before each next item, B T examples."""
+    rows, length = item.shape
+    back = np.arange(length)[:, None] - np.arange(length)[::-1]  # (T, T) place in the window
+    history = np.where(back >= 0, item[:, np.maximum(back, 0)], -1).reshape(rows * length, length)
+    return Examples(np.repeat(user, length), history, np.zeros(rows * length, np.int32))
 
 
 def scale_scores(scores: np.ndarray, power: float) -> np.ndarray:
@@ -112,6 +130,10 @@ class Mixture:
         total = sum(weight * teacher(examples) for weight, teacher in zip(self.weights, self.teachers, strict=True))
         return np.asarray(total) / sum(self.weights)
 
+    def of_windows(self, item: np.ndarray, user: np.ndarray) -> np.ndarray:
+        told = zip(self.weights, self.teachers, strict=True)
+        return np.asarray(sum(weight * teacher.of_windows(item, user) for weight, teacher in told)) / sum(self.weights)
+
 
 def load_sequential(store: RunStore, data: Prepared, name: str, device: str, filter_seen: bool) -> Teacher:
     """One of the run's sequential models; ArtifactError where it was trained on other data than the run has."""
@@ -132,11 +154,12 @@ def load_sequential(store: RunStore, data: Prepared, name: str, device: str, fil
 
 def load_knn(store: RunStore, data: Prepared, name: str, device: str, filter_seen: bool) -> Teacher:
     owner = np.repeat(np.arange(len(data.sequences)), np.diff(data.sequences.offset))[data.seen]
-    pairs = np.unique(owner * len(data.catalog) + data.sequences.item[data.seen])
-    users = np.bincount(pairs % len(data.catalog), minlength=len(data.catalog))
+    shape = (len(data.sequences), len(data.catalog))
+    bought = sp.coo_array((np.ones(len(owner), bool), (owner, data.sequences.item[data.seen])), shape=shape).tocsr()
+    users = np.bincount(bought.indices, minlength=len(data.catalog))
     knn, valid = fit_knn(data.sequences, data.seen, data.train_count), data.examples("valid")
     power = choose_power(knn, valid.without_seen() if filter_seen else valid)
-    return KnnTeacher(knn, data.sequences, data.seen, users, power, filter_seen)
+    return KnnTeacher(knn, bought, users, power, filter_seen)
 
 
 TEACHERS: dict[str, Callable[[RunStore, Prepared, str, str, bool], Teacher]] = {

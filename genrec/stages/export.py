@@ -298,15 +298,18 @@ def read_gguf(source: Source, partial: Path) -> Recommender:
     """What torch makes of the file, as another program would read it."""
     import torch
 
+    from genrec.data.lists import find_cold
     from genrec.data.shop import load_shop
     from genrec.models.card import load_own_texts
     from genrec.models.generative import GenerativeModel, GenerativeRecommender, make_decoding
     from genrec.models.language import load_pretrained
 
     model, tokenizer = load_pretrained(str(partial / GGUF), torch.float32)
-    texts = load_own_texts(partial, source.card, load_shop(partial))
+    shop = load_shop(partial)
+    texts = load_own_texts(partial, source.card, shop)
     generative = GenerativeModel(model, tokenizer, texts, source.card.cutoff_len)
-    return GenerativeRecommender(generative, make_decoding(source.settings, exact=False))
+    allowed = generative.allow(None, find_cold(shop.train_count, len(texts.index)), source.settings)
+    return GenerativeRecommender(generative, make_decoding(source.settings, exact=False), allowed)
 
 
 def describe_backend(name: str, costs: dict[str, Any], max_loss: float) -> str:

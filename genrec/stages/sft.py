@@ -20,7 +20,7 @@ from genrec import artifacts, stage
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config, Sft
 from genrec.engine.torch_workers import run_on_engine
-from genrec.errors import exit_on_failure
+from genrec.errors import ConfigError, exit_on_failure
 from genrec.launch import note, rank
 from genrec.pipeline import command_of
 from genrec.store import RunStore
@@ -123,7 +123,7 @@ def consult_teacher(config: Config, directory: Path, material: Material) -> Soft
     from genrec.training.sft_start import ask_teacher
 
     filter_seen = leaves_out_seen(config.evaluation.filter_seen, material.data)
-    of_model = (material.texts, material.model, material.sids, config.sft)
+    of_model = (material.texts, material.model, material.sids, config.sft, config.run.seed)
     return ask_teacher(RunStore.of(config), material.data, *of_model, filter_seen, config.run.device, directory)
 
 
@@ -134,6 +134,11 @@ def choose_packing(settings: Sft, model: PreTrainedModel | PeftModel) -> Sft:
     if takes_trees(model):
         return settings
     kind = model.config.model_type
+    if settings.thinned_copies:
+        raise ConfigError(
+            f"sft.thinned_copies {settings.thinned_copies} needs packed rows, which a model of type {kind} cannot read "
+            "(it takes no 4-D attention mask); set thinned_copies 0"
+        )
     note("sft", f"a model of type {kind} does not take a 4-D attention mask: each row and beam is read alone")
     return settings.model_copy(update={"pack": "none"})
 

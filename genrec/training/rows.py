@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from genrec.config import Sft
 from genrec.data.sequences import Examples, Sequences, Split, cut_examples
 from genrec.data.tasks import Task, Texts, draw_copies, draw_row_numbers, find_task, repeat_rows, take_row
+from genrec.data.thinning import Thinned
 from genrec.errors import ArtifactError
 from genrec.models.sid_prompts import TaskPrompts
 from genrec.models.token_tree import NO_EVENT, Branch, TokenTree, collate_trees, grow_tree, join_trees, make_chain
@@ -102,19 +103,26 @@ def make_rows(
     settings: Sft,
     seed: int,
     items: np.ndarray | None = None,
+    thinned: Thinned | None = None,
 ) -> Iterator[TokenTree]:
     """All rows of all tasks with a positive share; weight (T,) is that of each event as a target.
 
-    Tasks about items ask for those of `items` (N,) bool, for all where it is None.
+    Tasks about items ask for those of `items` (N,) bool, for all where it is None. Packed rows are of `thinned` where
+    there is such.
     """
     rng = np.random.default_rng(seed)
     cut = cut_examples(sequences, train, max_history)
     for name, share in settings.tasks.items():
         task = find_task(name)
         if name == "sid_to_sid" and settings.pack != "none":
+            packing = max_history, settings.pack, settings.overlap
             for copy in repeat_rows(len(train), share, rng):
-                packing = settings.pack, settings.overlap
-                yield from packed_rows(builder, task, sequences, train.take(copy), weight, max_history, *packing)
+                yield from packed_rows(builder, task, sequences, train.take(copy), weight, *packing)
+            if thinned:
+                copies = thinned.copies(len(sequences))
+                yield from packed_rows(
+                    builder, task, thinned.sequences, copies, thinned.weight, *packing, thinned.owner
+                )
         elif task.of_preference:
             yield from preference_rows(builder, task, share, cut, train, weight, rng)
         else:
@@ -153,12 +161,17 @@ def packed_rows(
     max_history: int,
     pack: str,
     overlap: float = 0.5,
+    owner: np.ndarray | None = None,
 ) -> Iterator[TokenTree]:
-    """Each user's targets on shared trunks; those whose history is cut get rows of their own, or windows."""
+    """Each user's targets on shared trunks; those whose history is cut get rows of their own, or windows.
+
+    `owner` says whose copy each user is; None: the users are themselves.
+    """
     item, ordered = sequences.item, train.take(np.lexsort([train.end, train.user]))
     for rows in np.split(np.arange(len(train)), np.flatnonzero(np.diff(ordered.user)) + 1):
-        user = int(ordered.user[rows[0]])
-        group, first = ordered.end[rows], sequences.offset[user]
+        copy = int(ordered.user[rows[0]])
+        user = copy if owner is None else int(owner[copy])
+        group, first = ordered.end[rows], sequences.offset[copy]
         begin = np.maximum(group - max_history, first)  # of each target's history
         room = np.array([builder.room(task, item[a:b], user) for a, b in zip(begin, group, strict=True)])
         limit = np.minimum(room, max_history)

@@ -19,6 +19,7 @@ from genrec.data.prepared import Prepared
 from genrec.data.prompts import Wording
 from genrec.data.sequences import Split
 from genrec.data.tasks import Texts, find_task, make_texts
+from genrec.data.thinning import Thinned, add_thinned
 from genrec.data.updated import choose_replayed
 from genrec.data.weights import target_weights
 from genrec.errors import ArtifactError, ConfigError
@@ -125,7 +126,18 @@ def make_task_dataset(
     weight = target_weights(data, settings.balance, settings.half_life)
     builder = RowBuilder(tokenizer, texts, settings.cutoff_len)
     train, items = choose_rows(data, settings, seed)
-    return to_dataset(make_rows(builder, data.sequences, train, weight, data.max_history, settings, seed, items))
+    if items is not None:
+        say_replay(data, settings, len(train), items)
+    rest = (data.max_history, settings, seed, items, thin(data, settings, seed))
+    return to_dataset(make_rows(builder, data.sequences, train, weight, *rest))
+
+
+def thin(data: Prepared, settings: Sft, seed: int) -> Thinned | None:
+    """The copies that sft.thinned_copies asks for."""
+    if not settings.thinned_copies:
+        return None
+    weight, (train, _) = target_weights(data, settings.balance, settings.half_life), choose_rows(data, settings, seed)
+    return add_thinned(data.sequences, train, weight, settings.thinned_copies, settings.thinning, seed)
 
 
 def choose_rows(data: Prepared, settings: Sft, seed: int) -> tuple[Split, np.ndarray | None]:
@@ -139,12 +151,16 @@ def choose_rows(data: Prepared, settings: Sft, seed: int) -> tuple[Split, np.nda
             "from no update; leave sft.replay empty, or begin with genrec update"
         )
     chosen = choose_replayed(data.updated, train, len(data.catalog), settings.replay, seed)
+    return train.take(chosen.rows), chosen.items
+
+
+def say_replay(data: Prepared, settings: Sft, rows: int, items: np.ndarray) -> None:
+    assert data.updated is not None and settings.replay is not None, "only an update replays"
     note(
         "sft",
-        f"{int((~data.updated.learned).sum()):,} new train rows, with {len(chosen.rows):,} of {len(train):,} after a "
-        f"replay of {settings.replay:.0%} of the users; {int(chosen.items.sum()):,} of {len(data.catalog):,} items",
+        f"{int((~data.updated.learned).sum()):,} new train rows, with {rows:,} of {len(data.splits['train']):,} after "
+        f"a replay of {settings.replay:.0%} of the users; {int(items.sum()):,} of {len(data.catalog):,} items",
     )
-    return train.take(chosen.rows), chosen.items
 
 
 def ask_teacher(
@@ -154,6 +170,7 @@ def ask_teacher(
     model: PreTrainedModel,
     sids: SidVocabulary,
     settings: Sft,
+    seed: int,
     filter_seen: bool,
     device: str,
     directory: Path,
@@ -161,15 +178,16 @@ def ask_teacher(
     """The targets as sft.teacher softens them; None where there is none."""
     if not settings.teacher:
         return None
-    begin, train = time.perf_counter(), data.splits["train"]
+    begin, (train, _), thinned = time.perf_counter(), choose_rows(data, settings, seed), thin(data, settings, seed)
     teacher = load_teacher(store, data, settings.teacher, device, filter_seen)
     vocabulary = model.get_input_embeddings().num_embeddings
     of_data = (data.sequences, train, data.max_history)
     of_model = (build_trie(texts.index), sids, vocabulary)
-    soft = make_soft_targets(teacher, settings.teacher_weight, *of_data, *of_model, directory)
+    soft = make_soft_targets(teacher, settings.teacher_weight, *of_data, *of_model, directory, thinned)
+    asked = len(thinned.train if thinned else train)
     note(
         "sft",
-        f"{', '.join(settings.teacher)} asked about {len(train):,} targets, weight {settings.teacher_weight:g}; "
+        f"{', '.join(settings.teacher)} asked about {asked:,} targets, weight {settings.teacher_weight:g}; "
         f"{soft.probability.nbytes / 2**20:.0f} MiB on disk while training, {time.perf_counter() - begin:.1f} s",
     )
     return soft

@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from genrec.data.sequences import Examples, Sequences, Split, cut_examples
+from genrec.data.thinning import Thinned
 from genrec.models.beam import SidVocabulary
 from genrec.models.teachers import Teacher
 from genrec.models.trie import Trie
@@ -125,29 +127,65 @@ def make_soft_targets(
     sids: SidVocabulary,
     vocabulary: int,
     directory: Path,
+    thinned: Thinned | None = None,
 ) -> SoftTargets:
     """Asks the teacher once about every train target, with all the history that an evaluation would give it.
+
+    Of thinned copies it is asked about whole windows, what a row of `pack windows` without overlap reads.
 
     It may name what the user had before: what lies beyond the history the model cannot know, so it could not learn to
     leave that out. Lists leave it out all the same, where evaluation.filter_seen says so.
     """
-    paths, order = find_paths(trie, sids), np.argsort(train.end, kind="stable")
-    train = train.take(order)
-    length = paths.length[sequences.item[train.end]]
-    begin = np.full(len(sequences.item), -1, dtype=np.int64)
-    begin[train.end] = np.cumsum(length) - length
+    paths, item = find_paths(trie, sids), thinned.sequences.item if thinned else sequences.item
+    ends = np.sort(thinned.train.end if thinned else train.end)
+    length = paths.length[item[ends]]
+    begin = np.full(len(item), -1, dtype=np.int64)
+    begin[ends] = np.cumsum(length) - length
     probability = map_nameless(directory, int(length.sum()))
-    for examples, end in split_blocks(cut_examples(sequences, train, max_history), train.end):
-        softened = soften_paths(teacher(examples), examples.target, trie, paths)
-        probability[begin[end[0]] : begin[end[0]] + len(softened)] = softened
+    blocks = ask_in_blocks(teacher, cut_examples(sequences, train, max_history), train.end)
+    if thinned:
+        blocks = chain(blocks, ask_in_windows(teacher, thinned, len(sequences), max_history))
+    for answer, end in blocks:
+        softened = soften_paths(answer, item[end], trie, paths)
+        size = paths.length[item[end]]
+        within = np.arange(len(softened)) - np.repeat(np.cumsum(size) - size, size)
+        probability[np.repeat(begin[end], size) + within] = softened
     level = find_levels(sids, vocabulary).cpu().numpy()
-    return SoftTargets(weight, sequences.item, begin, probability, paths, level)
+    return SoftTargets(weight, item, begin, probability, paths, level)
 
 
-def split_blocks(examples: Examples, end: np.ndarray) -> Iterator[tuple[Examples, np.ndarray]]:
+def ask_in_blocks(teacher: Teacher, examples: Examples, end: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Probabilities (b, N) and the targets' events (b,), in the order of the events."""
+    order = np.argsort(end, kind="stable")
     for first in range(0, len(end), BLOCK):
-        rows = np.arange(first, min(first + BLOCK, len(end)))
-        yield examples.take(rows), end[rows]
+        rows = order[first : first + BLOCK]
+        yield teacher(examples.take(rows)), end[rows]
+
+
+def ask_in_windows(
+    teacher: Teacher, thinned: Thinned, users: int, max_history: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same of the copies of `users` users, whose events are cut into windows of `max_history`."""
+    event, copy = cut_windows(thinned.sequences.offset, users, max_history)  # (W, max_history), (W,)
+    asked = np.zeros(len(thinned.sequences.item) + 1, dtype=bool)
+    asked[thinned.train.end] = True
+    for first in range(0, len(event), max(BLOCK // max_history, 1)):
+        block = slice(first, first + max(BLOCK // max_history, 1))
+        item = np.where(event[block] >= 0, thinned.sequences.item[event[block]], -1)
+        answer = teacher.of_windows(item, thinned.owner[copy[block]])  # (b, max_history, N)
+        last = thinned.sequences.offset[copy[block] + 1][:, None]
+        wanted = (event[block] >= 0) & (event[block] + 1 < last) & asked[event[block] + 1]
+        yield answer[wanted], (event[block] + 1)[wanted]
+
+
+def cut_windows(offset: np.ndarray, first: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Events of the users from `first` on, `length` a row, padded on the right with -1, and whose they are."""
+    begin, stop = offset[first:-1], offset[first + 1 :]
+    windows = np.maximum(-(-(stop - begin - 1) // length), 0)  # the last event is read by none
+    user = np.repeat(np.arange(len(begin)), windows)
+    place = np.arange(len(user)) - np.repeat(np.cumsum(windows) - windows, windows)
+    event = (begin[user] + length * place)[:, None] + np.arange(length)
+    return np.where(event < stop[user][:, None], event, -1), user + first
 
 
 def map_nameless(directory: Path, length: int) -> np.ndarray:

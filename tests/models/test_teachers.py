@@ -9,7 +9,7 @@ import torch
 from genrec import stage
 from genrec.commandline import Command
 from genrec.config import TeacherName
-from genrec.data.sequences import Sequences, Split, cut_examples
+from genrec.data.sequences import Examples, Sequences, Split, cut_examples
 from genrec.errors import ArtifactError
 from genrec.models.knn import fit_knn
 from genrec.models.sasrec import SasRec, SasRecShape, save_sasrec
@@ -52,6 +52,19 @@ def test_a_mixture_is_the_weighted_mean_of_probabilities(store):
     assert both == pytest.approx(0.75 * one + 0.25 * other)
     row, item = examples.excluded.pairs()
     assert not both[row, item].any()
+
+
+def test_a_teacher_is_asked_about_every_place_of_a_window_at_once(store):
+    write_sequential(store)
+    data = small_shop()
+    teacher = load_teacher(store, data, {"sasrec": 3.0, "item_knn": 1.0}, "cpu", True)
+    item, user = np.array([[3, 1, 4, 1, 5], [2, 7, -1, -1, -1]]), np.array([0, 4])
+    answer = teacher.of_windows(item, user)
+    for row, place in [(0, 0), (0, 2), (0, 4), (1, 0), (1, 1)]:
+        history = np.full((1, 5), -1)
+        history[0, 4 - place :] = item[row, : place + 1]
+        alone = teacher(Examples(user[[row]], history, np.zeros(1, np.int32)))[0]
+        assert answer[row, place] == pytest.approx(alone, abs=1e-6)
 
 
 def test_item_knn_gives_its_history_nothing_where_lists_leave_out_what_was_seen(store):

@@ -10,9 +10,10 @@ from genrec.data.given_texts import Preferences
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import cut_examples
 from genrec.data.tasks import RECOMMEND, TASKS, make_texts
+from genrec.data.thinning import add_thinned
 from genrec.errors import ArtifactError, ConfigError
 from genrec.models.token_tree import answer_logits, collate_trees
-from genrec.training.rows import RowBuilder, packed_rows
+from genrec.training.rows import RowBuilder, make_rows, packed_rows
 from tests import parse_flags
 from tests.task_rows import task_rows
 from tests.training.small_rows import NUM_ITEMS, alike, asked, rows_of
@@ -71,6 +72,25 @@ def test_windows_ask_each_target_once_with_the_history_that_the_overlap_leaves(t
         history = ids[head:]
         (whole,) = {length[full] for full in length if full[1] == answer and full[0][-len(history) :] == history}
         assert len(history) // 3 >= min(least, whole // 3)
+
+
+def test_copies_ask_what_sequences_of_their_own_would_ask(texts, tokenizer, sequences):
+    events, train = sequences
+    builder = RowBuilder(tokenizer, texts, 512)
+    thinned = add_thinned(events, train, alike(events), 2, 0.3, 0)
+    flags = ["--sft.tasks", "{sid_to_sid: 1}", "--sft.pack", "windows", "--sft.overlap", "0"]
+    config = parse_flags([*flags, "--sft.thinned_copies", "2"]).config
+    config.data.max_history = 4
+    rest = alike(events), 4, config.sft, 0, None, thinned
+    both = list(make_rows(builder, events, train, *rest))
+    plain = list(packed_rows(builder, RECOMMEND, events, train, alike(events), 4, "windows", 0))
+    copies = thinned.copies(len(events))
+    own = packed_rows(builder, RECOMMEND, thinned.sequences, copies, thinned.weight, 4, "windows", 0)
+    assert len(copies) > len(train) and asked(both, len(train) + len(copies)) == asked(
+        [*plain, *own], len(train) + len(copies)
+    )
+    event = [number for tree in both for number in tree.event[::3]]
+    assert sorted(event) == sorted(thinned.train.end.tolist())
 
 
 def test_windows_that_overlap_less_read_fewer_tokens(texts, tokenizer, sequences):

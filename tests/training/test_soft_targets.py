@@ -8,9 +8,11 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from genrec.data.sequences import cut_examples
+from genrec.data.sequences import Examples, cut_examples
+from genrec.data.thinning import add_thinned
 from genrec.models.beam import SidVocabulary
 from genrec.models.language import sid_vocabulary
+from genrec.models.teachers import list_prefixes
 from genrec.models.token_tree import IGNORE, answer_logits
 from genrec.models.trie import build_trie
 from genrec.sids import make_index
@@ -121,6 +123,41 @@ def test_packed_rows_have_the_losses_of_the_definition(
     expected = loop_losses(texts, tokenizer, sequences, logits, labels, event, legal, 0.7, smoothing)
     torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=1e-5)
     assert (found - answer_loss(logits, labels, legal, smoothing)).abs().max() > 0.1
+
+
+class InWindows:
+    """`teach`, and of windows the same of each prefix."""
+
+    def __call__(self, examples):
+        return teach(examples)
+
+    def of_windows(self, item, user):
+        return teach(list_prefixes(item, user)).reshape(*item.shape, -1)
+
+
+def test_targets_of_thinned_copies_are_what_the_teacher_says_of_their_windows(
+    texts, tokenizer, model, sequences, tmp_path
+):
+    events, train = sequences
+    thinned = add_thinned(events, train, alike(events), 2, 0.3, 0)
+    trie, sids = build_trie(texts.index), sid_vocabulary(tokenizer, texts.index)
+    size = model.get_input_embeddings().num_embeddings
+    soft = make_soft_targets(InWindows(), 0.7, events, train, 4, trie, sids, size, tmp_path, thinned)
+    alone = make_soft_targets(teach, 0.7, events, train, 4, trie, sids, size, tmp_path)
+    paths, item, offset = soft.paths, thinned.sequences.item, thinned.sequences.offset
+
+    def stored(targets, event):
+        return targets.probability[targets.begin[event] : targets.begin[event] + paths.length[targets.item[event]]]
+
+    for end in train.end:
+        assert stored(soft, end) == pytest.approx(stored(alone, end))
+    copies = thinned.copies(len(events))
+    for user, end in zip(copies.user, copies.end, strict=True):
+        begin = offset[user] + (end - 1 - offset[user]) // 4 * 4  # of the window whose item before it is read
+        history = np.full((1, 4), -1)
+        history[0, 4 - (end - begin) :] = item[begin:end]
+        said = teach(Examples(np.zeros(1, int), history, item[[end]]))
+        assert stored(soft, end) == pytest.approx(soften_paths(said, item[[end]], trie, paths), abs=1e-6)
 
 
 def test_rows_on_one_trunk_lose_what_plain_rows_lose(texts, tokenizer, model, sequences, make):
