@@ -2,8 +2,10 @@
 
     python benchmarks/serve.py --run outputs/quickstart
     python benchmarks/serve.py --run outputs/quickstart --decoding beam --seconds 20
-    python benchmarks/serve.py --run outputs/quickstart --workers 2 --reload_every 5
+    python benchmarks/serve.py --run outputs/quickstart --workers 2
     python benchmarks/serve.py --run outputs/quickstart --url http://127.0.0.1:8000    of a server that runs, as by Ray
+    python benchmarks/serve.py --run A --other B --reload_every 5 --seconds 60         reloads under load
+    python benchmarks/serve.py --run outputs/quickstart --minutes 10                   memory under load
 
 Starts `genrec serve` on a free port of this machine and asks it for k = 10 after the histories of the run's users:
 closed loop (so many clients, each asks again when it has its answer), then open loop (requests arrive at random, at
@@ -11,6 +13,11 @@ shares of what the closed loop reached, whether or not others are answered; late
 Prints requests/s, latencies of the accepted ones, how many were refused (503) or failed, the server's CPU milliseconds
 a request and its memory, of all its processes (nan with --url). The engine alone: full batches in this
 process, one after another.
+
+--other B has the served place, a link, turned over between A and B before each reload, and every list held against the
+one that the version it names gives. --minutes mixes lists with users, events, explanations, batches and what is
+refused, and prints the memory each minute. Both end with status 1 where a request failed, or an answer was not that of
+its version.
 """
 
 from __future__ import annotations
@@ -18,70 +25,53 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import random
 import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.http_load import HEAD, Ask, Connection, Load, closed_loop, cpu_of, open_loop, resident_of
 from benchmarks.measuring import timed
+
+if TYPE_CHECKING:
+    from genrec.recommender import Ranked, Recommender
 
 ROOT = Path(__file__).resolve().parent.parent
 K = 10
 NEWEST = 50  # items of a history that are sent
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass
-class Load:
-    """What came of one load."""
-
-    name: str
-    seconds: float = 0.0
-    cpu: float = 0.0  # seconds of the server
-    latency: list[float] = field(default_factory=list)  # seconds, of the answered
-    status: Counter[int] = field(default_factory=Counter)  # 0: no answer at all
-
-    @property
-    def rate(self) -> float:
-        return len(self.latency) / self.seconds
-
-    def row(self) -> str:
-        p50, p90, p99 = np.percentile(self.latency or [np.nan], (50, 90, 99)) * 1000
-        failed = sum(self.status.values()) - self.status[200] - self.status[503]
-        cpu = self.cpu / max(len(self.latency), 1) * 1000
-        return (
-            f"| {self.name:16} | {self.rate:8.1f} | {p50:7.1f} | {p90:7.1f} | {p99:7.1f} | {self.status[503]:6,} | "
-            f"{failed:6,} | {cpu:6.2f} | {self.cpu / self.seconds:5.2f} |"
-        )
-
-
-HEAD = (
-    "| load             |    req/s |  p50 ms |  p90 ms |  p99 ms |    503 | failed | CPU ms | cores |\n"
-    "|------------------|----------|---------|---------|---------|--------|--------|--------|-------|"
-)
+Turn = Callable[[int], None]  # lets the served link lead to the run of a number
+NEAR = 1e-3  # by which a score may differ with the batch
+CLIENTS = 8  # of the loads with reloads and over minutes
+VISITORS = 100  # whose events grow over minutes
 
 
 def main() -> None:
     options = parse()
     histories = read_histories(options)
     engine_speed(options, histories)
-    bodies = [json.dumps({"history": history, "k": K}).encode() for history in histories]
-    with server(options) as (pid, url):
-        asyncio.run(measure(options, bodies, pid, url))
+    asks = [Ask(json.dumps({"history": history, "k": K}).encode()) for history in histories]
+    with tempfile.TemporaryDirectory() as place:
+        if options.other:
+            failures = load_while_reloading(options, histories, asks, Path(place))
+        elif options.minutes:
+            failures = load_for_minutes(options, histories, asks, Path(place))
+        else:
+            with server(options, options.run, Path(place)) as (pid, url):
+                failures = asyncio.run(measure(options, asks, pid, url))
+    raise SystemExit(bool(failures and (options.other or options.minutes)))
 
 
 def parse() -> argparse.Namespace:
@@ -94,12 +84,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max_batch", type=int, default=16)
     parser.add_argument("--queue_size", type=int, default=128)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
-    parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 32], help="closed loops")
+    parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 32, 128], help="closed loops")
     parser.add_argument("--shares", type=float, nargs="*", default=[0.5, 0.7, 0.9, 2.0], help="open loops, of capacity")
-    parser.add_argument("--reload_every", type=float, default=0.0, help="seconds, in one more closed loop; 0 none")
+    parser.add_argument("--other", type=Path, help="a run of the same items, served in turn with --run; no other load")
+    parser.add_argument("--reload_every", type=float, help="seconds, with --other (5)")
+    parser.add_argument("--minutes", type=float, help="of mixed requests, the memory after each; no other load")
     parser.add_argument("--requests", type=int, default=512, help="of the engine alone; distinct bodies")
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.url and (options.other or options.minutes):
+        parser.error("--other and --minutes start their own server; leave out --url")
+    if options.reload_every and not options.other:
+        parser.error("--reload_every turns between --run and another run; name that by --other")
+    options.reload_every = options.reload_every or 5.0
+    return options
 
 
 def read_histories(options: argparse.Namespace) -> list[list[str]]:
@@ -112,35 +110,39 @@ def read_histories(options: argparse.Namespace) -> list[list[str]]:
     return [ids[item[max(offset[u], offset[u + 1] - NEWEST) : offset[u + 1]]].tolist() for u in users]
 
 
-def engine_speed(options: argparse.Namespace, histories: list[list[str]]) -> None:
-    """Full batches, the question read beforehand, as the decode thread has them."""
+def load_shop(options: argparse.Namespace, run: Path) -> Recommender:
     import genrec
+
+    return genrec.load(run, options.model, batch_size=options.max_batch, decoding=options.decoding)
+
+
+def list_all(shop: Recommender, histories: list[list[str]], max_batch: int) -> Callable[[], list[Ranked]]:
+    """Full batches, the question read beforehand, as the decode thread has them."""
     from genrec.serving.catalogue import NONE, split
 
-    shop = genrec.load(options.run, options.model, batch_size=options.max_batch, decoding=options.decoding)
     rows, family = shop.read_histories(histories), shop.widen(K, NONE)
+    blocks = [rows.take(start, min(start + max_batch, len(rows))) for start in range(0, len(rows), max_batch)]
+    return lambda: [shop.rank_block(family, block, K, split(block), NONE) for block in blocks]
 
-    def decode() -> None:
-        for start in range(0, len(rows), options.max_batch):
-            block = rows.take(start, min(start + options.max_batch, len(rows)))
-            shop.rank_block(family, block, K, split(block), NONE)
 
+def engine_speed(options: argparse.Namespace, histories: list[list[str]]) -> None:
+    shop = load_shop(options, options.run)
+    decode = list_all(shop, histories, options.max_batch)
     decode()
     found = timed(decode)
-    lists = len(rows)
+    lists = len(histories)
     print(f"{shop.model}, {len(shop.catalog):,} items, {options.decoding}, k = {K}, batches of {options.max_batch}")
     print(f"engine alone: {lists / found.wall:.1f} lists/s, {found.cpu / lists * 1000:.2f} CPU ms a list\n", flush=True)
 
 
 @contextmanager
-def server(options: argparse.Namespace) -> Iterator[tuple[int | None, str]]:
-    """(process id, None of a server elsewhere; address)"""
+def server(options: argparse.Namespace, run: Path, place: Path) -> Iterator[tuple[int | None, str]]:
+    """(process id, None of a server elsewhere; address); its events go below `place`."""
     if options.url:
         yield None, options.url
         return
-    events = tempfile.TemporaryDirectory()
     flags = {
-        **{"run.dir": options.run, "port": 0, "access_log": False, "events": Path(events.name) / "events.sqlite"},
+        **{"run.dir": run, "port": 0, "access_log": False, "events": place / "events.sqlite"},
         **{"max_batch": options.max_batch, "queue_size": options.queue_size, "workers": options.workers},
         "evaluation.decoding": options.decoding,
     }
@@ -158,138 +160,174 @@ def server(options: argparse.Namespace) -> Iterator[tuple[int | None, str]]:
     finally:
         process.terminate()
         process.communicate(timeout=60)
-        events.cleanup()
 
 
-async def measure(options: argparse.Namespace, bodies: list[bytes], pid: int | None, url: str) -> None:
-    await closed_loop("warm-up", url, bodies, 4, min(2.0, options.seconds))
+async def measure(options: argparse.Namespace, asks: list[Ask], pid: int | None, url: str) -> int:
+    """Closed and open loops; how many requests failed."""
+    await closed_loop("warm-up", url, asks, 4, min(2.0, options.seconds))
     print(HEAD)
-    capacity = 0.0
-    for clients in options.clients:
-        load = await watched(pid, lambda n=clients: closed_loop(f"closed, {n}", url, bodies, n, options.seconds))
-        capacity = max(capacity, load.rate)
-    if options.reload_every:
-        await watched(pid, lambda: reloaded_loop(options, url, bodies))
+    loads = [
+        await watched(pid, closed_loop(f"closed, {clients}", url, asks, clients, options.seconds))
+        for clients in options.clients
+    ]
+    capacity = max((load.rate for load in loads), default=0.0)
     chance = random.Random(options.seed)
     for share in options.shares:
-        name, rate = f"open, {share:.0%}", share * capacity
-        await watched(pid, lambda n=name, r=rate: open_loop(n, url, bodies, r, options.seconds, chance))
-    if pid is not None:
-        print(f"\nserver's memory {resident_of(pid):.0f} MiB")
+        load = open_loop(f"open, {share:.0%}", url, asks, share * capacity, options.seconds, chance)
+        loads.append(await watched(pid, load))
+    return sum(load.failed for load in loads)
 
 
-async def watched(pid: int | None, work: Callable[[], Awaitable[Load]]) -> Load:
-    """A load with the server's CPU seconds; its line is printed."""
-    before, begin = cpu_of(pid), time.perf_counter()
-    load = await work()
-    load.cpu, load.seconds = cpu_of(pid) - before, time.perf_counter() - begin
+async def watched(pid: int | None, work: Awaitable[Load]) -> Load:
+    """A load with the server's CPU seconds and its memory after it; its line is printed."""
+    before = cpu_of(pid)
+    load = await work
+    load.cpu, load.memory = cpu_of(pid) - before, resident_of(pid)
     print(load.row(), flush=True)
     return load
 
 
-def family_of(pid: int) -> list[int]:
-    """A process and those that it started (Linux)."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in family_of(int(child)))]
+# Reloads
 
 
-def cpu_of(pid: int | None) -> float:
-    """Seconds of user and system time; no number of a server elsewhere."""
-    if pid is None:
-        return float("nan")
-    stats = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in family_of(pid)]
-    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / TICKS
+@dataclass
+class VersionLists:
+    """What each version lists, and how often an answer was that."""
+
+    wanted: dict[str, dict[Ask, tuple[np.ndarray, np.ndarray]]]  # version -> request -> (K,) items, (K,) scores
+    answered: Counter[str] = field(default_factory=Counter)  # by version
+    unlike: int = 0
+
+    def read(self, ask: Ask, content: bytes) -> None:
+        answer = json.loads(content)
+        self.answered[answer["version"]] += 1
+        listed = {each["item"]: each["score"] for each in answer["items"]}
+        lists = self.wanted.get(answer["version"])
+        self.unlike += lists is None or not is_list(listed, *lists[ask])
 
 
-def resident_of(pid: int) -> float:
-    status = "".join(Path(f"/proc/{each}/status").read_text() for each in family_of(pid))
-    return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+def is_list(listed: dict[int, float], items: np.ndarray, scores: np.ndarray) -> bool:
+    """Equal scores place by place, and of each item; items of almost equal score may have changed places."""
+    if len(listed) != (items >= 0).sum() or not np.allclose(list(listed.values()), scores[: len(listed)], atol=NEAR):
+        return False
+    own = dict(zip(items.tolist(), scores.tolist(), strict=True))
+    last = scores[len(listed) - 1]
+    return all(abs(own.get(item, last) - score) < NEAR for item, score in listed.items())
 
 
-async def closed_loop(name: str, url: str, bodies: list[bytes], clients: int, seconds: float) -> Load:
-    load, own, end = Load(name), cycle(bodies), time.perf_counter() + seconds
+def load_while_reloading(
+    options: argparse.Namespace, histories: list[list[str]], asks: list[Ask], directory: Path
+) -> int:
+    """A closed loop while the served link is turned over and reloaded; requests that failed or were another's list."""
+    runs = [options.run.resolve(), options.other.resolve()]
+    lists = VersionLists(dict(list_version(options, run, histories, asks) for run in runs))
+    if len(lists.wanted) == 1:
+        raise SystemExit(f"error: {options.run} and {options.other} are one version; name another run by --other")
+    link = directory / "current"
 
-    async def client() -> None:
-        connection = Connection(url)
-        while (begin := time.perf_counter()) < end:
-            record(load, await connection.ask(next(own)), begin)
-        connection.close()
+    def turn(number: int) -> None:
+        point(link, runs[number % 2])
 
-    await asyncio.gather(*(client() for _ in range(clients)))
-    return load
-
-
-async def reloaded_loop(options: argparse.Namespace, url: str, bodies: list[bytes]) -> Load:
-    """A closed loop of 8 while the catalogue is loaded again and again; a reload that fails counts as a failure."""
-    connection, statuses = Connection(url), []
-
-    async def reload() -> None:
-        while True:
-            await asyncio.sleep(options.reload_every)
-            statuses.append(await connection.ask(b"", "/catalog/reload"))
-
-    task = asyncio.create_task(reload())
-    load = await closed_loop("closed, 8, reload", url, bodies, 8, options.seconds)
-    task.cancel()
-    load.status.update(status for status in statuses if status != 200)
-    return load
+    turn(0)
+    with server(options, link, directory) as (pid, url):
+        load, statuses = asyncio.run(loop_and_reload(options, asks, lists, pid, url, turn))
+    failed = sum(status != 200 for status in statuses)
+    answered = ", ".join(f"{count:,} by {version}" for version, count in lists.answered.items())
+    print(
+        f"\n{len(statuses)} reloads, {failed} failed; answered {answered}; {lists.unlike:,} unlike their version's list"
+    )
+    return load.failed + failed + lists.unlike
 
 
-async def open_loop(
-    name: str, url: str, bodies: list[bytes], rate: float, seconds: float, chance: random.Random
-) -> Load:
-    """Poisson arrivals; connections are used again, and there are as many as are needed."""
-    load, own, free = Load(name), cycle(bodies), []
-    begin = time.perf_counter()
-    moment, tasks = begin, []
+def list_version(
+    options: argparse.Namespace, run: Path, histories: list[list[str]], asks: list[Ask]
+) -> tuple[str, dict[Ask, tuple[np.ndarray, np.ndarray]]]:
+    """(name, {request: (items, scores)}) of what a run's server would answer by."""
+    from genrec.serving.catalogue import make_version
 
-    async def ask(arrival: float) -> None:
-        connection = free.pop() if free else Connection(url)
-        record(load, await connection.ask(next(own)), arrival)
-        free.append(connection)
-
-    while (moment := moment + chance.expovariate(rate)) < begin + seconds:
-        await asyncio.sleep(max(0.0, moment - time.perf_counter()))
-        tasks.append(asyncio.create_task(ask(moment)))
-    await asyncio.gather(*tasks)
-    for connection in free:
-        connection.close()
-    return load
+    version = make_version(run, lambda place: [load_shop(options, place)])
+    ranked = list_all(version.first, histories, options.max_batch)()
+    items, scores = (np.concatenate([getattr(block, name) for block in ranked]) for name in ("item", "score"))
+    return version.name, dict(zip(asks, zip(items, scores, strict=True), strict=True))
 
 
-def record(load: Load, status: int, begin: float) -> None:
-    load.status[status] += 1
-    if status == 200:
-        load.latency.append(time.perf_counter() - begin)
+async def loop_and_reload(
+    options: argparse.Namespace, asks: list[Ask], lists: VersionLists, pid: int | None, url: str, turn: Turn
+) -> tuple[Load, list[int]]:
+    """(load, statuses of the reloads)"""
+    print(HEAD)
+    loop, statuses = asyncio.get_running_loop(), []
+    end = loop.time() + options.seconds
+    load = asyncio.create_task(
+        watched(pid, closed_loop(f"closed, {CLIENTS}, reload", url, asks, CLIENTS, options.seconds, lists.read))
+    )
+    for moment in np.arange(end - options.seconds, end, options.reload_every)[1:]:
+        await asyncio.sleep(max(0.0, moment - loop.time()))
+        turn(len(statuses) + 1)
+        statuses.append(await reload(url))
+    return await load, statuses
 
 
-class Connection:
-    """HTTP/1.1, kept alive: a client that costs little, since it takes the server's cores."""
+async def reload(url: str) -> int:
+    connection = Connection(url)
+    status, content = await connection.ask(Ask(b"", "/catalog/reload"))
+    connection.close()
+    if status != 200:
+        print(f"a reload failed: {status} {content.decode()}")
+    return status
 
-    def __init__(self, url: str):
-        self.address = urlsplit(url)
-        self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, body: bytes, path: str = "/recommend") -> int:
-        """The status of a POST; 0 where the connection broke."""
-        try:
-            if self.streams is None:
-                self.streams = await asyncio.open_connection(self.address.hostname, self.address.port)
-            reader, writer = self.streams
-            head = f"POST {path} HTTP/1.1\r\nhost: {self.address.netloc}\r\ncontent-type: application/json\r\n"
-            writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"content-length: (\d+)", answer)
-            await reader.readexactly(int(length.group(1)) if length else 0)
-            return int(answer[9:12])
-        except (OSError, asyncio.IncompleteReadError):
-            self.close()
-            return 0
+def point(link: Path, target: Path) -> None:
+    """Turn a link over in one step."""
+    beside = link.with_name(link.name + ".new")
+    beside.symlink_to(target)
+    os.replace(beside, link)
 
-    def close(self) -> None:
-        if self.streams is not None:
-            self.streams[1].close()
-            self.streams = None
+
+# Minutes
+
+
+def load_for_minutes(options: argparse.Namespace, histories: list[list[str]], asks: list[Ask], directory: Path) -> int:
+    """A closed loop of mixed requests; how many failed."""
+    explained = 200 if load_shop(options, options.run).is_language_model else 422
+    mixed = [each for number in range(len(asks)) for each in mix(number, histories, asks[number], explained)]
+    with server(options, options.run, directory) as (pid, url):
+        loads = asyncio.run(loops_of_minutes(options, mixed, pid, url))
+    print(f"\nmemory {loads[0].memory:.1f} MiB after the first, {loads[-1].memory:.1f} MiB after the last")
+    return sum(load.failed for load in loads)
+
+
+def mix(number: int, histories: list[list[str]], ask: Ask, explained: int) -> list[Ask]:
+    """A list after a history, and in turn something else."""
+    history, visitor = histories[number], f"visitor-{number // 5 % VISITORS}"
+    questions = [{"history": each, "k": K} for each in histories[number : number + 4]]
+    others = [
+        write_ask("/events", {"user": visitor, "items": history[-2:]}),
+        write_ask("/recommend", {"user": visitor, "k": K}),
+        write_ask("/explain", {"history": history[:-1] or history, "item": history[-1]}, explained),
+        write_ask("/recommend/batch", {"requests": questions}),
+        write_ask("/recommend", {"history": [f"no such title {number}"]}, 422),
+    ]
+    return [ask, others[number % len(others)]]
+
+
+def write_ask(path: str, body: dict[str, Any], status: int = 200) -> Ask:
+    return Ask(json.dumps(body).encode(), path, status)
+
+
+async def loops_of_minutes(options: argparse.Namespace, mixed: list[Ask], pid: int | None, url: str) -> list[Load]:
+    connection = Connection(url)
+    for ask in mixed:
+        if ask.path == "/events":  # visitors are known before they ask
+            await connection.ask(ask)
+    connection.close()
+    print(HEAD)
+    count = math.ceil(options.minutes)
+    seconds = 60 * options.minutes / count
+    return [
+        await watched(pid, closed_loop(f"minute {number}", url, mixed, CLIENTS, seconds))
+        for number in range(1, count + 1)
+    ]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Visitors of a server that runs an experiment: held-out rows of a run, who ask for a list and click.
 
-    genrec serve --run.dir outputs/tiny --also sft,sasrec --experiments three.yaml --slates slates
-    python examples/ab_visitors.py outputs/tiny http://127.0.0.1:8000 outcomes.csv
+    genrec serve --run.dir outputs/quickstart --model rl --also sft,sasrec --experiments three.yaml --slates slates
+    python examples/ab_visitors.py outputs/quickstart http://127.0.0.1:8000 outcomes.csv
     genrec ab --logs slates --outcomes outcomes.csv --metric clicks
 
 A visitor is a row of valid or test: what the user took before it is sent as events under a name of its own, so the

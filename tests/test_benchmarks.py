@@ -10,7 +10,7 @@ import pytest
 from tests import ROOT
 from tests.small_shop import small_config, small_shop, write_data, write_sids
 
-SHARED = {"measuring", "shapes"}  # what benchmarks share
+SHARED = {"http_load", "measuring", "shapes"}  # what benchmarks share
 PROGRAMS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in SHARED)
 WITHOUT_HELP = {"recbole_sasrec"}  # runs under a Python of its own, called by sequential.py
 

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 
 import numpy as np
@@ -74,13 +75,15 @@ def test_held_out_rows_visit_a_served_experiment_and_the_report_reads_their_clic
         assert [item["id"] for item in past] == history and wanted not in history, (
             "the server does not know what is next"
         )
-    example("ab_policy").main(run, "sft", tmp_path / "slates", tmp_path / "policy.csv")
+    example("ab_policy").main(run, "sft", tmp_path / "slates", tmp_path / "policy.csv", "rl")
     logged = read_slates(tmp_path / "slates").frame.join(pl.read_csv(tmp_path / "policy.csv"), on="request")
     first = logged.filter(pl.col("arm") == "sft").select("propensity", own=pl.col("propensities").list.first())
     assert len(first) and np.allclose(first["propensity"], first["own"], rtol=1e-3), "of the model that was logged"
+    assert logged.select(pl.col("predicted", "predicted_policy").is_between(0.01, 1).all()).row(0) == (True, True)
     files = ["--logs", str(tmp_path / "slates"), "--outcomes", str(tmp_path / "outcomes.csv"), "--metric", "clicks"]
-    cli.run_command("ab", files)
+    cli.run_command("ab", [*files, "--policy", str(tmp_path / "policy.csv"), "--policy_of", "first"])
     said = capsys.readouterr().out
+    assert "SNIPS" in said and re.search(r"\nDR +0", said)
     visitors = len(list(module.read_visitors(run)))
     assert f"experiment two: {visitors:,} users, {2 * visitors:,} answers" in said and "clicks, rl - sft:" in said
 

@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -158,6 +159,13 @@ def test_a_port_that_is_taken_is_one_line(run, tmp_path, start, capsys):
     port = server.url.rpartition(":")[2]
     flags = ("--run.dir", run, "--model", "item_knn", "--events", tmp_path / "f.sqlite", "--port", port)
     assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in said(capsys, *flags, code=1)
+
+
+def test_who_reads_the_address_can_connect_at_once(capsys):
+    bound = serve.bind(SimpleNamespace(host="127.0.0.1", port=0))
+    serve.announce(bound, 1, guarded=False)
+    with bound, socket.create_connection(bound.getsockname(), timeout=1):
+        assert f"http://127.0.0.1:{bound.getsockname()[1]} " in capsys.readouterr().out
 
 
 def test_keys_of_a_file_are_all_taken(tmp_path):

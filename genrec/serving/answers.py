@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from genrec.experiments.assignment import Arm
 from genrec.experiments.statistics.slate_sampling import sample_slates
 from genrec.recommender import Recommender
 from genrec.serving.catalogue import Version, are_proven, join_histories
@@ -164,6 +165,59 @@ class Missed(BaseModel):
     top_k: int | None
     rows: list[HeldOutEvent]
     none_because: str | None = Field(description="where there are no rows")
+
+
+# Operations
+
+
+class Live(BaseModel):
+    live: bool
+
+
+class Ready(BaseModel):
+    ready: bool
+
+
+class Served(BaseModel):
+    """A version as it stands in memory."""
+
+    version: str
+    place: str
+    models: list[str]
+    items: int = Field(description="that may be listed")
+    retired: int
+    loaded: str = Field(description="when, in UTC")
+    seconds: float = Field(description="it took to load and check")
+
+
+class WorkerReport(BaseModel):
+    worker: int = Field(description="its process")
+    turn: int = Field(description="of the version file, up to which it has followed")
+    version: str
+    previous: str | None
+    last_error: str | None = Field(description="why it did not follow")
+
+
+class CatalogStatus(BaseModel):
+    current: Served
+    previous: Served | None = Field(description="what a rollback takes")
+    loading: bool
+    last_error: str | None = Field(description="why the last reload failed, where it did")
+    workers: list[WorkerReport] = Field([], description="of several behind one port")
+    agreed: bool = Field(True, description="all workers serve one version")
+
+
+class RunningExperiment(BaseModel):
+    """Without its salt: who knows it can choose a user id that falls into an arm."""
+
+    interleave: bool
+    sampled: float
+    temperature: float
+    arms: dict[str, Arm]
+
+
+class RunningExperiments(BaseModel):
+    experiments: dict[str, RunningExperiment]
 
 
 # Tasks of the decode thread

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import PlainTextResponse
+from starlette.exceptions import HTTPException as UnroutedException
 
 from genrec import __version__
 from genrec.serving import answers as form
@@ -23,13 +24,22 @@ from genrec.serving.events import EventStore, StoreUnavailable
 from genrec.serving.experiment import ServedExperiment, ask_arms, check_arms
 from genrec.serving.guard import Guard
 from genrec.serving.metrics import Watch
-from genrec.serving.refusals import answer_failure, answer_invalid, answer_unavailable, refuse, responses
+from genrec.serving.refusals import (
+    answer_failure,
+    answer_invalid,
+    answer_refused,
+    answer_unavailable,
+    answer_unreadable,
+    refuse,
+    responses,
+)
 from genrec.serving.service import Service
 from genrec.serving.settings import ServeOptions
 from genrec.serving.version_file import WorkerGroup
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 MOST_FOUND = 100
+EVERYWHERE = (401, 403, 422, 429, 500)  # statuses that any route may have
 
 
 def make_app(
@@ -58,13 +68,16 @@ def make_app(
         lifespan=lifespan,
         docs_url=None,  # both pages load their scripts from the network
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(400, answer_unreadable)
+    app.add_exception_handler(UnroutedException, answer_refused)
     app.add_exception_handler(StoreUnavailable, answer_unavailable)
     app.add_exception_handler(Exception, answer_failure)
-    app.include_router(routes, responses=responses(401, 422, 429))
-    app.include_router(web_page.routes, responses=responses(401, 422, 429))
+    app.include_router(routes, responses=responses(*EVERYWHERE))
+    app.include_router(web_page.routes, responses=responses(*EVERYWHERE))
     return Guard(app, settings, keys, watch, batcher)
 
 
@@ -91,13 +104,13 @@ Here = Annotated[Service, Depends(find_service)]
 routes = APIRouter()
 
 
-@routes.post("/recommend", responses=responses(404, 413, 503, 504))
+@routes.post("/recommend", responses=responses(404, 408, 413, 503, 504))
 async def recommend(question: form.Question, request: Request, service: Here) -> form.Answer:
     """The best k items for a user or after a history."""
     return (await make_lists([question], request, service))[0]
 
 
-@routes.post("/recommend/batch", responses=responses(404, 413, 503, 504))
+@routes.post("/recommend/batch", responses=responses(404, 408, 413, 503, 504))
 async def recommend_batch(questions: form.Questions, request: Request, service: Here) -> form.Answers:
     """Several at once, all by one version; refused as a whole."""
     return form.Answers(answers=await make_lists(questions.requests, request, service))
@@ -118,14 +131,14 @@ async def make_lists(questions: Sequence[form.Question], request: Request, servi
     return [service.conclude(*each) for each in zip(questions, assignments, by_question, strict=True)]
 
 
-@routes.post("/explain", responses=responses(404, 413, 503, 504))
+@routes.post("/explain", responses=responses(404, 408, 413, 503, 504))
 async def explain(question: form.ExplainQuestion, request: Request, service: Here) -> form.Explanation:
     """Why an item after a history: code by code, what it stands for and how probable it was."""
     task = await service.read_explanation(question)
     return (await service.answer([task], request, service.settings.deadline))[0]
 
 
-@routes.post("/events", responses=responses(413, 503))
+@routes.post("/events", responses=responses(408, 413, 503))
 async def keep_events(events: form.Events, service: Here) -> form.Kept:
     """Append to a user's history; answered when it is on the disk."""
     version = service.version
@@ -163,39 +176,41 @@ async def find_items(
 
 @routes.get("/health")
 @routes.get("/v2/health/live", include_in_schema=False)
-async def health() -> dict[str, bool]:
+async def health() -> form.Live:
     """The process answers."""
-    return {"live": True}
+    return form.Live(live=True)
 
 
-@routes.get("/ready")
+@routes.get("/ready", responses={503: {"model": form.Ready}})
 @routes.get("/v2/health/ready", include_in_schema=False)
-async def ready(service: Here) -> JSONResponse:
+async def ready(service: Here, response: Response) -> form.Ready:
     """A model is loaded and its thread takes work; else 503."""
     able = service.batcher.thread.is_alive() and not service.batcher.closing
-    return JSONResponse({"ready": able}, 200 if able else 503)
+    response.status_code = 200 if able else 503
+    return form.Ready(ready=able)
 
 
 @routes.get("/experiments")
-async def experiments(service: Here) -> dict[str, Any]:
+async def experiments(service: Here) -> form.RunningExperiments:
     """What is measured here: arms, shares, models and settings."""
-    return {"experiments": {} if service.experiment is None else service.experiment.describe()}
+    running = {} if service.experiment is None else service.experiment.describe()
+    return form.RunningExperiments.model_validate({"experiments": running})
 
 
-@routes.get("/metrics")
+@routes.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: Here) -> Response:
     """Prometheus' text form."""
     return Response(service.watch.text(), media_type=PROMETHEUS)
 
 
-@routes.get("/catalog/status")
-async def catalog_status(service: Here) -> dict[str, Any]:
+@routes.get("/catalog/status", response_model_exclude_unset=True)
+async def catalog_status(service: Here) -> form.CatalogStatus:
     """What is served, what was before, why the last reload failed, if it did; and what each worker serves."""
     return await service.status()
 
 
-@routes.post("/catalog/reload", responses=responses(409))
-async def reload_catalog(service: Here) -> dict[str, Any]:
+@routes.post("/catalog/reload", response_model_exclude_unset=True, responses=responses(409))
+async def reload_catalog(service: Here) -> form.CatalogStatus:
     """Load what lies at the served place now, check it, and swap; on failure the old version goes on."""
     service.require_own_reloads()
     try:
@@ -209,8 +224,8 @@ async def reload_catalog(service: Here) -> dict[str, Any]:
     return await service.status()
 
 
-@routes.post("/catalog/rollback", responses=responses(409))
-async def roll_back_catalog(service: Here) -> dict[str, Any]:
+@routes.post("/catalog/rollback", response_model_exclude_unset=True, responses=responses(409))
+async def roll_back_catalog(service: Here) -> form.CatalogStatus:
     """The version before this one, at once."""
     service.require_own_reloads()
     try:

@@ -14,7 +14,7 @@ from fastapi import Request
 
 from genrec.errors import ArtifactError, suggest
 from genrec.experiments.assignment import Assignment
-from genrec.serving.answers import Answer, Asker, Draw, ExplainQuestion, ExplainTask, ListTask, Question
+from genrec.serving.answers import Answer, Asker, CatalogStatus, Draw, ExplainQuestion, ExplainTask, ListTask, Question
 from genrec.serving.batching import Batcher, Closed, QueueFull, TooLate
 from genrec.serving.catalogue import NONE, Catalogue, Version, find_language_model
 from genrec.serving.events import EventStore, Past
@@ -204,13 +204,14 @@ class Service:
         if self.group is not None:
             await asyncio.to_thread(self.group.report, self.catalogue)
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> CatalogStatus:
         """The catalogue of this process, and where there are several what each serves."""
         status = self.catalogue.status()
         if self.group is None:
-            return status
+            return CatalogStatus.model_validate(status)
         workers = await asyncio.to_thread(self.group.reports)
-        return status | {"workers": workers, "agreed": len({each["version"] for each in workers}) == 1}
+        agreed = len({each["version"] for each in workers}) == 1
+        return CatalogStatus.model_validate(status | {"workers": workers, "agreed": agreed})
 
     # Users
 

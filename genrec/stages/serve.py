@@ -60,6 +60,7 @@ SHORTEST_KEY = 16  # characters
 TRUSTED_PROXIES = "FORWARDED_ALLOW_IPS"  # uvicorn's: whose X-Forwarded-For is believed
 HEALTHY = 60  # seconds in which a worker says that it lives; loading a library may hold it up so long
 ENDED = "ended; every request that was taken is answered"
+BACKLOG = 2048  # connections that wait to be accepted, as uvicorn has it
 KEEP_ALIVE = 75  # seconds that an idle connection stays: longer than proxies keep theirs, which is 60
 EVENTS = "events.sqlite"
 EXTRA = ("fastapi", "uvicorn", "prometheus_client", "limits", "rapidfuzz")
@@ -214,6 +215,7 @@ def configure(options: ServeOptions) -> dict[str, Any]:
         access_log=False,
         server_header=False,
         proxy_headers=TRUSTED_PROXIES in os.environ,
+        backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
         limit_concurrency=options.max_connections,
         timeout_graceful_shutdown=int(options.drain) or None,
@@ -340,6 +342,8 @@ def run_server(plan: Plan) -> None:
 
 
 def announce(bound: Any, workers: int, guarded: bool) -> None:
+    """Say where. Who reads it may ask at once: until uvicorn accepts, connections wait in the kernel."""
+    bound.listen(BACKLOG)
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     by = f"by {workers} workers, " if workers > 1 else ""

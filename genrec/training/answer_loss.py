@@ -49,6 +49,8 @@ def answer_loss(
     taken = logp.gather(-1, labels[:, None])[:, 0]
     if soft is not None:
         taken = soft.mix(logp, taken)
+    if not smoothing:
+        return -taken
     spread = logp.mean(-1) if legal is None else logp.masked_fill(~legal, 0.0).sum(-1) / legal.sum(-1)
     return -((1 - smoothing) * taken + smoothing * spread)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +130,8 @@ def make_soft_targets(
 ) -> SoftTargets:
     """Asks the teacher once about every train target, with all the history that an evaluation would give it.
 
-    Of thinned copies it is asked about whole windows, what a row of `pack windows` without overlap reads.
+    With thinned copies it is asked about windows, as rows of `pack windows` without overlap read them: all places of a
+    window at once.
 
     It may name what the user had before: what lies beyond the history the model cannot know, so it could not learn to
     leave that out. Lists leave it out all the same, where evaluation.filter_seen says so.
@@ -142,9 +142,10 @@ def make_soft_targets(
     begin = np.full(len(item), -1, dtype=np.int64)
     begin[ends] = np.cumsum(length) - length
     probability = map_nameless(directory, int(length.sum()))
-    blocks = ask_in_blocks(teacher, cut_examples(sequences, train, max_history), train.end)
     if thinned:
-        blocks = chain(blocks, ask_in_windows(teacher, thinned, len(sequences), max_history))
+        blocks = ask_in_windows(teacher, thinned, max_history)
+    else:
+        blocks = ask_in_blocks(teacher, cut_examples(sequences, train, max_history), train.end)
     for answer, end in blocks:
         softened = soften_paths(answer, item[end], trie, paths)
         size = paths.length[item[end]]
@@ -162,11 +163,9 @@ def ask_in_blocks(teacher: Teacher, examples: Examples, end: np.ndarray) -> Iter
         yield teacher(examples.take(rows)), end[rows]
 
 
-def ask_in_windows(
-    teacher: Teacher, thinned: Thinned, users: int, max_history: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The same of the copies of `users` users, whose events are cut into windows of `max_history`."""
-    event, copy = cut_windows(thinned.sequences.offset, users, max_history)  # (W, max_history), (W,)
+def ask_in_windows(teacher: Teacher, thinned: Thinned, max_history: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same of users and their copies, whose events are cut into windows of `max_history`."""
+    event, copy = cut_windows(thinned.sequences.offset, max_history)  # (W, max_history), (W,)
     asked = np.zeros(len(thinned.sequences.item) + 1, dtype=bool)
     asked[thinned.train.end] = True
     for first in range(0, len(event), max(BLOCK // max_history, 1)):
@@ -178,14 +177,14 @@ def ask_in_windows(
         yield answer[wanted], (event[block] + 1)[wanted]
 
 
-def cut_windows(offset: np.ndarray, first: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Events of the users from `first` on, `length` a row, padded on the right with -1, and whose they are."""
-    begin, stop = offset[first:-1], offset[first + 1 :]
+def cut_windows(offset: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Events of all users, `length` a row, padded on the right with -1, and whose they are."""
+    begin, stop = offset[:-1], offset[1:]
     windows = np.maximum(-(-(stop - begin - 1) // length), 0)  # the last event is read by none
     user = np.repeat(np.arange(len(begin)), windows)
     place = np.arange(len(user)) - np.repeat(np.cumsum(windows) - windows, windows)
     event = (begin[user] + length * place)[:, None] + np.arange(length)
-    return np.where(event < stop[user][:, None], event, -1), user + first
+    return np.where(event < stop[user][:, None], event, -1), user
 
 
 def map_nameless(directory: Path, length: int) -> np.ndarray:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 import time
 
+import uvicorn
 from starlette.testclient import TestClient
 
 import genrec
@@ -40,6 +42,24 @@ def serving(place, events, models=(None,), keys=(), catalogue=None, experiment=N
     app = make_app(ServeOptions(**settings), catalogue, SqliteEvents(events), keys, experiment)
     with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
         yield client, app.app.state.service
+
+
+@contextlib.contextmanager
+def listening(catalogue, events, keys=()):
+    """The address of a server whose event loop runs in a thread."""
+    options = ServeOptions(access_log=False)
+    app = make_app(options, catalogue, SqliteEvents(events), [key.encode() for key in keys])
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server ended before it began"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def point(link, target):

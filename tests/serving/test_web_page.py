@@ -4,23 +4,17 @@ import contextlib
 import json
 import re
 import shutil
-import threading
-import time
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from genrec import stage
 from genrec.commandline import Command
 from genrec.errors import ArtifactError
-from genrec.serving.app import make_app
-from genrec.serving.events import SqliteEvents
 from genrec.serving.held_out import read_held_out
-from genrec.serving.settings import ServeOptions
 from genrec.serving.web_page import FILES, HEADERS
 from genrec.stages import analyze
-from tests.serving.serving_model import ids_of, make_catalogue, serving
+from tests.serving.serving_model import ids_of, listening, make_catalogue, serving
 from tests.small_model import DECODING
 from tests.small_shop import small_config
 
@@ -156,24 +150,6 @@ def chromium():
         launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         yield launched
         launched.close()
-
-
-@contextlib.contextmanager
-def listening(catalogue, events, keys=()):
-    """The address of a server whose event loop runs in a thread."""
-    options = ServeOptions(access_log=False)
-    app = make_app(options, catalogue, SqliteEvents(events), [key.encode() for key in keys])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive(), "the server ended before it began"
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture

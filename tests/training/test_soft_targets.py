@@ -143,21 +143,15 @@ def test_targets_of_thinned_copies_are_what_the_teacher_says_of_their_windows(
     trie, sids = build_trie(texts.index), sid_vocabulary(tokenizer, texts.index)
     size = model.get_input_embeddings().num_embeddings
     soft = make_soft_targets(InWindows(), 0.7, events, train, 4, trie, sids, size, tmp_path, thinned)
-    alone = make_soft_targets(teach, 0.7, events, train, 4, trie, sids, size, tmp_path)
     paths, item, offset = soft.paths, thinned.sequences.item, thinned.sequences.offset
-
-    def stored(targets, event):
-        return targets.probability[targets.begin[event] : targets.begin[event] + paths.length[targets.item[event]]]
-
-    for end in train.end:
-        assert stored(soft, end) == pytest.approx(stored(alone, end))
-    copies = thinned.copies(len(events))
-    for user, end in zip(copies.user, copies.end, strict=True):
+    assert len(thinned.train) > 2 * len(train)
+    for user, end in zip(thinned.train.user, thinned.train.end, strict=True):
         begin = offset[user] + (end - 1 - offset[user]) // 4 * 4  # of the window whose item before it is read
         history = np.full((1, 4), -1)
         history[0, 4 - (end - begin) :] = item[begin:end]
         said = teach(Examples(np.zeros(1, int), history, item[[end]]))
-        assert stored(soft, end) == pytest.approx(soften_paths(said, item[[end]], trie, paths), abs=1e-6)
+        stored = soft.probability[soft.begin[end] : soft.begin[end] + paths.length[item[end]]]
+        assert stored == pytest.approx(soften_paths(said, item[[end]], trie, paths), abs=1e-6)
 
 
 def test_rows_on_one_trunk_lose_what_plain_rows_lose(texts, tokenizer, model, sequences, make):
