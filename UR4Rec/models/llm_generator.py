@@ -1,8 +1,8 @@
 """Texts about users (from their train prefix alone) and items, by a language model; an optional step.
 
 reads   MovieLens as UR4Rec/data/dataset_loader.py does, or with --run_dir the data of a run of the main pipeline
-writes  <output_dir>/{user_preferences.json item_descriptions.json made_of.json llm_cache/answers.jsonl}, and with
-        --snapshots N user_preference_snapshots.json: texts of earlier moments, which training may read
+writes  <output_dir>/{user_preferences.json item_descriptions.json made_of.json llm_cache/answers.jsonl}, and
+        user_preference_snapshots.json: texts of earlier moments (--snapshots, 0 for none), which training may read
 
     export DASHSCOPE_API_KEY=...        # or OPENAI_API_KEY
     python UR4Rec/models/llm_generator.py --num_users 10 --num_items 50
@@ -46,12 +46,20 @@ from UR4Rec.data.generated import (
     prepared_source,
 )
 from UR4Rec.models.llm_asking import Patience, ask_all
-from UR4Rec.models.llm_backends import Backend, local_backend, name_endpoint, name_local_model, openai_backend
+from UR4Rec.models.llm_backends import (
+    DASHSCOPE_URL,
+    Backend,
+    local_backend,
+    name_endpoint,
+    name_local_model,
+    openai_backend,
+)
 from UR4Rec.models.llm_cache import Answer, AnswerCache, Question, read_answers
 from UR4Rec.options import GeneratorOptions, read_options
 
 CACHE = Path("llm_cache", "answers.jsonl")
 CHARACTERS_A_TOKEN = 4  # for the estimate, of English
+LISTED = {"qwen-flash": (0.00015, 0.0015)}  # yuan for 1,000 tokens in and out, as DashScope listed them late in 2025
 
 
 class TextJob(NamedTuple):
@@ -213,9 +221,18 @@ def spent(answers: list[Answer], options: GeneratorOptions) -> str:
 
 
 def cost(tokens_in: int, tokens_out: int, options: GeneratorOptions) -> str:
-    if not (options.price_in or options.price_out):
-        return "cost unknown (--price_in, --price_out)"
-    return f"cost {tokens_in / 1000 * options.price_in + tokens_out / 1000 * options.price_out:.4f}"
+    """By the prices given; else by the listed ones of a model of DashScope's."""
+    if options.price_in or options.price_out:
+        return f"cost {price_of(tokens_in, tokens_out, options.price_in, options.price_out):.4f}"
+    if options.model_name in LISTED and endpoint_of(options) == name_endpoint(DASHSCOPE_URL):
+        listed = price_of(tokens_in, tokens_out, *LISTED[options.model_name])
+        return f"cost {listed:.4f} yuan by the listed price of {options.model_name} (yours: --price_in, --price_out)"
+    return "cost unknown (--price_in, --price_out)"
+
+
+def price_of(tokens_in: int, tokens_out: int, price_in: float, price_out: float) -> float:
+    """Prices of 1,000 tokens each."""
+    return tokens_in / 1000 * price_in + tokens_out / 1000 * price_out
 
 
 def write_outputs(directory: Path, origin: dict, texts: dict[str, dict]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from genrec.runtime.epochs import HEADER, LearnerState, Metrics, Progress, fit, highest
 from genrec.runtime.tensor_file import load_weights, read_tensors, write_tensors
 from UR4Rec.data.batches import EpochLoader
-from UR4Rec.models.joint_trainer import SCORER_OF, JointTrainer
+from UR4Rec.models.joint_trainer import CURRICULUM_EPOCHS, SCORER_OF, JointTrainer
 
 STAGE_RUNS = "stages"  # a directory of each stage's checkpoint and best weights, needed until training is finished
 STEM = "best"
@@ -59,6 +59,9 @@ def fit_stages(
     every stage runs to its end. The last stage's best weights are what <directory>/best.safetensors holds.
     """
     result, first_epoch = StagesResult(), 0
+    trainer.read_content(train_loader)
+    trainer.curriculum_epochs = min(CURRICULUM_EPOCHS, max(retriever_epochs(epochs), 1.0))
+    train_loader = trainer.batches_of(train_loader)
     for stage, most in epochs.items():
         trainer.set_training_stage(stage)
         steps = trainer.global_step
@@ -82,10 +85,16 @@ def fit_stages(
     return result
 
 
+def retriever_epochs(epochs: dict[str, int]) -> float:
+    """In how many epochs the retriever learns, where no stage ends early; of the turns it has half."""
+    shares = {"pretrain_retriever": 1.0, "joint_finetune": 0.5, "end_to_end": 1.0}
+    return sum(share * epochs.get(stage, 0) for stage, share in shares.items())
+
+
 def validate(trainer: JointTrainer, val_loader: EpochLoader) -> Metrics:
     """METRIC of the scores that the stage trains."""
     scorer = SCORER_OF.get(trainer.stage, "fused")
-    return {METRIC: trainer.evaluate(val_loader, scorer)[METRIC]}
+    return {METRIC: trainer.measure(val_loader, scorer)[METRIC]}
 
 
 def log_validation(trainer: JointTrainer, progress: Progress) -> None:

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genrec.runtime.device import pick_device
+from UR4Rec.data.content import Content
 from UR4Rec.data.features import ItemFeatures
+from UR4Rec.device import find_device
 from UR4Rec.models.multimodal_retriever import MultimodalRetriever
 from UR4Rec.models.preferences import Preferences, newest_texts
 from UR4Rec.models.retriever import Frozen, Query, Retriever, Table
@@ -37,6 +38,16 @@ class Scores(NamedTuple):
     retriever: Tensor | None = None
     fused: Tensor | None = None
     gate: Tensor | None = None  # (P,)
+
+
+class RetrieverSettings(NamedTuple):
+    """How a retriever is built, whatever vectors it is given."""
+
+    name: str
+    experts: tuple[str, ...]
+    top_k: int
+    shape: dict[str, Any]
+    initial_gate: float
 
 
 class HistoryStates(NamedTuple):
@@ -75,22 +86,40 @@ class UR4RecV2(nn.Module):
     ):
         """`num_items` counts ids, the padding 0 included: len(item_metadata) + 1.
 
-        Without `features`, or without `experts`, the retriever knows items by id alone. `text_embedding_dim` is the
-        width of their texts.
+        Without `features` the moe retriever waits for what the first loader brings (`take_content`); until then, and
+        without `experts`, it knows items by id alone. `text_embedding_dim` is the width of the texts.
         """
         super().__init__()
-        check_features(num_items, text_embedding_dim, features, preferences)
-        self.num_items, self.max_seq_len = num_items, max_seq_len
+        self.num_items, self.max_seq_len, self.text_embedding_dim = num_items, max_seq_len, text_embedding_dim
+        where = find_device(device)
         self.sasrec = build_sasrec(
             num_items, sasrec_hidden_dim, sasrec_num_blocks, sasrec_num_heads, max_seq_len, dropout
         )
         shape = {"dim": retriever_output_dim, "max_seq_len": max_seq_len, "dropout": dropout}
-        self.retriever = build_retriever(retriever, num_items, features, preferences, experts, top_k, shape)
-        self.fusion = Fusion(sasrec_hidden_dim, retriever_output_dim, len(self.retriever.experts), initial_gate)
+        self.retriever_settings = RetrieverSettings(retriever, tuple(experts), top_k, shape, initial_gate)
+        self.missing: dict[str, str] = {}  # expert: why there is none
+        self.awaits_content = features is None and retriever == "moe" and len(self.retriever_settings.experts) > 0
+        self.build_retriever(features, preferences)
+        self.to(where)
+
+    def build_retriever(self, features: ItemFeatures | None, preferences: Preferences | None) -> None:
+        """Retriever and gate anew, with the experts whose vectors are given."""
+        check_features(self.num_items, self.text_embedding_dim, features, preferences)
+        settings = self.retriever_settings._replace(**({"top_k": 0} if self.awaits_content else {}))
+        self.retriever = build_retriever(settings, self.num_items, features, preferences)
+        width = self.sasrec.shape.hidden_size
+        self.fusion = Fusion(width, self.retriever.dim, len(self.retriever.experts), settings.initial_gate)
         read = preferences if "preference" in self.retriever.experts else None
         self.register_buffer("preference_row", torch.from_numpy(read.row) if read else None)
         self.register_buffer("preference_end", torch.from_numpy(read.end) if read else None)
-        self.to(pick_device(str(device), "device"))
+
+    def take_content(self, content: Content) -> None:
+        """Give the retriever what a collection has; before it has learned anything, for it begins anew."""
+        self.missing = {name: why for name, why in content.missing.items() if name in self.retriever_settings.experts}
+        self.awaits_content = False
+        if content.features is not None:
+            self.build_retriever(content.features, content.preferences)
+            self.to(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -99,9 +128,11 @@ class UR4RecV2(nn.Module):
     def describe(self) -> str:
         """What the retriever knows, in a line."""
         experts = list(self.retriever.experts)
+        said = f"retriever: {len(experts)} expert{'s' if len(experts) > 1 else ''} ({', '.join(experts)})"
         if experts == ["ids"]:
-            return "retriever: no features or no experts given, so it knows items by id alone, no text"
-        return f"retriever: {len(experts)} expert{'s' if len(experts) > 1 else ''} ({', '.join(experts)})"
+            given = "" if self.missing else "no features or no experts given, so "
+            said = f"retriever: {given}it knows items by id alone, no text"
+        return "; ".join([said, *(f"no {name}: {why}" for name, why in self.missing.items())])
 
     def forward(
         self, input_seq: Tensor, user_index: Tensor | None = None, history_length: Tensor | None = None
@@ -177,21 +208,16 @@ def fuse(sasrec: Tensor, retriever: Tensor, gate: Tensor) -> Tensor:
 
 
 def build_retriever(
-    name: str,
-    num_items: int,
-    features: ItemFeatures | None,
-    preferences: Preferences | None,
-    experts: Collection[str],
-    top_k: int,
-    shape: dict[str, Any],
+    settings: RetrieverSettings, num_items: int, features: ItemFeatures | None, preferences: Preferences | None
 ) -> Retriever:
+    name, shape = settings.name, settings.shape
     if name not in RETRIEVERS:
         raise ValueError(f"no retriever '{name}'; there are: {', '.join(RETRIEVERS)}")
     text = frozen(features.text, features.has_text) if features else None
     image = frozen(features.image, features.has_image) if features and features.image is not None else None
     users = torch.from_numpy(preferences.vector) if preferences else None
     if name == "moe":
-        return MoERetriever(num_items, text, users, image, experts=experts, top_k=top_k, **shape)
+        return MoERetriever(num_items, text, users, image, experts=settings.experts, top_k=settings.top_k, **shape)
     if text is None or (name == "multimodal" and image is None):
         raise ValueError(f"the {name} retriever needs features with {'text' if name == 'text' else 'text and image'}")
     if name == "text":

@@ -31,11 +31,12 @@ from genrec.launch import note
 from genrec.lock import only_writer
 from genrec.verify import verify_files
 from UR4Rec.data.dataset_loader import ItemMetadata, MovieLensDataLoader, UserSequences
+from UR4Rec.data.generated import USER_PREFERENCES
 from UR4Rec.options import TrainOptions, read_options
 
 if TYPE_CHECKING:
     from UR4Rec.data.batches import EpochLoader
-    from UR4Rec.data.features import ItemFeatures
+    from UR4Rec.data.features import ItemFeatures, Vectors
     from UR4Rec.models.joint_trainer import JointTrainer
     from UR4Rec.models.preferences import Preferences
     from UR4Rec.models.ur4rec_v2 import UR4RecV2
@@ -95,7 +96,7 @@ def check_files(directory: Path) -> None:
 
 def settings_of(options: TrainOptions) -> dict[str, dict]:
     """What results depend on, as the guard compares it."""
-    paths = {name: getattr(options, name) for name in GIVEN_FILES}
+    paths = {name: getattr(options, name) for name in GIVEN_FILES} | {"preferences": find_preferences(options)}
     files = {name: path for name, path in paths.items() if path is not None and path.is_file()}
     return {"config": result_knobs(options), "inputs": {name: sample_fingerprint(path) for name, path in files.items()}}
 
@@ -197,17 +198,34 @@ def make_features(options: TrainOptions, item_metadata: ItemMetadata) -> ItemFea
     text = encode_descriptions(item_metadata, options.encoder, options.cache, given)
     if options.images is None:
         return item_features(text)
+    if options.images.is_dir() and options.image_encoder is None:
+        return item_features(text, learn_images(options.images, item_metadata, text, options.cache))
     images = load_image_vectors(
         options.images, item_metadata, options.image_encoder, options.cache, device=options.device
     )
     return item_features(text, images)
 
 
+def learn_images(directory: Path, item_metadata: ItemMetadata, text: Vectors, cache: Path) -> Vectors:
+    """Posters by a small encoder that is trained here, where no other was named."""
+    from UR4Rec.data.features import find_posters_of
+    from UR4Rec.data.poster_encoder import own_poster_vectors
+
+    return own_poster_vectors(find_posters_of(item_metadata, directory), len(item_metadata) + 1, text, cache)
+
+
 def make_preferences(options: TrainOptions, item_metadata: ItemMetadata, user_sequences: UserSequences) -> Preferences:
     from UR4Rec.data.snapshots import given_snapshots, plain_snapshots
 
     vectors = item_metadata, user_sequences, options.encoder, options.cache
-    return given_snapshots(options.preferences, *vectors) if options.preferences else plain_snapshots(*vectors)
+    given = find_preferences(options)
+    return given_snapshots(given, *vectors) if given else plain_snapshots(*vectors)
+
+
+def find_preferences(options: TrainOptions) -> Path | None:
+    """The file that --preferences names, itself or by the generator's folder."""
+    given = options.preferences
+    return given / USER_PREFERENCES if given is not None and given.is_dir() else given
 
 
 def write_results(
@@ -224,7 +242,7 @@ def write_results(
     }
     for name, ranking in rankings.items():
         write_full(ranking, test_loader, item_metadata, options.output_dir / name, options.seed)
-    candidates = {name: trainer.evaluate(test_loader, name, protocol="candidates") for name in SCORERS}
+    candidates = {name: trainer.measure(test_loader, name, protocol="candidates") for name in SCORERS}
     write_json(options.output_dir / CANDIDATES, candidates)
     print(f"\n{make_table([summarize_report(each.report, options.seed) for each in rankings.values()])}")
     hits = ", ".join(f"{name} {metrics['hit@10']:.4f}" for name, metrics in candidates.items())

@@ -48,7 +48,7 @@ COMMANDS = {
     "preprocess": f"{DATA} --output_dir {{}}/plain",
     "texts": f"{DATA} --output_dir {{}}/texts --backend none --snapshots 1",
     "ask": f"{DATA} --output_dir {{}}/texts --skip_items --num_users 1",
-    "example": DATA,
+    "example": f"{DATA} --no_vectors",
     "compare": f"{DATA} --pretrain_epochs 0 --num_epochs 1 --hidden_size 8",
     "rule": "",
 }
@@ -1142,7 +1142,7 @@ FLAGS = [
         2,
         "tracker: Input should be 'none', 'tensorboard' or 'swanlab' (got 'moon')",
     ),
-    ("train", "--output_dir {}/new --images {}/raw/image", 1, "{}/raw/image is a folder of posters"),
+    ("train", "--output_dir {}/new --images {}/raw/image", 0, ""),
     ("train", "--output_dir {}/new --data_dir {}/nowhere", 1, "there is no folder {}/nowhere"),
     ("train", "--output_dir {}/new --nonsense", 2, "unknown flag --nonsense; did you mean '--seed'?"),
     ("train", "--output_dir {}/new --output_dir", 2, "--output_dir needs a value"),

@@ -59,5 +59,11 @@ def user_preferences(num_users: int = 24, seed: int = 2) -> Preferences:
 
 def loaders(windows: bool = True, batch_size: int = 8):
     return create_dataloaders(
-        user_sequences(), item_metadata(), batch_size=batch_size, max_seq_len=10, num_candidates=10, windows=windows
+        user_sequences(),
+        item_metadata(),
+        batch_size=batch_size,
+        max_seq_len=10,
+        num_candidates=10,
+        windows=windows,
+        encoder=None,
     )

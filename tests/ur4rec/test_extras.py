@@ -7,8 +7,8 @@ import pytest
 
 from genrec.errors import ArtifactError
 from tests import ROOT
-from UR4Rec.data.batches import read_image
 from UR4Rec.data.dataset_loader import EXCEL, read_sheet
+from UR4Rec.data.poster_encoder import read_pixels
 from UR4Rec.data.posters import open_image
 from UR4Rec.extras import EXTRAS
 from UR4Rec.models.llm_backends import openai_backend
@@ -25,7 +25,7 @@ def test_the_extras_are_those_of_the_package():
         ("openai", "llm", lambda path: openai_backend("http://localhost:1", 1.0)),
         ("python_calamine", "excel", read_sheet),
         ("PIL.Image", "images", open_image),
-        ("PIL.Image", "images", lambda path: read_image(path, 8)),
+        ("PIL.Image", "images", lambda path: read_pixels(path, 8)),
     ],
 )
 def test_a_missing_package_is_one_line_with_its_extra(monkeypatch, tmp_path, module, extra, need):

@@ -9,8 +9,10 @@ from genrec.runtime import epochs
 from genrec.runtime.tensor_file import read_tensors, write_tensors
 from tests.ur4rec.conftest import ITEMS, item_features, loaders, user_preferences
 from tests.ur4rec.test_models import small
-from UR4Rec.models.joint_trainer import JointTrainer, bpr_loss, predicted_positions
-from UR4Rec.models.stages import BEST, fit_stages
+from UR4Rec.data.content import Content
+from UR4Rec.models.joint_trainer import SCORER_OF, STAGES, JointTrainer, bpr_loss, predicted_positions
+from UR4Rec.models.stages import BEST, fit_stages, retriever_epochs
+from UR4Rec.models.training_strategies import CURRICULUM
 
 MODULES = ("sasrec", "retriever", "fusion")
 
@@ -67,7 +69,8 @@ def test_adaptive_alternation_sees_the_real_losses():
         stats = joint.adaptive_alternating.get_stats()
         assert stats[f"{module}_loss"] == metrics[f"{module}_loss"] > 0
         assert stats["switch_count"] == step // 3
-        assert metrics["total_loss"] == pytest.approx(
+        assert metrics["total_loss"] == metrics["fused_loss"]
+        assert metrics["objective_loss"] == pytest.approx(
             metrics[f"{module}_loss"] + metrics["fused_loss"] + 0.01 * metrics.get("balance_loss", 0.0), rel=1e-5
         )
 
@@ -100,7 +103,7 @@ def first_step(stage: str, **options) -> tuple[dict[str, float], torch.Tensor]:
     "stage, options, loss",
     [
         ("pretrain_retriever", {"use_memory_bank": True}, "memory_bank_loss"),
-        ("pretrain_retriever", {"use_curriculum_learning": True, "curriculum_warmup_steps": 0}, "consistency_loss"),
+        ("pretrain_retriever", {"use_curriculum_learning": True, "curriculum_steps": 9}, "consistency_loss"),
         ("end_to_end", {"use_knowledge_distillation": True}, "distillation_loss"),
         ("end_to_end", {"use_uncertainty_weighting": True}, "total_loss"),
         ("pretrain_retriever", {"loss": "bpr"}, "total_loss"),
@@ -177,6 +180,76 @@ def test_evaluation_by_brute_force():
         assert metrics["ndcg@5"] == pytest.approx(np.where(rank <= 5, 1 / np.log2(rank + 1), 0).mean())
         assert metrics["mrr"] == pytest.approx((1 / rank).mean())
         assert metrics["avg_rank"] == pytest.approx(rank.mean())
+
+
+def test_the_curriculum_reaches_its_last_phase_in_whatever_length_a_training_has(tmp_path):
+    """Ten epochs of the retriever, or one: the last term has its full weight at the end."""
+    assert retriever_epochs({"pretrain_retriever": 2, "joint_finetune": 5, "end_to_end": 1}) == 5.5
+    for most in (10, 1):
+        joint = trainer(use_curriculum_learning=True)
+        fit_stages(joint, *loaders()[:2], {"pretrain_retriever": most}, 0, tmp_path / str(most))
+        assert joint.curriculum.weights(joint.retriever_steps) == {name: top for name, (*_, top) in CURRICULUM.items()}
+        assert joint.curriculum.weights(0) == dict.fromkeys(CURRICULUM, 0.0)
+    with pytest.raises(ValueError, match="do not tell the curriculum's length; give curriculum_steps"):
+        joint = trainer(use_curriculum_learning=True)
+        joint.set_training_stage("pretrain_retriever")
+        joint.train_step(next(iter(loaders()[0])))
+
+
+def test_total_loss_is_that_of_the_next_item_in_every_stage():
+    joint = trainer(use_memory_bank=True)
+    batch = next(iter(loaders()[0]))
+    for stage in STAGES:
+        joint.set_training_stage(stage)
+        metrics = joint.train_step(batch)
+        assert metrics["total_loss"] == metrics[f"{SCORER_OF.get(stage, 'fused')}_loss"]
+        assert (metrics["objective_loss"] == metrics["total_loss"]) == (stage == "pretrain_sasrec")
+
+
+def test_rows_are_learned_as_windows_where_the_loss_allows(monkeypatch):
+    """Each target once, in as many steps; against negatives of its own every row stays a row."""
+    rows = loaders(windows=False)[0]
+    learned = []
+    monkeypatch.setattr(JointTrainer, "train_step", lambda _, batch: learned.append(batch) or {"total_loss": 1.0})
+    for loss, entry in (("softmax", "target_seq"), ("bpr", "target_items")):
+        learned.clear()
+        trainer(loss=loss).train_epoch(rows, 3)
+        assert sum(int((batch[entry] > 0).sum()) for batch in learned) == 24 * 9
+        assert ("target_seq" in learned[0]) == (loss == "softmax")
+    assert abs(len(rows.windowed()) - len(rows)) <= len(rows) / 4
+    assert rows.windowed() is rows.windowed()
+
+
+def test_a_model_without_features_takes_what_its_first_loader_brings(tmp_path, capsys, monkeypatch):
+    train, valid, _ = loaders()
+    content = Content(item_features(images=True), user_preferences())
+    monkeypatch.setattr(type(train.source), "content", content)
+    joint = JointTrainer(small())
+    assert "retriever:" not in capsys.readouterr().out
+    joint.set_training_stage("pretrain_retriever")
+    joint.evaluate(valid, "retriever")
+    assert list(joint.model.retriever.experts) == ["preference", "description", "image"]
+    printed = capsys.readouterr().out
+    assert "retriever: 3 experts (preference, description, image)" in printed
+    assert (
+        f"retriever scores on 24 valid rows: the target's rank among all {ITEMS} items, without the user's" in printed
+    )
+    told = JointTrainer(small(features=content.features, preferences=content.preferences))
+    assert joint.model.state_dict().keys() == told.model.state_dict().keys()
+    weights = joint.model.retriever.experts["description"].keys.project.weight
+    held = weights.clone()
+    assert joint.train_epoch(train, 0)["total_loss"] > 0 and not torch.equal(held, weights)  # its optimizer is new too
+    joint.save_checkpoint(path := tmp_path / "checkpoint")
+    again = JointTrainer(small())
+    again.read_content(train)
+    again.load_checkpoint(path)
+    assert torch.equal(again.model.retriever.experts["description"].keys.project.weight, weights)
+
+
+def test_the_line_says_which_experts_are_not_there_and_why(capsys):
+    JointTrainer(small()).train_epoch(loaders()[0], 0)
+    said = "it knows items by id alone, no text; no preference: encoder=None; no description: encoder=None; no image: "
+    assert f"ur4rec: retriever: {said}encoder=None" in capsys.readouterr().out
 
 
 def test_a_diverged_step_says_so():

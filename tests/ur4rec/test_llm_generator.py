@@ -39,10 +39,11 @@ def collection(tmp_path):
 
 @pytest.fixture
 def run(collection, tmp_path, monkeypatch):
-    """The command in this process -> exit code; files go to tmp_path/out."""
+    """The command in this process -> exit code; files go to tmp_path/out, without snapshots unless asked for."""
 
     def command(stub, *flags):
         words = ["llm_generator.py", "--data_dir", str(collection), "--output_dir", str(tmp_path / "out")]
+        words += [] if "--snapshots" in flags else ["--snapshots", "0"]
         words += ["--base_url", stub.url, "--backoff", "0.001", "--timeout", "1.5"] if stub else []
         monkeypatch.setattr(sys, "argv", [*words, *flags])
         try:
@@ -219,6 +220,20 @@ def test_a_dry_run_estimates_and_asks_nothing(run, tmp_path, capsys):
     assert "1 answers are in the cache, 1 to ask" in capsys.readouterr().out
 
 
+def test_the_cost_is_known_of_a_listed_model_at_its_own_endpoint(run, monkeypatch, capsys):
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "x")
+    flags = ("--num_users", "10", "--snapshots", "3", "--skip_items", "--dry_run")
+    assert run(None, *flags) == 0
+    said = capsys.readouterr().out
+    tokens_in = int(said.split("about ")[1].split(" tokens in")[0].replace(",", ""))
+    asked = int(said.split("are in the cache, ")[1].split(" to ask")[0])
+    expected = tokens_in * 0.15e-6 + asked * prompts.PREFERENCE_TOKENS * 1.5e-6
+    assert f"cost {expected:.4f} yuan by the listed price of qwen-flash" in said and asked > 10
+    run(None, *flags, "--base_url", "https://elsewhere/v1")
+    run(None, *flags, "--model_name", "other")
+    assert capsys.readouterr().out.count("cost unknown") == 2
+
+
 def test_texts_of_other_models_or_data_are_never_mixed(run, tmp_path, collection, capsys):
     with serving() as stub:
         run(stub, "--num_users", "1", "--skip_items")
@@ -379,9 +394,11 @@ def test_without_a_model_there_are_plain_sentences(run, tmp_path, collection):
     ]
 
 
-def test_a_local_model_answers_the_same_each_time(run, tmp_path):
-    model_dir = tiny_language_model(tmp_path / "model")
-    flags = ("--backend", "local", "--model_name", str(model_dir), "--num_users", "1", "--num_items", "1")
+def test_a_local_model_answers_the_same_each_time(run, tmp_path, monkeypatch):
+    """Its name is part of the question, and the question is the seed: a name that no other run of the tests changes."""
+    monkeypatch.chdir(tmp_path)
+    tiny_language_model(tmp_path / "model")
+    flags = ("--backend", "local", "--model_name", "model", "--num_users", "1", "--num_items", "1")
     assert run(None, *flags, "--device", "cpu") == 0
     first = written(tmp_path)
     assert all(text for texts in first for text in texts.values()) and [len(texts) for texts in first] == [1, 1]

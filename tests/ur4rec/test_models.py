@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from genrec.errors import ArtifactError
 from tests.ur4rec.conftest import ITEMS, WIDTH, item_features, loaders, user_preferences
+from UR4Rec.data.content import Content
 from UR4Rec.models.multimodal_retriever import MultimodalRetriever
 from UR4Rec.models.preferences import NEVER, make_preferences, newest_texts
 from UR4Rec.models.retriever import Frozen, Query
@@ -266,3 +267,29 @@ def test_a_batch_scores_as_its_rows_one_by_one():
         pick = slice(row, row + 1)
         alone = model(batch["input_seq"][pick], batch["user_index"][pick], batch["history_length"][pick])
         torch.testing.assert_close(whole[pick], alone)
+
+
+def test_a_device_that_is_not_here_ends_a_script_in_a_sentence():
+    """Python prints what a SystemExit has for `code`, and no traceback."""
+    with pytest.raises(SystemExit) as ended:
+        small(device="cuda:77")
+    assert isinstance(ended.value, ArtifactError)
+    assert ended.value.code == "error: device is cuda:77, but torch sees no GPU here; it can be auto or cpu"
+    with pytest.raises(ArtifactError, match="device is 'tpu'"):
+        small(device="tpu")
+
+
+def test_top_k_waits_for_the_experts_that_a_loader_brings():
+    model = small(top_k=2)
+    assert list(model.retriever.experts) == ["ids"]
+    model.take_content(Content(item_features(images=True), user_preferences()))
+    assert model.retriever.router.top_k == 2 and len(model.retriever.experts) == 3
+    with pytest.raises(ValueError, match="top_k is 2, there are 1 experts"):
+        small(top_k=2).take_content(Content(item_features()))
+
+
+def test_experts_that_were_not_asked_for_are_not_missed():
+    model = small(experts=("description",))
+    model.take_content(Content(item_features(images=True), missing={"preference": "none", "description": "none"}))
+    assert model.describe() == "retriever: 1 expert (description); no description: none"
+    assert not small(experts=()).awaits_content and not small(features=item_features()).awaits_content

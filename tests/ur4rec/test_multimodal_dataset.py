@@ -176,7 +176,9 @@ def test_posters_that_are_not_there_or_not_images_are_one_line(sequences, tmp_pa
     for n in range(1, 61):
         (tmp_path / f"{film_id(n)}.png").write_bytes(b"no picture")
     with pytest.raises(ArtifactError, match="is no image"):
-        next(iter(loaders(sequences, image_dir=tmp_path, load_images=True)[0]))
+        next(iter(loaders(sequences, image_dir=tmp_path, load_images=True, image_size=8)[0]))
+    with pytest.raises(ArtifactError, match="image_size 8 changes nothing without posters; .*load_images=True"):
+        loaders(sequences, image_size=8)
 
 
 def test_help_does_not_wait_for_torch():

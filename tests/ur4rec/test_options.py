@@ -10,7 +10,14 @@ from genrec.config import other_spellings
 from genrec.errors import ConfigError
 from genrec.places import HOME
 from tests import ROOT
-from UR4Rec.options import BatchesOptions, CollectionOptions, GeneratorOptions, PreprocessOptions, TrainOptions
+from UR4Rec.options import (
+    BatchesOptions,
+    CollectionOptions,
+    GeneratorOptions,
+    PreprocessOptions,
+    TrainOptions,
+    read_options,
+)
 
 PROGRAMS = {
     "UR4Rec/data/dataset_loader.py": CollectionOptions,
@@ -49,6 +56,26 @@ def test_experts_are_names_and_may_be_none():
     assert parse(TrainOptions, "--experts ").experts == []
     with pytest.raises(ConfigError, match="'preference', 'description' or 'image'"):
         parse(TrainOptions, "--experts poster")
+
+
+@pytest.mark.parametrize(
+    "unread, read",
+    [
+        ("--num_negatives 4", "--loss bpr"),
+        ("--top_k 1 --retriever text", "--retriever moe"),
+        ("--experts description,image --retriever multimodal --images x", "--retriever moe"),
+        ("--preferences x --experts description", "--experts preference"),
+        ("--images x --experts description", "--experts image"),
+        ("--image_encoder x", "--images y"),
+    ],
+)
+def test_a_flag_that_changes_nothing_is_refused_and_the_way_on_makes_it_act(unread, read, capsys):
+    name, flags = unread.split()[0], {word: value for word, value in zip(*[iter(unread.split())] * 2, strict=True)}
+    with pytest.raises(SystemExit):
+        read_options("train.py", "", TrainOptions, unread.split())
+    assert f"{name} changes nothing here; leave it out, or add " in capsys.readouterr().err
+    flags |= dict([read.split()])
+    read_options("train.py", "", TrainOptions, [word for pair in flags.items() for word in pair])
 
 
 def test_defaults_lie_below_the_checkout_and_flags_below_the_working_directory(monkeypatch, tmp_path):

@@ -1,10 +1,13 @@
 """The training command, the printed quick start and the two scripts on alternation, on a small collection."""
 
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import example_data_loading
 import test_adaptive_simple
 import test_adaptive_training
 from genrec.artifacts import read_json
@@ -12,7 +15,7 @@ from genrec.errors import ArtifactError
 from genrec.lock import only_writer
 from genrec.stages import compare as compare_results
 from tests.ur4rec.small import film_id, write_collection, write_posters
-from UR4Rec.data import features
+from UR4Rec.data import features, poster_encoder
 from UR4Rec.data.dataset_loader import load_ml_100k
 from UR4Rec.data.snapshots import given_snapshots, plain_snapshots
 from UR4Rec.models import llm_generator
@@ -25,13 +28,16 @@ EPOCHS = [f"--{stage}_epochs=1" for stage in train.STAGE_EPOCHS]
 
 @pytest.fixture
 def collection(tmp_path, monkeypatch):
-    """Twelve users, 150 films; letters counted in place of a sentence encoder."""
+    """Twelve users, 150 films, an empty folder; letters counted in place of a sentence encoder."""
 
     def encode_items(texts, settings, work):
         work.mkdir(parents=True)
-        return np.array([[text.count(letter) for letter in "abcdefghi019"] for text in texts], dtype=np.float32)
+        counts = np.array([[text.count(letter) for letter in "abcdefghi019"] for text in texts], dtype=np.float32)
+        return np.pad(counts, ((0, 0), (0, 384 - counts.shape[1])))
 
     monkeypatch.setattr(features, "encode_items", encode_items)
+    monkeypatch.setattr("UR4Rec.data.content.resolve_checkpoint", str)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(features, "checkpoint_fingerprint", lambda encoder: "letters")
     return write_collection(tmp_path / "raw", num_films=150)
 
@@ -64,6 +70,14 @@ def test_from_a_collection_to_results_that_can_be_compared(command, collection, 
     assert "12 rows" in verdict
     command("--images", tmp_path / "image.npy", *(f"--{switch}" for switch in train.SWITCHES))
     assert "ur4rec: up to date" in capsys.readouterr().out
+
+
+def test_a_folder_of_posters_is_read_without_an_encoder(command, collection, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(poster_encoder, "NUM_EPOCHS", 1)
+    write_posters(collection / "image", [film_id(n) for n in range(1, 150, 2)])
+    command("--images", collection / "image", "--experts", "image")
+    assert "a small encoder read 75 of them beside their texts" in (printed := capsys.readouterr().out)
+    assert "retriever: 1 expert (image)" in printed
 
 
 def test_other_settings_want_another_directory(command, capsys):
@@ -106,13 +120,13 @@ def test_texts_of_users_come_from_the_generator_with_snapshots(command, collecti
         monkeypatch.setattr(sys, "argv", ["llm_generator.py", *map(str, given)])
         llm_generator.main()
 
-    generate()
+    generate("--snapshots", "0")
     preferences = "--preferences", texts / "user_preferences.json", "--retriever", "text"
     with pytest.raises(SystemExit):
         command(*preferences)
     assert "names every item that training asks for" in capsys.readouterr().err
-    generate("--snapshots", "3")
-    command(*preferences)
+    generate()  # as it is printed
+    command("--preferences", texts, "--retriever", "text", "--output_dir", tmp_path / "folder")
     assert "2 experts (preference, description)" in capsys.readouterr().out
 
 
@@ -131,7 +145,24 @@ def test_given_sentences_are_the_plain_ones_at_the_same_moments(collection, tmp_
         given_snapshots(tmp_path / "user_preferences.json", items, {user: s[:-1] for user, s in sequences.items()})
 
 
-def test_the_printed_quick_start_runs_on_a_cpu(collection, capsys):
+def test_the_printed_quick_start_runs_on_a_cpu(collection, monkeypatch, capsys):
+    """With posters and the texts of the printed generator beside it, and without either."""
+    flags = ["--data_dir", str(collection), "--backend", "none", "--num_users", "10", "--num_items", "50"]
+    monkeypatch.setattr(sys, "argv", ["llm_generator.py", *flags])
+    llm_generator.main()
+    write_posters(collection / "image", [film_id(n) for n in range(1, 150, 2)])
+    monkeypatch.setattr(poster_encoder, "NUM_EPOCHS", 1)
+    run_quick_start(collection, collection / "image", load_images=True)
+    assert "retriever: 3 experts (preference, description, image)\n" in capsys.readouterr().out
+    shutil.rmtree("data")
+    run_quick_start(collection, "UR4Rec/data/Multimodal_Datasets/M_ML-100K/image", load_images=False)
+    missing = f"no preference: no {Path('data/llm_generated/user_preferences.json')}; python UR4Rec/models/llm_gen"
+    printed = capsys.readouterr().out
+    assert f"retriever: 1 expert (description); {missing}" in printed and "; no image: load_images=False" in printed
+    assert "fused scores on 12 test rows: the target's rank among all 150 items, without the user's past" in printed
+
+
+def run_quick_start(collection, image_dir, load_images):
     from UR4Rec.data.multimodal_dataset import create_dataloaders
     from UR4Rec.models.joint_trainer import JointTrainer
     from UR4Rec.models.ur4rec_v2 import UR4RecV2
@@ -140,9 +171,9 @@ def test_the_printed_quick_start_runs_on_a_cpu(collection, capsys):
     train_loader, val_loader, test_loader = create_dataloaders(
         user_sequences=user_sequences,
         item_metadata=item_metadata,
-        image_dir="UR4Rec/data/Multimodal_Datasets/M_ML-100K/image",
+        image_dir=image_dir,
         batch_size=128,
-        load_images=False,
+        load_images=load_images,
         max_seq_len=50,
         num_negatives=5,
     )
@@ -169,10 +200,22 @@ def test_the_printed_quick_start_runs_on_a_cpu(collection, capsys):
     assert 0 <= trainer.evaluate(test_loader)["hit@10"] <= 1
 
 
+def test_the_example_shows_its_four_scenarios(collection, monkeypatch, capsys):
+    write_posters(collection / "image", [film_id(n) for n in range(1, 150, 2)])
+    monkeypatch.setattr(poster_encoder, "NUM_EPOCHS", 1)
+    monkeypatch.setattr(sys, "argv", ["example_data_loading.py", "--data_dir", str(collection)])
+    example_data_loading.main()
+    printed = capsys.readouterr().out
+    assert all(f"Scenario {number}: " in printed for number in (1, 2, 3, 4))
+    assert "150 items, 12 users" in printed and "A person liked these titles" in printed
+    assert "posters of 75 films" in printed and "retriever: 2 experts (description, image); no preference" in printed
+
+
 def test_the_scripts_on_alternation_run(collection, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["test_adaptive_simple.py"])
     test_adaptive_simple.main()
-    assert "SRSRSR" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "SRSRSR" in printed and printed.count("holds: ") == 6
     flags = "--pretrain_epochs 1 --epochs 1 --dim 8".split()
     monkeypatch.setattr(sys, "argv", ["test_adaptive_training.py", "--data_dir", str(collection), *flags])
     test_adaptive_training.main()
