@@ -41,6 +41,8 @@ VARIANTS = {
     "full softmax, temperature 1": ["--loss", "full"],
     "adaptive similarity": ["--use_adaptive_similarity"],
     "smart negatives": ["--use_smart_sampling"],
+    "smart negatives, curriculum": ["--use_smart_sampling", "--use_curriculum_learning"],
+    "dynamic negatives, 4": ["--dynamic_candidates", "4"],
     "semantic IDs": ["--semantic"],
     "pre-norm": ["--norm_first"],
     "InfoNCE + semantic IDs": ["--loss", "infonce", "--semantic"],
