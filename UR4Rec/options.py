@@ -5,14 +5,14 @@ Other spellings are those of the system's first publication.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from genrec.commandline import Command, checker, options_program, parse
-from genrec.config import Section, knob
+from genrec.config import Section, knob, result_knobs
 from genrec.errors import ConfigError
 
 SLOWEST = 0.01  # requests a minute
@@ -135,7 +135,16 @@ class Reader(NamedTuple):
     way_on: str
 
 
+def reads_item_texts(options: TrainOptions) -> bool:
+    """Whether an expert reads what items are about, or a small encoder learns posters beside it."""
+    learns_posters = "image" in options.experts and options.images is not None and options.image_encoder is None
+    return options.retriever != "moe" or bool({"preference", "description"} & {*options.experts}) or learns_posters
+
+
 READERS = {
+    "plots": Reader(reads_item_texts, "description to --experts"),
+    "encoder": Reader(reads_item_texts, "description to --experts"),
+    "descriptions": Reader(reads_item_texts, "description to --experts"),
     "num_negatives": Reader(lambda o: o.loss == "bpr", "--loss bpr"),
     "top_k": Reader(lambda o: o.retriever == "moe", "--retriever moe"),
     "experts": Reader(lambda o: o.retriever != "multimodal", "--retriever moe"),
@@ -147,7 +156,11 @@ READERS = {
         lambda o: o.retriever == "multimodal" or (o.retriever == "moe" and "image" in o.experts),
         "image to --experts of --retriever moe",
     ),
-    "image_encoder": Reader(lambda o: o.images is not None, "--images"),
+    "image_encoder": Reader(
+        lambda o: o.images is not None and not o.images.is_file(),
+        "--images, a folder of posters",
+    ),
+    "fixed_alternation": Reader(lambda o: o.joint_finetune_epochs > 0, "--joint_finetune_epochs 1 or more"),
 }
 
 
@@ -156,6 +169,16 @@ def find_unread(options: TrainOptions, given: Collection[str]) -> Iterator[str]:
     for name, reader in READERS.items():
         if name in given and not reader.reads(options):
             yield f"--{name} changes nothing here; leave it out, or add {reader.way_on}"
+
+
+def acting_knobs(options: TrainOptions) -> dict[str, Any]:
+    """Of what results depend on, all that is read."""
+    return drop_unread(result_knobs(options), options)
+
+
+def drop_unread(knobs: Mapping[str, Any], options: TrainOptions) -> dict[str, Any]:
+    """The knobs without those that these options leave unread."""
+    return {name: knobs[name] for name in knobs if name not in READERS or READERS[name].reads(options)}
 
 
 def check_together(options: Section) -> Iterator[str]:

@@ -45,6 +45,7 @@ from tencentgr.options import RqvaeOptions
 
 MODEL, EXPORT, CARD, PARTIAL = "rqvae_model.safetensors", "rqvae_model.pt", "rqvae.json", "rqvae.partial"
 BEGUN = "begun.json"  # in rqvae.partial: what it was begun with
+TRAINING = ("num_levels", "codebook_size", "batch_size", "num_epochs", "learning_rate", "beta", "seed")  # not --add
 FEW = 1000  # items below which codebooks are poorly learned
 LEAST_SHARE = 0.01  # of the vectors' variance that a level should explain
 LATENT, HIDDEN = 32, (256, 128)
@@ -95,6 +96,8 @@ def add(options: RqvaeOptions) -> None:
             f"--mm_emb_id is {' '.join(options.mm_emb_id)}, the RQ-VAE in {directory} was trained on "
             f"{' '.join(header['mm_emb_id'])}; pass those"
         )
+    if unread := [f"--{name}" for name in TRAINING if name in options.model_fields_set]:
+        note("rqvae", f"not read with --add, which takes the RQ-VAE as it was trained: {', '.join(unread)}")
     with only_writer(directory):
         model = load_model(directory / MODEL).to(pick_device(options.device, "--device"))
         place_others(source_of(options), model, directory)

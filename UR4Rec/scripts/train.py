@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 
 from genrec.artifacts import describe_files, read_json, remove_directories, sample_fingerprint, write_json
 from genrec.cli import run_program
-from genrec.config import result_knobs
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure
 from genrec.guard import differences, read_made, refusal
 from genrec.launch import note
@@ -32,7 +31,7 @@ from genrec.lock import only_writer
 from genrec.verify import verify_files
 from UR4Rec.data.dataset_loader import ItemMetadata, MovieLensDataLoader, UserSequences
 from UR4Rec.data.generated import USER_PREFERENCES
-from UR4Rec.options import TrainOptions, read_options
+from UR4Rec.options import TrainOptions, acting_knobs, drop_unread, read_options
 
 if TYPE_CHECKING:
     from UR4Rec.data.batches import EpochLoader
@@ -66,7 +65,10 @@ def check_settings(options: TrainOptions) -> None:
         check_owner(options.output_dir)
         options.output_dir.mkdir(parents=True, exist_ok=True)
         write_json(path, asked)
-    elif different := differences(read_made(path), asked):
+        return
+    made = read_made(path)
+    made["config"] = drop_unread(made["config"], options)  # older runs recorded what did not act, too
+    if different := differences(made, asked):
         raise ArtifactError(refusal(options.output_dir, different, "--output_dir ANOTHER", "remove it"))
 
 
@@ -98,7 +100,7 @@ def settings_of(options: TrainOptions) -> dict[str, dict]:
     """What results depend on, as the guard compares it."""
     paths = {name: getattr(options, name) for name in GIVEN_FILES} | {"preferences": find_preferences(options)}
     files = {name: path for name, path in paths.items() if path is not None and path.is_file()}
-    return {"config": result_knobs(options), "inputs": {name: sample_fingerprint(path) for name, path in files.items()}}
+    return {"config": acting_knobs(options), "inputs": {name: sample_fingerprint(path) for name, path in files.items()}}
 
 
 def train(options: TrainOptions) -> None:

@@ -105,7 +105,7 @@ def test_a_finished_run_is_up_to_date_or_refused(sample, trained, capsys):
         rqvae.train(quick(sample, trained, num_epochs=13))
 
 
-def test_new_creatives_get_ids_and_old_ones_keep_theirs(tmp_path):
+def test_new_creatives_get_ids_and_old_ones_keep_theirs(tmp_path, capsys):
     rng = np.random.default_rng(0)
     write_by_hand(tmp_path, [ANN])
     vectors = {creative: rng.standard_normal(2).astype(np.float32) for creative in (501, 502, 503, 504)}
@@ -116,6 +116,7 @@ def test_new_creatives_get_ids_and_old_ones_keep_theirs(tmp_path):
     before = (tmp_path / files.SEMANTIC).read_text()
     safe_pickle.dump(vectors | {777: vectors[503], 778: vectors[501] + 1e-4}, path)
     rqvae.add(small)
+    assert "not read with --add, which takes the RQ-VAE as it was trained: --num_levels, " in capsys.readouterr().out
     codes = codes_of(tmp_path)
     assert (tmp_path / files.SEMANTIC).read_text().startswith(before.rstrip("\n}") + ",")
     assert codes["777"] == codes["503"] and codes["778"] == codes["501"]

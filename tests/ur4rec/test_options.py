@@ -16,6 +16,7 @@ from UR4Rec.options import (
     GeneratorOptions,
     PreprocessOptions,
     TrainOptions,
+    acting_knobs,
     read_options,
 )
 
@@ -67,6 +68,11 @@ def test_experts_are_names_and_may_be_none():
         ("--preferences x --experts description", "--experts preference"),
         ("--images x --experts description", "--experts image"),
         ("--image_encoder x", "--images y"),
+        (f"--image_encoder x --images {__file__}", "--images y"),
+        ("--encoder x --experts image", "--experts description"),
+        ("--descriptions x --experts image", "--experts preference"),
+        ("--plots x --experts image --images y --image_encoder z", "--experts image,description"),
+        ("--fixed_alternation true --joint_finetune_epochs 0", "--joint_finetune_epochs 1"),
     ],
 )
 def test_a_flag_that_changes_nothing_is_refused_and_the_way_on_makes_it_act(unread, read, capsys):
@@ -76,6 +82,14 @@ def test_a_flag_that_changes_nothing_is_refused_and_the_way_on_makes_it_act(unre
     assert f"{name} changes nothing here; leave it out, or add " in capsys.readouterr().err
     flags |= dict([read.split()])
     read_options("train.py", "", TrainOptions, [word for pair in flags.items() for word in pair])
+
+
+def test_what_is_recorded_is_what_acts():
+    plain, bpr = (parse(TrainOptions, flags) for flags in ("--experts description", "--loss bpr"))
+    assert not {"num_negatives", "images", "image_encoder", "preferences"} & acting_knobs(plain).keys()
+    assert acting_knobs(bpr)["num_negatives"] == 5 and "preferences" in acting_knobs(bpr)
+    learned = parse(TrainOptions, "--experts image --images x")
+    assert "encoder" in acting_knobs(learned), "a small encoder learns posters beside their texts"
 
 
 def test_defaults_lie_below_the_checkout_and_flags_below_the_working_directory(monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import example_data_loading
 import test_adaptive_simple
 import test_adaptive_training
-from genrec.artifacts import read_json
+from genrec.artifacts import read_json, write_json
 from genrec.errors import ArtifactError
 from genrec.lock import only_writer
 from genrec.stages import compare as compare_results
@@ -20,6 +20,7 @@ from UR4Rec.data.dataset_loader import load_ml_100k
 from UR4Rec.data.snapshots import given_snapshots, plain_snapshots
 from UR4Rec.models import llm_generator
 from UR4Rec.models.preferences import NEVER
+from UR4Rec.options import TrainOptions
 from UR4Rec.scripts import train
 
 FLAGS = "--sasrec_dim 16 --retriever_dim 8 --heads 2 --batch_size 16 --max_seq_len 10 --patience 0".split()
@@ -86,6 +87,18 @@ def test_other_settings_want_another_directory(command, capsys):
         command("--experts", "description", "--seed", "7")
     refused = capsys.readouterr().err
     assert "was made with other settings: seed is 42 there, 7 asked. Ways on: --output_dir ANOTHER" in refused
+
+
+def test_settings_hold_what_acted_and_older_ones_that_hold_more_are_the_same(tmp_path):
+    options = TrainOptions(output_dir=tmp_path / "out", experts=["description"])
+    train.check_settings(options)
+    recorded = read_json(tmp_path / "out" / train.SETTINGS)
+    assert "num_negatives" not in recorded["config"] and recorded["config"]["loss"] == "softmax"
+    recorded["config"]["num_negatives"] = 9  # which the softmax does not read
+    write_json(tmp_path / "out" / train.SETTINGS, recorded)
+    train.check_settings(options)
+    with pytest.raises(ArtifactError, match="loss is 'softmax' there, 'bpr' asked"):
+        train.check_settings(options.model_copy(update={"loss": "bpr"}))
 
 
 def test_another_text_under_the_same_name_is_another_setting(command, tmp_path, capsys):
