@@ -3,7 +3,7 @@
 A knob is read where `x.name` is loaded and x is of its section: an annotated argument or field, `config.section`, what
 was assigned from one, what a function returns by its annotation or was given the class of. `getattr(x, name)` over
 names reads those that the same function has: as words, as words of a constant of a module, or as fields of a dataclass
-whose `__dataclass_fields__` it goes through.
+or named tuple whose names it goes through.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def parse_sources(folders: Iterable[Path], without: Iterable[str] = ()) -> list[
     return [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
 
 
-def find_unread(schema: type[Section], modules: list[ast.Module]) -> list[str]:
-    """Dotted knobs of the schema that no line of the modules reads; what classes inherit is read for all of them."""
-    sections = {one.__name__: one for one in sections_of(schema)}
-    read = Reader(sections, modules).read
-    return [path for path, _ in walk(schema) if not is_read(schema, path, read)]
+def find_unread(schemas: Iterable[type[Section]], modules: list[ast.Module]) -> list[str]:
+    """Schema.dotted.knob of all that no line of the modules reads; what classes inherit is read for all of them."""
+    schemas = list(schemas)
+    read = Reader({one.__name__: one for schema in schemas for one in sections_of(schema)}, modules).read
+    return [f"{one.__name__}.{path}" for one in schemas for path, _ in walk(one) if not is_read(one, path, read)]
 
 
 def is_read(schema: type[Section], path: str, read: set[tuple[str, str]]) -> bool:
@@ -131,7 +131,7 @@ class Reader:
         for node in nodes:
             if isinstance(node, ast.Name):
                 words += self.constants.get(node.id, [])
-            if isinstance(node, ast.Attribute) and node.attr == "__dataclass_fields__":
+            if isinstance(node, ast.Attribute) and node.attr in ("__dataclass_fields__", "_fields"):
                 words += self.dataclass_fields.get(getattr(node.value, "id", ""), [])
         return words
 
@@ -141,13 +141,14 @@ class Reader:
                 return variables.get(name, set())
             case ast.Attribute(value=base, attr=name):
                 owners = self.types_of(base, variables)
-                return {one for owner in owners for one in self.field_type(owner, name)} or (
-                    set() if owners else self.attributes.get(name, set())
-                )
+                if not owners:
+                    return self.attributes.get(name, set())
+                kept = owners if name == "config" else set()  # of a command that was given the class
+                return {one for owner in owners for one in self.field_type(owner, name)} or kept
             case ast.Call(func=ast.Attribute(value=base, attr="model_copy")):
                 return self.types_of(base, variables)
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=given):
-                classes = {one.id for one in given if isinstance(one, ast.Name)} | {name}
+                classes = {one.id for each in given for one in ast.walk(each) if isinstance(one, ast.Name)} | {name}
                 return classes & self.sections.keys() or self.functions.get(name, set())
             case ast.IfExp(body=one, orelse=other):
                 return self.types_of(one, variables) | self.types_of(other, variables)
