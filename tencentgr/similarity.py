@@ -96,6 +96,10 @@ class AdaptiveSimilarity(Similarity):
     def add_weights(self) -> None:
         for kind in self.kinds:
             self.register_parameter(NAMES[kind], nn.Parameter(torch.tensor(START[kind])))
+        for kind in (
+            kind for kind in START if kind not in self.kinds
+        ):  # the weight of a kind that is not mixed in reads 0
+            self.register_buffer(NAMES[kind], torch.tensor(0.0), persistent=False)
         self.temperature = nn.Parameter(torch.tensor(1.0))
 
     def weight(self, kind: str) -> Tensor:

@@ -86,3 +86,11 @@ def test_a_score_depends_on_its_own_pair_alone():
 def test_wrong_kinds_are_named(kinds, adaptive, match):
     with pytest.raises(ValueError, match=match):
         (AdaptiveSimilarity if adaptive else Similarity)(8, kinds)
+
+
+def test_every_weight_can_be_read_whatever_is_mixed_and_those_left_out_are_0_and_not_saved():
+    mix = AdaptiveSimilarity(4, ["dot", "cosine"])
+    read = {name: getattr(mix, name).item() for name in ("alpha", "beta", "gamma", "delta", "temperature")}
+    assert read == pytest.approx({"alpha": 0.5, "beta": 0.3, "gamma": 0.0, "delta": 0.0, "temperature": 1.0})
+    assert {*mix.state_dict()} == {*mix.learned()} == {"alpha", "beta", "temperature"}
+    assert len(list(mix.parameters())) == 3
