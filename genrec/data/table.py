@@ -134,7 +134,7 @@ def check_columns_taken(given: Mapping[Any, Any], events: Columns, items: Column
 
 def shorten(table: Table) -> str:
     """Without the folders before it."""
-    return table.name.rsplit("/", 1)[-1]
+    return Path(table.name).name or table.name
 
 
 def describe_items(columns: Columns) -> str:
