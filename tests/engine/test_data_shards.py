@@ -82,6 +82,15 @@ def test_by_shards_is_asked_by_size_or_by_the_engine():
         validate({"data": {"source": "toy", "shard_size": 3}})
 
 
+def test_a_dataset_is_read_at_once_and_cut_by_nobody(tmp_path):
+    (tmp_path / "state.json").touch()
+    for events in ("hf:somebody/shop", str(tmp_path)):
+        data = {"source": "table", "dataset": "s", "events": events}
+        assert choose_size(validate({"data": data, "run": {"engine": "ray"}})) is None
+    with pytest.raises(ConfigError, match="shard_size 3 cuts files, and data.events hf:somebody/shop is a dataset"):
+        validate({"data": data | {"events": "hf:somebody/shop", "shard_size": 3}})
+
+
 def test_what_was_spent_and_what_could_not_be_cut_are_said():
     spent = [Spent("parse", 3, 4.0, 5 * MIB), Spent("k-core", 2, 1.0, 9 * MIB), Spent("k-core", 2, 0.5, MIB)]
     assert say_spent(spent, 2) == ["7 tasks by 2 workers, the largest 9 MiB; CPU s: parse 4.0, k-core 1.5"]
