@@ -22,7 +22,7 @@ from genrec import stage
 from genrec.artifacts import MANIFEST, read_manifest
 from genrec.commandline import Command
 from genrec.config import SHARDED_SOURCES, Config
-from genrec.errors import ArtifactError, fail, suggest
+from genrec.errors import ArtifactError, ConfigError, fail, suggest
 from genrec.launch import note
 from genrec.run_choice import record_run
 from genrec.store import RunStore
@@ -70,7 +70,11 @@ def prepare(config: Config, directory: Path) -> Preparation:
             note("data", f"is computed by this process; data.events {config.data.events} is a dataset, read at once")
         return find_source(config.data.source).prepare(config.data, config.run.seed)
     with find_workers(config.run) as workers:
-        made = prepare_by_shards(config.data, config.run.seed, size, directory, workers)
+        try:
+            made = prepare_by_shards(config.data, config.run.seed, size, directory, workers)
+        except (ArtifactError, ConfigError):  # other files or knobs mend it, and what is kept would refuse those
+            shutil.rmtree(directory / PLACE, ignore_errors=True)
+            raise
     shutil.rmtree(directory / PLACE)
     note("data", f"{made.pieces:,} pieces of files, {made.groups:,} groups of users")
     for line in (*say_whole(made.whole, size), *say_spent(made.spent, config.run.workers)):

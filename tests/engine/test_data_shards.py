@@ -72,6 +72,15 @@ def test_a_command_that_was_stopped_goes_on_and_one_at_once_takes_nothing_of_it(
         assert not list((tmp_path / run).rglob(sharded.PLACE))
 
 
+def test_what_a_refusal_advises_works_in_the_same_run(events, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        prepare.main(words(events, tmp_path / "run", "--shard_size", 1, "--user_k", 10**6))
+    assert "no events are left" in capsys.readouterr().err
+    assert not list(tmp_path.glob("run/data*"))
+    prepare.main(words(events, tmp_path / "run", "--shard_size", 1))
+    assert fingerprint(tmp_path / "run")
+
+
 def test_by_shards_is_asked_by_size_or_by_the_engine():
     table = {"source": "table", "dataset": "s", "events": "e.csv"}
     assert choose_size(validate({"data": table})) is None
