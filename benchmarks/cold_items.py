@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from genrec.artifacts import MANIFEST, RECOMMENDATIONS, load_arrays
 from genrec.commandline import parse_strict, stage_program
 from genrec.config import Config
+from genrec.errors import exit_on_failure
 from genrec.evaluation.report import Report, estimate_means, read_report
 from genrec.models.knn import weighted_history
 from genrec.models.popular import leave_out, take_top_k
@@ -57,13 +58,24 @@ def text_neighbours(request: Request) -> TextNeighbours:
 
 def main() -> None:
     options = read_options()
-    config = parse_strict(stage_program("evaluate", __doc__, "evaluation"), options.flags).config
+    config, shared = plan_rows(options.flags, options.shares.split(","))
     models = ",".join(config.evaluation.models)
     evaluate.main([*options.flags, "--models", f"{models},{TEXT_NEIGHBOURS}"])
-    taught = [name for name in config.evaluation.models if name in ("sft", "rl")]
-    for share in options.shares.split(",") if taught else []:
-        evaluate.main([*options.flags, "--models", ",".join(taught), "--evaluation.cold_share", share])
+    for flags in shared:
+        evaluate.main(flags)
     print(f"\n{make_table(config)}")
+
+
+def plan_rows(flags: list[str], shares: list[str]) -> tuple[Config, list[list[str]]]:
+    """(what is asked, flags of language models with each share); one that cannot be ends this before any scoring."""
+    program = stage_program("evaluate", __doc__, "evaluation")
+    with exit_on_failure(Path()):
+        config = parse_strict(program, flags).config
+        taught = ",".join(name for name in config.evaluation.models if name in ("sft", "rl"))
+        shared = [[*flags, "--models", taught, "--evaluation.cold_share", share] for share in shares if taught]
+        for words in shared:
+            parse_strict(program, words)
+    return config, shared
 
 
 def read_options() -> argparse.Namespace:

@@ -146,6 +146,7 @@ ColumnRole = Literal["user", "item", "time", "rating", "event", "title", "text",
 
 SOURCE_NAMES = (*COLLECTIONS, TABLE)
 SHARDED_SOURCES = (TABLE, "amazon18", "amazon23")  # that data.shard_size can cut
+HUB = "hf:"  # before a name of the package datasets
 
 
 class Data(Section):

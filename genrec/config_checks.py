@@ -15,6 +15,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from genrec.config import (
+    HUB,
     SHARDED_SOURCES,
     TASK_NAMES,
     Analysis,
@@ -75,7 +76,14 @@ def explain(item: Any, schema: type[Section]) -> str:
         others = known_sections() if schema is Config else "; --help lists all"
         near = suggest(path, [*schema.model_fields, *all_paths(schema), *other_spellings(schema)])
         return f"unknown key '{path}'{near or others}"
-    return f"{path}: {item['msg'].removeprefix('Value error, ')} (got {item['input']!r})"
+    said = f"{path}: {item['msg'].removeprefix('Value error, ')}"
+    between_keys = item["type"] == "value_error" and is_section(schema, path)  # names its values itself
+    return said if between_keys else f"{said} (got {item['input']!r})"
+
+
+def is_section(schema: type[Section], path: str) -> bool:
+    field = schema.model_fields.get(path)
+    return field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 
 
 NAMED = {  # the mappings whose names are ours
@@ -111,7 +119,12 @@ def check_data(data: Data) -> Faults:
     if data.shard_size is not None and data.source not in SHARDED_SOURCES:
         yield (
             f"data.shard_size {data.shard_size} would do nothing for data.source {data.source}, which is read at once; "
-            f"it cuts {', '.join(SHARDED_SOURCES)}"
+            f"leave it out: it cuts {', '.join(SHARDED_SOURCES)}"
+        )
+    elif data.shard_size is not None and (data.events or "").startswith(HUB):
+        yield (
+            f"data.shard_size {data.shard_size} cuts files, and data.events {data.events} is a dataset, which is read "
+            "at once; leave data.shard_size out, or write it as Parquet"
         )
     yield from check_window(data)
     yield from check_table(data)

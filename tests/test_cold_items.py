@@ -1,8 +1,9 @@
 """The neighbours of a history among text vectors, by hand, and the table of cold and warm targets."""
 
 import numpy as np
+import pytest
 
-from benchmarks.cold_items import TextNeighbours, make_table
+from benchmarks.cold_items import TextNeighbours, make_table, plan_rows
 from genrec.commandline import Command
 from genrec.data.sequences import Examples
 from genrec.stages import evaluate
@@ -25,3 +26,14 @@ def test_the_table_tells_cold_targets_from_warm_ones(tmp_path):
     table = make_table(config).splitlines()
     cold = int((shop.train_count[shop.examples("test").target] == 0).sum())
     assert table[2].startswith("| popular | ") and table[-1] == f"{cold} of 60 targets are cold."
+
+
+def test_every_share_is_looked_at_before_anything_is_scored(tmp_path, capsys):
+    flags = ["--config", "tiny", "--run.dir", str(tmp_path), "--models", "popular,sft", "--normalization"]
+    config, shared = plan_rows([*flags, "trie"], ["0.02", "0.05"])
+    assert config.evaluation.models == ["popular", "sft"]
+    assert [words[-3:] for words in shared] == [["sft", "--evaluation.cold_share", share] for share in ("0.02", "0.05")]
+    for normalization, share, told in (("trie", "2", "(got 2)"), ("vocab", "0.05", "set normalization trie")):
+        with pytest.raises(SystemExit):
+            plan_rows([*flags, normalization], ["0.02", share])
+        assert told in capsys.readouterr().err

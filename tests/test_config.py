@@ -57,3 +57,10 @@ def test_other_spellings_are_no_keys_and_belong_to_one_key():
 def test_a_mistyped_section_is_held_against_sections_first():
     with pytest.raises(ConfigError, match="unknown key 'dat'; did you mean 'data'"):
         validate({"dat": {"source": "table"}})
+
+
+def test_what_must_hold_within_a_section_names_both_values_and_not_the_whole_section():
+    with pytest.raises(ConfigError) as caught:
+        validate({"evaluation": {"cold_share": 0.05, "normalization": "vocab", "num_beams": 7}})
+    assert "cold_share 0.05" in str(caught.value) and "normalization vocab" in str(caught.value)
+    assert "num_beams" not in str(caught.value) and "got" not in str(caught.value)

@@ -25,7 +25,13 @@ ABOVE = "users: a number must be at most 1e+15"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [(["--users", "0"], "users"), (["--hours", ".nan"], "hours"), (["--users", "1e17"], ABOVE)]
+    ("words", "said"),
+    [
+        (["--users", "0"], "users"),
+        (["--hours", ".nan"], "hours"),
+        (["--users", "1e17"], ABOVE),
+        (["--slow", "0.5"], "--slow 0.5 would do nothing with --workers 0, which simulates nothing; add --workers 8"),
+    ],
 )
 def test_a_size_that_cannot_be_is_one_line(capsys, words, said):
     with pytest.raises(SystemExit):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -53,11 +52,34 @@ def try_changes(shop: Shop, data: Data, seed: int) -> TriedChange | None:
     ledger = shop.event_ledger
     while cause := find_largest_cause(ledger, data, causes):
         causes.append(cause)
-        for change in combine(causes, shop.events, data):
-            events, ledger = count_left(shop, data.model_copy(update=change), seed)
-            if events:
-                return TriedChange(change, events)
+        tried, ledger = lift_causes(causes, shop, data, seed)
+        if tried.events:
+            return tried
     return None
+
+
+def lift_causes(causes: list[str], shop: Shop, data: Data, seed: int) -> tuple[TriedChange, Ledger]:
+    """What lifts these causes together, with the highest core that leaves enough; and what the widest change took.
+
+    A core of k holds that of k + 1, so k is found by halving.
+    """
+
+    def try_core(k: int) -> tuple[TriedChange, Ledger]:
+        lower = {key: k for key in ("user_k", "item_k") if k and getattr(data, key) > k}
+        events, ledger = count_left(shop, data.model_copy(update=change | lower), seed)
+        return TriedChange(change | lower, events), ledger
+
+    change = combine(causes, shop.events)
+    low, high = (1, max(data.user_k, data.item_k) - 1) if OUTSIDE_CORE in causes else (0, 0)
+    best, ledger = try_core(low)
+    while best.events and low < high:
+        middle = (low + high + 1) // 2
+        tried, _ = try_core(middle)
+        if tried.events:
+            low, best = middle, tried
+        else:
+            high = middle - 1
+    return best, ledger
 
 
 def find_largest_cause(ledger: Ledger, data: Data, lifted: list[str]) -> str | None:
@@ -69,8 +91,8 @@ def find_largest_cause(ledger: Ledger, data: Data, lifted: list[str]) -> str | N
     return max(causes, key=took.__getitem__, default=None)
 
 
-def combine(causes: list[str], events: Events, data: Data) -> Iterator[Change]:
-    """What lifts these causes together; the core is lowered step by step."""
+def combine(causes: list[str], events: Events) -> Change:
+    """What lifts these causes together, the core aside."""
     change: Change = {}
     if UNTITLED in causes:
         change["untitled"] = "keep"
@@ -78,11 +100,7 @@ def combine(causes: list[str], events: Events, data: Data) -> Iterator[Change]:
         change["min_rating"] = 0
     if OUTSIDE_WINDOW in causes:
         change |= widen_window(events)
-    if OUTSIDE_CORE not in causes:
-        yield change
-        return
-    for k in range(max(data.user_k, data.item_k) - 1, 0, -1):
-        yield change | {key: k for key in ("user_k", "item_k") if getattr(data, key) > k}
+    return change
 
 
 def widen_window(events: Events) -> Change:

@@ -203,7 +203,7 @@ def check_bad_share(ledger: Ledger, path: Path, max_bad_share: float) -> None:
     if bad > max_bad_share * ledger.read:
         raise ArtifactError(
             f"{path}: {bad:,} of {ledger.read:,} lines ({bad / ledger.read:.1%}) cannot be used, more than "
-            f"data.max_bad_share {max_bad_share:.1%}: {ledger.trail()}; {way_on(ledger, path)}"
+            f"data.max_bad_share {max_bad_share:g}: {ledger.trail()}; {way_on(ledger, path)}"
         )
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from genrec.config import expand_home
+from genrec.config import HUB, expand_home
 from genrec.data.ledger import Ledger
 from genrec.data.ndjson import (
     BYTE_ORDER_MARK,
@@ -34,7 +34,6 @@ from genrec.data.ndjson import (
 from genrec.errors import ArtifactError, first_line
 from genrec.launch import note
 
-HUB = "hf:"  # before a name of the package datasets
 PACKED = (".gz", ".zst")
 KINDS = {
     **{".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".inter": "inter", ".item": "item", ".parquet": "parquet"},
@@ -74,7 +73,7 @@ def open_table(location: str, role: str) -> Table:
     if location.startswith(HUB):
         return open_dataset(location, load_named(location))
     path = expand_home(Path(location))
-    if any((path / name).is_file() for name in SAVED):
+    if is_saved(path):
         return open_dataset(location, load_saved(path))
     parts = find_parts(location, role)
     tables = [OPENERS[part.kind](part.path) for part in parts]
@@ -86,9 +85,18 @@ def find_raw_files(location: str, role: str) -> list[Path]:
     if location.startswith(HUB):
         return list_dataset_files(load_named(location))
     path = expand_home(Path(location))
-    if any((path / name).is_file() for name in SAVED):
+    if is_saved(path):
         return sorted(file for file in path.rglob("*") if file.is_file())
     return [part.path for part in find_parts(location, role)] if path.exists() else []
+
+
+def is_dataset(location: str) -> bool:
+    """What the package datasets reads, all at once."""
+    return location.startswith(HUB) or is_saved(expand_home(Path(location)))
+
+
+def is_saved(path: Path) -> bool:
+    return any((path / name).is_file() for name in SAVED)
 
 
 def find_parts(location: str, role: str) -> list[Part]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from genrec.config import SHARDED_SOURCES, Config, Run
 from genrec.data.shards.work import Task, Workers, carry_out, in_turn
+from genrec.data.table_files import is_dataset
 from genrec.engine.cluster import cluster, own_errors
 
 RETRIES = 5  # of a task whose worker dies, before the command fails
@@ -25,7 +26,8 @@ def choose_size(config: Config) -> int | None:
     """Bytes of text a task reads; None: all events at once."""
     if config.data.shard_size is not None:
         return config.data.shard_size * MIB
-    return ON_RAY * MIB if config.run.engine == "ray" and config.data.source in SHARDED_SOURCES else None
+    sharded = config.data.source in SHARDED_SOURCES and not is_dataset(config.data.events or "")
+    return ON_RAY * MIB if config.run.engine == "ray" and sharded else None
 
 
 @contextmanager

@@ -183,7 +183,7 @@ def load_sasrec(directory: Path, device: str) -> SasRecRecommender:
     path = directory / SHAPE
     if not path.exists():
         raise ArtifactError(
-            f"no SASRec in {directory}; add '{directory.name}' to sequential.models and run sequential.py"
+            f"no SASRec in {directory}; add '{directory.name}' to sequential.models and run `genrec sequential`"
         )
     try:
         model = SasRec(read_record(path, SasRecShape, "train it anew"))

@@ -17,6 +17,7 @@ from genrec.commandline import options_program, parse
 from genrec.config import Section, knob
 from genrec.engine.cost_model import CHECKS, GIB, RATES, TASK, Machine, Shop, Stage, count_machines, plan_stages
 from genrec.engine.shard_size import SEEDS, Fate, Job, Outcome, choose_shard_size
+from genrec.errors import fail
 from genrec.tables import render_table
 
 LARGEST = 10**15
@@ -63,6 +64,7 @@ class ScaleOptions(Section):
 
 def main(argv: list[str] | None = None) -> None:
     options = parse(options_program("genrec plan", __doc__, ScaleOptions), argv).config
+    refuse_unread(options)
     shop = Shop(**{name: getattr(options, name) for name in Shop._fields})
     machine = Machine(**{name: getattr(options, name) for name in Machine._fields})
     stages = plan_stages(shop)
@@ -73,6 +75,13 @@ def main(argv: list[str] | None = None) -> None:
         print(f"\n{describe_sizes(*choose_shard_size(job, fate, options.seed), fate)}")
     if options.rates:
         print(f"\n{describe_rates()}\n\n{describe_checks()}")
+
+
+def refuse_unread(options: ScaleOptions) -> None:
+    """What only the simulation reads is not passed over without it."""
+    for key in ("event_bytes", "slow", "slowness", "loss_hours", "seed"):
+        if not options.workers and (value := getattr(options, key)) != ScaleOptions.model_fields[key].default:
+            fail(f"--{key} {value} would do nothing with --workers 0, which simulates nothing; add --workers 8, say")
 
 
 def describe_plan(stages: list[Stage], machine: Machine) -> str:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from genrec import stage
 from genrec.artifacts import MANIFEST, read_manifest
 from genrec.commandline import Command
-from genrec.config import Config
-from genrec.errors import ArtifactError, fail, suggest
+from genrec.config import SHARDED_SOURCES, Config
+from genrec.errors import ArtifactError, ConfigError, fail, suggest
 from genrec.launch import note
 from genrec.run_choice import record_run
 from genrec.store import RunStore
@@ -66,9 +66,15 @@ def prepare(config: Config, directory: Path) -> Preparation:
     size = choose_size(config)
     if size is None:
         shutil.rmtree(directory / PLACE, ignore_errors=True)  # of a call that was stopped
+        if config.run.engine == "ray" and config.data.source in SHARDED_SOURCES:
+            note("data", f"is computed by this process; data.events {config.data.events} is a dataset, read at once")
         return find_source(config.data.source).prepare(config.data, config.run.seed)
     with find_workers(config.run) as workers:
-        made = prepare_by_shards(config.data, config.run.seed, size, directory, workers)
+        try:
+            made = prepare_by_shards(config.data, config.run.seed, size, directory, workers)
+        except (ArtifactError, ConfigError):  # other files or knobs mend it, and what is kept would refuse those
+            shutil.rmtree(directory / PLACE, ignore_errors=True)
+            raise
     shutil.rmtree(directory / PLACE)
     note("data", f"{made.pieces:,} pieces of files, {made.groups:,} groups of users")
     for line in (*say_whole(made.whole, size), *say_spent(made.spent, config.run.workers)):

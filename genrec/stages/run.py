@@ -128,7 +128,7 @@ def check_teacher(skipped: set[str], config: Config) -> None:
             if weight and not read_manifest(artifact_dir(config, stage)):
                 raise ConfigError(
                     f"sft.teacher {name} asks {stage}, which is to be skipped and is not there from an earlier call; "
-                    f"run {stage} too, or --sft.teacher '' for targets without a teacher"
+                    f"run {stage} too, or --sft.teacher item_knn, which asks no stage, or --sft.teacher '' for none"
                 )
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from genrec.data import amazon
+from genrec.data import amazon, changes
 from genrec.data.changes import widen_window
 from genrec.data.filters import month_start
 from genrec.data.preparation import prepare_shop
@@ -73,6 +73,15 @@ def test_the_advised_flags_work_and_leave_what_was_promised(tmp_path, name):
     assert words == advised and cause in message
     done = prepare(tmp_path, *flags, *words)
     assert len(done.sequences.item) == events > 0 and all(map(len, done.splits.values()))
+
+
+def test_a_core_far_too_high_is_answered_within_a_few_counts(tmp_path, monkeypatch):
+    write_shop(tmp_path, every(users="uvwx", items="abcd"), TITLED)
+    counted, count = [], changes.count_left
+    monkeypatch.setattr(changes, "count_left", lambda shop, data, seed: counted.append(data) or count(shop, data, seed))
+    _, words, events = refused(tmp_path, "--data.user_k", 100_000)
+    assert words == ["--data.user_k", "4", "--data.item_k", "4"] and events == 16
+    assert len(counted) < 20
 
 
 def test_the_largest_cause_comes_first_though_a_lower_core_would_do_too(tmp_path):

@@ -77,7 +77,7 @@ def test_every_line_is_kept_or_counted_by_its_reason_and_line(tmp_path):
         "without timestamp": [34],
         "with a bad timestamp": [36],
     }
-    with pytest.raises(ArtifactError, match="4 of 34 lines .* more than data.max_bad_share 1.0%"):
+    with pytest.raises(ArtifactError, match="4 of 34 lines .* more than data.max_bad_share 0.01:"):
         prepare(events=good)
 
 

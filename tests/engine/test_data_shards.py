@@ -72,6 +72,15 @@ def test_a_command_that_was_stopped_goes_on_and_one_at_once_takes_nothing_of_it(
         assert not list((tmp_path / run).rglob(sharded.PLACE))
 
 
+def test_what_a_refusal_advises_works_in_the_same_run(events, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        prepare.main(words(events, tmp_path / "run", "--shard_size", 1, "--user_k", 10**6))
+    assert "no events are left" in capsys.readouterr().err
+    assert not list(tmp_path.glob("run/data*"))
+    prepare.main(words(events, tmp_path / "run", "--shard_size", 1))
+    assert fingerprint(tmp_path / "run")
+
+
 def test_by_shards_is_asked_by_size_or_by_the_engine():
     table = {"source": "table", "dataset": "s", "events": "e.csv"}
     assert choose_size(validate({"data": table})) is None
@@ -80,6 +89,15 @@ def test_by_shards_is_asked_by_size_or_by_the_engine():
     assert choose_size(validate({"data": {"source": "movielens"}, "run": {"engine": "ray"}})) is None
     with pytest.raises(ConfigError, match="data.shard_size 3 would do nothing for data.source toy"):
         validate({"data": {"source": "toy", "shard_size": 3}})
+
+
+def test_a_dataset_is_read_at_once_and_cut_by_nobody(tmp_path):
+    (tmp_path / "state.json").touch()
+    for events in ("hf:somebody/shop", str(tmp_path)):
+        data = {"source": "table", "dataset": "s", "events": events}
+        assert choose_size(validate({"data": data, "run": {"engine": "ray"}})) is None
+    with pytest.raises(ConfigError, match="shard_size 3 cuts files, and data.events hf:somebody/shop is a dataset"):
+        validate({"data": data | {"events": "hf:somebody/shop", "shard_size": 3}})
 
 
 def test_what_was_spent_and_what_could_not_be_cut_are_said():

@@ -25,7 +25,7 @@ from genrec.data.shards.parsing import ITEMS, Recipe, parse_piece
 from genrec.data.shards.pieces import PACKED, Piece, cut_file, is_packed, shift_lines
 from genrec.data.shards.work import Task
 from genrec.data.table_columns import Columns, assign_columns
-from genrec.data.table_files import HUB, SAVED, Table, find_parts, join_frames, open_table
+from genrec.data.table_files import Table, find_parts, is_dataset, join_frames, open_table
 from genrec.data.table_times import ORDER, TimeSurvey, count_ticks, settle_form
 from genrec.errors import ConfigError
 
@@ -85,10 +85,10 @@ def require_files(data: Data) -> str:
     location = data.events
     if location is None:
         raise ConfigError("data.source table reads data.events, which is empty; name a file or a folder")
-    if location.startswith(HUB) or any((expand_home(Path(location)) / name).is_file() for name in SAVED):
+    if is_dataset(location):
         raise ConfigError(
-            f"data.shard_size cuts files, and data.events {location} is a dataset, which is read at once; leave "
-            "data.shard_size out, or write it as Parquet"
+            f"data.shard_size {data.shard_size} cuts files, and data.events {location} is a dataset, which is read "
+            "at once; leave data.shard_size out, or write it as Parquet"
         )
     return location
 
