@@ -128,7 +128,7 @@ def cut(events, data) -> dict[str, int]:
     from genrec.data.splits import build_sequences, split_targets
     from genrec.data.ties import draw_tie_order
 
-    events = events.take(mark_inside(events, data))
+    events = events.take(mark_inside(events.time, data))
     events = events.take(k_core(events.user, events.item, K, K).keep)
     sequences, item_ids, tie_order = build_sequences(events, draw_tie_order("file", len(events), seed=0))
     rows = split_targets(sequences, "chronological", tie_order)
