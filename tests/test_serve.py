@@ -1,5 +1,6 @@
 """`genrec serve` as a process: it answers, drains at SIGTERM, loses no acknowledged event, and refuses in one line."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -200,3 +201,20 @@ def test_a_client_that_left_is_not_computed_for(run, tmp_path, start):
         time.sleep(0.1)
     assert "genrec_queue_length 0.0" in text and "genrec_batch_size_count 0.0" in text
     assert httpx.post(f"{server.url}/recommend", json={"user": "u1"}).status_code == 200
+
+
+def test_small_answers_are_sent_at_once():
+    """Behind a socket that asyncio does not take for TCP, an answer in two pieces waits 40 ms for its receipt."""
+    bound = serve.bind(SimpleNamespace(host="127.0.0.1", port=0))
+
+    async def is_sent_at_once():
+        told = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_server(lambda _, writer: told.set_result(writer), sock=bound)
+        _, caller = await asyncio.open_connection(*bound.getsockname())
+        accepted = (await told).get_extra_info("socket")
+        off = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        caller.close()
+        server.close()
+        return bool(off)
+
+    assert asyncio.run(is_sent_at_once())

@@ -17,6 +17,7 @@ Needs `pip install 'genrec[serve]'`.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import ipaddress
 import os
@@ -252,9 +253,17 @@ def build_worker(plan: Plan, directory: Path) -> Guard:
 
     group = WorkerGroup(directory)
     try:
-        return build_app(plan, group)
+        app = build_app(plan, group)
     except Exception as error:
         end_worker(group, error)
+    spare_collector()
+    return app
+
+
+def spare_collector() -> None:
+    """What is loaded by now stays: Python's cyclic collector need not go through it, for which all answers wait."""
+    gc.collect()
+    gc.freeze()
 
 
 def require_extra() -> None:
@@ -332,6 +341,7 @@ def run_server(plan: Plan) -> None:
 
     prepare_process()
     config = uvicorn.Config(build_app(plan), **configure(plan.options))
+    spare_collector()
     bound = bind(config)
     announce(bound, 1, bool(plan.keys))
     try:
@@ -356,7 +366,7 @@ def bind(config: Any) -> Any:
     import socket
 
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    bound = socket.socket(family=family)
+    bound = socket.socket(family, proto=socket.IPPROTO_TCP)  # asyncio turns Nagle off of such alone
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((config.host, config.port))
