@@ -123,9 +123,9 @@ class GenerativeModel:
                 bound[rows] = bounds.masked_fill(bounds < NEVER / 2, -torch.inf).cpu().numpy()
         return Recommendations(item, score, bound)
 
-    def allow(self, items: np.ndarray | None, cold: np.ndarray, settings: Evaluation) -> Allowed | None:
-        """(N,) bool, what anyone may get, None: all, and what has no train event; counted once for all batches."""
-        device = self.trie.item.device
+    def allow(self, items: np.ndarray | None, train_count: np.ndarray, settings: Evaluation) -> Allowed | None:
+        """(N,) bool, what anyone may get, None: all; with what is cold by (n,) train events, once for all batches."""
+        device, cold = self.trie.item.device, find_cold(train_count, len(self.texts.index))
         only = None if items is None else allow_items(self.trie, torch.from_numpy(items).to(device))
         if settings.cold_share:
             only = favour_cold(self.trie, only, torch.from_numpy(cold).to(device), settings.cold_share)
@@ -287,7 +287,7 @@ def make_recommender(
     dtype = pick_dtype(settings.dtype, device, count_weights(model_dir))
     model, tokenizer = load_pretrained(str(model_dir), dtype)
     generative = GenerativeModel(model.to(device), tokenizer, texts, cutoff_len)
-    only = generative.allow(allowed, find_cold(train_count, len(texts.index)), settings)
+    only = generative.allow(allowed, train_count, settings)
     return GenerativeRecommender(generative, make_decoding(settings, exact), only)
 
 

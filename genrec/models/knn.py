@@ -35,15 +35,20 @@ class ItemKnn:
 
 def fit_knn(sequences: Sequences, seen: np.ndarray, train_count: np.ndarray) -> ItemKnn:
     """similarity(i, j) = users of both / sqrt(users of i * users of j); of i with itself: users who bought it twice."""
-    owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))[seen]
-    shape = (len(sequences), len(train_count))
-    bought = sp.coo_array((np.ones(len(owner)), (owner, sequences.item[seen])), shape=shape).tocsr()  # sums repeats
+    bought = count_purchases(sequences, seen, len(train_count))
     once, twice = (bought > 0).astype(float), (bought > 1).astype(float)
     together = once.T @ once  # (N, N)
     users = together.diagonal()
     together = together + sp.diags_array(twice.sum(axis=0) - users)
     scale = sp.diags_array(1 / np.sqrt(np.maximum(users, 1)))
     return ItemKnn((scale @ together @ scale).tocsr(), popularity_preference(train_count))
+
+
+def count_purchases(sequences: Sequences, seen: np.ndarray, num_items: int) -> sp.csr_array:
+    """(U, N) how often each user bought each item, of the events `seen` (T,) bool."""
+    owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))[seen]
+    shape = (len(sequences), num_items)
+    return sp.coo_array((np.ones(len(owner)), (owner, sequences.item[seen])), shape=shape).tocsr()  # sums repeats
 
 
 def weighted_history(history: np.ndarray, num_items: int) -> sp.csr_array:

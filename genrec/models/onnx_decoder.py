@@ -14,7 +14,6 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 from genrec.artifacts import HEAD
 from genrec.config import Evaluation
-from genrec.data.lists import find_cold
 from genrec.data.shop import Shop
 from genrec.models.card import Card, load_own_texts
 from genrec.models.exported import GRAPHS, check_backend, load_export
@@ -70,5 +69,5 @@ def load_searched(
     texts = load_own_texts(directory, card, shop)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     model = GenerativeModel(decoder, tokenizer, texts, card.cutoff_len)
-    allowed = model.allow(None, find_cold(shop.train_count, len(texts.index)), settings)
+    allowed = model.allow(None, shop.train_count, settings)
     return GenerativeRecommender(model, make_decoding(settings, exact), allowed)

@@ -22,7 +22,7 @@ import torch
 from genrec.data.prepared import Prepared
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError
-from genrec.models.knn import ItemKnn, fit_knn, weighted_history
+from genrec.models.knn import ItemKnn, count_purchases, fit_knn, weighted_history
 from genrec.models.popular import leave_out
 from genrec.models.sasrec import SasRecRecommender, load_sasrec
 from genrec.pipeline import command_of
@@ -59,7 +59,7 @@ class KnnTeacher:
     """Of train rows alone: what a user bought in training is taken out of the co-purchases."""
 
     knn: ItemKnn
-    purchases: sp.csr_array  # (U, N) bool, of training
+    purchases: sp.csr_array  # (U, N) of training
     users: np.ndarray  # (N,) users of each item in training
     power: float
     forgets_history: bool  # whether it gives the items that it is asked with no probability
@@ -153,9 +153,7 @@ def load_sequential(store: RunStore, data: Prepared, name: str, device: str, fil
 
 
 def load_knn(store: RunStore, data: Prepared, name: str, device: str, filter_seen: bool) -> Teacher:
-    owner = np.repeat(np.arange(len(data.sequences)), np.diff(data.sequences.offset))[data.seen]
-    shape = (len(data.sequences), len(data.catalog))
-    bought = sp.coo_array((np.ones(len(owner), bool), (owner, data.sequences.item[data.seen])), shape=shape).tocsr()
+    bought = count_purchases(data.sequences, data.seen, len(data.catalog))
     users = np.bincount(bought.indices, minlength=len(data.catalog))
     knn, valid = fit_knn(data.sequences, data.seen, data.train_count), data.examples("valid")
     power = choose_power(knn, valid.without_seen() if filter_seen else valid)

@@ -298,7 +298,6 @@ def read_gguf(source: Source, partial: Path) -> Recommender:
     """What torch makes of the file, as another program would read it."""
     import torch
 
-    from genrec.data.lists import find_cold
     from genrec.data.shop import load_shop
     from genrec.models.card import load_own_texts
     from genrec.models.generative import GenerativeModel, GenerativeRecommender, make_decoding
@@ -308,7 +307,7 @@ def read_gguf(source: Source, partial: Path) -> Recommender:
     shop = load_shop(partial)
     texts = load_own_texts(partial, source.card, shop)
     generative = GenerativeModel(model, tokenizer, texts, source.card.cutoff_len)
-    allowed = generative.allow(None, find_cold(shop.train_count, len(texts.index)), source.settings)
+    allowed = generative.allow(None, shop.train_count, source.settings)
     return GenerativeRecommender(generative, make_decoding(source.settings, exact=False), allowed)
 
 
