@@ -22,6 +22,7 @@ from genrec.config import (
     ColumnRole,
     Config,
     Data,
+    Embeddings,
     Evaluation,
     Rl,
     Run,
@@ -93,7 +94,7 @@ NAMED = {  # the mappings whose names are ours
 
 
 def check_together(config: Config) -> Faults:
-    yield from check_engine(config.run)
+    yield from check_engine(config.run, config.embeddings)
     yield from check_data(config.data)
     yield from check_sids(config.sids)
     yield from check_sft(config.sft)
@@ -106,9 +107,14 @@ def check_together(config: Config) -> Faults:
     yield from check_analysis(config.analysis)
 
 
-def check_engine(run: Run) -> Faults:
-    """What only Ray reads is not passed over without it."""
+def check_engine(run: Run, embeddings: Embeddings) -> Faults:
+    """What only Ray reads is not passed over without it, nor what it does not read with it."""
     if run.engine == "ray":
+        if embeddings.num_processes > 1:
+            yield (
+                f"embeddings.num_processes {embeddings.num_processes} would do nothing for run.engine ray, whose "
+                "run.workers have one encoder each; leave it out"
+            )
         return
     for key in ("ray_address", "workers", "worker_cpus"):
         if (value := getattr(run, key)) != Run.model_fields[key].default:

@@ -6,6 +6,8 @@ N items
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +32,7 @@ class Catalog:
         return len(self.item_id)
 
 
+SLICE = 262_144  # items that are read at once: what polars puts into a group of rows
 TEXTS = ("item_id", "title", "text", "brand", "categories")
 
 
@@ -42,10 +45,31 @@ def save_catalog(catalog: Catalog, path: Path) -> None:
 
 
 def load_catalog(path: Path) -> Catalog:
-    try:
+    with read_errors(path):
         table = pl.read_parquet(path.read_bytes())  # polars would take a name with [ ] * ? for a pattern
+    return make_catalog(table, path)
+
+
+def read_catalog_slices(path: Path, size: int = SLICE) -> Iterator[Catalog]:
+    """The same, `size` items after the other, so that nobody holds all texts."""
+    with read_errors(path):
+        rows = pl.scan_parquet(path, glob=False)
+        count = rows.select(pl.len()).collect().item()
+    for start in range(0, count, size):
+        with read_errors(path):
+            table = rows.slice(start, size).collect()
+        yield make_catalog(table, path)
+
+
+@contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from None
+
+
+def make_catalog(table: pl.DataFrame, path: Path) -> Catalog:
     if missing := [name for name in TEXTS if name not in table.columns or table[name].dtype != pl.String]:
         raise ArtifactError(f"{path} has no column '{missing[0]}' of texts; it has {', '.join(table.columns)}")
     if empty := [name for name in TEXTS if table[name].null_count()]:

@@ -10,7 +10,8 @@ import os
 import platform
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -209,10 +210,34 @@ def find_fault(node: Node, own: Node) -> str:
     return ""
 
 
+# Work
+
+
+def deal_out(
+    ray: Any, workers: Iterable[Any], todo: Sequence[Any], give: Callable[[Any, Any], Any]
+) -> Iterator[tuple[int, Any]]:
+    """Each free worker gets the next of `todo`, by `give(worker, it)`; (place, result) of each as it is finished."""
+    free, waiting, at_work = deque(workers), deque(enumerate(todo)), {}
+    with own_errors(ray):
+        while waiting or at_work:
+            while waiting and free:
+                worker, (place, task) = free.popleft(), waiting.popleft()
+                at_work[give(worker, task)] = worker, place
+            done = ray.wait(list(at_work), num_returns=1)[0][0]
+            worker, place = at_work.pop(done)
+            free.append(worker)
+            yield place, ray.get(done)
+
+
 @contextmanager
-def own_errors(ray: ModuleType) -> Iterator[None]:
-    """Within: a failure of a task comes up as what it was where it ran."""
+def own_errors(ray: Any) -> Iterator[None]:
+    """Within: a task's failure comes up as what it was where it ran, that of a worker that keeps dying as a line."""
     try:
         yield
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
+    except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        raise ArtifactError(
+            f"a worker died again and again ({one_line(' '.join(str(error).split()))[:300]}); give it more memory, or "
+            "look into Ray's logs, and run the same command again, which goes on"
+        ) from error

@@ -6,19 +6,17 @@ another one.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from genrec.config import SHARDED_SOURCES, Config, Run
-from genrec.data.shards.work import Task, Workers, carry_out, in_turn
+from genrec.data.shards.work import MIB, Task, Workers, carry_out, in_turn
 from genrec.data.table_files import is_dataset
-from genrec.engine.cluster import cluster, own_errors
+from genrec.engine.cluster import cluster, deal_out
 
 RETRIES = 5  # of a task whose worker dies, before the command fails
-MIB = 2**20
 ON_RAY = 256  # MiB of text a task reads where nothing else is asked
 
 
@@ -46,26 +44,7 @@ def give_out(ray: Any, run: Run, tasks: Sequence[Task]) -> Iterator[tuple[int, d
     remote = ray.remote(carry_out).options(
         num_cpus=run.worker_cpus, max_retries=RETRIES, runtime_env={"env_vars": threads}
     )
-    waiting, at_work = deque(enumerate(tasks)), {}
-    with own_errors(ray):
-        while waiting or at_work:
-            while waiting and len(at_work) < run.workers:
-                place, task = waiting.popleft()
-                at_work[remote.remote(task)] = place
-            done = ray.wait(list(at_work), num_returns=1)[0][0]
-            yield at_work.pop(done), ray.get(done)
-
-
-def say_spent(spent: Sequence[Any], workers: int) -> list[str]:
-    """What the steps took, for the screen."""
-    steps: dict[str, float] = {}
-    for step in spent:
-        steps[step.step] = steps.get(step.step, 0.0) + step.seconds
-    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.items())
-    peak = max(step.peak for step in spent) / MIB
-    tasks = sum(step.tasks for step in spent)
-    many = "s" if workers > 1 else ""
-    return [f"{tasks:,} tasks by {workers} worker{many}, the largest {peak:,.0f} MiB; CPU s: {parts}"]
+    yield from deal_out(ray, range(run.workers), tasks, lambda _, task: remote.remote(task))
 
 
 def say_whole(files: Sequence[Path], size: int) -> list[str]:

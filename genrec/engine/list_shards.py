@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genrec.artifacts import whole_path, write_json
 from genrec.config import Run
-from genrec.engine.cluster import cluster, own_errors, resources
+from genrec.engine.cluster import cluster, deal_out, resources
 from genrec.errors import ArtifactError, ConfigError
 from genrec.guard import Made, differences, read_made
 from genrec.launch import note
@@ -207,14 +206,10 @@ def write_on_ray(job: Job, rows: Histories, run: Run, waiting: list[Part]) -> It
             num_cpus=given["CPU"], num_gpus=given.get("GPU", 0), max_restarts=RESTARTS, max_task_retries=RESTARTS
         )
         told = (str(place or job.place), job.model, job.asked, job.rules)
-        free = deque(actor.remote(*told) for _ in range(min(run.workers, len(waiting))))
-        todo, at_work = deque(waiting), {}
-        with own_errors(ray):
-            while todo or at_work:
-                while free and todo:
-                    worker, part = free.popleft(), todo.popleft()
-                    path = str(part.path.resolve())
-                    at_work[worker.write.remote(rows.take(part.start, part.stop), path)] = worker
-                done = ray.wait(list(at_work), num_returns=1)[0][0]
-                free.append(at_work.pop(done))
-                yield ray.get(done)
+        workers = [actor.remote(*told) for _ in range(min(run.workers, len(waiting)))]
+
+        def give(worker: Any, part: Part) -> Any:
+            return worker.write.remote(rows.take(part.start, part.stop), str(part.path.resolve()))
+
+        for _, written in deal_out(ray, workers, waiting, give):
+            yield written

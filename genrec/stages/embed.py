@@ -1,5 +1,7 @@
 """Item texts -> sentence vectors, row = item. Killed and run again, it goes on from the last finished shard.
 
+Texts are read and encoded a shard at a time, by this process or by workers of Ray (--run.engine ray).
+
 reads   data/catalog.parquet
         --descriptions FILE: JSON {item id: text}, such as UR4Rec/models/llm_generator.py writes
 writes  embeddings/<dataset>.emb.npy (N, D) float32
@@ -8,6 +10,7 @@ writes  embeddings/<dataset>.emb.npy (N, D) float32
 links to its vectors. With files that came from no run: DIR/<dataset>.item.json -> DIR/<dataset>.emb.npy, without one.
 
     genrec embed --config 0.5b
+    genrec embed --config 0.5b --run.engine ray --run.workers 8 --run.ray_address HEAD:6379
     genrec embed --dataset Industrial_and_Scientific --root DIR --plm_checkpoint MODEL_DIR
 """
 
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrec import stage
-from genrec.artifacts import EMBEDDINGS, ITEM_JSON, save_array, sha256
+from genrec.artifacts import CATALOG, EMBEDDINGS, ITEM_JSON, sha256
 from genrec.commandline import Command, parse, stage_program
 from genrec.config import Config, Embeddings
 from genrec.errors import exit_on_failure
@@ -28,6 +31,8 @@ from genrec.store import RunStore
 
 if TYPE_CHECKING:
     from genrec.data.catalog import Catalog
+    from genrec.embeddings.item_encoder import FindWorkers
+    from genrec.embeddings.sorted_texts import Slices
 
 STAGE = "embeddings"
 
@@ -35,11 +40,24 @@ STAGE = "embeddings"
 def build(config: Config, partial: Path) -> dict[str, Any]:
     """The stage: texts of the catalogue -> <dataset>.emb.npy in `partial`."""
     from genrec.embeddings.item_encoder import forget_shards
+    from genrec.engine.model_workers import choose_workers
 
-    texts = make_item_texts(config.embeddings, RunStore.of(config).catalog())
-    statistics = write_vectors(config, texts, partial, partial)
+    workers = choose_workers(STAGE, config.run, config.run.dir)
+    statistics = write_vectors(config, choose_slices(config), partial, partial, workers)
     forget_shards(partial)
     return statistics
+
+
+def choose_slices(config: Config) -> Slices:
+    """Texts of the catalogue, a slice at a time; those of --descriptions are matched with all items at once."""
+    from genrec.data.catalog import read_catalog_slices
+    from genrec.embeddings.item_encoder import item_texts
+
+    if config.embeddings.descriptions:
+        texts = make_item_texts(config.embeddings, RunStore.of(config).catalog())
+        return lambda: [texts]
+    catalog = RunStore.of(config).file("data", CATALOG)
+    return lambda: map(item_texts, read_catalog_slices(catalog))
 
 
 def run_beside(command: Command, root: Path) -> None:
@@ -52,6 +70,7 @@ def write_beside(config: Config, root: Path, dry_run: bool) -> None:
     """<root>/<dataset>.item.json -> <root>/<dataset>.emb.npy."""
     from genrec.data.item_json import read_item_json
     from genrec.embeddings.item_encoder import forget_shards
+    from genrec.engine.model_workers import choose_workers
 
     texts = make_item_texts(config.embeddings, read_item_json(root / ITEM_JSON.format(dataset=config.data.dataset)))
     target = root / EMBEDDINGS.format(dataset=config.data.dataset)
@@ -61,7 +80,7 @@ def write_beside(config: Config, root: Path, dry_run: bool) -> None:
         return
     # Other texts or settings have other shards.
     work = root / f".{config.data.dataset}.{work_name(config.embeddings, texts)}"
-    write_vectors(config, texts, root, work)
+    write_vectors(config, lambda: [texts], root, work, choose_workers(STAGE, config.run, root))
     forget_shards(work)
     work.rmdir()
     note(STAGE, f"done -> {target}")
@@ -83,13 +102,16 @@ def work_name(knobs: Embeddings, texts: list[str]) -> str:
     return hashlib.sha256("\n".join([values, *texts]).encode()).hexdigest()[:12]
 
 
-def write_vectors(config: Config, texts: list[str], directory: Path, work_dir: Path) -> dict[str, Any]:
-    from genrec.embeddings.item_encoder import encode_items, encoder_settings
+def write_vectors(
+    config: Config, slices: Slices, directory: Path, work_dir: Path, workers: FindWorkers | None
+) -> dict[str, Any]:
+    from genrec.embeddings.item_encoder import encode_to_file, encoder_settings
 
-    vectors = encode_items(texts, encoder_settings(config.embeddings, config.run.device), work_dir)  # (N, D)
-    save_array(directory / EMBEDDINGS.format(dataset=config.data.dataset), vectors)
-    note(STAGE, f"{len(vectors):,} items, width {vectors.shape[1]}, by {config.embeddings.plm_checkpoint}")
-    return {"items": len(vectors), "width": vectors.shape[1], "characters": sum(map(len, texts))}
+    path = directory / EMBEDDINGS.format(dataset=config.data.dataset)
+    settings = encoder_settings(config.embeddings, config.run.device, by_workers=workers is not None)
+    encoded = encode_to_file(path, slices, settings, work_dir, workers)
+    note(STAGE, f"{encoded.items:,} items, width {encoded.width}, by {config.embeddings.plm_checkpoint}")
+    return encoded._asdict()
 
 
 def sources(config: Config) -> dict[str, str]:

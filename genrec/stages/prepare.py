@@ -60,8 +60,9 @@ def build(config: Config, directory: Path) -> dict:
 def prepare(config: Config, directory: Path) -> Preparation:
     """By shards where that is asked; the same either way."""
     from genrec.data.shards.sharded import PLACE, prepare_by_shards
+    from genrec.data.shards.work import say_spent
     from genrec.data.sources import find_source
-    from genrec.engine.data_shards import choose_size, find_workers, say_spent, say_whole
+    from genrec.engine.data_shards import choose_size, find_workers, say_whole
 
     size = choose_size(config)
     if size is None:

@@ -168,12 +168,15 @@ def write_earlier_rows(updated_run: RunStore, config: Config, directory: Path) -
 def write_embeddings(begin: Begin, config: Config, partial: Path) -> dict[str, Any]:
     """The vectors of the run before, and new items encoded by the same model."""
     from genrec.embeddings.item_encoder import encode_items, encoder_settings, forget_shards
+    from genrec.engine.model_workers import choose_workers
     from genrec.stages.embed import make_item_texts
 
     catalog, known = RunStore.of(config).catalog(), len(begin.store.catalog())
     vectors, texts = begin.store.vectors(known), make_item_texts(config.embeddings, catalog)[known:]
     if texts:
-        new = encode_items(texts, encoder_settings(config.embeddings, config.run.device), partial)
+        workers = choose_workers("embeddings", config.run, config.run.dir)
+        settings = encoder_settings(config.embeddings, config.run.device, by_workers=workers is not None)
+        new = encode_items(texts, settings, partial, workers)
         if new.shape[1] != vectors.shape[1]:
             raise ArtifactError(
                 f"{config.embeddings.plm_checkpoint} gives vectors {new.shape[1]} wide, those in {begin.run} are "

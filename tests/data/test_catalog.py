@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from genrec.data.catalog import TEXTS, Catalog, load_catalog, pick_categories, save_catalog
+from genrec.data.catalog import TEXTS, Catalog, load_catalog, pick_categories, read_catalog_slices, save_catalog
 from genrec.errors import ArtifactError
 from tests.small_shop import small_catalog
 
@@ -18,8 +18,26 @@ def test_a_catalogue_comes_back_with_its_features(tmp_path):
     assert read.features["102"].tolist() == [0, 3, 1, 0, 2] and read.features["102"].dtype == np.int32
 
 
+def test_slices_in_order_are_the_catalogue(tmp_path):
+    (tmp_path / "[a]*").mkdir()  # a name is no pattern
+    path = tmp_path / "[a]*" / "c.parquet"
+    save_catalog(small_catalog(5), path)
+    for size, lengths in ((2, [2, 2, 1]), (5, [5]), (9, [5])):
+        slices = list(read_catalog_slices(path, size))
+        assert [len(each) for each in slices] == lengths
+        assert all(
+            np.concatenate([getattr(each, name) for each in slices]).tolist()
+            == getattr(small_catalog(5), name).tolist()
+            for name in TEXTS
+        )
+
+
 def test_a_torn_file_is_one_clear_line(tmp_path):
     save_catalog(small_catalog(5), tmp_path / "c.parquet")
+    whole = (tmp_path / "c.parquet").read_bytes()
+    (tmp_path / "torn.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtifactError, match="torn.parquet cannot be read"):
+        next(read_catalog_slices(tmp_path / "torn.parquet"))
     whole = (tmp_path / "c.parquet").read_bytes()
     (tmp_path / "c.parquet").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ArtifactError, match="c.parquet cannot be read"):

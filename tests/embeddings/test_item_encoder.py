@@ -3,6 +3,7 @@
 import errno
 import resource
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from safetensors.numpy import load_file, save_file
 
 from genrec import stage
 from genrec.commandline import Command, parse_strict, stage_program
+from genrec.data.shards.work import carry_out
 from genrec.embeddings import item_encoder
-from genrec.embeddings.item_encoder import EncoderSettings, encode_items, item_text
+from genrec.embeddings.item_encoder import Encoded, EncoderSettings, encode_items, encode_to_file, item_text
 from genrec.errors import ArtifactError
 from genrec.stages import embed
 from tests.small_shop import small_config, small_shop, write_data
@@ -61,6 +63,69 @@ def test_a_run_killed_between_shards_goes_on_and_ends_with_the_same_bytes(minilm
     assert [path.stat().st_mtime_ns for path in saved] == times  # not encoded twice
 
 
+def test_into_a_file_and_by_other_workers_it_is_the_same_bytes(minilm, tmp_path):
+    vectors = encode_items(TEXTS, minilm, tmp_path / "once")
+    np.save(tmp_path / "once.npy", vectors)
+    slices = [TEXTS[:1], TEXTS[1:4], TEXTS[4:]]
+    encode_to_file(tmp_path / "here.npy", lambda: slices, minilm, tmp_path / "here")
+    encoded = encode_to_file(
+        tmp_path / "there.npy", lambda: slices, minilm, tmp_path / "there", lambda: nullcontext(backwards)
+    )
+    assert encoded == (6, 384, sum(map(len, TEXTS)))
+    for name in ("here.npy", "there.npy"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "once.npy").read_bytes()
+
+
+def backwards(tasks):
+    """Workers that finish the last task first."""
+    yield from ((place, carry_out(tasks[place])) for place in reversed(range(len(tasks))))
+
+
+def test_shards_of_other_texts_are_not_taken_for_these(minilm, tmp_path):
+    encode_items(TEXTS, minilm, tmp_path)
+    other = [*TEXTS[:-1], "tace"]  # as long, so its shard has the same name
+    assert np.array_equal(encode_items(other, minilm, tmp_path), encode_items(other, minilm, tmp_path / "alone"))
+
+
+def test_a_vector_that_is_no_vector_names_its_item(minilm, tmp_path, monkeypatch):
+    def plant(value):
+        def make(*_):
+            return lambda texts: np.array([[1.0, 1.0] if text != "glue" else value for text in texts], np.float32)
+
+        return make
+
+    for value, said in (([np.nan, 1], "NaN or infinite numbers"), ([0, 0], "nothing but zeros")):
+        monkeypatch.setattr(item_encoder, "make_encode", plant(value))
+        with pytest.raises(ArtifactError, match=rf"gives {said} for item 2 \('glue'\); use another"):
+            encode_items(TEXTS, minilm, tmp_path / said)
+
+
+def test_a_shard_that_was_cut_before_all_were_put_together_is_one_line(minilm, tmp_path, monkeypatch):
+    encode = item_encoder.encode_texts
+
+    def then_cut(*told):
+        laid = encode(*told)
+        path = tmp_path / ".shards" / "2-4.npy"
+        path.write_bytes(path.read_bytes()[:500])
+        return laid
+
+    monkeypatch.setattr(item_encoder, "encode_texts", then_cut)
+    with pytest.raises(ArtifactError, match=r"2-4.npy is damaged \(.*\); run the same command again"):
+        encode_to_file(tmp_path / "all.npy", lambda: [TEXTS], minilm, tmp_path)
+    assert not (tmp_path / "all.npy").exists()
+    monkeypatch.setattr(item_encoder, "encode_texts", encode)
+    assert encode_to_file(tmp_path / "all.npy", lambda: [TEXTS], minilm, tmp_path).items == 6
+
+
+def test_a_worker_with_another_encoder_refuses_and_says_both(minilm, tmp_path):
+    settings = EncoderSettings(MINILM)
+    asked = item_encoder.checkpoint_fingerprint(MINILM)["plm_checkpoint"]
+    with pytest.raises(ArtifactError, match=f"is {asked} here, feed where the command was given"):
+        item_encoder.keep_encoder(settings, (("plm_checkpoint", "feed"),))
+    with pytest.raises(ArtifactError, match="no installed package 'no_such_package'"):
+        item_encoder.keep_encoder(EncoderSettings("package:no_such_package"), (("plm_checkpoint", "feed"),))
+
+
 @pytest.mark.parametrize(
     "damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: bytes(len(b)), lambda b: b[:-1536] + bytes(1536)]
 )
@@ -72,7 +137,8 @@ def test_a_torn_shard_is_encoded_again_and_said_so(minilm, tmp_path, capsys, dam
     capsys.readouterr()
     assert encode_items(TEXTS, minilm, tmp_path).tobytes() == whole.tobytes()
     said = capsys.readouterr().out
-    assert said.startswith(f"embeddings: {shards[1]} is damaged and made again: ") and said.count("\n") == 1
+    assert said.startswith(f"embeddings: {shards[1]} is damaged and made again: ") and said.count("\n") == 2
+    assert said.endswith("2 of 3 shards are there; going on\n")
     assert [path for path in shards if path.stat().st_mtime_ns != before[path]] == [shards[1]]
 
 
@@ -177,11 +243,13 @@ def test_descriptions_join_the_texts_and_make_other_vectors(tmp_path, monkeypatc
     """The stage encodes them, and an edited file makes its artifact stale."""
     texts = []
 
-    def count_letters(asked, settings, work):
+    def count_letters(path, slices, settings, work, workers):
+        asked = [text for part in slices() for text in part]
         texts.append(asked)
-        return np.array([[len(text), 1] for text in asked], dtype=np.float32)
+        np.save(path, np.array([[len(text), 1] for text in asked], dtype=np.float32))
+        return Encoded(len(asked), 2, 0)
 
-    monkeypatch.setattr(item_encoder, "encode_items", count_letters)
+    monkeypatch.setattr(item_encoder, "encode_to_file", count_letters)
     given = tmp_path / "given.json"
     given.write_text('{"B001": "Given."}')
     embeddings = {"plm_checkpoint": "package:none", "descriptions": str(given)}

@@ -12,9 +12,9 @@ from genrec.artifacts import read_manifest
 from genrec.config import Run
 from genrec.config_checks import validate
 from genrec.data.shards import sharded
-from genrec.data.shards.work import Spent, carry_out
+from genrec.data.shards.work import MIB, Spent, carry_out, say_spent
 from genrec.engine import data_shards
-from genrec.engine.data_shards import MIB, choose_size, find_workers, say_spent, say_whole
+from genrec.engine.data_shards import choose_size, find_workers, say_whole
 from genrec.errors import ConfigError
 from genrec.stages import prepare
 from tests.data.shards.test_sharded import by_shards, draw_events, write_parts

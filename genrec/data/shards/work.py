@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from genrec.artifacts import read_json, write_json
 
 KIB = 1024
+MIB = 2**20
 
 
 class Task(NamedTuple):
@@ -65,3 +66,15 @@ def finish_tasks(step: str, tasks: Sequence[Task], workers: Workers, spent: list
     seconds, peak = sum(record["seconds"] for record in records.values()), max(r["peak"] for r in records.values())
     spent.append(Spent(step, len(tasks), seconds, peak))
     return [records[place]["said"] for place in range(len(tasks))]
+
+
+def say_spent(spent: Sequence[Spent], workers: int) -> list[str]:
+    """What the steps took, for the screen."""
+    steps: dict[str, float] = {}
+    for step in spent:
+        steps[step.step] = steps.get(step.step, 0.0) + step.seconds
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.items())
+    peak = max(step.peak for step in spent) / MIB
+    tasks = sum(step.tasks for step in spent)
+    many = "s" if workers > 1 else ""
+    return [f"{tasks:,} tasks by {workers} worker{many}, the largest {peak:,.0f} MiB; CPU s: {parts}"]
