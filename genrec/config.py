@@ -305,6 +305,12 @@ class Sids(Section):
         "who makes equal clusters for rqkmeans_constrained and the start of rqkmeans_plus: this project, or the "
         "package k-means-constrained, on the CPU and with all items in memory",
     )
+    train_rows: int = knob(
+        1_000_000,
+        "items that are held in memory and learned from; of more, so many are drawn to learn from, and all get their "
+        "codes a shard at a time, from disk",
+        ge=2,
+    )
     alpha: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = knob(
         0.0, "share of collaborative vectors (train purchases) mixed into the text; 0 text alone, auto: best on valid"
     )

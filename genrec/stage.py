@@ -51,7 +51,7 @@ from genrec.verify import ALWAYS
 
 MOST_RUNS = 1000  # that run.when_changed new_run begins beside one
 BEGUN = ".begun.json"  # inside <stage>.partial: what it was begun with
-ON_ENGINES = "prepare of tables and Amazon's reviews, embed, sft, rl, evaluate and recommend --shards"
+ON_ENGINES = "prepare of tables and Amazon's reviews, embed, sids of many, sft, rl, evaluate, recommend --shards"
 PACKAGES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "faiss-cpu", "onnx", "onnxruntime")
 
 Build = Callable[[Config, Path], dict[str, Any]]  # (config, partial directory) -> statistics
@@ -131,7 +131,8 @@ def main(stage: str, doc: str, build: Build, sources: Sources | None = None, arg
 
 def run(stage: str, command: Command, build: Build, sources: Sources | None = None) -> Command:
     """One stage, from what is there to what should be there; returns the command as it was carried out."""
-    by_shards = stage == "embeddings" or (stage == "data" and command.config.data.source in SHARDED_SOURCES)
+    data_by_shards = stage == "data" and command.config.data.source in SHARDED_SOURCES
+    by_shards = stage in ("embeddings", "sids") or data_by_shards
     if command.config.run.engine != "local" and not by_shards:
         note(stage, f"is computed by this process; run.engine {command.config.run.engine} is for {ON_ENGINES}")
     job = settle_run(Job(stage, command.config, build, sources), command)

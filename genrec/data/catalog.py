@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -30,6 +31,13 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self.item_id)
+
+
+class Labels(NamedTuple):
+    """What groups items."""
+
+    brand: np.ndarray  # (N,) str
+    categories: np.ndarray  # (N,) str, from coarse to fine, comma-separated
 
 
 SLICE = 262_144  # items that are read at once: what polars puts into a group of rows
@@ -59,6 +67,25 @@ def read_catalog_slices(path: Path, size: int = SLICE) -> Iterator[Catalog]:
         with read_errors(path):
             table = rows.slice(start, size).collect()
         yield make_catalog(table, path)
+
+
+def load_labels(path: Path) -> Labels:
+    """Of all items only what groups them; equal texts are one in memory."""
+    with read_errors(path):
+        table = pl.scan_parquet(path, glob=False).select("brand", "categories").collect()
+    return Labels(*(share_texts(table[name]) for name in Labels._fields))
+
+
+def share_texts(texts: pl.Series) -> np.ndarray:
+    """(N,) str, of which equal ones are the same object."""
+    kinds, number = number_texts(texts)
+    return kinds[number]
+
+
+def number_texts(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) texts -> the different ones (T,), and which of them each is (N,)."""
+    kinds = texts.unique()
+    return kinds.to_numpy().astype(object), texts.replace_strict(kinds, np.arange(len(kinds))).to_numpy()
 
 
 @contextmanager

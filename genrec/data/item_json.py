@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import textwrap
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,19 @@ FIELDS = {"title": "title", "description": "text", "brand": "brand", "categories
 
 
 def write_item_json(catalog: Catalog, path: Path) -> None:
+    write_items([catalog], path)
+
+
+def write_items(slices: Iterable[Catalog], path: Path) -> None:
+    """The same of a catalogue that comes a slice at a time."""
+    write_json_entries(
+        path, ((str(item), texts) for item, texts in enumerate(chain.from_iterable(map(list_items, slices))))
+    )
+
+
+def list_items(catalog: Catalog) -> Iterator[dict[str, str]]:
     columns = {theirs: getattr(catalog, ours) for theirs, ours in FIELDS.items()}
-    write_json_entries(path, ((str(i), {name: str(c[i]) for name, c in columns.items()}) for i in range(len(catalog))))
+    return ({name: str(column[row]) for name, column in columns.items()} for row in range(len(catalog)))
 
 
 def read_item_json(path: Path) -> Catalog:

@@ -46,6 +46,7 @@ def choose_workers(stage: str, run: Run, place: Path) -> FindWorkers | None:
 def open_workers(stage: str, run: Run, place: Path) -> Iterator[Workers]:
     """Within: run.workers actors, each with its cores and, where run.device asks, a GPU."""
     spent: list[Spent] = []
+    workers: list[Any] = []
     with cluster(run, [place]) as ray:
         given = resources(ray, run, run.device)
         actor = ray.remote(ModelWorker).options(
@@ -58,12 +59,12 @@ def open_workers(stage: str, run: Run, place: Path) -> Iterator[Workers]:
         note(stage, f"{run.workers} workers on Ray" if run.workers > 1 else "1 worker on Ray")
 
         def carry(tasks: Sequence[Task]) -> Iterator[tuple[int, dict[str, Any]]]:
-            workers = [actor.remote() for _ in range(min(run.workers, len(tasks)))]
+            workers.extend(actor.remote() for _ in range(min(run.workers, len(tasks)) - len(workers)))
             for place, record in deal_out(ray, workers, tasks, lambda worker, task: worker.carry_out.remote(task)):
                 step = tasks[place].function.__name__.replace("_", " ")
                 spent.append(Spent(step, 1, record["seconds"], record["peak"]))
                 yield place, record
 
         yield carry
-    for line in say_spent(spent, run.workers):
+    for line in say_spent(spent, run.workers) if spent else []:
         note(stage, line)

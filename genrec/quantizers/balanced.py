@@ -19,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from genrec.data.vectors import Rows
 from genrec.quantizers.rqkmeans import cluster_kmeans
 
 CHUNK = 16384  # rows of an (n, K) temporary
@@ -114,9 +115,9 @@ def library_kmeans(
 BACKENDS = {"balanced": balanced_kmeans, "k_means_constrained": library_kmeans}
 
 
-def draw_sample(vectors: np.ndarray, most: int, seed: int) -> np.ndarray:
+def draw_sample(vectors: Rows, most: int, seed: int) -> np.ndarray:
     if len(vectors) <= most:
-        return vectors
+        return vectors[:]
     return vectors[np.sort(np.random.default_rng(seed).choice(len(vectors), most, replace=False))]
 
 
@@ -276,10 +277,20 @@ def mean_gap(cost: torch.Tensor) -> float:
 def fill_codes(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
     """(n, K), (K,) -> (n,): everyone's cheapest priced code, then the surplus leaves by cheapest chains of moves."""
     choice = cheapest_codes(cost, prices).cpu().numpy()
-    clusters, potential = Clusters(cost.cpu().numpy(), choice), prices.cpu().double().numpy()
-    counts = np.bincount(choice, minlength=len(potential))
-    room = split_evenly(counts) - counts  # (K,) below 0: surplus
-    batch = max(1, len(choice) // len(room) // BATCH)
+    counts = np.bincount(choice, minlength=len(prices))
+    batch = max(1, len(choice) // len(counts) // BATCH)
+    codes = move_surplus(
+        cost.cpu().numpy(), choice, prices.cpu().double().numpy(), split_evenly(counts) - counts, batch
+    )
+    return torch.from_numpy(codes).to(cost.device)
+
+
+def move_surplus(cost: np.ndarray, choice: np.ndarray, prices: np.ndarray, room: np.ndarray, batch: int) -> np.ndarray:
+    """(n, K) costs, (n,) codes that are cheapest by prices (K,) -> (n,) codes, by `room` (K,) items more of each.
+
+    `room` is below 0 where there is a surplus, and sums to 0; a code has at least as many items as it is to lose.
+    """
+    clusters, potential, room = Clusters(cost, choice), prices.copy(), room.copy()
     while (room < 0).any():
         path, distance = cheapest_chain(clusters.step, potential, room)
         potential -= np.minimum(distance, distance[path[-1]])
@@ -287,7 +298,7 @@ def fill_codes(cost: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
         clusters.shift(path, units)
         room[path[0]] += units
         room[path[-1]] -= units
-    return torch.from_numpy(clusters.codes()).to(cost.device)
+    return clusters.codes()
 
 
 def split_evenly(counts: np.ndarray) -> np.ndarray:

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from genrec.artifacts import CONSTRAINED, CONSTRAINED_QUALITY, QUANTIZER, write_json
 from genrec.config import Sids
+from genrec.data.shards.work import Workers, in_turn
+from genrec.data.vectors import Rows
 from genrec.errors import ArtifactError
 from genrec.launch import note
 from genrec.plugins import SID_METHOD, call_plugin, load_plugin, take_numbers
@@ -23,12 +25,18 @@ from genrec.quantizers.purchases import Purchases
 from genrec.quantizers.residual import Quantized
 from genrec.sids import SidIndex, load_codebooks, save_codebooks
 
+if TYPE_CHECKING:
+    from genrec.quantizers.by_shards import Job
+
+
+RQVAE_RATE, PLUS_RATE = 1e-3, 1e-4  # where sids.learning_rate is empty
+
 
 @dataclass(frozen=True)
 class Mixture:
     """The vectors that are quantized, and how they came about."""
 
-    vectors: np.ndarray  # (N, D) float32
+    vectors: Rows  # (N, D) float32
     alpha: float | None  # the share of the collaborative vectors; None where text stands alone
     hit_rates: dict[str, float]  # of each alpha that was tried for alpha: auto
 
@@ -47,23 +55,43 @@ class BuiltIndex:
     reconstruction: dict[str, Any] | None  # quality.reconstruction
 
 
-def mix_vectors(text: np.ndarray, purchases: Purchases, knobs: Sids, seed: int) -> Mixture:
-    """Text alone, or fused with the collaborative vectors by the alpha asked for or chosen on valid."""
-    from genrec.quantizers.fused import choose_alpha, fuse_vectors
+def mix_vectors(text: Rows, purchases: Purchases, knobs: Sids, seed: int, factors: Rows | None = None) -> Mixture:
+    """Text alone, or fused with the collaborative vectors by the alpha asked for or chosen on valid.
 
-    if purchases.factors is None:
+    `factors` are those of the purchases where they lie on disk, as text does.
+    """
+    from genrec.quantizers.fused import choose_alpha, mix_rows
+
+    factors = purchases.factors if factors is None else factors
+    if factors is None:
         return Mixture(text, None, {})
     alpha, rates = knobs.alpha, {}
     if alpha == "auto":
         last, target = purchases.valid.T
-        alpha, rates = choose_alpha(text, purchases.factors, last, target, seed)
-    return Mixture(fuse_vectors(text, purchases.factors, alpha), alpha, rates)
+        alpha, rates = choose_alpha(text, factors, last, target, seed)
+    return Mixture(mix_rows(text, factors, alpha), alpha, rates)
 
 
-def build_index(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> BuiltIndex:
-    """(N, D) -> SIDs by sids.method; `directory` also keeps what a killed run had learned."""
-    quantize = METHODS.get(knobs.method, quantize_by_plugin)
-    quantized = quantize(vectors, knobs, seed, device, directory)
+def build_index(
+    vectors: Rows,
+    knobs: Sids,
+    seed: int,
+    device: str,
+    directory: Path,
+    workers: Workers = in_turn,
+) -> BuiltIndex:
+    """(N, D) -> SIDs by sids.method; `directory` also keeps what a killed run had learned.
+
+    An array is learned from as a whole. Of what lies on disk a sample is, and codes are given a shard at a time.
+    """
+    if not isinstance(vectors, np.ndarray) and knobs.method in BY_SHARDS:
+        from genrec.quantizers.by_shards import Job
+
+        residual.check_codebook_size(min(len(vectors), knobs.train_rows), knobs.codebook_size)
+        quantized = BY_SHARDS[knobs.method](Job(vectors, knobs, seed, device, directory, workers))
+    else:
+        quantize = METHODS.get(knobs.method, quantize_by_plugin)
+        quantized = quantize(vectors[:], knobs, seed, device, directory)
     index = collisions.resolve_collisions(quantized, knobs.collisions)
     return BuiltIndex(index, quantized.codes, quantized.codebooks, measure_error(quantized, index))
 
@@ -95,13 +123,22 @@ def quantize_constrained(vectors: np.ndarray, knobs: Sids, seed: int, device: st
 
 
 def quantize_rqkmeans_plus(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> Quantized:
+    def begin() -> Quantized:
+        return quantize_constrained(vectors, knobs, seed, device, directory)
+
+    codebooks = find_start(begin, knobs, directory)
+    return train_rqvae(vectors, knobs, seed, device, directory, vectors.shape[1], PLUS_RATE, codebooks)
+
+
+def find_start(begin: Callable[[], Quantized], knobs: Sids, directory: Path) -> tuple[np.ndarray, ...]:
+    """The codebooks that rqkmeans_plus begins from: those that are there, or what `begin` makes."""
     codebooks = read_begun_codebooks(directory / CONSTRAINED)
     if codebooks is None:
-        start = quantize_constrained(vectors, knobs, seed, device, directory)
+        start = begin()
         codebooks, distinct = start.codebooks, collisions.resolve_collisions(start, knobs.collisions)
         error = measure_error(start, distinct)["error"]
         keep_start(directory, codebooks, quality.count_collisions(start.codes), error)
-    return train_rqvae(vectors, knobs, seed, device, directory, vectors.shape[1], 1e-4, codebooks)
+    return codebooks
 
 
 def keep_start(directory: Path, codebooks: tuple[np.ndarray, ...], counted: dict[str, Any], error: list[float]) -> None:
@@ -122,7 +159,7 @@ def read_begun_codebooks(path: Path) -> tuple[np.ndarray, ...] | None:
 
 
 def quantize_rqvae(vectors: np.ndarray, knobs: Sids, seed: int, device: str, directory: Path) -> Quantized:
-    return train_rqvae(vectors, knobs, seed, device, directory, knobs.latent, 1e-3, None)
+    return train_rqvae(vectors, knobs, seed, device, directory, knobs.latent, RQVAE_RATE, None)
 
 
 def train_rqvae(
@@ -181,4 +218,47 @@ METHODS: dict[str, Callable[[np.ndarray, Sids, int, str, Path], Quantized]] = {
     "rqkmeans_constrained": quantize_constrained,
     "rqkmeans_plus": quantize_rqkmeans_plus,
     "rqvae": quantize_rqvae,
+}
+
+
+# By shards
+
+
+def shard_nearest(job: Job) -> Quantized:
+    from genrec.quantizers.by_shards import quantize_nearest
+
+    return quantize_nearest(job, quantize_rqkmeans)
+
+
+def shard_balanced(job: Job) -> Quantized:
+    from genrec.quantizers.by_shards import quantize_balanced
+
+    return quantize_balanced(job, quantize_constrained)
+
+
+def shard_rqkmeans_plus(job: Job) -> Quantized:
+    codebooks = find_start(lambda: shard_balanced(job), job.knobs, job.directory)
+    return shard_by_model(job, job.rows.shape[1], PLUS_RATE, codebooks)
+
+
+def shard_rqvae(job: Job) -> Quantized:
+    return shard_by_model(job, job.knobs.latent, RQVAE_RATE, None)
+
+
+def shard_by_model(job: Job, latent: int, learning_rate: float, codebooks: tuple[np.ndarray, ...] | None) -> Quantized:
+    from genrec.quantizers.by_shards import quantize_by_model
+    from genrec.quantizers.rqvae_training import best_path
+
+    def learn() -> None:
+        sample = job.sample()
+        train_rqvae(sample, job.knobs, job.seed, job.device, job.directory, latent, learning_rate, codebooks)
+
+    return quantize_by_model(job, best_path(job.directory / QUANTIZER, job.knobs.best_by), learn)
+
+
+BY_SHARDS: dict[str, Callable[[Job], Quantized]] = {
+    "rqkmeans": shard_nearest,
+    "rqkmeans_constrained": shard_balanced,
+    "rqkmeans_plus": shard_rqkmeans_plus,
+    "rqvae": shard_rqvae,
 }

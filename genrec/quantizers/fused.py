@@ -12,11 +12,14 @@ N items, D width of the text vectors, F factors, P pairs
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
-from genrec.data.vectors import scale_to_unit
+from genrec.data.vectors import Rows, scale_to_unit, split_rows
 
 WINDOW = 5
 SHIFT = 1.0
@@ -30,6 +33,31 @@ def fuse_vectors(text: np.ndarray, factors: np.ndarray, alpha: float) -> np.ndar
     return np.concatenate([np.sqrt(1 - alpha) * scale_to_unit(text), np.sqrt(alpha) * factors], axis=1).astype(
         np.float32
     )
+
+
+@dataclass(frozen=True)
+class MixedRows:
+    """The same (N, D + F), of which only what is taken is made."""
+
+    text: Rows
+    factors: Rows
+    alpha: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.text), self.text.shape[1] + self.factors.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def __getitem__(self, at: Any, /) -> np.ndarray:
+        return fuse_vectors(self.text[at], self.factors[at], self.alpha)
+
+
+def mix_rows(text: Rows, factors: Rows, alpha: float) -> Rows:
+    """Both as arrays: an array."""
+    mixed = MixedRows(text, factors, alpha)
+    return mixed[:] if isinstance(text, np.ndarray) else mixed
 
 
 def compute_item_factors(
@@ -70,18 +98,18 @@ def shifted_ppmi(counts: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def choose_alpha(
-    text: np.ndarray, factors: np.ndarray, last: np.ndarray, target: np.ndarray, seed: int
+    text: Rows, factors: Rows, last: np.ndarray, target: np.ndarray, seed: int
 ) -> tuple[float, dict[str, float]]:
     """The alpha of GRID at which items near the last one (P,) most often hold the valid target (P,), and all rates."""
     sampled = np.sort(np.random.default_rng(seed).permutation(len(last))[:SAMPLE])
-    rates = {
-        alpha: measure_hit_rate(fuse_vectors(text, factors, alpha), last[sampled], target[sampled]) for alpha in GRID
-    }
+    rates = {alpha: measure_hit_rate(mix_rows(text, factors, alpha), last[sampled], target[sampled]) for alpha in GRID}
     return max(GRID, key=lambda alpha: rates[alpha]), {str(alpha): round(rate, 5) for alpha, rate in rates.items()}
 
 
-def measure_hit_rate(vectors: np.ndarray, last: np.ndarray, target: np.ndarray) -> float:
+def measure_hit_rate(vectors: Rows, last: np.ndarray, target: np.ndarray) -> float:
     """Share of pairs whose target is among the HITS_AT items most like the last one, itself aside."""
+    if not isinstance(vectors, np.ndarray):
+        return measure_hit_rate_by_blocks(vectors, last, target)
     hits = 0
     for start in range(0, len(last), 256):
         query, targets = last[start : start + 256], target[start : start + 256]
@@ -90,3 +118,16 @@ def measure_hit_rate(vectors: np.ndarray, last: np.ndarray, target: np.ndarray) 
         own = likeness[np.arange(len(query)), targets]
         hits += int(((likeness > own[:, None]).sum(axis=1) < HITS_AT)[np.isfinite(own)].sum())
     return hits / max(1, len(last))
+
+
+def measure_hit_rate_by_blocks(vectors: Rows, last: np.ndarray, target: np.ndarray) -> float:
+    """The same, of which one block of the items is in memory at a time."""
+    query = vectors[last]  # (P, D)
+    own, above = (query * vectors[target]).sum(axis=1), np.zeros(len(last), dtype=np.int64)
+    for block in split_rows(vectors):
+        likeness = query @ vectors[block].T  # (P, n)
+        for left_out in (last, target):
+            row = np.flatnonzero((left_out >= block.start) & (left_out < block.stop))
+            likeness[row, left_out[row] - block.start] = -np.inf
+        above += (likeness > own[:, None]).sum(axis=1)
+    return int(((above < HITS_AT) & (last != target)).sum()) / max(1, len(last))

@@ -7,15 +7,17 @@ N items, D width, L levels, K codes a level, P pairs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from genrec.data.catalog import Catalog
-from genrec.data.vectors import scale_to_unit
+from genrec.data.catalog import Catalog, Labels, number_texts
+from genrec.data.vectors import Rows, scale_to_unit, split_rows
 from genrec.quantizers.residual import Quantized, sum_codebooks
-from genrec.sids import NONE, SidIndex
+from genrec.sids import NONE, SidIndex, pack_rows
 from genrec.tables import render_table
 
 NEIGHBOURS = 10
@@ -24,7 +26,7 @@ LOW_USAGE = 0.5  # below this share of a level's codes the index is warned about
 
 
 def measure_quality(
-    index: SidIndex, before: np.ndarray, catalog: Catalog, vectors: np.ndarray, pairs: np.ndarray, seed: int
+    index: SidIndex, before: np.ndarray, catalog: Catalog | Labels, vectors: Rows, pairs: np.ndarray, seed: int
 ) -> dict[str, Any]:
     """The numbers that need no codebooks: `before` (N, L) as the method gave them, `pairs` (P, 2) next purchases."""
     codes = index.codes[:, : before.shape[1]]  # without the extra level, which says nothing of the item
@@ -34,7 +36,7 @@ def measure_quality(
         "levels": [measure_usage(index.codes[:, level], size) for level, size in enumerate(index.sizes)],
         "purity": {
             "category": measure_purity(codes, take_first_varied(catalog.categories), seed),
-            "brand": measure_purity(codes, catalog.brand.astype(str), seed),
+            "brand": measure_purity(codes, catalog.brand, seed),
         },
         "neighbours": measure_shared_prefixes(codes, find_neighbour_pairs(vectors, seed)),
         "coherence": measure_shared_prefixes(codes, pairs),
@@ -43,7 +45,7 @@ def measure_quality(
 
 def count_collisions(codes: np.ndarray) -> dict[str, Any]:
     """Items beyond the first of each SID, their share, items that share an SID at all, and the largest group."""
-    _, size = np.unique(codes, axis=0, return_counts=True)
+    _, size = np.unique(pack_rows(codes), return_counts=True)
     extra = len(codes) - len(size)
     return {
         "items": extra,
@@ -69,19 +71,31 @@ def measure_usage(codes: np.ndarray, size: int) -> dict[str, Any]:
 
 def measure_reconstruction(quantized: Quantized, codes: np.ndarray) -> dict[str, Any]:
     """Error |x - x^|^2 over |x - mean x|^2 after each level, and the share that the level explains."""
-    inputs = quantized.inputs
-    total = float(((inputs - inputs.mean(axis=0)) ** 2).sum()) or 1.0
-    errors = []
-    for level in range(1, codes.shape[1] + 1):
-        rebuilt = quantized.reconstruct(sum_codebooks(codes[:, :level], quantized.codebooks))
-        errors.append(float(((inputs - rebuilt) ** 2).sum()) / total)
-    explained = -np.diff([1.0, *errors])
-    return {"error": [round(e, 5) for e in errors], "explained": [round(float(e), 5) for e in explained]}
+    inputs, total = quantized.inputs, 0.0
+    errors = np.zeros(codes.shape[1])
+    mean = average_rows(inputs)
+    for block in split_rows(inputs):
+        rows = inputs[block]
+        total += float(((rows - mean) ** 2).sum())
+        for level in range(codes.shape[1]):
+            rebuilt = quantized.reconstruct(sum_codebooks(codes[block, : level + 1], quantized.codebooks))
+            errors[level] += float(((rows - rebuilt) ** 2).sum())
+    shares = [float(error) / (total or 1.0) for error in errors]
+    explained = -np.diff([1.0, *shares])
+    return {"error": [round(e, 5) for e in shares], "explained": [round(float(e), 5) for e in explained]}
+
+
+def average_rows(rows: Rows) -> np.ndarray:
+    """(D,) mean of rows (N, D)."""
+    if isinstance(rows, np.ndarray):
+        return rows.mean(axis=0)
+    sums = sum(rows[block].sum(axis=0, dtype=np.float64) for block in split_rows(rows))
+    return (sums / len(rows)).astype(np.float32)
 
 
 def group_by_prefix(codes: np.ndarray, length: int) -> np.ndarray:
     """(N, L) -> (N,) number of each item's group of equal first `length` codes."""
-    return np.unique(codes[:, :length], axis=0, return_inverse=True)[1]
+    return np.unique(pack_rows(codes[:, :length]), return_inverse=True)[1]
 
 
 def measure_shared_prefixes(codes: np.ndarray, pairs: np.ndarray) -> list[dict[str, float]]:
@@ -101,7 +115,7 @@ def measure_purity(codes: np.ndarray, labels: np.ndarray, seed: int) -> list[dic
     labelled = np.flatnonzero(labels != "")
     if not len(labelled):
         return []
-    numbers = np.unique(labels[labelled], return_inverse=True)[1]
+    numbers = number_texts(pl.Series(labels[labelled].astype(object), dtype=pl.String))[1]
     shuffled = np.random.default_rng(seed).permutation(numbers)
     rows = []
     for length in range(1, codes.shape[1] + 1):
@@ -112,38 +126,63 @@ def measure_purity(codes: np.ndarray, labels: np.ndarray, seed: int) -> list[dic
 
 
 def majority_share(group: np.ndarray, labels: np.ndarray) -> float:
-    cells, counts = np.unique(np.stack([group, labels], axis=1), axis=0, return_counts=True)
+    cells, counts = np.unique(pack_rows(np.stack([group, labels], axis=1)), return_counts=True)
     best = np.zeros(group.max() + 1, dtype=np.int64)
-    np.maximum.at(best, cells[:, 0], counts)
+    np.maximum.at(best, cells // (int(labels.max()) - int(labels.min()) + 1), counts)
     return float(best.sum() / len(group))
 
 
 def take_first_varied(categories: np.ndarray) -> np.ndarray:
     """(N,) "a,b,c" -> (N,) the coarsest part in which items differ (a shop puts its own name first), or ''."""
-    paths = [[name.strip() for name in str(text).split(",")] for text in categories]
+    kinds, number = number_texts(pl.Series(categories.astype(object), dtype=pl.String))
+    paths = [[name.strip() for name in str(text).split(",")] for text in kinds]
     roots = {path[0] for path in paths if path[0]}
-    at = 0 if len(roots) > 1 and not have_one_root(paths) else 1
-    return np.array([path[at] if len(path) > at else "" for path in paths])
+    at = 0 if len(roots) > 1 and not have_one_root(paths, np.bincount(number)) else 1
+    return np.array([path[at] if len(path) > at else "" for path in paths], dtype=object)[number]
 
 
-def have_one_root(paths: list[list[str]]) -> bool:
-    """Nine of ten known paths begin with the same part."""
-    _, counts = np.unique([path[0] for path in paths if path[0]], return_counts=True)
-    return bool(counts.max() > 0.9 * counts.sum())
+def have_one_root(paths: list[list[str]], items: np.ndarray) -> bool:
+    """Nine of ten items with a known path begin with the same part; `items` (T,) have each path."""
+    known: dict[str, int] = {}
+    for path, count in zip(paths, items.tolist(), strict=True):
+        known[path[0]] = known.get(path[0], 0) + count
+    known.pop("", None)
+    return max(known.values(), default=0) > 0.9 * sum(known.values())
 
 
-def find_neighbour_pairs(vectors: np.ndarray, seed: int) -> np.ndarray:
+def find_neighbour_pairs(vectors: Rows, seed: int) -> np.ndarray:
     """(P, 2): a sample of items, each with its NEIGHBOURS nearest others by cosine."""
-    unit = scale_to_unit(vectors)
-    sampled = np.sort(np.random.default_rng(seed).permutation(len(unit))[:SAMPLE])
-    count = min(NEIGHBOURS, len(unit) - 1)
-    rows = []
-    for start in range(0, len(sampled), 256):
-        block = sampled[start : start + 256]
-        likeness = unit[block] @ unit.T  # (n, N)
-        likeness[np.arange(len(block)), block] = -np.inf
-        rows.append(np.argpartition(-likeness, count - 1, axis=1)[:, :count] if count else np.zeros((len(block), 0)))
+    sampled = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:SAMPLE])
+    count = min(NEIGHBOURS, len(vectors) - 1)
+    nearest: list[list[tuple[np.ndarray, np.ndarray]]] = []  # of each block, of each 256: likeness and items (n, count)
+    queries = scale_to_unit(vectors[sampled])
+    for block in split_rows(vectors):
+        unit = scale_to_unit(vectors[block])
+        chunks = [slice(start, start + 256) for start in range(0, len(sampled), 256)]
+        nearest.append([find_most_alike(queries[at], sampled[at], unit, block.start, count) for at in chunks])
+    rows = [merge_most_alike(found, count) for found in zip(*nearest, strict=True)]
     return np.stack([np.repeat(sampled, count), np.concatenate(rows).ravel()], axis=1).astype(np.int64)
+
+
+def find_most_alike(
+    query: np.ndarray, own: np.ndarray, unit: np.ndarray, first: int, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n, D) of the items `own` among items `first`.. (m, D) -> (likeness, items), each (n, at most count)."""
+    likeness = query @ unit.T  # (n, m)
+    inside = np.flatnonzero((own >= first) & (own < first + len(unit)))
+    likeness[inside, own[inside] - first] = -np.inf
+    count = min(count, len(unit))
+    best = np.argpartition(-likeness, count - 1, axis=1)[:, :count] if count else np.zeros((len(query), 0), np.int64)
+    return np.take_along_axis(likeness, best, axis=1), best + first
+
+
+def merge_most_alike(found: Sequence[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
+    """(n, count) items, of what blocks of items had; what one block had stays in its order."""
+    if len(found) == 1:
+        return found[0][1]
+    likeness, items = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    best = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
+    return np.take_along_axis(items, best, axis=1)
 
 
 def find_next_pairs(item: np.ndarray, offset: np.ndarray, seen: np.ndarray) -> np.ndarray:

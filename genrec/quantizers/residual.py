@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genrec.data.vectors import Rows
 from genrec.errors import ArtifactError
 
 CHUNK = 16384  # rows of a distance matrix at a time: 16384 x 256 float32 are 16 MB
@@ -26,10 +27,10 @@ CHUNK = 16384  # rows of a distance matrix at a time: 16384 x 256 float32 are 16
 class Quantized:
     """What a method returns."""
 
-    latent: np.ndarray  # (N, D) float32, the z that codebooks quantize
+    latent: Rows  # (N, D) float32, the z that codebooks quantize
     codes: np.ndarray  # (N, L) int32, before collisions are resolved
     codebooks: tuple[np.ndarray, ...]  # L of (K, D) float32
-    inputs: np.ndarray  # (N, width) float32, what was to be quantized: z itself unless there is an encoder
+    inputs: Rows  # (N, width) float32, what was to be quantized: z itself unless there is an encoder
     reconstruct: Callable[[np.ndarray], np.ndarray] = np.asarray  # z^ (n, D) -> (n, width)
 
 
@@ -97,6 +98,13 @@ def encode_residually(latent: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> 
         codes.append(find_nearest_codes(residual, codebook))
         residual -= codebook[codes[-1]]
     return np.stack(codes, axis=1)
+
+
+def subtract_codebooks(rows: np.ndarray, codes: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> np.ndarray:
+    """(n, D), (n, l) -> r_l (n, D), in the place of the rows."""
+    for level in range(codes.shape[1]):
+        rows -= codebooks[level][codes[:, level]]
+    return rows
 
 
 def sum_codebooks(codes: np.ndarray, codebooks: tuple[np.ndarray, ...]) -> np.ndarray:

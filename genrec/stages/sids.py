@@ -13,16 +13,20 @@ writes  sids/<method>/<dataset>.index.json <dataset>.item.json codes.npy codeboo
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrec import artifacts, sids, stage
 from genrec.artifacts import (
+    CATALOG,
     CODEBOOKS,
     CODES,
     CONSTRAINED,
     CONSTRAINED_QUALITY,
+    EMBEDDINGS,
     FACTORS,
     INDEX_JSON,
     ITEM_JSON,
@@ -43,6 +47,8 @@ from genrec.store import RunStore, list_sids
 
 if TYPE_CHECKING:
     from genrec.data.catalog import Catalog
+    from genrec.data.shards.work import Workers
+    from genrec.data.vectors import Rows
     from genrec.quantizers.build import Mixture
     from genrec.quantizers.purchases import Purchases
     from genrec.sids import SidIndex
@@ -71,53 +77,91 @@ def main(argv: list[str] | None = None, method: str | None = None) -> None:
 
 def build(config: Config, partial: Path) -> dict[str, Any]:
     """The whole stage; `partial` also keeps what a killed run had learned."""
+    from genrec.data.catalog import load_labels, read_catalog_slices
     from genrec.quantizers.build import build_index, take_published
+    from genrec.quantizers.by_shards import SHARDS
     from genrec.quantizers.purchases import collect_purchases
     from genrec.quantizers.quality import measure_quality
 
     store, knobs, seed = RunStore.of(config), config.sids, config.run.seed
-    catalog = store.catalog()
-    text = store.vectors(len(catalog))
-    purchases = collect_purchases(*store.events(len(catalog)), knobs, len(catalog))
+    labels = load_labels(store.file("data", CATALOG))
+    num_items = len(labels.brand)
+    text = read_vectors(store, num_items, config)
+    purchases = collect_purchases(*store.events(num_items), knobs, num_items)
     mixture = mix(text, purchases, config, partial)
     if knobs.method == "rqkmeans_plus" and not (partial / CONSTRAINED).exists():
         take_over_constrained(config, partial)
     if knobs.method == "imported":
-        built = take_published(store.published_index(), len(catalog), store.path("data"))
+        built = take_published(store.published_index(), num_items, store.path("data"))
     else:
-        built = build_index(mixture.vectors, knobs, seed, config.run.device, partial)
+        with open_workers(config, text) as workers:
+            built = build_index(mixture.vectors, knobs, seed, config.run.device, partial, workers)
         sids.save_codebooks(built.codebooks, partial / CODEBOOKS)
-    quality = measure_quality(built.index, built.codes, catalog, text, purchases.pairs, seed)
+    quality = measure_quality(built.index, built.codes, labels, text, purchases.pairs, seed)
     quality |= {"reconstruction": built.reconstruction} if built.reconstruction else {}
     quality |= {"start": read_json(partial / CONSTRAINED_QUALITY)} if knobs.method == "rqkmeans_plus" else {}
     quality |= mixture.describe()
-    write_index(built.index, catalog, quality, config.data.dataset, partial)
+    write_index(built.index, read_catalog_slices(store.file("data", CATALOG)), quality, config.data.dataset, partial)
+    artifacts.remove_directories(partial / SHARDS)
     report(knobs.method, quality)
     return {"items": len(built.index), "collisions": quality["collisions"], "levels": quality["levels"]} | (
         mixture.describe()
     )
 
 
-def mix(text: Any, purchases: Purchases, config: Config, partial: Path) -> Mixture:
+def read_vectors(store: RunStore, num_items: int, config: Config) -> Rows:
+    """(N, D): an array, or what stays on disk where there are more items than sids.train_rows."""
+    from genrec.data.vectors import open_vectors
+    from genrec.quantizers.build import BY_SHARDS
+
+    if num_items <= config.sids.train_rows or config.sids.method not in BY_SHARDS:
+        return store.vectors(num_items)
+    note(STAGE, f"{num_items:,} items: learned on {config.sids.train_rows:,} (sids.train_rows), given by shards")
+    return open_vectors(store.file("embeddings", EMBEDDINGS), num_items)
+
+
+def open_workers(config: Config, text: Rows) -> AbstractContextManager[Workers]:
+    """Who gives codes by shards; what is in memory gets its codes here."""
+    from genrec.data.shards.work import in_turn
+    from genrec.data.vectors import RowFile
+    from genrec.engine.model_workers import choose_workers
+
+    by_shards = isinstance(text, RowFile)
+    if config.run.engine != "local" and not by_shards:
+        most = f"{config.sids.train_rows:,} items (sids.train_rows)"
+        note(STAGE, f"is computed by this process; run.engine {config.run.engine} gives codes to more than {most}")
+    find = choose_workers(STAGE, config.run, config.run.dir) if by_shards else None
+    return find() if find else nullcontext(in_turn)
+
+
+def mix(text: Rows, purchases: Purchases, config: Config, partial: Path) -> Mixture:
     """What is quantized; collaborative vectors are kept for items that come later."""
+    from genrec.data.vectors import RowFile
     from genrec.quantizers.build import mix_vectors
 
-    mixture = mix_vectors(text, purchases, config.sids, config.run.seed)
+    factors = None
+    if purchases.factors is not None:
+        save_array(partial / FACTORS, purchases.factors)
+        if isinstance(text, RowFile):
+            factors = RowFile(str((partial / FACTORS).resolve()), purchases.factors.shape)
+    mixture = mix_vectors(text, purchases, config.sids, config.run.seed, factors)
     if mixture.alpha is not None:
         rates = f", by their hit rates {mixture.hit_rates}" if mixture.hit_rates else ""
         note(STAGE, f"alpha {mixture.alpha}: text and collaborative vectors mixed{rates}")
-        save_array(partial / FACTORS, purchases.factors)
     return mixture
 
 
-def write_index(index: SidIndex, catalog: Catalog, quality: dict[str, Any], dataset: str, directory: Path) -> None:
-    from genrec.data.item_json import write_item_json
+def write_index(
+    index: SidIndex, catalog: Iterable[Catalog], quality: dict[str, Any], dataset: str, directory: Path
+) -> None:
+    """`catalog` comes a slice at a time."""
+    from genrec.data.item_json import write_items
     from genrec.quantizers.quality import plot_quality
 
     save_array(directory / CODES, index.codes)
     sids.save_index(index, directory / SID_INDEX)
     sids.write_index_json(index, directory / INDEX_JSON.format(dataset=dataset))
-    write_item_json(catalog, directory / ITEM_JSON.format(dataset=dataset))
+    write_items(catalog, directory / ITEM_JSON.format(dataset=dataset))
     write_json(directory / QUALITY, quality)
     plot_quality(quality, index, directory / QUALITY_PLOT)
 

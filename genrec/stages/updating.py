@@ -196,6 +196,8 @@ def write_sids(begin: Begin, config: Config, partial: Path) -> dict[str, Any]:
     from genrec.quantizers.quality import measure_quality
     from genrec.stages.sids import report, write_index
 
+    if config.run.engine != "local":
+        note("sids", f"is computed by this process; an update gives run.engine {config.run.engine} no shards of it")
     store, known = RunStore.of(config), len(begin.store.index())
     catalog = store.catalog()
     vectors = store.vectors(len(catalog))
@@ -204,7 +206,7 @@ def write_sids(begin: Begin, config: Config, partial: Path) -> dict[str, Any]:
     purchases = collect_purchases(*store.events(len(catalog)), text_only, len(catalog))
     quality = measure_quality(grown.index, grown.index.codes, catalog, vectors, purchases.pairs, config.run.seed)
     carry_codebooks(begin.store.path("sids"), len(catalog) - known, partial)
-    write_index(grown.index, catalog, quality, config.data.dataset, partial)
+    write_index(grown.index, [catalog], quality, config.data.dataset, partial)
     report(config.sids.method, quality)
     tell_of_growth(grown)
     statistics = begin.store.manifest("sids").statistics
