@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -35,18 +36,20 @@ SMALL = {"sids": {"method": "rqkmeans", "num_levels": 2, "codebook_size": 8}, "s
          "evaluation": {"num_beams": 10}}  # fmt: skip
 
 
-def spell_vectors(texts, settings, work_dir):
-    """(N, 8) float32 of how often letters stand in each text."""
-    counts = [
-        [text.count(letter) + len(text) % (3 + place) for place, letter in enumerate("aeio0123")] for text in texts
-    ]
-    return np.array(counts, dtype=np.float32) + np.random.default_rng(0).normal(size=(len(texts), 8)).astype(np.float32)
+def open_speller(settings):
+    """An encoder: (n, 8) float32 of how often letters stand in each text, with noise that is the text's own."""
+
+    def spell(text):
+        counts = [text.count(letter) + len(text) % (3 + place) for place, letter in enumerate("aeio0123")]
+        return np.array(counts) + np.random.default_rng([*text.encode()]).normal(size=8)
+
+    return nullcontext(lambda texts: np.array([spell(text) for text in texts], dtype=np.float32))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_vectors():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(item_encoder, "encode_items", spell_vectors)
+        patch.setattr(item_encoder, "open_encoder", open_speller)
         patch.setattr(quality, "plot_quality", lambda *told: None)
         yield
 
@@ -194,7 +197,7 @@ def test_killed_half_way_it_goes_on_to_the_same_artifacts(home, tmp_path):
     """The update of `home`, in a process that is killed while SFT is under way."""
     program = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); from tests import test_update as t; "
-        "t.item_encoder.encode_items, t.quality.plot_quality = t.spell_vectors, lambda *told: None; "
+        "t.item_encoder.open_encoder, t.quality.plot_quality = t.open_speller, lambda *told: None; "
         "t.update.main(sys.argv[1:])"
     )
     flags = [*words(home)[:-1], str(tmp_path / "next")]

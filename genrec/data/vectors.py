@@ -41,9 +41,9 @@ class RowFile:
         return np.asarray(mapped[at], dtype=np.float32) if mapped.dtype != np.float32 else np.array(mapped[at])
 
 
-def split_rows(rows: Rows, size: int = BLOCK) -> list[slice]:
-    """An array as one block, a file in blocks of `size` rows."""
-    size = max(len(rows), 1) if isinstance(rows, np.ndarray) else size
+def split_rows(rows: Rows) -> list[slice]:
+    """An array as one block, what lies on disk in blocks of BLOCK rows."""
+    size = max(len(rows), 1) if isinstance(rows, np.ndarray) else BLOCK
     return [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
 
 

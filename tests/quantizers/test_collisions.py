@@ -91,3 +91,22 @@ def test_resolve_extra_level_without_any_collision_adds_no_level():
 def test_resolve_keep_keeps():
     case = quantized(np.zeros((4, 2)), [[0.0, 0.0], [1.0, 1.0]])
     assert resolve_collisions(case, "keep").codes.tolist() == [[0]] * 4
+
+
+def test_a_crowd_of_alike_items_is_spread_in_a_few_rounds_and_stays_near(monkeypatch):
+    """Each round of a crowd that goes to one prefix after the other would place only that prefix's leaves."""
+    from genrec.quantizers import collisions
+
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([np.ones((1500, 4)), rng.normal(size=(50, 4))])
+    books = [rng.normal(size=(16, 4)) / (level + 1) for level in range(3)]
+    case, rounds = quantized(rows, *books), []
+    move = collisions.move_to_next_prefix
+    monkeypatch.setattr(collisions, "move_to_next_prefix", lambda *told: rounds.append(1) or move(*told))
+    one_by_one = reassign_codes(case)
+    slow = len(rounds)
+    monkeypatch.setattr(collisions, "MANY", 64)
+    rounds.clear()
+    codes = reassign_codes(case)
+    assert len(np.unique(codes, axis=0)) == 1550 and len(rounds) < 20 < slow
+    assert cost(case, codes) < 1.05 * cost(case, one_by_one)
