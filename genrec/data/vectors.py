@@ -12,6 +12,7 @@ from genrec.errors import ArtifactError, first_line
 from genrec.pipeline import command_of
 
 BLOCK = 16_384  # rows of a file that are looked at together
+WINDOW = 65_536  # rows of a file whose pages may be in memory together
 LARGEST = 1e15  # distances are summed squares in float32
 
 
@@ -37,8 +38,19 @@ class RowFile:
         return self.shape[0]
 
     def __getitem__(self, at: Any, /) -> np.ndarray:
-        mapped = np.load(self.path, allow_pickle=False, mmap_mode="r")  # anew, so that pages leave memory again
-        return np.asarray(mapped[at], dtype=np.float32) if mapped.dtype != np.float32 else np.array(mapped[at])
+        if not isinstance(at, np.ndarray):
+            return self.read(at)
+        taken = np.empty((len(at), self.shape[1]), dtype=np.float32)
+        order = np.argsort(at, kind="stable")
+        window = at[order] // WINDOW  # one after the other: pages between rows that are far apart are read too
+        for places in np.split(order, np.flatnonzero(np.diff(window)) + 1):
+            taken[places] = self.read(at[places])
+        return taken
+
+    def read(self, at: Any) -> np.ndarray:
+        """As an array gives it; the file is mapped anew, so that its pages leave memory again."""
+        mapped = np.load(self.path, allow_pickle=False, mmap_mode="r")
+        return np.array(mapped[at], dtype=np.float32)
 
 
 def split_rows(rows: Rows) -> list[slice]:

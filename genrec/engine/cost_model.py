@@ -57,6 +57,7 @@ EVENT_MEMORY = Rate(2.35e9 / 10e6, "bytes an event", "speed.md", "| 10 M reviews
 SHARD_MEMORY = Rate(823e6 / 10e6, "bytes an event", "speed.md", "the process that asks 823 MB")
 TASK = Rate(0.02, "s a task", "speed.md", "took .07 s each, the next three hundred .02 s")
 EMBEDDING = Rate(CORES * 11 / 1349, "CPU s a text", "quickstart.md", "text vectors\n11 s")
+TEXT_MEMORY = Rate((548 - 386) * 2**20 / (3_000_000 - 262_144), "bytes an item", "speed.md", "386 and 548 MiB")
 QUANTIZING = Rate(
     506 / 1e6 / 3, "CPU s an item and level", "semantic-ids.md", "| 1,000,000 x 384, 3 levels | 1,000,000"
 )
@@ -76,6 +77,7 @@ RATES = {
     "memory of parsing by shards": SHARD_MEMORY,
     "a task of Ray": TASK,
     "embedding": EMBEDDING,
+    "memory of embedding": TEXT_MEMORY,
     "quantizing": QUANTIZING,
     "memory of quantizing": ITEM_MEMORY,
     "SFT, .8 M parameters": SMALL_SFT,
@@ -86,7 +88,6 @@ RATES = {
 }
 TRAIN_SHARE = 0.8  # of events that are targets of training, in a chronological split
 TEXT_MODEL = 0.5 * GIB  # a sentence encoder and torch
-VECTOR = 384 * 4  # bytes
 FLOAT = 4  # bytes of a weight where lists are made
 
 
@@ -108,8 +109,8 @@ def plan_stages(shop: Shop) -> list[Stage]:
             "embeddings",
             f"{shop.items:,} texts",
             shop.items * EMBEDDING.value,
-            TEXT_MODEL + shop.items * VECTOR,
-            False,
+            TEXT_MODEL + shop.items * TEXT_MEMORY.value,
+            True,
         ),
         Stage(
             "sids",

@@ -94,7 +94,8 @@ def describe_plan(stages: list[Stage], machine: Machine) -> str:
     table = render_table([head, *rows], words=("stage", "work", ""))
     kind = f"machines of {machine.cores} cores and {machine.memory:g} GiB, each stage within {machine.hours:g} h"
     return (
-        f"{table}\n\n{kind}; embeddings and sids are computed on one, data, sft and recommend on many (run.engine ray)"
+        f"{table}\n\n{kind}; data, embeddings, sft and recommend are computed on many (run.engine ray), of sids the "
+        "codes of more than sids.train_rows items; one learns them, so sids are counted on one"
     )
 
 

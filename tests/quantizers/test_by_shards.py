@@ -141,6 +141,11 @@ def test_vectors_on_disk_are_checked_by_blocks_and_the_first_bad_row_is_named(tm
             open_vectors(tmp_path / "x.npy", 10)
     np.save(tmp_path / "x.npy", rows.astype(np.float16))
     assert open_vectors(tmp_path / "x.npy", 10)[2:4].dtype == np.float32
+    monkeypatch.setattr("genrec.data.vectors.WINDOW", 3)
+    np.save(tmp_path / "x.npy", rows)
+    taken = np.array([9, 0, 4, 4, 8, 1])
+    assert np.array_equal(open_vectors(tmp_path / "x.npy", 10)[taken], rows[taken])
+    assert open_vectors(tmp_path / "x.npy", 10)[taken[:0]].shape == (0, 8)
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-5])
     with pytest.raises(ArtifactError, match="x.npy cannot be read"):
         open_vectors(tmp_path / "x.npy", 10)
