@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from genrec.config import Sids
+
 GIB = 2**30
 CORES = 2  # of the machine of docs/results: seconds of wall time there are at most so many CPU seconds
 
@@ -61,6 +63,7 @@ TEXT_MEMORY = Rate((548 - 386) * 2**20 / (3_000_000 - 262_144), "bytes an item",
 QUANTIZING = Rate(
     506 / 1e6 / 3, "CPU s an item and level", "semantic-ids.md", "| 1,000,000 x 384, 3 levels | 1,000,000"
 )
+GIVING = Rate((373 - 162) / 2e6 / 3, "CPU s an item and level", "speed.md", "| 3,000,000 | 373 | 624 | 1.32 GiB |")
 ITEM_MEMORY = Rate(4.64 * GIB / 1e6, "bytes an item", "semantic-ids.md", "(12 minutes; target 15) and 4.64 GiB")
 SMALL_SFT = Rate(
     124 / 6 / 33_019, "CPU s a target", "language-models.md", "(c .5, no R-Drop, 6 epochs, 124 CPU seconds)"
@@ -79,6 +82,7 @@ RATES = {
     "embedding": EMBEDDING,
     "memory of embedding": TEXT_MEMORY,
     "quantizing": QUANTIZING,
+    "quantizing, of more items": GIVING,
     "memory of quantizing": ITEM_MEMORY,
     "SFT, .8 M parameters": SMALL_SFT,
     "SFT, 134.5 M parameters": LARGE_SFT,
@@ -87,6 +91,7 @@ RATES = {
     "lists, 494 M parameters": LARGE_LISTS,
 }
 TRAIN_SHARE = 0.8  # of events that are targets of training, in a chronological split
+LEARNED = Sids.model_fields["train_rows"].default  # items that semantic IDs are learned from
 TEXT_MODEL = 0.5 * GIB  # a sentence encoder and torch
 FLOAT = 4  # bytes of a weight where lists are made
 
@@ -103,6 +108,7 @@ list_seconds = line_through((0.3e6, SMALL_LISTS.value), (494e6, LARGE_LISTS.valu
 
 def plan_stages(shop: Shop) -> list[Stage]:
     targets = TRAIN_SHARE * shop.events * shop.epochs
+    learned = min(shop.items, LEARNED)
     return [
         Stage("data", f"{shop.events:,} events", shop.events * PARSING.value, shop.events * SHARD_MEMORY.value, True),
         Stage(
@@ -115,8 +121,8 @@ def plan_stages(shop: Shop) -> list[Stage]:
         Stage(
             "sids",
             f"{shop.items:,} vectors, {shop.levels} levels",
-            shop.items * shop.levels * QUANTIZING.value,
-            shop.items * ITEM_MEMORY.value,
+            shop.levels * (learned * QUANTIZING.value + (shop.items - learned) * GIVING.value),
+            learned * ITEM_MEMORY.value,
             False,
         ),
         Stage(

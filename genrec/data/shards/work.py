@@ -76,5 +76,5 @@ def say_spent(spent: Sequence[Spent], workers: int) -> list[str]:
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.items())
     peak = max(step.peak for step in spent) / MIB
     tasks = sum(step.tasks for step in spent)
-    many = "s" if workers > 1 else ""
-    return [f"{tasks:,} tasks by {workers} worker{many}, the largest {peak:,.0f} MiB; CPU s: {parts}"]
+    words = f"{tasks:,} task{'s' * (tasks != 1)} by {workers} worker{'s' * (workers > 1)}"
+    return [f"{words}, the largest {peak:,.0f} MiB; CPU s: {parts}"]
