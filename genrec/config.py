@@ -125,8 +125,8 @@ class Run(Section):
     )
     engine: Literal["local", "ray"] = knob(
         "local",
-        "who computes: this process, or workers of a Ray cluster (prepare, embed, sft, rl, evaluate, and recommend by "
-        "shards)",
+        "who computes: this process, or workers of a Ray cluster (prepare, embed, sids of many items, sft, rl, "
+        "evaluate, and recommend by shards)",
         result=False,
     )
     ray_address: str | None = knob(

@@ -25,6 +25,8 @@ from genrec.artifacts import load_arrays, save_array, save_arrays
 from genrec.config import Sids
 from genrec.data.shards.work import Spent, Task, Workers, finish_tasks
 from genrec.data.vectors import Rows
+from genrec.errors import ArtifactError
+from genrec.launch import note
 from genrec.quantizers import balanced
 from genrec.quantizers.residual import Quantized, encode_residually, subtract_codebooks
 from genrec.sids import load_codebooks, save_codebooks
@@ -139,11 +141,15 @@ class LatentRows:
 
 def learn_books(job: Job, learn: Learn) -> tuple[np.ndarray, ...]:
     """L of (K, D), of the sample; those of a call that was killed are read again."""
+    from genrec.quantizers.build import read_begun_codebooks
+
     path = job.place / "learned.npz"
-    if not path.exists():
+    books = read_begun_codebooks(path)
+    if books is None:
         job.place.mkdir(parents=True, exist_ok=True)
-        save_codebooks(learn(job.sample(), job.knobs, job.seed, job.device, job.directory).codebooks, path)
-    return load_codebooks(path)
+        books = learn(job.sample(), job.knobs, job.seed, job.device, job.directory).codebooks
+        save_codebooks(books, path)
+    return books
 
 
 def run_tasks(job: Job, step: str, function: Callable[..., dict[str, Any]], told: tuple[Any, ...]) -> list[Any]:
@@ -154,14 +160,29 @@ def run_tasks(job: Job, step: str, function: Callable[..., dict[str, Any]], told
     paths = [place / f"{start}.npz" for start in starts]
     spans = [Span(a, min(a + SHARD, len(job.rows)), str(path)) for a, path in zip(starts, paths, strict=True)]
     tasks = [Task(function, (*told, span), path.with_suffix(".json")) for span, path in zip(spans, paths, strict=True)]
+    forget_damaged(tasks, spans)
     spent: list[Spent] = []
     finish_tasks(step, tasks, job.workers, spent)
     return [read_part(span) for span in spans]
 
 
+def forget_damaged(tasks: Sequence[Task], spans: Sequence[Span]) -> None:
+    """A task whose file is not whole is carried out again, as one without a record is."""
+    for task, span in zip(tasks, spans, strict=True):
+        if not task.record.exists():
+            continue
+        try:
+            read_part(span)
+        except ArtifactError as error:
+            note("sids", f"{error}; it is made again")
+            task.record.unlink()
+
+
 def read_part(span: Span) -> Any:
     """codes, or (codes, margin)."""
     arrays = load_arrays(Path(span.path), "codes")
+    if len(arrays["codes"]) != span.stop - span.start:
+        raise ArtifactError(f"{span.path} has codes of {len(arrays['codes'])} items, not {span.stop - span.start}")
     return (arrays["codes"], arrays["margin"]) if "margin" in arrays else arrays["codes"]
 
 

@@ -86,7 +86,7 @@ def test_with_all_items_asked_the_surplus_leaves_as_cheaply_as_it_can():
     assert sorted(np.bincount(choice, minlength=5)) == [60, 60, 60, 60, 61]
 
 
-def test_workers_in_any_order_and_a_kill_on_the_way_change_no_code(job, tmp_path):
+def test_workers_in_any_order_a_kill_and_a_torn_part_change_no_code(job, tmp_path, capsys):
     rows, make = job
     wanted = build.BY_SHARDS["rqkmeans_constrained"](make("rqkmeans_constrained"))
 
@@ -109,6 +109,10 @@ def test_workers_in_any_order_and_a_kill_on_the_way_change_no_code(job, tmp_path
         build.BY_SHARDS["rqkmeans_constrained"](told)
     assert np.array_equal(build.BY_SHARDS["rqkmeans_constrained"](told).codes, wanted.codes)
     assert len(carried) == 12 + 1 and len(set(carried)) == 12
+    part = carried[3].with_suffix(".npz")
+    part.write_bytes(part.read_bytes()[:100])  # of a disk that lost its end
+    assert np.array_equal(build.BY_SHARDS["rqkmeans_constrained"](told).codes, wanted.codes)
+    assert f"{part} cannot be read" in capsys.readouterr().out and carried[13:] == [carried[3]]
 
 
 def test_quality_by_blocks_is_that_of_all_at_once(job, tmp_path):
