@@ -2,10 +2,13 @@
 
 A language model has learned that the codes of such an item do not follow, so its lists hold none. Here
 
-    p(i) = (1 - s) p_model(i)                                            i was bought in training
-    p(i) = s softmax over the others of max_h cos(x_i, x_h) / T          i was not (cold), h of the history
+    p(i) = (1 - s) p_model(i)    i was bought in training
+    p(i) = s q(i)                i was not (cold)
+    q    = softmax of cos(x_i, x_history) / T over all items outside the history, cold or not
 
-which sums to at most 1: what the model gives cold items is left out.
+where x_i is an item's text vector and x_history the mean of the history's, each weighing half of the one after it. Cold
+items have of q what they are worth beside all others, so a history whose neighbours are known keeps its list. The sum
+is at most 1: what the model gives cold items is left out, and what q gives others.
 
 N items, C cold ones, D width of a text vector, B examples, H history, k items a list
 """
@@ -21,11 +24,13 @@ from genrec.data.lists import find_cold, pad_lists
 from genrec.data.sequences import Examples
 from genrec.errors import ConfigError
 from genrec.evaluation.metrics import Recommendations
+from genrec.models.knn import weighted_history
 
 if TYPE_CHECKING:
     from genrec.store import RunStore
 
-TEMPERATURE = 0.05  # T; docs/results/cold.md has .03 and .1 beside it
+TEMPERATURE = 0.03  # T; docs/results/cold.md has others beside it
+BLOCK = 1 << 16  # items that are looked at at once
 
 
 @dataclass(frozen=True)
@@ -66,27 +71,42 @@ class ColdItems:
         return pad_lists(items, scores, k)
 
     def log_probabilities(self, examples: Examples, allowed: np.ndarray | None) -> np.ndarray:
-        """(B, C) log of s times the softmax over all cold items; -inf of those that the row may not get."""
-        nearness = self.measure_nearness(examples.history) / TEMPERATURE
-        top = nearness.max(axis=1, keepdims=True)
-        logs = nearness - top - np.log(np.exp(nearness - top).sum(axis=1, keepdims=True)) + np.log(self.share)
+        """(B, C) log of s q; -inf of what the row may not get."""
+        wanted = weighted_history(examples.history, len(self.vector)) @ self.vector  # (B, D)
+        wanted /= np.maximum(np.linalg.norm(wanted, axis=1, keepdims=True), np.finfo(np.float32).tiny) * TEMPERATURE
+        logs = wanted @ self.vector[self.item].T - self.measure_all(wanted, examples.history) + np.log(self.share)
         if allowed is not None:
             logs[:, ~allowed[self.item]] = -np.inf
+        logs[find_places(self.item, *pairs_of(examples.history))] = -np.inf
         if examples.excluded is not None:
-            row, item = examples.excluded.pairs()
-            place = np.minimum(np.searchsorted(self.item, item), len(self.item) - 1)
-            found = self.item[place] == item
-            logs[row[found], place[found]] = -np.inf
+            logs[find_places(self.item, *examples.excluded.pairs())] = -np.inf
         return logs
 
-    def measure_nearness(self, history: np.ndarray) -> np.ndarray:
-        """(B, H) left-padded -> (B, C) the largest cosine of each cold item to an item of the history."""
-        nearest = np.full((len(history), len(self.item)), -np.inf, dtype=np.float32)
-        wanted = self.vector[self.item].T  # (D, C)
-        for column in history.T:
-            there = column >= 0
-            nearest[there] = np.maximum(nearest[there], self.vector[column[there]] @ wanted)
-        return nearest
+    def measure_all(self, wanted: np.ndarray, history: np.ndarray) -> np.ndarray:
+        """(B, D) / T -> (B, 1) log of the sum of exp over all items outside the history (B, H)."""
+        total = np.full(len(wanted), -np.inf)
+        for start in range(0, len(self.vector), BLOCK):
+            block = wanted @ self.vector[start : start + BLOCK].T
+            row, item = pairs_of(history)
+            here = (item >= start) & (item < start + BLOCK)
+            block[row[here], item[here] - start] = -np.inf
+            top = np.maximum(block.max(axis=1), np.finfo(np.float32).min)
+            with np.errstate(divide="ignore"):
+                total = np.logaddexp(total, top + np.log(np.exp(block - top[:, None]).sum(axis=1)))
+        return total[:, None]
+
+
+def pairs_of(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(B, H) padded with -1 -> row and item of each place that holds one."""
+    row, column = np.nonzero(history >= 0)
+    return row, history[row, column]
+
+
+def find_places(sought: np.ndarray, row: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of row and item -> row and place in `sought` (C,) ascending, of those that stand there."""
+    place = np.minimum(np.searchsorted(sought, item), len(sought) - 1)
+    found = sought[place] == item
+    return row[found], place[found]
 
 
 def load_cold_items(store: RunStore, num_items: int, train_count: np.ndarray, share: float) -> ColdItems:

@@ -9,6 +9,7 @@ import genrec
 from genrec.data.sequences import Examples
 from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.metrics import Recommendations
+from genrec.models import cold_items
 from genrec.models.cold_items import TEMPERATURE, ColdItems
 from genrec.store import RunStore
 from tests.pasts import make_past
@@ -34,26 +35,36 @@ def lists_of(*rows):
 
 
 def test_a_list_by_hand():
-    mixed = COLD.mix(lists_of([(1, 0.5), (0, 0.3), (2, 0.1)]), ask([0, 4]), None)
-    # cosines to item 0 are .6 and .8, to item 4 less: softmax(.6 / T, .8 / T) of the share, .8 of the model's
-    second = 0.2 / (1 + np.exp(0.2 / TEMPERATURE))
+    mixed = COLD.mix(lists_of([(1, 0.5), (0, 0.3), (2, 0.1)]), ask([4, 0]), None)
+    # the history is half of (-1, 0) and (1, 0), of direction (1, 0): cosines 0, .6 and .8 of items 1, 2 and 3
+    whole = 1 + np.exp(0.6 / TEMPERATURE) + np.exp(0.8 / TEMPERATURE)
     assert mixed.item.tolist() == [[1, 0, 3]]
-    assert np.allclose(np.exp(mixed.score), [[0.4, 0.24, 0.2 - second]], atol=1e-6)
+    assert np.allclose(np.exp(mixed.score), [[0.4, 0.24, 0.2 * np.exp(0.8 / TEMPERATURE) / whole]], atol=1e-6)
+
+
+def test_a_history_whose_neighbours_are_known_keeps_its_list():
+    vector = np.concatenate([VECTORS, [[0.999, 0.04]]]).astype(np.float32)  # item 5, bought, is next to item 0
+    mixed = ColdItems(vector, np.array([2, 3]), 0.2).mix(lists_of([(1, 0.5), (0, 0.003)]), ask([0]), None)
+    assert mixed.item.tolist() == [[1, 0]]
 
 
 def brute_force(row, history, k, allowed, without):
     given = {item: 0.8 * p for item, p in row if item not in (2, 3) and item >= 0}
-    power = {i: np.exp(max(VECTORS[i] @ VECTORS[h] for h in history) / TEMPERATURE) for i in (2, 3)}
-    given |= {i: 0.2 * p / sum(power.values()) for i, p in power.items() if allowed[i] and i not in without}
+    mean = sum(VECTORS[item] * 0.5 ** (len(history) - 1 - place) for place, item in enumerate(history))
+    power = {i: np.exp(VECTORS[i] @ mean / np.linalg.norm(mean) / TEMPERATURE) for i in range(5) if i not in history}
+    listed = [i for i in (2, 3) if allowed[i] and i not in without and i not in history]
+    given |= {i: 0.2 * power[i] / sum(power.values()) for i in listed}
     best = sorted(given.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
     return [item for item, _ in best] + [-1] * (k - len(best)), [p for _, p in best] + [0] * (k - len(best))
 
 
 @pytest.mark.parametrize("allowed", [np.ones(5, dtype=bool), np.arange(5) != 3])
 @pytest.mark.parametrize("without", [[[], []], [[2], [3, 2]]])
-def test_lists_are_those_of_a_loop_over_all_items(allowed, without):
+@pytest.mark.parametrize("block", [2, 100])
+def test_lists_are_those_of_a_loop_over_all_items(allowed, without, block, monkeypatch):
+    monkeypatch.setattr(cold_items, "BLOCK", block)
     rows = [[(0, 0.4), (4, 0.3), (2, 0.25), (1, 0.05)], [(1, 0.1), (0, 0.1), (4, 0.02), (-1, 0.0)]]
-    histories = [[0], [1, 4, 1]]
+    histories = [[0], [1, 4, 3]]
     examples = ask(*histories, excluded=make_past(without) if any(without) else None)
     mixed = COLD.mix(lists_of(*rows), examples, allowed)
     for found, score, *given in zip(mixed.item, mixed.score, rows, histories, without, strict=True):
@@ -84,7 +95,7 @@ def test_lists_of_a_run_hold_cold_items_whichever_way_they_are_searched(run, mon
     count, items = shop.train_count.copy(), len(shop.catalog)
     count[:] = np.arange(items) != 5
     vectors = np.eye(items, dtype=np.float32)
-    vectors[5] = vectors[0]
+    vectors[5] = vectors[0]  # nearest by far, so it takes the whole share
     monkeypatch.setattr(RunStore, "vectors", lambda store, number: vectors)
     monkeypatch.setattr("genrec.models.generative.load_cold_items", lambda *_: ColdItems(vectors, np.array([5]), 0.3))
     ways = [{"num_beams": items}, {"decoding": "frontier"}, {"ranking": "exact"}]
@@ -92,7 +103,7 @@ def test_lists_of_a_run_hold_cold_items_whichever_way_they_are_searched(run, mon
     lists = [genrec.load(directory, "sft", **asked, **way).recommend(history, k=6) for way in ways]
     for frame in lists:
         score = frame.filter(frame["item_id"] == shop.catalog.item_id[5])["score"]
-        assert score.to_list() == [pytest.approx(np.log(0.3), abs=1e-5)]  # the only cold item takes the whole share
+        assert score.to_list() == [pytest.approx(np.log(0.3), abs=1e-5)]
         assert frame["item_id"].to_list() == lists[0]["item_id"].to_list()
     denied = genrec.load(directory, "sft", **asked).recommend(history, k=6, deny=[shop.catalog.item_id[5]])
     assert shop.catalog.item_id[5] not in denied["item_id"].to_list()
