@@ -593,8 +593,8 @@ class Evaluation(Section):
     normalization: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
     cold_share: float = knob(
         0.0,
-        "language models: weight of a softmax over how near all items' texts are to the history's, from which the items "
-        "without a train event, which the model never saw, have their probability; 0 none; needs normalization trie",
+        "language models: weight of a softmax over how near all items' texts are to the history's, which gives the "
+        "items without a train event, which the model never saw, their probability; 0 none; needs normalization trie",
         ge=0,
         lt=1,
     )
