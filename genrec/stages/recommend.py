@@ -348,6 +348,8 @@ def describe_scores(shop: Recommender, rows: Histories) -> str:
         return "score: share of the training events"
     kinds = {"popular": "share of the training events", "ensemble": "probability"}
     kind = "log-probability of the SID" if shop.is_language_model else kinds.get(shop.model, "as the model gives it")
+    if getattr(shop.family, "cold_items", None) is not None:
+        kind = "log-probability, of items without a train event by their texts"
     return f"score of '{shop.model}': {kind}"
 
 

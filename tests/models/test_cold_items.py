@@ -11,6 +11,7 @@ from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.metrics import Recommendations
 from genrec.models import cold_items
 from genrec.models.cold_items import TEMPERATURE, ColdItems
+from genrec.stages.recommend import describe_scores
 from genrec.store import RunStore
 from tests.pasts import make_past
 from tests.small_model import write_run
@@ -105,7 +106,9 @@ def test_lists_of_a_run_hold_cold_items_whichever_way_they_are_searched(run, mon
         score = frame.filter(frame["item_id"] == shop.catalog.item_id[5])["score"]
         assert score.to_list() == [pytest.approx(np.log(0.3), abs=1e-5)]
         assert frame["item_id"].to_list() == lists[0]["item_id"].to_list()
-    denied = genrec.load(directory, "sft", **asked).recommend(history, k=6, deny=[shop.catalog.item_id[5]])
+    loaded = genrec.load(directory, "sft", **asked)
+    assert "of items without a train event by their texts" in describe_scores(loaded, loaded.read_histories(history))
+    denied = loaded.recommend(history, k=6, deny=[shop.catalog.item_id[5]])
     assert shop.catalog.item_id[5] not in denied["item_id"].to_list()
 
 
