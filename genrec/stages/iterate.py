@@ -40,6 +40,7 @@ from genrec.pipeline import (
     needed_for,
     on_split,
 )
+from genrec.remote import fetch_stages
 
 if TYPE_CHECKING:
     from genrec.advice.plan import Plan
@@ -108,7 +109,7 @@ def foreign_files(directory: Path) -> Iterator[Path]:
     if directory.is_symlink() or directory.is_file():
         yield directory
     elif read_manifest(directory):
-        yield from stage.foreign_files(directory)
+        yield from artifacts.foreign_files(directory)
     elif directory.is_dir() and not (directory / stage.BEGUN).exists() and directory.suffix != ".tmp":
         for path in sorted(directory.iterdir()):
             own = path.name in OWN_FILES or path.name.startswith(".") or path.suffix == ".log"
@@ -129,7 +130,8 @@ def check_analysed_model(config: Config) -> None:
 
 
 def require_finished_run(config: Config) -> None:
-    """The loop begins from a run that is there."""
+    """The loop begins from a run that is there, or at its URL."""
+    fetch_stages(config, needed_for(config.analysis.model, config))
     for name in needed_for(config.analysis.model, config):
         if read_manifest(artifact_dir(config, name)) is None:
             raise ArtifactError(
