@@ -56,8 +56,8 @@ def settle(command: Command) -> Config:
     from genrec.models.card import load_card
 
     config = command.config
-    if config.export.model in (None, "sft", "rl"):
-        fetch_models(config, [config.export.model])
+    if config.export.model in ("", "sft", "rl"):
+        fetch_models(config, [config.export.model or None])
     named = config.export.model or choose_model(RunStore.of(config))
     own = (name for name in ("sft", "rl") if Path(named).resolve() == artifact_dir(config, name).resolve())
     named = next(own, named)
