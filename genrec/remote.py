@@ -246,7 +246,8 @@ def announce_long(manifest: Manifest, doing: str, url: str) -> None:
 
 def say(manifest: Manifest, done: str, url: str, begin: float) -> None:
     size, seconds = total_bytes(manifest) / 2**20, time.perf_counter() - begin
-    note(manifest.stage, f"{done} {url}: {len(manifest.files)} files, {size:,.1f} MiB in {seconds:.1f} s")
+    files = f"{len(manifest.files):,} file{'s' * (len(manifest.files) != 1)}"
+    note(manifest.stage, f"{done} {url}: {files}, {size:,.1f} MiB in {seconds:.1f} s")
 
 
 def total_bytes(manifest: Manifest) -> int:

@@ -100,10 +100,10 @@ def test_what_is_moved_follows_from_here_there_and_what_was_last_seen(here, far,
 def test_what_one_machine_has_made_the_other_reads(tmp_path, url, capsys):
     a, b = tmp_path / "a", tmp_path / "b"
     make(a, url, "catalogue")
-    assert f"data: sent to {url}/data: 1 files, 0.0 MiB" in capsys.readouterr().out
+    assert f"data: sent to {url}/data: 1 file, 0.0 MiB" in capsys.readouterr().out
     assert make(b, url, "vectors", "embeddings") == "vectors"
     said = capsys.readouterr().out
-    assert f"data: fetched from {url}/data: 1 files" in said and f"embeddings: sent to {url}/embeddings" in said
+    assert f"data: fetched from {url}/data: 1 file" in said and f"embeddings: sent to {url}/embeddings" in said
     assert (b / "data/out.txt").read_text() == "catalogue"
     assert never(b, url, "data") == "catalogue" and never(a, url, "embeddings") == "vectors"
     assert read_manifest(a / "data") == read_manifest(b / "data")

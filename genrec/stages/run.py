@@ -183,7 +183,7 @@ def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]
         if name == "analysis" and not command.dry_run:
             advise(config)
     if not command.dry_run:
-        say_next(run_dir)
+        say_next(run_dir, command.config.run.remote)
     if chosen.iterate:
         rounds = ["--rounds", str(chosen.iterate)]
         call("iterate", [*flags, *rounds], run_dir / "logs" / "iterate.log", command.dry_run)
@@ -245,11 +245,14 @@ def advise(config: Config) -> None:
     call("advise", flags, config.run.dir / "logs" / "advice.log", dry_run=False)
 
 
-def say_next(run_dir: Path) -> None:
-    """Where a language model is there, how it is asked, with a user of the data."""
+def say_next(run_dir: Path, remote: str | None) -> None:
+    """Where a language model is there, how it is asked, with a user of the data; on other machines too."""
     from genrec.store import RunStore
 
     if read_manifest(run_dir / "data") is None or not any(read_manifest(run_dir / name) for name in ("sft", "rl")):
         return
     user = str(RunStore(run_dir).sequences().user_id[0])
     print(f"Recommend: genrec recommend --run.dir {shlex.quote(str(run_dir))} --user {shlex.quote(user)}")
+    if remote:
+        place = f"--run.dir DIR --run.remote {shlex.quote(remote)}"
+        print(f"Elsewhere: genrec recommend {place} --user {shlex.quote(user)}")
