@@ -31,7 +31,7 @@ SHOP = {
         "valid_size": 16,
     },
     "rl": {"tasks": {"sid_to_sid": 1}, "sample_size": 64, "valid_size": 16},
-    "evaluation": {"models": ["popular", "sasrec", "sft", "rl"], "num_beams": 8, "batch_size": 2},
+    "evaluation": {"models": ["popular", "sasrec", "sft", "rl"], "num_beams": 10, "batch_size": 2},
 }
 
 
