@@ -56,7 +56,7 @@ def settle(command: Command) -> Config:
     from genrec.models.card import load_card
 
     config = command.config
-    if config.export.model in ("", "sft", "rl"):
+    if config.export.model in ("", "sft", "rl") and not command.dry_run:
         fetch_models(config, [config.export.model or None])
     named = config.export.model or choose_model(RunStore.of(config))
     own = (name for name in ("sft", "rl") if Path(named).resolve() == artifact_dir(config, name).resolve())

@@ -89,6 +89,7 @@ def main(argv: list[str] | None = None) -> None:
             run_loop(command)
         else:
             with only_writer(command.config.run.dir / artifacts.ROUNDS):
+                fetch_stages(command.config, needed_for(command.config.analysis.model, command.config))
                 stage.require(command.config, "data")  # before anything is written into a mistyped directory
                 if command.clean:
                     remove_rounds(command.config.run.dir)
@@ -130,8 +131,7 @@ def check_analysed_model(config: Config) -> None:
 
 
 def require_finished_run(config: Config) -> None:
-    """The loop begins from a run that is there, or at its URL."""
-    fetch_stages(config, needed_for(config.analysis.model, config))
+    """The loop begins from a run that is there."""
     for name in needed_for(config.analysis.model, config):
         if read_manifest(artifact_dir(config, name)) is None:
             raise ArtifactError(

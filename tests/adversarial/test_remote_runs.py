@@ -99,6 +99,24 @@ def test_analysis_and_rl_made_on_the_second_machine_are_those_of_the_first(machi
     first.call("rl").check(0, "rl: up to date")
 
 
+def test_the_loop_begins_from_what_is_at_the_url(machines, monkeypatch):
+    _, second = machines
+    monkeypatch.setattr("genrec.stages.iterate.run_loop", lambda command: None)
+    second.call("iterate", "--dry-run").check(0, "")
+    assert not second.run.exists()
+    second.call("iterate").check(0, "sft: fetched from")
+    assert names_in(second.run) == {"data", "sids/rqkmeans", "sft"}
+
+
+def test_a_server_fetches_the_models_that_it_answers_by(machines, monkeypatch):
+    _, second = machines
+    served = []
+    monkeypatch.setattr("genrec.stages.serve.require_extra", lambda: None)
+    monkeypatch.setattr("genrec.stages.serve.run_server", lambda plan: served.append(names_in(second.run)))
+    second.call("serve", "--also", "sasrec").check(0, "sequential: fetched from")
+    assert served == [{"data", "sids/rqkmeans", "sft", "sequential", "evaluation/sft", "evaluation/sasrec"}]
+
+
 @pytest.mark.parametrize("command", ["recommend --user u3", "evaluate", "export"])
 def test_a_mistyped_url_is_one_line_and_leaves_no_trace(machines, monkeypatch, command):
     _, second = machines
