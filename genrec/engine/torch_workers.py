@@ -35,7 +35,10 @@ BACKENDS = {"evaluation": "gloo"}  # stages whose processes send each other Pyth
 
 
 class Refusals:
-    """An actor: what workers were refused with. To start them anew would bring the same."""
+    """An actor: what workers were refused with. To start them anew would bring the same.
+
+    Where its node is lost it begins again empty, and whoever is refused then says so anew.
+    """
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -104,7 +107,7 @@ def work_on_ray(stage: str, command: Command) -> None:
     """All workers to their end; raises what the first one was refused with, or failed of."""
     run = command.config.run
     with cluster(run, [run.dir, Path.cwd()]) as ray:
-        refusals = ray.remote(Refusals).options(num_cpus=0).remote()
+        refusals = ray.remote(Refusals).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
         told = {
             "stage": stage,
             "config": of_worker(command.config).model_dump(mode="json"),
