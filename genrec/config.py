@@ -186,7 +186,8 @@ class Data(Section):
     events: str | None = knob(
         None,
         "table: who took what when; a file or a folder of parts (CSV, TSV, JSON lines, Parquet, .inter; .gz and .zst "
-        "of text), a directory that datasets saved, or hf:NAME[:CONFIG[:SPLIT]]",
+        "of text), a directory that datasets saved, hf:NAME[:CONFIG[:SPLIT]], or a URL of files (s3://BUCKET/events/), "
+        "which are copied into raw_dir once",
         result=False,
     )
     items: str | None = knob(

@@ -160,8 +160,8 @@ class ObjectStore:
         return one_line(f"process {begun.get('pid')} on {begun.get('host')}, which began {begun.get('began')},")
 
 
-def open_store(url: str) -> ObjectStore:
-    """What lies below a URL of fsspec; ConfigError where there is no way to it."""
+def open_store(url: str, key: str = "run.remote") -> ObjectStore:
+    """What lies below a URL of fsspec; ConfigError, with the key that named it, where there is no way to it."""
     from fsspec.core import url_to_fs
 
     protocol = url.partition("://")[0]
@@ -169,10 +169,10 @@ def open_store(url: str) -> ObjectStore:
         files, root = url_to_fs(url, **OPTIONS.get(protocol, {}))
     except ImportError as error:
         way_on = INSTALLS.get(protocol, first_line(error))
-        raise ConfigError(f"run.remote {url} needs a package that is not installed: {way_on}") from None
+        raise ConfigError(f"{key} {url} needs a package that is not installed: {way_on}") from None
     except ValueError as error:
         known = "s3://BUCKET/PATH, gs://BUCKET/PATH, file:///DIRECTORY, or what else fsspec knows"
-        raise ConfigError(f"run.remote {url} cannot be used ({first_line(error)}); it takes {known}") from None
+        raise ConfigError(f"{key} {url} cannot be used ({first_line(error)}); it takes {known}") from None
     return ObjectStore(url, files, root)
 
 
