@@ -107,7 +107,7 @@ class Remote:
 
     def bring(self, directory: Path, send: bool = True) -> None:
         """An artifact that is read: fetched where it is newer there, sent where it is newer here."""
-        if self.compare(directory).move == "none":
+        if self.compare(directory).move in ("none", *(() if send else ("send",))):
             return
         if rank() > 0:
             self.wait(directory)
@@ -131,13 +131,7 @@ class Remote:
         """Into <artifact>.coming, its manifest last, then renamed; what a killed call had fetched is kept."""
         begin, there = time.perf_counter(), compared.there
         assert there is not None, "nothing is fetched that is not there"
-        if directory.is_symlink():
-            raise ArtifactError(
-                f"{directory} is a symbolic link, and {self.url_of(directory)} would be fetched in its place; "
-                "remove the link"
-            )
-        for path in artifacts.foreign_files(directory):
-            raise ArtifactError(f"{path} is no file of this artifact, and a newer one is to be fetched; move it away")
+        require_own(directory)
         coming = directory.with_name(directory.name + COMING)
         announce_long(there, "fetching", self.url_of(directory))
         with kept_if_filled(coming):
@@ -171,8 +165,11 @@ class Remote:
         )
 
     @contextmanager
-    def making(self, directory: Path) -> Iterator[None]:
-        """Within: the artifact is made here, and others can see so; of two makers the second to end is refused."""
+    def making(self, directory: Path, clean: bool) -> Iterator[None]:
+        """Within: the artifact is made here, and others can see so; of two makers the second to end is refused.
+
+        `clean` is to replace what is there now; without it nothing was there when the stage began.
+        """
         name = self.name_of(directory)
         if maker := self.store.maker(name):
             note(name, f"{maker} has not sent it yet; whoever ends second is refused")
@@ -181,7 +178,7 @@ class Remote:
         except ArtifactError as error:
             way_on = "or leave --run.remote out: what is read of the run is here by now"
             raise ArtifactError(f"{error}; {way_on}") from error
-        self.remember(directory, self.store.read_manifest(name))
+        self.remember(directory, self.store.read_manifest(name) if clean else None)
         try:
             yield
         finally:
@@ -212,6 +209,16 @@ def seen_file(directory: Path) -> Path:
 
 def replaced_of(directory: Path) -> Path:
     return directory.with_name(directory.name + artifacts.REPLACED)
+
+
+def require_own(directory: Path) -> None:
+    """What is to be replaced by a newer one is this program's alone."""
+    if directory.is_symlink():
+        raise ArtifactError(
+            f"{directory} is a symbolic link, and a newer artifact is to be fetched in its place; remove the link"
+        )
+    for path in artifacts.foreign_files(directory):
+        raise ArtifactError(f"{path} is no file of this artifact, and a newer one is to be fetched; move it away")
 
 
 def restore(directory: Path) -> None:

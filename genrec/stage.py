@@ -223,7 +223,7 @@ def bring_up_to_date(job: Job, clean: bool) -> None:
     for name in job.reads:
         require(job.config, name)
     if clean or not share(job):
-        with announced(job):
+        with announced(job, clean):
             make(job, clean)
 
 
@@ -250,10 +250,10 @@ def fetch_first(job: Job, clean: bool) -> None:
         remote.fetch(job.final, compared)
 
 
-def announced(job: Job) -> AbstractContextManager[None]:
+def announced(job: Job, clean: bool) -> AbstractContextManager[None]:
     """Within: other machines can see that it is being made."""
     remote = remote_of(job.config)
-    return remote.making(job.final) if remote else nullcontext()
+    return remote.making(job.final, clean) if remote else nullcontext()
 
 
 def send_last(job: Job) -> None:

@@ -13,6 +13,7 @@ from genrec.artifacts import read_manifest
 from genrec.commandline import Command
 from genrec.config import Run
 from genrec.errors import ArtifactError, ConfigError
+from genrec.lock import only_writer
 from genrec.objects import open_store
 from genrec.remote import choose_move, fetch_artifacts, inherit_remote, remote_of
 from tests.small_shop import small_config
@@ -206,6 +207,28 @@ def test_of_two_makers_the_second_to_end_is_refused_and_both_keep_what_they_made
     assert never(a, url, "data") == "of b", "the first way on"
 
 
+def test_what_another_machine_sent_in_the_last_moment_is_not_replaced(tmp_path, url, monkeypatch):
+    a, b, share = tmp_path / "a", tmp_path / "b", stage.share
+
+    def other_is_quick(job):
+        monkeypatch.setattr(stage, "share", share)
+        make(b, url, "of b")
+        return False
+
+    monkeypatch.setattr(stage, "share", other_is_quick)
+    with pytest.raises(ArtifactError, match="were made by two"):
+        make(a, url, "of a")
+    assert there(url) == read_manifest(b / "data").fingerprint
+
+
+def test_a_reader_neither_sends_nor_waits_for_who_writes(tmp_path, url):
+    a = tmp_path / "a"
+    make(a, f"{url}-other", "catalogue")
+    with only_writer(a / "data"):
+        fetch_artifacts(command(a, url).config, ["data"])
+    assert not there(url)
+
+
 def test_clean_is_the_other_way_on_of_two_makers(tmp_path, url):
     a, b = tmp_path / "a", tmp_path / "b"
     for run, place in ((a, url), (b, f"{url}-other")):
@@ -349,7 +372,7 @@ def test_a_persons_file_and_link_are_not_replaced(tmp_path, url):
     (b / "data/mine.txt").unlink()
     (b / "data").rename(tmp_path / "elsewhere")
     (b / "data").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ArtifactError, match="data is a symbolic link, and .* would be fetched in its place"):
+    with pytest.raises(ArtifactError, match="data is a symbolic link, and a newer artifact is to be fetched"):
         never(b, url, "data")
 
 
