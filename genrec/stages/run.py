@@ -245,7 +245,7 @@ def advise(config: Config) -> None:
     call("advise", flags, config.run.dir / "logs" / "advice.log", dry_run=False)
 
 
-def say_next(run_dir: Path, remote: str | None) -> None:
+def say_next(run_dir: Path, remote: str | None = None) -> None:
     """Where a language model is there, how it is asked, with a user of the data; on other machines too."""
     from genrec.store import RunStore
 

@@ -130,7 +130,7 @@ def test_the_pipeline_on_a_second_machine_makes_what_is_missing_alone(machines, 
     _, second = machines
     monkeypatch.setattr("genrec.stages.run.call", lambda command, flags, *_: call_stage(command, flags))
     done = second.call("run", "--yes", "--skip", "embeddings,rl,convert,analysis", "--to", "evaluation")
-    done.check(0, "")
+    done.check(0, "Elsewhere: genrec recommend --run.dir DIR --run.remote memory://.* --user u0\n$")
     assert names_in(second.run) >= {"data", "sids/rqkmeans", "sequential", "sft", "evaluation/sft"}
 
 
