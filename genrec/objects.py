@@ -79,8 +79,12 @@ class ObjectStore:
         names = sorted(f"{group}/{path.rpartition('/')[2]}" for path in paths)
         return [name for name in names if self.read_manifest(name)]
 
-    def get(self, name: str, manifest: Manifest, target: Path) -> None:
-        """Its files into a directory, each held against the manifest; those that are whole there already are kept."""
+    def get(self, name: str, manifest: Manifest, target: Path) -> list[str]:
+        """Its files into a directory, each held against the manifest; those that are whole there already are kept.
+
+        Returns the files that were fetched.
+        """
+        moved = []
         for path in [path for path in target.rglob("*") if path.is_file()]:
             if path.relative_to(target).as_posix() not in manifest.files:
                 path.unlink()
@@ -93,6 +97,8 @@ class ObjectStore:
             if fault := find_fault(path, entry):
                 place = self.url_of(name)
                 raise ArtifactError(f"{place}/{manifest.fingerprint}/{file} is damaged: {fault}; {send_anew(place)}")
+            moved.append(file)
+        return moved
 
     def get_file(self, name: str, manifest: Manifest, file: str, path: Path) -> None:
         place = self.url_of(name)
@@ -107,17 +113,21 @@ class ObjectStore:
 
     # Writing
 
-    def put(self, name: str, directory: Path, manifest: Manifest) -> None:
-        """A finished artifact, its manifest last; files that an earlier call sent are not sent again."""
+    def put(self, name: str, directory: Path, manifest: Manifest) -> list[str]:
+        """A finished artifact, its manifest last; files that an earlier call sent are not sent again.
+
+        Returns the files that were sent.
+        """
         before, version = self.read_manifest(name), self.path_of(name, manifest.fingerprint)
         with explained(self.url_of(name), "written", missing=False):
             sizes = self.list_sizes(version)
-            for file, entry in manifest.files.items():
-                if sizes.get(file) != entry["bytes"]:
-                    self.files.put_file(str(directory / file), f"{version}/{file}", callback=bar(file))
+            moved = [file for file, entry in manifest.files.items() if sizes.get(file) != entry["bytes"]]
+            for file in moved:
+                self.files.put_file(str(directory / file), f"{version}/{file}", callback=bar(file))
             self.write(self.path_of(name, MANIFEST), (directory / MANIFEST).read_bytes())
             if before and before.fingerprint != manifest.fingerprint:
                 self.files.rm(self.path_of(name, before.fingerprint), recursive=True)
+        return moved
 
     def list_sizes(self, version: str) -> dict[str, int]:
         """{file: bytes} of what lies there. Under a fingerprint a file of the right length is the right one."""

@@ -135,13 +135,13 @@ class Remote:
         coming = directory.with_name(directory.name + COMING)
         announce_long(there, "fetching", self.url_of(directory))
         with kept_if_filled(coming):
-            self.store.get(self.name_of(directory), there, coming)
+            moved = self.store.get(self.name_of(directory), there, coming)
         artifacts.write_json(coming / MANIFEST, asdict(there))
         remember_whole(coming, there.files)
         artifacts.swap_directory(coming, directory, replaced_of(directory))
         artifacts.remove_directories(replaced_of(directory))
         self.remember(directory, there)
-        say(there, "fetched from", self.url_of(directory), begin)
+        say(there, moved, "fetched from", self.url_of(directory), begin)
 
     def send(self, directory: Path, compared: Compared) -> None:
         begin, here = time.perf_counter(), compared.here
@@ -149,11 +149,11 @@ class Remote:
         artifacts.require(directory, command_of(here.stage))
         announce_long(here, "sending", self.url_of(directory))
         try:
-            self.store.put(self.name_of(directory), directory, here)
+            moved = self.store.put(self.name_of(directory), directory, here)
         except ArtifactError as error:
             raise ArtifactError(f"{error}. {directory} is whole, and the same command sends it") from error
         self.remember(directory, here)
-        say(here, "sent to", self.url_of(directory), begin)
+        say(here, moved, "sent to", self.url_of(directory), begin)
 
     def refuse(self, directory: Path, compared: Compared) -> str:
         assert compared.here and compared.there, "one alone is no conflict"
@@ -247,18 +247,20 @@ def kept_if_filled(directory: Path) -> Iterator[None]:
 
 
 def announce_long(manifest: Manifest, doing: str, url: str) -> None:
-    if (size := total_bytes(manifest)) >= LONG:
+    if (size := total_bytes(manifest, manifest.files)) >= LONG:
         note(manifest.stage, f"{doing} {size / 2**30:.1f} GiB: {url}")
 
 
-def say(manifest: Manifest, done: str, url: str, begin: float) -> None:
-    size, seconds = total_bytes(manifest) / 2**20, time.perf_counter() - begin
-    files = f"{len(manifest.files):,} file{'s' * (len(manifest.files) != 1)}"
-    note(manifest.stage, f"{done} {url}: {files}, {size:,.1f} MiB in {seconds:.1f} s")
+def say(manifest: Manifest, moved: list[str], done: str, url: str, begin: float) -> None:
+    """What was moved; an earlier call that was killed may have moved some of it."""
+    size, seconds = total_bytes(manifest, moved) / 2**20, time.perf_counter() - begin
+    count = len(manifest.files)
+    some = f"{len(moved):,} of " if len(moved) < count else ""
+    note(manifest.stage, f"{done} {url}: {some}{count:,} file{'s' * (count != 1)}, {size:,.1f} MiB in {seconds:.1f} s")
 
 
-def total_bytes(manifest: Manifest) -> int:
-    return sum(entry["bytes"] for entry in manifest.files.values())
+def total_bytes(manifest: Manifest, files: Iterable[str]) -> int:
+    return sum(manifest.files[file]["bytes"] for file in files)
 
 
 # What commands that are no stage read of a run

@@ -152,7 +152,7 @@ def test_what_was_sent_or_fetched_before_is_not_moved_again(url, tmp_path, monke
         open_store(url).put("data", directory, manifest)
     assert calls == ["cat_file", "find", "put_file", "put_file"]
     with killed_at(monkeypatch, 0) as calls:
-        open_store(url).put("data", directory, manifest)
+        assert open_store(url).put("data", directory, manifest) == ["deep/b.txt", "empty"]
     assert calls.count("put_file") == 3, "the two files that were missing, and the manifest"
     fetched(url, tmp_path / "target")
     (tmp_path / "target/a.txt").write_text("alphA")
