@@ -320,6 +320,15 @@ def test_what_could_not_be_sent_is_whole_here_and_sent_by_the_same_command(tmp_p
     assert never(a, url, "data") == "catalogue" and there(url)
 
 
+def test_what_is_said_is_what_was_moved(tmp_path, url, capsys):
+    make(tmp_path / "a", url, "catalogue")
+    store = open_store(url)
+    store.files.rm(store.path_of("data", "manifest.json"))  # as though it had been killed before
+    capsys.readouterr()
+    never(tmp_path / "a", url, "data")
+    assert f"data: sent to {url}/data: 0 of 1 file, 0.0 MiB in" in capsys.readouterr().out
+
+
 def test_a_place_that_denies_writing_is_told_before_the_work(tmp_path, monkeypatch):
     url = f"file://{tmp_path}/bucket"
     make(tmp_path / "a", url, "catalogue")
