@@ -46,6 +46,7 @@ CONSTRAINED_QUALITY = "constrained.json"  # what these codebooks were worth, bef
 FACTORS = "factors.npy"
 GROWN = "grown.json"
 ALLOWED = "allowed.npy"  # (N,) bool: items that may be recommended
+NEW_VECTORS = "new_vectors.npy"  # (M, D) text vectors of items that were added
 QUANTIZER = "quantizer"  # directory of the learned quantizers' weights
 QUALITY = "quality.json"
 QUALITY_PLOT = "quality.png"

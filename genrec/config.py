@@ -229,9 +229,10 @@ class Data(Section):
         None, "window end: month; from its first second on nothing counts but that second", ge=1, le=12
     )
     min_rating: float = knob(0.0, "keep events rated at least this")
-    split: Literal["auto", "chronological", "leave_one_out"] = knob(
+    split: Literal["auto", "chronological", "leave_one_out", "new_items"] = knob(
         "auto",
         "chronological: 8:1:1 over target times; leave_one_out: each user's last event is test, the one before valid; "
+        "new_items: by time too, train ends where a tenth of the later targets are of items that came after it; "
         "auto: chronological, of a table with order numbers in place of times leave_one_out",
     )
     ties: Literal["file", "random"] = knob(
@@ -615,8 +616,8 @@ class Evaluation(Section):
     normalization: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
     cold_share: float = knob(
         0.0,
-        "language models: share of the probability at each node of the trie that goes to the items below it without a "
-        "train event, which the model never saw; 0 none; needs normalization trie",
+        "language models: weight of a softmax over how near all items' texts are to the history's, which gives the "
+        "items without a train event, which the model never saw, their probability; 0 none; needs normalization trie",
         ge=0,
         lt=1,
     )
@@ -642,8 +643,13 @@ class Evaluation(Section):
     def share_by_the_trie(self) -> Evaluation:
         if self.cold_share and self.normalization != "trie":
             raise ValueError(
-                f"cold_share {self.cold_share} shares what a node gives its children, and normalization "
-                f"{self.normalization} gives some to others; set normalization trie, or cold_share 0"
+                f"cold_share {self.cold_share} is a share of what all items have together, of which normalization "
+                f"{self.normalization} leaves some to other tokens; set normalization trie, or cold_share 0"
+            )
+        if self.cold_share and self.target_ranks:
+            raise ValueError(
+                f"target_ranks true tells the model's own ranks, and by cold_share {self.cold_share} its lists hold "
+                "other items too; ask for one of them"
             )
         return self
 

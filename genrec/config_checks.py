@@ -135,6 +135,13 @@ def check_data(data: Data) -> Faults:
             f"data.shard_size {data.shard_size} cuts files, and data.events {data.events} is a dataset, which is read "
             "at once; leave data.shard_size out, or write it as Parquet"
         )
+    if data.split == "new_items" and data.shard_size is not None:
+        yield (
+            f"data.split new_items looks at all events at once, and data.shard_size {data.shard_size} prepares them by "
+            "shards; leave one of them out"
+        )
+    if data.split == "new_items" and (data.source == "minionerec" or data.compat == "minionerec"):
+        yield "data.split new_items would do nothing for rows that are split as published (minionerec); leave it out"
     yield from check_window(data)
     yield from check_table(data)
     if data.ties == "random" and data.compat == "minionerec":

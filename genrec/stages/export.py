@@ -306,11 +306,9 @@ def read_gguf(source: Source, partial: Path) -> Recommender:
     from genrec.models.language import load_pretrained
 
     model, tokenizer = load_pretrained(str(partial / GGUF), torch.float32)
-    shop = load_shop(partial)
-    texts = load_own_texts(partial, source.card, shop)
+    texts = load_own_texts(partial, source.card, load_shop(partial))
     generative = GenerativeModel(model, tokenizer, texts, source.card.cutoff_len)
-    allowed = generative.allow(None, shop.train_count, source.settings)
-    return GenerativeRecommender(generative, make_decoding(source.settings, exact=False), allowed)
+    return GenerativeRecommender(generative, make_decoding(source.settings, exact=False))
 
 
 def describe_backend(name: str, costs: dict[str, Any], max_loss: float) -> str:

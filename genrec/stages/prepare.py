@@ -69,7 +69,9 @@ def prepare(config: Config, directory: Path) -> Preparation:
     if size is None:
         shutil.rmtree(directory / PLACE, ignore_errors=True)  # of a call that was stopped
         if config.run.engine == "ray" and config.data.source in SHARDED_SOURCES:
-            note("data", f"is computed by this process; data.events {config.data.events} is a dataset, read at once")
+            whole = f"data.events {config.data.events} is a dataset, read"
+            why = "data.split new_items looks at all events" if config.data.split == "new_items" else whole
+            note("data", f"is computed by this process; {why} at once")
         return find_source(config.data.source).prepare(config.data, config.run.seed)
     with find_workers(config.run) as workers:
         try:
