@@ -6,6 +6,7 @@ and flags into it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -108,6 +109,12 @@ class Run(Section):
         "a run to begin from: a stage that would come out the same is shared with it (hard links), not made again",
         result=False,
     )
+    remote: str | None = knob(
+        None,
+        "a URL that fsspec knows (s3://BUCKET/runs/x, gs://, file:///mnt/x) where finished artifacts lie too: a stage "
+        "fetches what it lacks here and sends what it made; {dataset} stands for data.dataset",
+        result=False,
+    )
     when_changed: Literal["refuse", "new_run"] = knob(
         "refuse",
         "what an artifact of other settings means; new_run: begin <run.dir>_2, _3, ... from this run, or find it",
@@ -139,6 +146,21 @@ class Run(Section):
         1, "cores a worker on Ray is given, and the threads it computes with", ge=1, le=1_000, result=False
     )
 
+    @field_validator("remote")
+    @classmethod
+    def check_url(cls, url: str | None) -> str | None:
+        return None if url is None else read_url(url)
+
+
+def read_url(url: str) -> str:
+    """PROTOCOL://PLACE, without a password, which would stand in manifests and logs."""
+    protocol, mark, place = url.partition("://")
+    if not mark or not place.strip("/") or not re.fullmatch(r"[a-z][a-z0-9+.\-]*", protocol):
+        raise ValueError("a URL is needed, such as s3://BUCKET/runs/x; of a directory file:///mnt/runs/x")
+    if ":" in place.partition("/")[0].rpartition("@")[0]:
+        raise ValueError("a URL must hold no password; credentials come from the environment")
+    return url
+
 
 # What a column of a table may be (genrec.data.table_columns.GUESSES; a test holds the two together).
 ColumnRole = Literal["user", "item", "time", "rating", "event", "title", "text", "brand", "categories"]
@@ -164,7 +186,8 @@ class Data(Section):
     events: str | None = knob(
         None,
         "table: who took what when; a file or a folder of parts (CSV, TSV, JSON lines, Parquet, .inter; .gz and .zst "
-        "of text), a directory that datasets saved, or hf:NAME[:CONFIG[:SPLIT]]",
+        "of text), a directory that datasets saved, hf:NAME[:CONFIG[:SPLIT]], or a URL of files (s3://BUCKET/events/), "
+        "which are copied into raw_dir once",
         result=False,
     )
     items: str | None = knob(
@@ -769,6 +792,8 @@ class Config(Section):
     @model_validator(mode="after")
     def name_the_run(self) -> Config:
         self.run.dir = Path(str(self.run.dir).replace("{dataset}", self.data.dataset))
+        if self.run.remote is not None:
+            self.run.remote = self.run.remote.replace("{dataset}", self.data.dataset)
         return self
 
     @model_validator(mode="after")

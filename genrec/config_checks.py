@@ -94,6 +94,7 @@ NAMED = {  # the mappings whose names are ours
 
 def check_together(config: Config) -> Faults:
     yield from check_engine(config.run)
+    yield from check_remote(config.run)
     yield from check_data(config.data)
     yield from check_sids(config.sids)
     yield from check_sft(config.sft)
@@ -113,6 +114,14 @@ def check_engine(run: Run) -> Faults:
     for key in ("ray_address", "workers", "worker_cpus"):
         if (value := getattr(run, key)) != Run.model_fields[key].default:
             yield f"run.{key} {value} would do nothing for run.engine {run.engine}; add --run.engine ray"
+
+
+def check_remote(run: Run) -> Faults:
+    if run.remote is not None and run.when_changed != "refuse":
+        yield (
+            f"run.when_changed {run.when_changed} begins other runs, and run.remote {run.remote} is the place of one; "
+            "leave one of the two out"
+        )
 
 
 def check_data(data: Data) -> Faults:
