@@ -28,6 +28,7 @@ Record = TypeVar("Record")  # a dataclass
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+REPLACED = ".replaced"  # behind an artifact's name: it stands there for the moment in which another takes its place
 
 # File names, said once. {dataset} is data.dataset of the config.
 CATALOG = "catalog.parquet"
@@ -45,6 +46,7 @@ CONSTRAINED_QUALITY = "constrained.json"  # what these codebooks were worth, bef
 FACTORS = "factors.npy"
 GROWN = "grown.json"
 ALLOWED = "allowed.npy"  # (N,) bool: items that may be recommended
+NEW_VECTORS = "new_vectors.npy"  # (M, D) text vectors of items that were added
 QUANTIZER = "quantizer"  # directory of the learned quantizers' weights
 QUALITY = "quality.json"
 QUALITY_PLOT = "quality.png"
@@ -99,16 +101,20 @@ class Manifest:
 def read_manifest(directory: Path) -> Manifest | None:
     """The manifest of a finished artifact, or None where there is none."""
     path = directory / MANIFEST
-    if not path.exists():
-        return None
-    manifest = read_record(path, Manifest, f"remove {directory} and run its stage again")
+    return parse_manifest(read_bytes(path), path, directory) if path.exists() else None
+
+
+def parse_manifest(content: bytes, path: Path | str, artifact: Path | str) -> Manifest:
+    """The content of a manifest that lies at `path`, checked."""
+    way_on = f"remove {artifact} and run its stage again"
+    manifest = parse_record(content, path, Manifest, way_on)
     for name, entry in manifest.files.items():
         if not (is_inside(name) and isinstance(entry.get("sha256"), str) and isinstance(entry.get("bytes"), int)):
             fault = f"'{name}' must be a path below it, with sha256 and bytes (found {entry!r:.80})"
-            raise ArtifactError(f"{path} is no Manifest: files: {fault}; remove {directory} and run its stage again")
+            raise ArtifactError(f"{path} is no Manifest: files: {fault}; {way_on}")
     if manifest.format_version != FORMAT_VERSION:
         raise ArtifactError(
-            f"{directory} has format {manifest.format_version}, this code reads {FORMAT_VERSION}; "
+            f"{artifact} has format {manifest.format_version}, this code reads {FORMAT_VERSION}; "
             "run its stage again with --clean"
         )
     return manifest
@@ -228,6 +234,32 @@ def whole_directory(path: Path) -> Iterator[Path]:
     flush_path(path.parent)
 
 
+def swap_directory(new: Path, place: Path, replaced: Path) -> None:
+    """A whole directory takes its place; what stood there is moved to `replaced` for the moment, then removed.
+
+    A kill between the two renames leaves `new` and `replaced`.
+    """
+    share_by_umask(new)
+    flush(new)
+    if place.exists():
+        os.replace(place, replaced)
+    os.replace(new, place)
+    flush_path(place.parent)
+
+
+def foreign_files(directory: Path) -> Iterator[Path]:
+    """What lies in a finished artifact without being listed; hidden files are this program's own notes."""
+    manifest = read_manifest(directory)
+    if manifest is None:
+        return
+    own = {*manifest.files, MANIFEST}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory)
+        directory_itself = path.is_dir() and not path.is_symlink()
+        if not (directory_itself or name.as_posix() in own or any(part.startswith(".") for part in name.parts)):
+            yield path
+
+
 def share_directory(original: Path, target: Path) -> None:
     """The same files in a second place: hard links, or copies where the file system has none. Whole or not there."""
     with whole_directory(target) as beside:
@@ -280,7 +312,7 @@ def read_bytes(path: Path) -> bytes:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def parse_json(content: bytes, path: Path) -> Any:
+def parse_json(content: bytes, path: Path | str) -> Any:
     """Of a file in UTF-8; json itself would take other encodings for it, too."""
     try:
         return json.loads(content.decode())
@@ -290,7 +322,10 @@ def parse_json(content: bytes, path: Path) -> Any:
 
 def read_record(path: Path, kind: type[Record], way_on: str) -> Record:
     """The JSON file of one dataclass: its fields and no others, each of its kind, or ArtifactError."""
-    content = read_bytes(path)
+    return parse_record(read_bytes(path), path, kind, way_on)
+
+
+def parse_record(content: bytes, path: Path | str, kind: type[Record], way_on: str) -> Record:
     fields = parse_json(content, path)
     if isinstance(fields, dict) and (more := set(fields) - kind.__annotations__.keys()):
         raise ArtifactError(f"{path} has '{min(more)}', which no {kind.__name__} has; {way_on}")

@@ -161,7 +161,7 @@ def parse_strict(program: Program, argv: list[str]) -> Command:
     if not program.root_alone:
         require_known_root(command.config.run.root, choice)
     if not words.files and program.default_preset == DEFAULT_PRESET:
-        settings = data_settings(choice.directory, program.keys)
+        settings = data_settings(choice.directory, program.keys, command.config.run.remote)
         layers.insert(-2, Layer(f"{choice.directory}/data", settings))
         command = check_layers(program, layers, words)
     return command._replace(config=place_in_run(command.config, choice), run=choice)

@@ -6,6 +6,7 @@ and flags into it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -108,6 +109,12 @@ class Run(Section):
         "a run to begin from: a stage that would come out the same is shared with it (hard links), not made again",
         result=False,
     )
+    remote: str | None = knob(
+        None,
+        "a URL that fsspec knows (s3://BUCKET/runs/x, gs://, file:///mnt/x) where finished artifacts lie too: a stage "
+        "fetches what it lacks here and sends what it made; {dataset} stands for data.dataset",
+        result=False,
+    )
     when_changed: Literal["refuse", "new_run"] = knob(
         "refuse",
         "what an artifact of other settings means; new_run: begin <run.dir>_2, _3, ... from this run, or find it",
@@ -140,6 +147,21 @@ class Run(Section):
         1, "cores a worker on Ray is given, and the threads it computes with", ge=1, le=1_000, result=False
     )
 
+    @field_validator("remote")
+    @classmethod
+    def check_url(cls, url: str | None) -> str | None:
+        return None if url is None else read_url(url)
+
+
+def read_url(url: str) -> str:
+    """PROTOCOL://PLACE, without a password, which would stand in manifests and logs."""
+    protocol, mark, place = url.partition("://")
+    if not mark or not place.strip("/") or not re.fullmatch(r"[a-z][a-z0-9+.\-]*", protocol):
+        raise ValueError("a URL is needed, such as s3://BUCKET/runs/x; of a directory file:///mnt/runs/x")
+    if ":" in place.partition("/")[0].rpartition("@")[0]:
+        raise ValueError("a URL must hold no password; credentials come from the environment")
+    return url
+
 
 # What a column of a table may be (genrec.data.table_columns.GUESSES; a test holds the two together).
 ColumnRole = Literal["user", "item", "time", "rating", "event", "title", "text", "brand", "categories"]
@@ -165,7 +187,8 @@ class Data(Section):
     events: str | None = knob(
         None,
         "table: who took what when; a file or a folder of parts (CSV, TSV, JSON lines, Parquet, .inter; .gz and .zst "
-        "of text), a directory that datasets saved, or hf:NAME[:CONFIG[:SPLIT]]",
+        "of text), a directory that datasets saved, hf:NAME[:CONFIG[:SPLIT]], or a URL of files (s3://BUCKET/events/), "
+        "which are copied into raw_dir once",
         result=False,
     )
     items: str | None = knob(
@@ -207,9 +230,10 @@ class Data(Section):
         None, "window end: month; from its first second on nothing counts but that second", ge=1, le=12
     )
     min_rating: float = knob(0.0, "keep events rated at least this")
-    split: Literal["auto", "chronological", "leave_one_out"] = knob(
+    split: Literal["auto", "chronological", "leave_one_out", "new_items"] = knob(
         "auto",
         "chronological: 8:1:1 over target times; leave_one_out: each user's last event is test, the one before valid; "
+        "new_items: by time too, train ends where a tenth of the later targets are of items that came after it; "
         "auto: chronological, of a table with order numbers in place of times leave_one_out",
     )
     ties: Literal["file", "random"] = knob(
@@ -599,8 +623,8 @@ class Evaluation(Section):
     normalization: Literal["vocab", "trie"] = knob("vocab", "log-softmax over all tokens, or over the legal children")
     cold_share: float = knob(
         0.0,
-        "language models: share of the probability at each node of the trie that goes to the items below it without a "
-        "train event, which the model never saw; 0 none; needs normalization trie",
+        "language models: weight of a softmax over how near all items' texts are to the history's, which gives the "
+        "items without a train event, which the model never saw, their probability; 0 none; needs normalization trie",
         ge=0,
         lt=1,
     )
@@ -626,8 +650,13 @@ class Evaluation(Section):
     def share_by_the_trie(self) -> Evaluation:
         if self.cold_share and self.normalization != "trie":
             raise ValueError(
-                f"cold_share {self.cold_share} shares what a node gives its children, and normalization "
-                f"{self.normalization} gives some to others; set normalization trie, or cold_share 0"
+                f"cold_share {self.cold_share} is a share of what all items have together, of which normalization "
+                f"{self.normalization} leaves some to other tokens; set normalization trie, or cold_share 0"
+            )
+        if self.cold_share and self.target_ranks:
+            raise ValueError(
+                f"target_ranks true tells the model's own ranks, and by cold_share {self.cold_share} its lists hold "
+                "other items too; ask for one of them"
             )
         return self
 
@@ -770,6 +799,8 @@ class Config(Section):
     @model_validator(mode="after")
     def name_the_run(self) -> Config:
         self.run.dir = Path(str(self.run.dir).replace("{dataset}", self.data.dataset))
+        if self.run.remote is not None:
+            self.run.remote = self.run.remote.replace("{dataset}", self.data.dataset)
         return self
 
     @model_validator(mode="after")

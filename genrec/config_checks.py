@@ -95,6 +95,7 @@ NAMED = {  # the mappings whose names are ours
 
 def check_together(config: Config) -> Faults:
     yield from check_engine(config.run, config.embeddings)
+    yield from check_remote(config.run)
     yield from check_data(config.data)
     yield from check_sids(config.sids)
     yield from check_sft(config.sft)
@@ -121,6 +122,14 @@ def check_engine(run: Run, embeddings: Embeddings) -> Faults:
             yield f"run.{key} {value} would do nothing for run.engine {run.engine}; add --run.engine ray"
 
 
+def check_remote(run: Run) -> Faults:
+    if run.remote is not None and run.when_changed != "refuse":
+        yield (
+            f"run.when_changed {run.when_changed} begins other runs, and run.remote {run.remote} is the place of one; "
+            "leave one of the two out"
+        )
+
+
 def check_data(data: Data) -> Faults:
     if data.shard_size is not None and data.source not in SHARDED_SOURCES:
         yield (
@@ -132,6 +141,13 @@ def check_data(data: Data) -> Faults:
             f"data.shard_size {data.shard_size} cuts files, and data.events {data.events} is a dataset, which is read "
             "at once; leave data.shard_size out, or write it as Parquet"
         )
+    if data.split == "new_items" and data.shard_size is not None:
+        yield (
+            f"data.split new_items looks at all events at once, and data.shard_size {data.shard_size} prepares them by "
+            "shards; leave one of them out"
+        )
+    if data.split == "new_items" and (data.source == "minionerec" or data.compat == "minionerec"):
+        yield "data.split new_items would do nothing for rows that are split as published (minionerec); leave it out"
     yield from check_window(data)
     yield from check_table(data)
     if data.ties == "random" and data.compat == "minionerec":

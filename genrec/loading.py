@@ -13,6 +13,7 @@ from genrec.data.shop import Shop, load_shop
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.model_choice import choose_model, choose_sids, language_stage, settings_of_run
 from genrec.models.card import Card, check_files, load_card
+from genrec.models.cold_items import ColdItems, load_cold_items, refuse_cold_share
 from genrec.models.exported import GRAPHS, ExportedRecommender, check_backend, load_export, load_exported
 from genrec.models.families import FAMILIES, Request, find_family
 from genrec.models.families import Recommender as Family
@@ -103,6 +104,7 @@ def load_directory(
     if decoding.get("index") == "sids_grown":
         raise ConfigError(f"{directory} is a model without its run, and knows no new items; name the run")
     settings = make_settings({"normalization": card.normalization} | decoding)
+    refuse_cold_share(directory, settings.cold_share)
     if backend in GRAPHS:
         if settings.dtype is not None:
             raise ConfigError(f"dtype {settings.dtype} is for backend torch; {backend} computes in its own numbers")
@@ -159,9 +161,22 @@ def load_export_of_run(
         raise ConfigError(f"{directory} was made of {export.stage}, found model '{model}'; leave it out")
     card = load_card(directory)
     row = f"{export.stage}_exact" if ranking == "exact" else export.stage
-    shop = load_directory(directory, "cpu", ranking, settings_of_run(run, row, card) | decoding, backend)
+    settings = make_settings(settings_of_run(run, row, card) | decoding)
+    shop = load_directory(directory, "cpu", ranking, settings.model_dump() | {"cold_share": 0}, backend)
     data = store.prepared()
+    if settings.cold_share:
+        count = data.train_count
+        shop = with_cold_items(shop, load_cold_items(store, len(count), count, settings.cold_share))
     return replace(shop, place=run, sequences=data.sequences, max_history=data.max_history)
+
+
+def with_cold_items(shop: Recommender, cold_items: ColdItems) -> Recommender:
+    """The same whose lists hold them too; the family is an export's."""
+    family = shop.family
+    if isinstance(family, ExportedRecommender):
+        return replace(shop, family=replace(family, cold_items=cold_items))
+    shop.language_model().cold_items = cold_items
+    return shop
 
 
 def load_run(run: Path, model: str | None, device: str, ranking: str, decoding: dict[str, Any]) -> Recommender:

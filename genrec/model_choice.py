@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from genrec.artifacts import read_manifest
+from genrec.config import Config
 from genrec.errors import ArtifactError
 from genrec.models.card import Card
-from genrec.pipeline import command_of, keep_word
+from genrec.pipeline import FAMILY_READS, command_of, keep_word
+from genrec.remote import fetch_artifacts, require_run_there
 from genrec.runtime.training_record import is_unchanged
 from genrec.store import RunStore, list_sids
 
@@ -34,6 +37,30 @@ def choose_model(store: RunStore) -> str:
         f"{store.directory} has no language model yet; run first: {command_of('sft')} (with your other flags), or take "
         "what needs none: model item_knn, last_item or popular"
     )
+
+
+def fetch_models(config: Config, models: Iterable[str | None], export: bool = False) -> None:
+    """With run.remote: what is read of the run to answer by these models, None the one that stands for it.
+
+    Rows of the table tell how lists are made; `export` fetches what `genrec export` made.
+    """
+    if config.run.remote is None:
+        return
+    require_run_there(config)
+    fetch_artifacts(config, ["data", *(["export"] if export else [])])
+    for name in {model or fetch_language_model(config): None for model in models}:
+        stages = FAMILY_READS[name]
+        rows = [f"evaluation/{keep_word(row)}" for row in (name, f"{name}_exact")]
+        fetch_artifacts(config, ["sids/*" if stage == "sids" else stage for stage in stages] + rows)
+
+
+def fetch_language_model(config: Config) -> str:
+    """rl, and sft where RL is not there or changed nothing."""
+    store = RunStore(config.run.dir)
+    fetch_artifacts(config, ["rl"])
+    if read_manifest(store.path("rl")) is None or is_unchanged(store.path("rl")):
+        fetch_artifacts(config, ["sft"])
+    return choose_model(store)
 
 
 def choose_sids(store: RunStore, card: Card | None) -> str:

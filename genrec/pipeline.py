@@ -176,7 +176,16 @@ def read_by_evaluation(config: Config) -> tuple[str, ...]:
 def read_by_row(family: str, config: Config) -> tuple[str, ...]:
     """What one row reads, with data."""
     given = {"sft"} if config.evaluation.base_model else set()
-    return in_order({"data", *FAMILY_READS[family]} - given)
+    return in_order({"data", *FAMILY_READS[family], *read_for_cold_items(family, config)} - given)
+
+
+def read_for_cold_items(family: str, config: Config) -> tuple[str, ...]:
+    return ("embeddings",) if lists_cold_items(family, config) else ()
+
+
+def lists_cold_items(family: str, config: Config) -> bool:
+    """Whether the row is of a language model whose lists share their probability with them."""
+    return bool(config.evaluation.cold_share) and "normalization" in FAMILY_KEYS.get(family, ())
 
 
 def read_by_export(config: Config) -> tuple[str, ...]:
@@ -218,7 +227,7 @@ def row_depends_on(family: str, config: Config) -> tuple[str, ...]:
         keys = (*(name for name in keys if name != "num_beams"), *FRONTIER_KEYS)
     if config.evaluation.target_ranks and family in RANKED_FAMILIES:
         keys = dict.fromkeys((*keys, *RANK_KEYS))
-    if config.evaluation.cold_share and "normalization" in keys:
+    if lists_cold_items(family, config):
         keys = (*keys, *COLD_KEYS)
     return (*(f"evaluation.{name}" for name in keys), "run.seed")
 
@@ -244,7 +253,7 @@ def same_or_below(key: str, known: str) -> bool:
 
 def needed_for(family: str, config: Config) -> tuple[str, ...]:
     """Every stage that has to be there before a row of the table can be scored, in order."""
-    wanted = {"data", *FAMILY_READS[family]}
+    wanted = {"data", *FAMILY_READS[family], *read_for_cold_items(family, config)}
     for name in reversed(STAGES):
         if name in wanted:
             wanted.update(reads(name, config))

@@ -15,6 +15,7 @@ from pathlib import Path
 from genrec.artifacts import MANIFEST, read_json, read_manifest, write_json
 from genrec.config import Config, value_at
 from genrec.errors import ArtifactError, ConfigError
+from genrec.objects import open_store
 from genrec.pipeline import STAGES
 from genrec.presets import Tree
 
@@ -98,12 +99,12 @@ def shorten(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def data_settings(run: Path, keys: Collection[str]) -> Tree:
-    """{"data": the settings that the run's data were made with}; {} where there are none yet.
+def data_settings(run: Path, keys: Collection[str], remote: str | None = None) -> Tree:
+    """{"data": the settings that the run's data were made with, here or at `remote`}; {} where there are none yet.
 
     A command that names no file takes them over, so that what was said once, to `prepare`, need not be said again.
     """
-    manifest = read_manifest(run / "data")
+    manifest = read_manifest(run / "data") or (open_store(remote).read_manifest("data") if remote else None)
     if manifest is None:
         return {}
     own = {key: value for key, value in manifest.config.items() if key.startswith("data.") and key in keys}

@@ -14,7 +14,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,7 @@ from genrec.pipeline import (
 from genrec.places import PACKAGE
 from genrec.plugins import PLUGIN_KEYS, find_plugins, fingerprint_plugin
 from genrec.recipe_places import link_places
+from genrec.remote import remote_of
 from genrec.verify import ALWAYS
 
 MOST_RUNS = 1000  # that run.when_changed new_run begins beside one
@@ -96,7 +98,7 @@ class Job:
     @property
     def replaced(self) -> Path:
         """Where the artifact that --clean replaces stands for the moment of the swap."""
-        return self.final.with_name(self.final.name + ".replaced")
+        return self.final.with_name(self.final.name + artifacts.REPLACED)
 
     @property
     def identity(self) -> Identity:
@@ -191,16 +193,19 @@ def run_job(job: Job, command: Command) -> None:
         raise ConfigError("--clean works in one process: clean first, then launch several")
     if rank() > 0:
         if not command.dry_run:
+            fetch_first(job, command.clean)
             follow(job)
     elif command.dry_run:
-        state, details = status(job)
+        state, details = foresee(job)
         if state == "up to date" and (changing := list_changing(job)):
             state, details = "stale", [f"after {', '.join(changing)}"]
         note(job.name, describe_state(state, details, command.clean))
     else:
         with only_writer(job.final):
             settle(job)
+            fetch_first(job, command.clean)
             bring_up_to_date(job, command.clean)
+            send_last(job)
 
 
 def bring_up_to_date(job: Job, clean: bool) -> None:
@@ -219,7 +224,62 @@ def bring_up_to_date(job: Job, clean: bool) -> None:
     for name in job.reads:
         require(job.config, name)
     if clean or not share(job):
-        make(job, clean)
+        with announced(job, clean):
+            make(job, clean)
+
+
+# With run.remote
+
+
+def fetch_first(job: Job, clean: bool) -> None:
+    """What the stage reads and lacks here, and its own artifact where another machine has made it as it is asked."""
+    remote = remote_of(job.config)
+    if remote is None:
+        return
+    for name in job.reads:
+        remote.bring(artifact_dir(job.config, name))
+    compared = remote.compare(job.final)
+    if clean or compared.there is None or compared.move not in ("fetch", "conflict"):
+        return
+    if different := differences(compared.there.made, job.identity):
+        raise ArtifactError(refuse(job, remote.url_of(job.final), different))
+    if compared.move == "conflict":
+        raise ArtifactError(remote.refuse(job.final, compared))
+    if rank() > 0:
+        remote.wait(job.final)
+    else:
+        remote.fetch(job.final, compared)
+
+
+def announced(job: Job, clean: bool) -> AbstractContextManager[None]:
+    """Within: other machines can see that it is being made."""
+    remote = remote_of(job.config)
+    return remote.making(job.final, clean) if remote else nullcontext()
+
+
+def send_last(job: Job) -> None:
+    remote = remote_of(job.config)
+    if remote is None:
+        return
+    compared = remote.compare(job.final)
+    if compared.move in ("fetch", "conflict"):
+        raise ArtifactError(remote.refuse(job.final, compared))
+    if compared.move == "send":
+        remote.send(job.final, compared)
+    remote.remember(job.final, compared.here)
+
+
+def foresee(job: Job) -> tuple[State | Literal["to fetch"], list[str]]:
+    """The state of a stage as a dry run tells it: nothing is fetched."""
+    state, details = status(job)
+    remote = remote_of(job.config)
+    if remote is None or state != "to run":
+        return state, details
+    there = remote.compare(job.final).there
+    if there is None:
+        return state, [name for name in details if remote.compare(artifact_dir(job.config, name)).there is None]
+    different = [f"{text} ({remote.url_of(job.final)})" for text in differences(there.made, job.identity)]
+    return ("stale", different) if different else ("to fetch", [remote.url_of(job.final)])
 
 
 def share(job: Job) -> bool:
@@ -238,21 +298,8 @@ def share(job: Job) -> bool:
 
 def require_own_files(directory: Path) -> None:
     """What is to be replaced holds nothing but what its manifest lists; a person's file in it is not ours to remove."""
-    for path in foreign_files(directory):
+    for path in artifacts.foreign_files(directory):
         raise ArtifactError(f"{path} is no file of this artifact, and --clean would remove it; move it away first")
-
-
-def foreign_files(directory: Path) -> Iterator[Path]:
-    """What lies in a finished artifact without being listed; hidden files are this program's own notes."""
-    manifest = read_manifest(directory)
-    if manifest is None:
-        return
-    own = {*manifest.files, MANIFEST}
-    for path in sorted(directory.rglob("*")):
-        name = path.relative_to(directory)
-        directory_itself = path.is_dir() and not path.is_symlink()
-        if not (directory_itself or name.as_posix() in own or any(part.startswith(".") for part in name.parts)):
-            yield path
 
 
 def status(job: Job) -> tuple[State, list[str]]:
@@ -282,7 +329,7 @@ def is_changing(stage: str, config: Config) -> bool:
     return manifest.config != knobs or any(is_changing(name, config) for name in reads(stage, config))
 
 
-def describe_state(state: State, details: list[str], clean: bool) -> str:
+def describe_state(state: str, details: list[str], clean: bool) -> str:
     """What a dry run says."""
     text = "to run anew" if clean else state
     if not details:
@@ -290,8 +337,10 @@ def describe_state(state: State, details: list[str], clean: bool) -> str:
     return f"{text} (after {', '.join(details)})" if state == "to run" else f"{text}: {'; '.join(details)}"
 
 
-def refuse(job: Job, place: Path, different: list[str]) -> str:
-    another = "--sids.name ANOTHER" if job.stage == "sids" else f"--run.dir ANOTHER --run.from_run {job.config.run.dir}"
+def refuse(job: Job, place: Path | str, different: list[str]) -> str:
+    run = f"--run.dir ANOTHER --run.from_run {job.config.run.dir}"
+    run += " --run.remote ANOTHER" if job.config.run.remote else ""
+    another = "--sids.name ANOTHER" if job.stage == "sids" else run
     built_on_it = f", with what was built on it `{call_of(*RUN)} --from {job.stage} --clean`"
     anew = f"`{command_of(job.stage)} --clean`{'' if job.stage in BY_NAME else built_on_it}"
     return refusal(place, different, another, f"{anew} (with your other flags)")
@@ -393,12 +442,7 @@ def settle(job: Job) -> None:
 
 def publish(job: Job) -> None:
     """The rename that makes a finished artifact exist; one that it replaces is removed after it."""
-    artifacts.share_by_umask(job.partial)
-    artifacts.flush(job.partial)
-    if job.final.exists():
-        os.replace(job.final, job.replaced)
-    os.replace(job.partial, job.final)
-    artifacts.flush_path(job.final.parent)
+    artifacts.swap_directory(job.partial, job.final, job.replaced)
     (job.final / BEGUN).unlink(missing_ok=True)
     if job.replaced.exists():
         remove_directories(job.replaced)

@@ -196,6 +196,16 @@ class RunStore:
             )
         return load_grown(self.grown_dir, self.dataset, trained)
 
+    def new_vectors(self, count: int) -> np.ndarray:
+        """(M, D) float32 text vectors of the items that were added."""
+        path = self.grown_dir / artifacts.NEW_VECTORS
+        if not path.exists():
+            raise ArtifactError(
+                f"{path} is not there, as before an earlier release; remove {self.grown_dir} and add its items again: "
+                f"{command_of('sids')} --add new.item.json"
+            )
+        return load_vectors(path, count)
+
     def with_new_items(self, data: Prepared) -> Prepared:
         """The run's data over the grown catalogue: no event knows a new item."""
         return join_new_items(data, self.grown(self.index()).catalog)

@@ -79,6 +79,11 @@ def remember(directory: Path, looks: dict[str, list[Any]]) -> None:
         beside.unlink(missing_ok=True)
 
 
+def remember_whole(directory: Path, files: Files) -> None:
+    """Of files that were hashed just now."""
+    remember(directory, {name: [*look_of(directory / name, "", directory), files[name]["sha256"]] for name in files})
+
+
 def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:

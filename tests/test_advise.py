@@ -6,12 +6,15 @@ import sys
 
 import pytest
 
+from genrec import stage
 from genrec.advice.plan import (
     describe_choices,
 )
+from genrec.commandline import Command
 from genrec.stages import advise as advise_command
 from tests import ROOT
 from tests.advice.reports import pattern, report, written
+from tests.small_shop import small_config
 
 
 def call(*arguments: str, tmp_path) -> subprocess.CompletedProcess:
@@ -61,3 +64,14 @@ def test_the_menu_takes_numbers_names_or_nothing_and_asks_again(monkeypatch, cap
     assert "'12' is neither a number from 1 to 11" in shown and "2. cold_start (advised)" in shown
     assert advise_command.ask_for_strategies(planted) == ["cold_start"]
     assert describe_choices(planted).count("not advised") == 10
+
+
+def test_a_run_that_was_moved_or_fetched_is_named_where_it_lies(tmp_path, monkeypatch):
+    analysed = {"run": {"dir": "outputs/elsewhere", "seed": 7}}
+    source = tmp_path / "moved/analysis/sft/badcase_report.json"
+    monkeypatch.chdir(tmp_path)
+    assert advise_command.place_of_report(source, analysed) is analysed, "it lies in no run"
+    stage.run("data", Command(small_config(tmp_path / "moved")), lambda config, directory: {})
+    assert advise_command.place_of_report(source, analysed)["run"] == {"dir": "moved", "seed": 7}
+    here = {"run": {"dir": str(tmp_path / "moved")}}
+    assert advise_command.place_of_report(source, here) is here

@@ -173,7 +173,7 @@ def test_the_reference_words_bounds_names_and_defaults():
     lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
     assert "integer at least 1, at most 8 | `3` | yes |" in lines["sids.num_levels"]
     assert "number at least 0, at most 1 or `auto`" in lines["sids.alpha"]
-    assert "`auto`, `chronological`, `leave_one_out` | `auto`" in lines["data.split"]
+    assert "`auto`, `chronological`, `leave_one_out`, `new_items` | `auto`" in lines["data.split"]
     assert "number above 0, at most 10 or empty | empty" in lines["sids.learning_rate"]
     assert lines["run.dir"].endswith("| path | `outputs/{dataset}` | no |")
 

@@ -10,7 +10,7 @@ from tests import ROOT
 FLOORS = [
     {
         "artifacts", "commandline", "config", "config_checks", "errors", "guard", "help_text", "launch", "lines",
-        "lock", "own_tasks", "pipeline", "places", "plugins", "presets", "recipe_places",
+        "lock", "objects", "own_tasks", "pipeline", "places", "plugins", "presets", "recipe_places", "remote",
         "run_choice", "signals", "stage", "verify", "windows",
     },
     {"sids", "store", "tables", "data", "evaluation", "diagnosis", "advice", "experiments"},

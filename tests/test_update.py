@@ -215,3 +215,13 @@ def test_killed_half_way_it_goes_on_to_the_same_artifacts(home, tmp_path):
         assert again == before, name
     one, other = (load_file(place / "sft/model.safetensors") for place in (tmp_path / "next", home / "next"))
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_an_update_sends_its_run_and_nothing_of_the_comparison(home, tmp_path):
+    shutil.copytree(home / "next", tmp_path / "next")
+    url = f"file://{tmp_path}/bucket"
+    update.main([*words(home), "--run.dir", str(tmp_path / "next"), "--run.remote", url])
+    sent = {
+        path.parent.relative_to(tmp_path / "bucket").as_posix() for path in tmp_path.glob("bucket/**/manifest.json")
+    }
+    assert sent == {"data", "embeddings", "sids/rqkmeans", "sft"}

@@ -25,7 +25,7 @@ def complete_overlay(analysed: Tree, overlay: Tree) -> Tree:
     wanted["run"] |= {"root": None, "when_changed": "refuse"}  # how the analysis was called
     if overlay:
         begun_from = Path(analysed["run"]["dir"])
-        wanted["run"] |= {"dir": str(next_directory(begun_from)), "from_run": str(begun_from)}
+        wanted["run"] |= {"dir": str(next_directory(begun_from)), "from_run": str(begun_from), "remote": None}
     differing = {name: subtract(wanted, resolve_preset(name)) for name in (DEFAULT_PRESET, *preset_names())}
     usable = {name: rest for name, rest in differing.items() if rest is not None}
     preset = min(usable, key=lambda name: count_leaves(usable[name]))

@@ -26,6 +26,7 @@ from genrec.evaluation.metrics import CUTOFFS
 from genrec.evaluation.report import Report
 from genrec.pipeline import affected
 from genrec.presets import merge
+from genrec.remote import inherit_remote
 from genrec.tables import render_table
 
 
@@ -77,7 +78,8 @@ def list_rejected(rounds: list[LoopRound]) -> set[str]:
 def make_round_config(base: Config, plan: Plan, directory: Path) -> Config:
     """The base with the advice laid over, as a run of its own that trains and scores the analysed model alone."""
     tree = merge(base.model_dump(mode="json"), copy.deepcopy(plan.overlay))
-    tree["run"] |= {"dir": str(directory), "from_run": str(base.run.dir)}
+    remote = inherit_remote(base.run, directory)
+    tree["run"] |= {"dir": str(directory), "from_run": str(base.run.dir), "remote": remote}
     tree["evaluation"]["models"] = list_scored_models(base)
     if FAMILY[base.analysis.model] == "sequential" and "sequential" in affected(plan.values):
         tree["sequential"]["models"] = [base.analysis.model]

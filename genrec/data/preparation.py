@@ -14,7 +14,7 @@ from genrec.data.events import Shop
 from genrec.data.filters import UNTITLED, TooFewEvents, WindowCut, filter_events
 from genrec.data.ledger import Ledger
 from genrec.data.repeats import REPEATS_ALLOWED, decide, mark_repeats
-from genrec.data.sequences import SPLITS, Sequences, Split
+from genrec.data.sequences import SPLITS, Sequences, Split, count_train_events
 from genrec.data.splits import build_sequences, split_targets
 from genrec.data.ties import describe_ties, draw_tie_order, measure_ties
 from genrec.data.untitled import count_names, name_untitled
@@ -47,7 +47,16 @@ def cut_shop(shop: Shop, data: Data, seed: int) -> Preparation:
     catalog = build_catalog(named.items, item_ids)
     described = describe_preparation(catalog, sequences, splits, data.max_history)
     report = write_report(shop, filtered.rounds, filtered.window, data, item_ids, described)
-    return Preparation(catalog, sequences, splits, report | {"time_ties": measure_ties(sequences, splits, data)})
+    report |= {"time_ties": measure_ties(sequences, splits, data)}
+    if data.split == "new_items":
+        report |= {"cold_targets": measure_cold_targets(sequences, splits, len(catalog))}
+    return Preparation(catalog, sequences, splits, report)
+
+
+def measure_cold_targets(sequences: Sequences, splits: dict[str, Split], num_items: int) -> dict[str, float]:
+    """Of valid and test targets, the share whose items have no train event."""
+    cold = count_train_events(sequences, splits, num_items) == 0
+    return {name: round(float(cold[sequences.item[splits[name].end]].mean()), 4) for name in SPLITS[1:]}
 
 
 def write_report(
@@ -176,6 +185,9 @@ def summarize_preparation(report: dict[str, Any]) -> list[str]:
     parts = ", ".join(f"{rows[name]:,} {name}" for name in SPLITS)
     lines.append(f"{parts} rows; {repeated:.1%} of test targets repeat the last item")
     lines.append(describe_repeats(report["target_in_past"]))
+    if cold := report.get("cold_targets"):
+        shares = " and ".join(f"{share:.1%} of {name}" for name, share in cold.items())
+        lines.append(f"{shares} targets are of items without a train event")
     lines += [*warn_of_window(report), *tell_of_titles(report)]
     return lines + (describe_ties(report["time_ties"]) if "time_ties" in report else [])
 

@@ -14,6 +14,8 @@ from genrec.data.events import Events
 from genrec.data.filters import TooFewEvents
 from genrec.data.sequences import SPLITS, Sequences, Split
 
+NEW_SHARE = 0.1  # of the targets after train, that are of items without an event before its end
+
 
 class NumberedEvents(NamedTuple):
     sequences: Sequences
@@ -66,6 +68,44 @@ def split_chronologically(sequences: Sequences, tie_order: np.ndarray) -> dict[s
     }
 
 
+def split_by_new_items(sequences: Sequences, tie_order: np.ndarray) -> dict[str, Split]:
+    """All targets by time; train ends, before 80% of them at the latest, where a tenth of the later ones are new.
+
+    New is an item that no event before the cut names. Of the later targets, of old items too, the first half is valid,
+    the second test.
+    """
+    owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
+    by_time = np.lexsort((tie_order, sequences.time))  # (T,) stable
+    first = rank_first_events(sequences.item[by_time])[sequences.item]  # (T,) place in time of its item's first event
+    place = np.argsort(by_time)  # (T,) of each event in time
+    targets = np.delete(np.arange(len(sequences.item)), sequences.offset[:-1])
+    targets = targets[mark_weighty(sequences)[targets]]
+    targets = targets[np.argsort(place[targets])]
+    start = find_new_items(place[targets], first[targets])
+    cuts = (start, start + (len(targets) - start) // 2)
+    return {
+        name: Split(owner[ends].astype(np.int32), ends)
+        for name, ends in zip(SPLITS, np.split(targets, cuts), strict=True)
+    }
+
+
+def rank_first_events(item: np.ndarray) -> np.ndarray:
+    """(T,) items -> (N,) the place at which each stands first; T where it does not."""
+    first = np.full(item.max(initial=-1) + 1, len(item))
+    first[item[::-1]] = np.arange(len(item))[::-1]  # the earliest is written last, so it stays
+    return first
+
+
+def find_new_items(place: np.ndarray, first: np.ndarray) -> int:
+    """Where train ends among targets at ascending `place` (E,) whose items stand first at `first` (E,) <= place."""
+    count = len(place)
+    new = count - np.searchsorted(np.sort(first), place)  # (E,) targets of items that begin there or later
+    later = count - np.arange(count)
+    enough = np.flatnonzero(new >= NEW_SHARE * later)
+    enough = enough[enough <= find_cuts(count)[0]]
+    return int(enough[-1]) if len(enough) else 0
+
+
 def leave_one_out(sequences: Sequences) -> dict[str, Split]:
     """Each user's last event is test, the one before it valid, the others train; a first event has no history.
 
@@ -88,6 +128,7 @@ def mark_weighty(sequences: Sequences) -> np.ndarray:
 
 RULES = {
     "chronological": split_chronologically,
+    "new_items": split_by_new_items,
     "leave_one_out": lambda sequences, tie_order: leave_one_out(sequences),  # the order of the sequences holds it
 }
 

@@ -109,8 +109,8 @@ def read_beside(
 def settle_order(data: Data) -> Data:
     """What order numbers leave possible."""
     order = "the time column holds order numbers within each user, which no two users can be compared by"
-    if data.split == "chronological":
-        raise ConfigError(f"{order}, so data.split chronological has no meaning; --data.split leave_one_out (or auto)")
+    if data.split in ("chronological", "new_items"):
+        raise ConfigError(f"{order}, so data.split {data.split} has no meaning; --data.split leave_one_out (or auto)")
     if data.st_year is not None or data.ed_year is not None:
         raise ConfigError(f"{order}, so a window of years has no meaning; leave data.st_year and data.ed_year out")
     return data.model_copy(update={"split": "leave_one_out"})

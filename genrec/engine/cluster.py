@@ -29,6 +29,11 @@ QUIET = {  # figures are sent to no one; a worker without a GPU sees none, as Ra
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+REFUSED = "AuthenticationError"  # in what Ray says, directly or as the cause
+ITS_TOKEN = (
+    "takes nobody without its token: RAY_AUTH_MODE=token in the environment, here and of every node, and the "
+    "token of its head (~/.ray/auth_token, or RAY_AUTH_TOKEN)"
+)
 START_ONE = "start one (ray start --head), or leave the address out for this machine alone"
 QUIETLY = {"logging_level": "warning", "log_to_driver": False}  # what workers say stands in Ray's own logs
 
@@ -86,7 +91,9 @@ def connect(ray: ModuleType, run: Run) -> None:
     require_answer(run.ray_address)
     try:
         ray.init(address=run.ray_address, **QUIETLY)
-    except ConnectionError:
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        if REFUSED in f"{error!r} {error.__cause__!r}":
+            raise ConfigError(f"the cluster at run.ray_address {run.ray_address} {ITS_TOKEN}") from None
         raise ConfigError(f"no Ray cluster is there for run.ray_address {run.ray_address}; {START_ONE}") from None
     except (RuntimeError, TimeoutError, ValueError) as error:
         reason = " ".join(str(error).split())[:400]

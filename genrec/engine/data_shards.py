@@ -24,6 +24,8 @@ def choose_size(config: Config) -> int | None:
     """Bytes of text a task reads; None: all events at once."""
     if config.data.shard_size is not None:
         return config.data.shard_size * MIB
+    if config.data.split == "new_items":  # which looks at all of them
+        return None
     sharded = config.data.source in SHARDED_SOURCES and not is_dataset(config.data.events or "")
     return ON_RAY * MIB if config.run.engine == "ray" and sharded else None
 

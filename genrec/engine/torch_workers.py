@@ -24,6 +24,7 @@ from genrec.engine.cluster import cluster, resources
 from genrec.errors import ArtifactError, ConfigError
 from genrec.launch import note, rank
 from genrec.pipeline import STAGES, artifact_dir, command_of, reads
+from genrec.remote import fetch_stages
 from genrec.stage import Job, status
 
 RESTARTS = 3  # of all workers, before the command fails
@@ -34,7 +35,10 @@ BACKENDS = {"evaluation": "gloo"}  # stages whose processes send each other Pyth
 
 
 class Refusals:
-    """An actor: what workers were refused with. To start them anew would bring the same."""
+    """An actor: what workers were refused with. To start them anew would bring the same.
+
+    Where its node is lost it begins again empty, and whoever is refused then says so anew.
+    """
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -48,7 +52,10 @@ class Refusals:
 
 def run_on_engine(stage: str, command: Command) -> None:
     """sft, rl or evaluation, by whom run.engine says."""
-    if command.config.run.engine == "ray" and not command.dry_run and is_to_run(stage, command):
+    on_ray = command.config.run.engine == "ray" and not command.dry_run
+    if on_ray:
+        fetch_inputs(stage, command)
+    if on_ray and is_to_run(stage, command):
         require_inputs(stage, command.config)
         work_on_ray(stage, command)
         command = command._replace(clean=False)  # it is there now, and says so
@@ -61,6 +68,20 @@ def is_to_run(stage: str, command: Command) -> bool:
         return True
     module = import_module(f"genrec.stages.{stage}")
     return status(Job(stage, command.config, module.build, module.sources))[0] == "to run"
+
+
+def fetch_inputs(stage: str, command: Command) -> None:
+    """With run.remote: what workers will read. They see the run's directory; this process alone fetches and sends."""
+    if stage == "evaluation":
+        import_module("genrec.stages.evaluate").fetch_read(command.config)
+    else:
+        own = () if command.clean else (stage,)
+        fetch_stages(command.config, (*reads(stage, command.config), *own))
+
+
+def of_worker(config: Config) -> Config:
+    alone = in_process(config)
+    return alone.model_copy(update={"run": alone.run.model_copy(update={"remote": None})})
 
 
 def in_process(config: Config) -> Config:
@@ -86,10 +107,10 @@ def work_on_ray(stage: str, command: Command) -> None:
     """All workers to their end; raises what the first one was refused with, or failed of."""
     run = command.config.run
     with cluster(run, [run.dir, Path.cwd()]) as ray:
-        refusals = ray.remote(Refusals).options(num_cpus=0).remote()
+        refusals = ray.remote(Refusals).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
         told = {
             "stage": stage,
-            "config": in_process(command.config).model_dump(mode="json"),
+            "config": of_worker(command.config).model_dump(mode="json"),
             "origins": dict(command.origins),
             "clean": command.clean,
             "directory": str(Path.cwd()),

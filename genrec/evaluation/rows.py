@@ -32,7 +32,7 @@ class ScoredRow:
 def name_row(job: Job) -> Job:
     """The same job with its row's name, by what is there already."""
     asked = job.identity
-    plain = replace(job, row=plain_name(job))
+    plain = replace(job, row=plain_name(job.config, job.family))
     there = read_what_made(plain)
     if there is None:
         return plain
@@ -46,11 +46,11 @@ def name_row(job: Job) -> Job:
     return plain
 
 
-def plain_name(job: Job) -> str:
-    given = job.config.evaluation.base_model
-    if given is None or "sft" not in FAMILY_READS[job.family]:
-        return keep_word(job.family)
-    return f"{job.family}.{keep_word(given.resolve().name)}"
+def plain_name(config: Config, family: str) -> str:
+    given = config.evaluation.base_model
+    if given is None or "sft" not in FAMILY_READS[family]:
+        return keep_word(family)
+    return f"{family}.{keep_word(given.resolve().name)}"
 
 
 def read_what_made(job: Job) -> Made | None:

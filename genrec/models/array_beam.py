@@ -39,8 +39,6 @@ class Search:
     sids: SidIds
     num_beams: int
     normalization: str  # vocab | trie
-    cold: np.ndarray | None = None  # (N + 1,) running count, in code order, of items that nobody bought in training
-    cold_share: float = 0.0  # of each node's probability, for what lies below it of those
 
 
 @dataclass(frozen=True)
@@ -103,10 +101,6 @@ def advance_beams(search: Search, beams: Beams, hidden: np.ndarray, depth: int, 
     child, real = ranges.children(depth, beams.node)  # (B, k, W)
     code = ranges.code[depth][child]  # -1 where the SID has ended
     score = child_scores(search, hidden, search.sids.level(depth), code, real)
-    if search.cold is not None:
-        under = ranges.under[depth + 1]
-        cold = search.cold[under[child + 1]] - search.cold[under[child]]
-        score = share_with_cold(score, np.where(real, cold, 0), search.cold_share)
     if only is not None:
         under = ranges.under[depth + 1]
         score = np.where(only.left(under[child], under[child + 1]) == 0, NEVER, score)
@@ -130,14 +124,6 @@ def child_scores(
         score = np.where(real, score, NEVER)
         score = score - log_sum_exp(score)
     return np.where(real, score, NEVER)
-
-
-def share_with_cold(score: np.ndarray, cold: np.ndarray, share: float) -> np.ndarray:
-    """As genrec.models.beam has it."""
-    total = cold.sum(axis=-1, keepdims=True)
-    with np.errstate(divide="ignore"):
-        prior = np.maximum(np.log(share * cold / np.maximum(total, 1), dtype=np.float32), NEVER)
-    return np.where(total > 0, np.logaddexp(score + np.float32(np.log1p(-share)), prior), score)
 
 
 def log_sum_exp(values: np.ndarray) -> np.ndarray:

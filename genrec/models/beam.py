@@ -9,7 +9,6 @@ token sees the prompt, its own ancestors among the appended tokens, and itself.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -168,23 +167,9 @@ def score_children(
         real = real & (trie.count(depth + 1, child, only) > 0)
     code = trie.code[depth][child]  # -1 where the SID has ended
     score = child_scores(model.get_output_embeddings(), hidden, sids.level(depth), code, real, normalization)
-    if only is not None and only.cold is not None:
-        cold = trie.count_under(depth + 1, child, only.cold).masked_fill(~real, 0)
-        score = share_with_cold(score, cold, only.cold_share)
     if only is not None and (only.denied is not None or only.listed is not None):
         score = score.masked_fill(trie.count_listed(depth + 1, child, only) == 0, NEVER)
     return child, code, score
-
-
-def share_with_cold(score: Tensor, cold: Tensor, share: float) -> Tensor:
-    """log((1 - s) p(child) + s cold(child) / cold(node)) of children (B, k, W) by the cold items below each.
-
-    A model that saw no event of an item has learned that its codes do not follow; where none lies below the node, p
-    stays. The children's probabilities still sum to 1, so none scores above its node.
-    """
-    total = cold.sum(-1, keepdim=True)
-    prior = (share * cold / total.clamp(min=1)).log().clamp(min=NEVER)
-    return torch.where(total > 0, torch.logaddexp(score + math.log1p(-share), prior), score)
 
 
 def child_scores(

@@ -15,7 +15,7 @@ from pydantic import Field
 from genrec import artifacts
 from genrec.artifacts import EXPORT, HEAD
 from genrec.config import Evaluation
-from genrec.data.lists import find_cold, items_of_leaves, order_longest_first
+from genrec.data.lists import items_of_leaves, order_longest_first
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples
 from genrec.data.shop import Shop
@@ -23,6 +23,7 @@ from genrec.errors import ArtifactError, ConfigError, first_line, suggest
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.array_beam import NEVER, Open, Search, SidIds, array_beam_search
 from genrec.models.card import Card, load_own_texts
+from genrec.models.cold_items import ColdItems
 from genrec.models.onnx_graph import INSTALL, Graph
 from genrec.models.ranges import build_ranges
 from genrec.models.sid_prompts import SidPrompts, SidTokens
@@ -98,6 +99,7 @@ class ExportedRecommender:
     index: SidIndex
     search: Search
     batch_size: int
+    cold_items: ColdItems | None = None
 
     def widen(self, k: int) -> ExportedRecommender:
         """The same with at least k beams, so that k items can be found."""
@@ -105,6 +107,11 @@ class ExportedRecommender:
 
     def recommend(self, examples: Examples, k: int) -> Recommendations:
         """The best k items of each example, without those in `excluded`."""
+        lists = self.search_lists(examples, k)
+        return lists if self.cold_items is None else self.cold_items.mix(lists, examples, None)
+
+    def search_lists(self, examples: Examples, k: int) -> Recommendations:
+        """Those that the model gives."""
         prompts = self.prompts.make(examples.history, examples.user)
         item = np.full((len(prompts), k), -1, dtype=np.int32)
         score = np.full((len(prompts), k), -np.inf, dtype=np.float32)
@@ -142,10 +149,5 @@ def load_exported(directory: Path, card: Card, shop: Shop, settings: Evaluation,
         raise ArtifactError(f"{directory / HEAD} has rows {head.shape}, the SIDs reach to {sids.token.max()}")
     graph = Graph(directory / GRAPHS[backend], export.model)
     prompts = SidPrompts(texts, SidTokens(index, sids), Encoder(tokenizer), card.cutoff_len)
-    ranges = build_ranges(index)
-    search = Search(graph, head, ranges, sids, settings.num_beams, settings.normalization)
-    if settings.cold_share:
-        cold = find_cold(shop.train_count, len(index))[ranges.item]
-        running = np.concatenate([[0], cold.cumsum()])
-        search = replace(search, cold=running, cold_share=settings.cold_share)
+    search = Search(graph, head, build_ranges(index), sids, settings.num_beams, settings.normalization)
     return ExportedRecommender(prompts, index, search, settings.batch_size)

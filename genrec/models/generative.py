@@ -15,13 +15,13 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genrec.config import Evaluation
-from genrec.data.lists import find_cold, items_of_leaves, order_longest_first
+from genrec.data.lists import items_of_leaves, order_longest_first
 from genrec.data.prepared import Prepared
 from genrec.data.prompts import Encoder
 from genrec.data.sequences import Examples
 from genrec.data.shop import Shop
 from genrec.data.tasks import Texts, make_texts
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, ConfigError
 from genrec.evaluation.metrics import Recommendations, TargetRanks
 from genrec.models.beam import NEVER, beam_search, score_children
 from genrec.models.card import (
@@ -32,6 +32,7 @@ from genrec.models.card import (
     load_own_texts,
     prompts_of_evaluation,
 )
+from genrec.models.cold_items import ColdItems, load_cold_items
 from genrec.models.exact import rank_exactly, tokens_within
 from genrec.models.frontier import frontier_search
 from genrec.models.language import load_pretrained, sid_vocabulary
@@ -40,7 +41,7 @@ from genrec.models.passes import Runtime, read_tokens
 from genrec.models.sid_prompts import SidPrompts, SidTokens
 from genrec.models.target_rank import Ranks, rank_targets
 from genrec.models.token_tree import takes_trees
-from genrec.models.trie import Filter, allow_items, build_trie, deny_items, favour_cold, list_items
+from genrec.models.trie import Filter, allow_items, build_trie, deny_items, list_items
 from genrec.runtime.device import pick_device, pick_dtype
 from genrec.store import RunStore
 
@@ -123,13 +124,9 @@ class GenerativeModel:
                 bound[rows] = bounds.masked_fill(bounds < NEVER / 2, -torch.inf).cpu().numpy()
         return Recommendations(item, score, bound)
 
-    def allow(self, items: np.ndarray | None, train_count: np.ndarray, settings: Evaluation) -> Allowed | None:
-        """(N,) bool, what anyone may get, None: all; with what is cold by (n,) train events, once for all batches."""
-        device, cold = self.trie.item.device, find_cold(train_count, len(self.texts.index))
-        only = None if items is None else allow_items(self.trie, torch.from_numpy(items).to(device))
-        if settings.cold_share:
-            only = favour_cold(self.trie, only, torch.from_numpy(cold).to(device), settings.cold_share)
-        return None if only is None else Allowed(np.ones(len(cold), bool) if items is None else items, only)
+    def allow(self, items: np.ndarray) -> Allowed:
+        """(N,) bool, what anyone may get, counted once for all batches."""
+        return Allowed(items, allow_items(self.trie, torch.from_numpy(items).to(self.trie.item.device)))
 
     def search(
         self, prompts: list[list[int]], denied: np.ndarray, k: int, decoding: Decoding, only: Filter | None
@@ -201,32 +198,43 @@ class GenerativeModel:
 class GenerativeRecommender:
     """A GenerativeModel with the settings of one evaluation, behind the face all families share."""
 
-    def __init__(self, model: GenerativeModel, decoding: Decoding, allowed: Allowed | None = None):
+    def __init__(
+        self,
+        model: GenerativeModel,
+        decoding: Decoding,
+        allowed: Allowed | None = None,
+        cold_items: ColdItems | None = None,
+    ):
         self.model = model
         self.decoding = decoding
         self.allowed = allowed
+        self.cold_items = cold_items
 
     def recommend(self, examples: Examples, k: int) -> Recommendations:
-        return self.model.recommend(examples, k, self.decoding, self.allowed)
+        lists = self.model.recommend(examples, k, self.decoding, self.allowed)
+        if self.cold_items is None:
+            return lists
+        return self.cold_items.mix(lists, examples, self.allowed and self.allowed.items)
 
     def widen(self, k: int) -> GenerativeRecommender:
         """The same with at least k beams, so that k items can be found."""
         decoding = replace(self.decoding, num_beams=max(self.decoding.num_beams, k))
-        return GenerativeRecommender(self.model, decoding, self.allowed)
+        return GenerativeRecommender(self.model, decoding, self.allowed, self.cold_items)
 
     def exactly(self) -> GenerativeRecommender:
         """The same with every item scored."""
-        return GenerativeRecommender(self.model, replace(self.decoding, exact=True), self.allowed)
+        return GenerativeRecommender(self.model, replace(self.decoding, exact=True), self.allowed, self.cold_items)
 
     def list_only(self, items: np.ndarray) -> GenerativeRecommender:
         """The same where lists hold nothing but some items, (N,) bool; scores stay as they are."""
         allowed, trie = self.allowed, self.model.trie
         only = list_items(trie, allowed and allowed.only, torch.from_numpy(items).to(trie.item.device))
         items = items if allowed is None else items & allowed.items
-        return GenerativeRecommender(self.model, self.decoding, Allowed(items, only))
+        return GenerativeRecommender(self.model, self.decoding, Allowed(items, only), self.cold_items)
 
     def rank(self, examples: Examples, items: np.ndarray) -> Ranks:
         """Where one item of each example (E,) stands, as far as `frontier_budget` goes. One batch."""
+        self.refuse_mixture("the rank of an item")
         return self.model.rank(examples, items, self.decoding, self.allowed and self.allowed.only)
 
     def rank_targets(self, examples: Examples) -> TargetRanks:
@@ -245,8 +253,16 @@ class GenerativeRecommender:
         Under the settings of the lists, so their sum is the score that a beam of this item has; 0 where its SID has
         ended.
         """
+        self.refuse_mixture("what is explained")
         only = self.allowed and self.allowed.only
         return self.model.score_levels(self.model.prompts(examples)[0], item, self.decoding.normalization, only)
+
+    def refuse_mixture(self, what: str) -> None:
+        if self.cold_items is not None:
+            raise ConfigError(
+                f"{what} is the model's own, and these lists hold cold items by their texts too "
+                f"(cold_share {self.cold_items.share}); ask with cold_share 0"
+            )
 
 
 def load_generative(
@@ -260,8 +276,10 @@ def load_generative(
         grown = store.grown(index)
         index, allowed = grown.index, grown.allowed
     texts = make_texts(data, index, card.source, card.profile, card.wording)
-    count = data.train_count
-    return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, count, allowed)
+    recommender = make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, allowed)
+    if settings.cold_share:
+        recommender.cold_items = load_cold_items(store, len(index), data.train_count, settings.cold_share)
+    return recommender
 
 
 def load_alone(
@@ -269,7 +287,7 @@ def load_alone(
 ) -> GenerativeRecommender:
     """The same without the run, by what the directory says of the shop; the card's files were checked."""
     texts = load_own_texts(model_dir, card, shop)
-    return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, shop.train_count)
+    return make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact)
 
 
 def make_recommender(
@@ -279,15 +297,13 @@ def make_recommender(
     settings: Evaluation,
     device_name: str,
     exact: bool,
-    train_count: np.ndarray,
     allowed: np.ndarray | None = None,
 ) -> GenerativeRecommender:
-    """`train_count` (n,) of the items that training knew; new items come after them."""
     device = pick_device(device_name)
     dtype = pick_dtype(settings.dtype, device, count_weights(model_dir))
     model, tokenizer = load_pretrained(str(model_dir), dtype)
     generative = GenerativeModel(model.to(device), tokenizer, texts, cutoff_len)
-    only = generative.allow(allowed, train_count, settings)
+    only = None if allowed is None else generative.allow(allowed)
     return GenerativeRecommender(generative, make_decoding(settings, exact), only)
 
 

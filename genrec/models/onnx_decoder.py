@@ -69,5 +69,4 @@ def load_searched(
     texts = load_own_texts(directory, card, shop)
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     model = GenerativeModel(decoder, tokenizer, texts, card.cutoff_len)
-    allowed = model.allow(None, shop.train_count, settings)
-    return GenerativeRecommender(model, make_decoding(settings, exact), allowed)
+    return GenerativeRecommender(model, make_decoding(settings, exact))

@@ -104,8 +104,6 @@ class Filter:
     kept: Tensor | None = None  # (N + 1,) running count of allowed items in code order; None: all are
     listed: Tensor | None = None  # (N + 1,) the same of allowed items that any list may hold; None: those of `kept`
     denied: Tensor | None = None  # (B, P) places of listed items that row b may not get, ascending, -1 = none
-    cold: Tensor | None = None  # (N + 1,) the same of allowed items that nobody bought in training; None: as all others
-    cold_share: float = 0.0  # of each node's probability, for what lies below it of those
 
     @property
     def open(self) -> Tensor | None:
@@ -157,14 +155,6 @@ def list_items(trie: Trie, only: Filter | None, listed: Tensor) -> Filter:
     if only.kept is not None:
         running = join_counts(only.kept, running)
     return replace(only, listed=running)
-
-
-def favour_cold(trie: Trie, only: Filter | None, cold: Tensor, share: float) -> Filter:
-    """The same where `cold` (N,) bool items share a part of the probability of each node that they lie below."""
-    running = count_places(trie, cold)
-    if only is not None and only.kept is not None:
-        running = join_counts(only.kept, running)
-    return replace(only or Filter(), cold=running, cold_share=share)
 
 
 def count_places(trie: Trie, chosen: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from genrec.artifacts import (
     GROWN,
     INDEX_JSON,
     ITEM_JSON,
+    NEW_VECTORS,
     QUANTIZER,
     SID_INDEX,
     Manifest,
@@ -41,7 +42,7 @@ from genrec.artifacts import (
 from genrec.config import Embeddings, Sids
 from genrec.data.catalog import Catalog
 from genrec.data.item_json import read_item_json, write_item_json
-from genrec.data.vectors import check_vectors
+from genrec.data.vectors import check_vectors, load_vectors
 from genrec.errors import ArtifactError
 from genrec.launch import note
 from genrec.quantizers.collisions import reassign_codes
@@ -89,6 +90,7 @@ def grow_index(store: RunStore, knobs: Sids, embeddings: Embeddings, device: str
     report = read_report(target)
     added = read_added(knobs.add, report)
     index, catalog, allowed = read_base(store.dataset, base)
+    known = read_new_vectors(base, len(index) - len(store.index()))
     if added is not None:
         vectors = encode_texts(added, target.with_name(f"{target.name}.partial"), embeddings, device)
         check_vectors(vectors, len(added), f"the vectors of {knobs.add}")
@@ -98,8 +100,10 @@ def grow_index(store: RunStore, knobs: Sids, embeddings: Embeddings, device: str
         report["items"] += describe_items(grown, added, len(index))
         index, catalog = grown.index, join_catalogs(catalog, added)
         allowed = np.concatenate([allowed, np.ones(len(added), dtype=bool)])
+        if known is not None:
+            known.append(vectors)
     report["retired"] = retire_items(allowed, knobs.retire)
-    write_grown(store.dataset, target, index, catalog, allowed, report)
+    write_grown(store.dataset, target, index, catalog, allowed, known, report)
     items, retired = report["items"], report["retired"]
     poor = sum(item["poor"] for item in items)
     note(STAGE, f"{len(items)} items added, {len(retired)} retired -> {target}")
@@ -159,6 +163,14 @@ def read_base(dataset: str, base: Path) -> tuple[SidIndex, Catalog, np.ndarray]:
     kept = base / ALLOWED
     allowed = np.load(kept, allow_pickle=False) if kept.exists() else np.ones(len(index), dtype=bool)
     return index, catalog, allowed
+
+
+def read_new_vectors(base: Path, count: int) -> list[np.ndarray] | None:
+    """Text vectors (M, D) of the items that earlier calls added; None where an earlier release left none."""
+    if not count:
+        return []
+    path = base / NEW_VECTORS
+    return [load_vectors(path, count)] if path.exists() else None
 
 
 def encode_texts(added: Catalog, scratch: Path, embeddings: Embeddings, device: str) -> np.ndarray:
@@ -246,7 +258,13 @@ def retire_items(allowed: np.ndarray, items: list[int]) -> list[int]:
 
 
 def write_grown(
-    dataset: str, target: Path, index: SidIndex, catalog: Catalog, allowed: np.ndarray, report: dict[str, Any]
+    dataset: str,
+    target: Path,
+    index: SidIndex,
+    catalog: Catalog,
+    allowed: np.ndarray,
+    known: list[np.ndarray] | None,
+    report: dict[str, Any],
 ) -> None:
     """Written beside, then put in the place of the earlier one."""
     with whole_directory(target) as beside:
@@ -255,4 +273,6 @@ def write_grown(
         sids.save_index(index, beside / SID_INDEX)
         sids.write_index_json(index, beside / INDEX_JSON.format(dataset=dataset))
         write_item_json(catalog, beside / ITEM_JSON.format(dataset=dataset))
+        if known:
+            save_array(beside / NEW_VECTORS, np.concatenate(known))
         write_json(beside / GROWN, report)

@@ -22,6 +22,7 @@ from genrec.commandline import options_program, parse
 from genrec.config import Section, comma_list, knob
 from genrec.errors import ArtifactError, ConfigError, exit_on_failure, exit_on_usage_error, fail
 from genrec.pipeline import ADVISE, RUN, call_of, command_of
+from genrec.run_choice import enclosing_run, shorten
 
 if TYPE_CHECKING:
     from genrec.advice.plan import Plan
@@ -65,12 +66,20 @@ def write_advice(options: AdviceOptions) -> str:
     report = read_report(source)
     plan = make_plan(report, choose_strategies(options, report))
     options.output_config.parent.mkdir(parents=True, exist_ok=True)
-    content = complete_overlay(report["config"], plan.overlay)
+    content = complete_overlay(place_of_report(source, report["config"]), plan.overlay)
     write_json(options.output_config, content)
     evidence = options.output_config.with_suffix(".evidence.json")
     write_json(evidence, evidence_to_json(report, plan))
     written = f"written: {options.output_config} {evidence}\n{describe_way_on(options.output_config, plan, content)}"
     return f"{fold_text(describe_plan(report, plan))}\n\n{written}"
+
+
+def place_of_report(source: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The analysed configuration, with the run where the report lies now: it may have been moved, or fetched."""
+    run = enclosing_run(source.resolve())
+    if run is None or run == Path(config["run"]["dir"]).resolve():
+        return config
+    return config | {"run": config["run"] | {"dir": str(shorten(run))}}
 
 
 def choose_strategies(options: AdviceOptions, report: dict[str, Any]) -> list[str]:

@@ -40,6 +40,7 @@ from genrec.config import Config
 from genrec.errors import exit_on_failure
 from genrec.pipeline import ADVISE, FAMILY_READS, TEACHER_READS, artifact_dir, call_of, command_of, on_split
 from genrec.plugins import is_plugin
+from genrec.remote import fetch_artifacts, fetch_stages
 from genrec.runtime.training_record import is_trained, is_unchanged, read_record
 from genrec.store import RunStore
 
@@ -59,6 +60,7 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     from genrec.diagnosis.badcase_text import describe_report, make_headline
     from genrec.diagnosis.plots import BADCASE_PLOTS
 
+    fetch_evidence(config)
     report, reader = diagnose_run(config)
     plots = {name: partial / VISUALIZATIONS / f"{name}.png" for name in BADCASE_PLOTS}
     (partial / VISUALIZATIONS).mkdir(exist_ok=True)
@@ -75,6 +77,12 @@ def build(config: Config, partial: Path) -> dict[str, Any]:
     print(f"\n{summary}\nTo read: {final / BADCASE_PAGE}")
     print(f"Next: {advise}\n")
     return {"summary": report["summary"], "headline": make_headline(report)}
+
+
+def fetch_evidence(config: Config) -> None:
+    """With run.remote: what the report rests on, as far as it is there."""
+    fetch_stages(config, dict.fromkeys(("sids", "sequential", *FAMILY_READS[config.analysis.model])))
+    fetch_artifacts(config, ["evaluation/*", "evaluation_valid/*"])
 
 
 def diagnose_run(config: Config) -> tuple[dict[str, Any], CaseReader]:

@@ -58,7 +58,7 @@ from genrec.evaluation.report import (
     read_results,
     write_report,
 )
-from genrec.evaluation.rows import ScoredRow, list_rows, name_row
+from genrec.evaluation.rows import ScoredRow, list_rows, name_row, plain_name
 from genrec.launch import note, rank, world_size
 from genrec.models.families import (
     Ranking,
@@ -69,8 +69,9 @@ from genrec.models.families import (
     fingerprints_outside,
     rows_scored,
 )
-from genrec.pipeline import RANKED_FAMILIES, STAGES, artifact_dir, command_of, read_by_row
+from genrec.pipeline import RANKED_FAMILIES, STAGES, artifact_dir, command_of, in_order, read_by_row
 from genrec.recipe_places import link_places
+from genrec.remote import fetch_artifacts, fetch_stages, require_run_there
 from genrec.runtime.training_record import is_unchanged
 from genrec.stage import Job
 from genrec.store import RunStore
@@ -93,6 +94,8 @@ def carry_out(command: Command) -> None:
 def evaluate(command: Command, named: bool = False) -> None:
     """A row a family that the run has; what it lacks is left out with a line, or an error where the user named it."""
     config = settle_model(command.config)
+    if not command.dry_run:
+        fetch_read(config)
     with together():
         jobs = plan_rows(config, named, command.dry_run)
         before = {job.row: read_manifest(job.final) for job in jobs}
@@ -104,6 +107,15 @@ def evaluate(command: Command, named: bool = False) -> None:
         else:
             note(STAGE, f"the table: {artifact_dir(config, STAGE) / SUMMARY}")
         link_places(STAGE, config, name_given_model(command.config, config, jobs))
+
+
+def fetch_read(config: Config) -> None:
+    """With run.remote: what the rows read, and those that have their names already."""
+    require_run_there(config)
+    families = rows_scored(config.evaluation)
+    fetch_stages(config, in_order({name for family in families for name in read_by_row(family, config)}))
+    table = artifact_dir(config, STAGE).relative_to(config.run.dir)
+    fetch_artifacts(config, [f"{table}/{plain_name(config, family)}" for family in families])
 
 
 def name_given_model(asked: Config, config: Config, jobs: list[Job]) -> dict[str, str]:

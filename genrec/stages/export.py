@@ -52,10 +52,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def settle(command: Command) -> Config:
     """The configuration with the model that is meant, its semantic IDs, and lists as the run's table made them."""
-    from genrec.model_choice import choose_model, choose_sids, settings_of_run
+    from genrec.model_choice import choose_model, choose_sids, fetch_models, settings_of_run
     from genrec.models.card import load_card
 
     config = command.config
+    if config.export.model in ("", "sft", "rl") and not command.dry_run:
+        fetch_models(config, [config.export.model or None])
     named = config.export.model or choose_model(RunStore.of(config))
     own = (name for name in ("sft", "rl") if Path(named).resolve() == artifact_dir(config, name).resolve())
     named = next(own, named)
@@ -304,11 +306,9 @@ def read_gguf(source: Source, partial: Path) -> Recommender:
     from genrec.models.language import load_pretrained
 
     model, tokenizer = load_pretrained(str(partial / GGUF), torch.float32)
-    shop = load_shop(partial)
-    texts = load_own_texts(partial, source.card, shop)
+    texts = load_own_texts(partial, source.card, load_shop(partial))
     generative = GenerativeModel(model, tokenizer, texts, source.card.cutoff_len)
-    allowed = generative.allow(None, shop.train_count, source.settings)
-    return GenerativeRecommender(generative, make_decoding(source.settings, exact=False), allowed)
+    return GenerativeRecommender(generative, make_decoding(source.settings, exact=False))
 
 
 def describe_backend(name: str, costs: dict[str, Any], max_loss: float) -> str:

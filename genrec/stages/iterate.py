@@ -40,6 +40,7 @@ from genrec.pipeline import (
     needed_for,
     on_split,
 )
+from genrec.remote import fetch_stages
 
 if TYPE_CHECKING:
     from genrec.advice.plan import Plan
@@ -88,6 +89,7 @@ def main(argv: list[str] | None = None) -> None:
             run_loop(command)
         else:
             with only_writer(command.config.run.dir / artifacts.ROUNDS):
+                fetch_stages(command.config, needed_for(command.config.analysis.model, command.config))
                 stage.require(command.config, "data")  # before anything is written into a mistyped directory
                 if command.clean:
                     remove_rounds(command.config.run.dir)
@@ -108,7 +110,7 @@ def foreign_files(directory: Path) -> Iterator[Path]:
     if directory.is_symlink() or directory.is_file():
         yield directory
     elif read_manifest(directory):
-        yield from stage.foreign_files(directory)
+        yield from artifacts.foreign_files(directory)
     elif directory.is_dir() and not (directory / stage.BEGUN).exists() and directory.suffix != ".tmp":
         for path in sorted(directory.iterdir()):
             own = path.name in OWN_FILES or path.name.startswith(".") or path.suffix == ".log"

@@ -39,7 +39,9 @@ def build(config: Config, directory: Path) -> dict:
     from genrec.data.preparation import summarize_preparation
     from genrec.data.sequences import save_sequences, save_splits
     from genrec.data.sources import find_source
+    from genrec.data.table_urls import fetch_tables
 
+    config = config.model_copy(update={"data": fetch_tables(config.data)})
     source = find_source(config.data.source)
     refuse_unknown_category(config)
     preparation = prepare(config, directory)
@@ -68,7 +70,9 @@ def prepare(config: Config, directory: Path) -> Preparation:
     if size is None:
         shutil.rmtree(directory / PLACE, ignore_errors=True)  # of a call that was stopped
         if config.run.engine == "ray" and config.data.source in SHARDED_SOURCES:
-            note("data", f"is computed by this process; data.events {config.data.events} is a dataset, read at once")
+            whole = f"data.events {config.data.events} is a dataset, read"
+            why = "data.split new_items looks at all events" if config.data.split == "new_items" else whole
+            note("data", f"is computed by this process; {why} at once")
         return find_source(config.data.source).prepare(config.data, config.run.seed)
     with find_workers(config.run) as workers:
         try:
@@ -106,8 +110,9 @@ def sources(config: Config) -> dict[str, str]:
     """Fingerprints of the raw files that are there."""
     from genrec.artifacts import sample_fingerprint
     from genrec.data.sources import find_source
+    from genrec.data.table_urls import with_copies
 
-    files = find_source(config.data.source).raw_files(config.data, config.run.seed)
+    files = find_source(config.data.source).raw_files(with_copies(config.data), config.run.seed)
     return {role: sample_fingerprint(path) for role, path in files.items()}
 
 

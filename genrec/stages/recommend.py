@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -162,6 +163,7 @@ def answer(options: RecommendOptions, command: Command, named: bool) -> None:
             "run.engine ray gives shards of many users to workers; add --shards N, with --all_users or --users"
         )
     require_engine(command.config.run)
+    fetch_model(options.model, options.backend, command)
     shop = load_shop(options, command, named)
     if options.all_users:
         rows = shop.all_users()
@@ -228,6 +230,14 @@ def plan_load(
             "directory by --model DIR"
         )
     return config.run.dir, model, asked
+
+
+def fetch_model(model: str | None, backend: str | None, command: Command, also: Sequence[str] = ()) -> None:
+    """With run.remote: what the run's models read; a model by itself has no run."""
+    from genrec.model_choice import fetch_models
+
+    if not (model and is_place(model)):
+        fetch_models(command.config, [model, *also], export=backend not in (None, "torch"))
 
 
 def is_asked(command: Command, key: str, named: bool) -> bool:
@@ -348,6 +358,8 @@ def describe_scores(shop: Recommender, rows: Histories) -> str:
         return "score: share of the training events"
     kinds = {"popular": "share of the training events", "ensemble": "probability"}
     kind = "log-probability of the SID" if shop.is_language_model else kinds.get(shop.model, "as the model gives it")
+    if getattr(shop.family, "cold_items", None) is not None:
+        kind = "log-probability, of items without a train event by their texts"
     return f"score of '{shop.model}': {kind}"
 
 

@@ -37,6 +37,7 @@ from genrec.launch import note
 from genrec.lines import relay_line
 from genrec.pipeline import FAMILY_READS, REWARD_READS, STAGES, TEACHER_READS, artifact_dir, reads
 from genrec.places import RUN_SAID
+from genrec.remote import fetch_stages, inherit_remote
 from genrec.stages.dialogue import ask_about
 
 
@@ -72,6 +73,9 @@ def main(argv: list[str] | None = None) -> None:
         stages = chosen_stages(chosen)
         flags = spell_out(program, flags)
     command = parse(program, flags)  # a typo anywhere ends here, before any work
+    with exit_on_failure(command.config.run.dir):
+        if not command.dry_run:  # what is left out may be there from an earlier call
+            fetch_stages(command.config, [name for name in stages if name in chosen.skip])
     with exit_on_usage_error():
         check_one_run(command.config)
         if "sft" in stages and "sft" not in chosen.skip:
@@ -141,9 +145,11 @@ def walk_seeds(stages: list[str], chosen: Pipeline, command: Command, flags: lis
     first = next(iter(places.values()))
     for seed, place in places.items():
         own = ["--run.seed", str(seed), "--run.dir", str(place)]
+        if remote := inherit_remote(command.config.run, place):
+            own += ["--run.remote", remote]
         begin = ["--run.from_run", str(first)] if place != first else []
         note("run", f"seed {seed}, in {place}")
-        seeded = [*drop_flags(flags, "--run.dir", "--run.seed", "--run.from_run"), *own, *begin]
+        seeded = [*drop_flags(flags, "--run.dir", "--run.seed", "--run.from_run", "--run.remote"), *own, *begin]
         walk(stages, chosen, parse(stage_program("genrec run", __doc__), seeded), seeded)
     if not command.dry_run:
         text = describe_seeds({seed: read_run(place) for seed, place in places.items()})
@@ -177,7 +183,7 @@ def walk(stages: list[str], chosen: Pipeline, command: Command, flags: list[str]
         if name == "analysis" and not command.dry_run:
             advise(config)
     if not command.dry_run:
-        say_next(run_dir)
+        say_next(run_dir, command.config.run.remote)
     if chosen.iterate:
         rounds = ["--rounds", str(chosen.iterate)]
         call("iterate", [*flags, *rounds], run_dir / "logs" / "iterate.log", command.dry_run)
@@ -239,11 +245,14 @@ def advise(config: Config) -> None:
     call("advise", flags, config.run.dir / "logs" / "advice.log", dry_run=False)
 
 
-def say_next(run_dir: Path) -> None:
-    """Where a language model is there, how it is asked, with a user of the data."""
+def say_next(run_dir: Path, remote: str | None = None) -> None:
+    """Where a language model is there, how it is asked, with a user of the data; on other machines too."""
     from genrec.store import RunStore
 
     if read_manifest(run_dir / "data") is None or not any(read_manifest(run_dir / name) for name in ("sft", "rl")):
         return
     user = str(RunStore(run_dir).sequences().user_id[0])
     print(f"Recommend: genrec recommend --run.dir {shlex.quote(str(run_dir))} --user {shlex.quote(user)}")
+    if remote:
+        place = f"--run.dir DIR --run.remote {shlex.quote(remote)}"
+        print(f"Elsewhere: genrec recommend {place} --user {shlex.quote(user)}")

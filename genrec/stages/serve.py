@@ -45,7 +45,7 @@ from genrec.launch import note
 from genrec.run_choice import is_run
 from genrec.serving.settings import ServeOptions
 from genrec.stages.ab import read_key
-from genrec.stages.recommend import parse_run_flags, plan_load
+from genrec.stages.recommend import fetch_model, parse_run_flags, plan_load
 
 if TYPE_CHECKING:
     from genrec.experiments.assignment import Experiment, Experiments
@@ -166,6 +166,7 @@ def require_slates(options: ServeOptions) -> None:
 
 def serve(plan: Plan) -> None:
     require_extra()
+    fetch_model(plan.options.model, plan.options.backend, plan.command, plan.options.also)
     from genrec.serving.experiment import read_experiment
 
     if plan.options.experiments:

@@ -34,6 +34,7 @@ from genrec.guard import refusal
 from genrec.launch import note, world_size
 from genrec.lock import only_writer
 from genrec.pipeline import RUN, UPDATE, artifact_dir, call_of, keep_word, reads
+from genrec.remote import inherit_remote
 
 if TYPE_CHECKING:
     from genrec.data.events import Shop
@@ -130,7 +131,8 @@ def settle_anew(config: Config, begin: Begin) -> Config:
         key.removeprefix("sft."): value for key, value in sft.config.items() if key.startswith("sft.")
     }  # fmt: skip
     known = {key: value for key, value in of_sft.items() if key in Sft.model_fields}
-    run = config.run.model_copy(update={"dir": config.run.dir / ANEW})
+    home = config.run.dir / ANEW
+    run = config.run.model_copy(update={"dir": home, "remote": inherit_remote(config.run, home)})
     return config.model_copy(update={"run": run, "sft": Sft.model_validate({**known, "replay": None})})
 
 
@@ -286,7 +288,7 @@ def make_place(rows: str, config: Config, command: Command, home: Path) -> Confi
     from genrec.stages.updating import share_stage, write_earlier_rows
     from genrec.store import RunStore
 
-    place = config.model_copy(update={"run": config.run.model_copy(update={"dir": home})})
+    place = config.model_copy(update={"run": config.run.model_copy(update={"dir": home, "remote": None})})
     updated = RunStore.of(command.config)
     if rows == "newest":
         share_stage("data", command.config, place)

@@ -4,7 +4,14 @@ import pytest
 
 from genrec.data.events import encode_events
 from genrec.data.sequences import cut_examples
-from genrec.data.splits import build_sequences, leave_one_out, split_chronologically, split_targets
+from genrec.data.splits import (
+    NEW_SHARE,
+    build_sequences,
+    leave_one_out,
+    split_by_new_items,
+    split_chronologically,
+    split_targets,
+)
 from genrec.data.ties import draw_tie_order
 from genrec.errors import ArtifactError
 
@@ -47,7 +54,46 @@ def test_leave_one_out_worked_by_hand():
     assert ends == {"train": [1], "valid": [2], "test": [3, 5]}  # b has no history before its second-last, c none
 
 
-@pytest.mark.parametrize("rule", ["chronological", "leave_one_out"])
+def test_the_split_by_new_items_worked_by_hand():
+    """Item n comes at time 15, once more at 16: no cut after it has anything new behind it, the last one before has."""
+    rows = [(f"u{t % 2}", f"i{t // 2 % 2}", t) for t in range(15)]
+    rows += [("u0", "n", 15), ("u1", "n", 16), *((f"u{t % 2}", "i0", t) for t in range(17, 22))]
+    sequences, _, tie_order = number_rows(rows)  # 22 events, 20 targets, at 2..21
+    splits = split_by_new_items(sequences, tie_order)
+    times = {name: sequences.time[part.end].tolist() for name, part in splits.items()}
+    assert times == {"train": [*range(2, 15)], "valid": [15, 16, 17], "test": [18, 19, 20, 21]}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_train_ends_as_late_as_new_items_allow(seed):
+    rng = np.random.default_rng(seed)
+    rows = []
+    for time in range(300):  # items come up one after the other, some stay
+        item = rng.integers(max(0, time // 6 - 12), time // 6 + 1)
+        rows.append((f"u{rng.integers(25)}", f"i{item}", time // 2))
+    sequences, _, tie_order = number_rows(rows, "random", seed)
+    splits = split_by_new_items(sequences, tie_order)
+    order = np.lexsort((tie_order, sequences.time))
+    item, rank = sequences.item[order], np.argsort(order)
+    targets = np.sort(rank[np.setdiff1d(np.arange(300), sequences.offset[:-1])])
+
+    def share_of_new(cut):
+        before = set(item[: targets[cut]].tolist())
+        return np.mean([item[target] not in before for target in targets[cut:]])
+
+    cuts = [cut for cut in range(int(0.8 * len(targets)) + 1) if share_of_new(cut) >= NEW_SHARE]
+    held_out = len(targets) - cuts[-1]
+    assert [len(splits[name]) for name in ("train", "valid", "test")] == [
+        cuts[-1],
+        held_out // 2,
+        held_out - held_out // 2,
+    ]
+    assert sorted(rank[np.concatenate([part.end for part in splits.values()])]) == targets.tolist()
+    train, rest = (rank[np.concatenate([splits[name].end for name in part])] for part in (["train"], ["valid", "test"]))
+    assert train.max() < rest.min()
+
+
+@pytest.mark.parametrize("rule", ["chronological", "leave_one_out", "new_items"])
 def test_each_target_is_in_one_split_and_never_first(rule):
     rng = np.random.default_rng(0)
     rows = [(f"u{u}", f"i{i}", t) for u, i, t in rng.integers(0, (20, 30, 1000), (400, 3)).tolist()]

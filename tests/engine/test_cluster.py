@@ -5,13 +5,14 @@ import socket
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from genrec import __version__
 from genrec.config import Run
 from genrec.config_checks import validate
-from genrec.engine.cluster import Node, cluster, find_fault, import_ray, marked, require_answer, require_room
+from genrec.engine.cluster import Node, cluster, connect, find_fault, import_ray, marked, require_answer, require_room
 from genrec.errors import ConfigError
 
 OWN = Node("here", "2.60.0", "3.11.7", "1.0")
@@ -44,6 +45,24 @@ def test_no_cluster_at_the_address_is_said_at_once():
             require_answer(address)
     with pytest.raises(ConfigError, match="must be HOST:PORT, ray://HOST:PORT or auto, found 'cluster'"):
         require_answer("cluster")
+
+
+class AuthenticationError(Exception):
+    """As Ray says it: by itself where no token is given, as the cause where another one is."""
+
+
+@pytest.mark.parametrize("given", ["none", "another"])
+def test_a_cluster_that_asks_for_its_token_says_where_it_is_given(given):
+    def init(**asked):
+        if given == "none":
+            raise AuthenticationError("no authentication token was found")
+        raise ConnectionError("Failed to connect") from RuntimeError("ray.exceptions.AuthenticationError: RPC error")
+
+    ray = SimpleNamespace(init=init, exceptions=SimpleNamespace(RayError=AuthenticationError))
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        address = f"127.0.0.1:{there.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=f"{address} takes nobody without its token: RAY_AUTH_MODE=token"):
+            connect(ray, Run(engine="ray", ray_address=address))
 
 
 def test_more_workers_than_cores_are_refused():

@@ -233,8 +233,17 @@ def grown(ready):
     texts = np.array([f"new item {item}" for item in range(3)], dtype=object)
     allowed = np.ones(len(codes), dtype=bool)
     allowed[[4, 7]] = False
+    vectors = np.eye(3, 4, dtype=np.float32)
     whole = join_catalogs(catalog, Catalog(texts, texts, texts, texts, texts))
-    write_grown(config.data.dataset, RunStore.of(config).grown_dir, make_index(codes, index.sizes), whole, allowed, {})
+    write_grown(
+        config.data.dataset,
+        RunStore.of(config).grown_dir,
+        make_index(codes, index.sizes),
+        whole,
+        allowed,
+        [vectors],
+        {},
+    )
     yield allowed
     shutil.rmtree(RunStore.of(config).grown_dir)
 

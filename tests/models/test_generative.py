@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from genrec.config import Evaluation
 from genrec.data.lists import order_longest_first
 from genrec.data.sequences import Examples
 from genrec.data.tasks import Texts
@@ -61,7 +60,7 @@ def test_a_frontier_says_of_each_list_whether_it_is_proven(generative):
 def test_seen_and_disallowed_items_are_left_out(generative, exact, search):
     allowed = np.arange(NUM_ITEMS) != 7
     decoding = Decoding(12, exact=exact, decoding=search)
-    only = generative.allow(allowed, np.ones(NUM_ITEMS), Evaluation())
+    only = generative.allow(allowed)
     listed = generative.recommend(EXAMPLES.without_seen(), 12, decoding, only).item
     for row, seen in zip(listed, ([3], [1, 2, 3, 4], [5], []), strict=True):
         assert set(row[row >= 0]) == set(range(NUM_ITEMS)) - {7, *seen}

@@ -82,6 +82,22 @@ def test_a_second_file_goes_on_from_the_first(run, new_items, tmp_path):
     assert len(second) == len(first) + 1 and (second[:-1] == first).all()
 
 
+def test_vectors_of_new_items_are_kept_as_far_as_they_are_known(run, new_items, tmp_path):
+    run.sids("--method", "rqkmeans")
+    place = grow(run, "--add", str(new_items))
+    store, old = RunStore(run.dir), shop_vectors()
+    assert np.array_equal(store.new_vectors(4)[2], old[4] + np.float32(0.01))
+    for round, text in enumerate(("twin", "near")):
+        more = tmp_path / f"more{round}.item.json"
+        more.write_text(json.dumps({"0": {"title": text}}))
+        grow(run, "--add", str(more))
+        if not round:
+            assert np.array_equal(store.new_vectors(5)[4], old[0])
+            (place / "new_vectors.npy").unlink()  # as an earlier release left it
+    with pytest.raises(ArtifactError, match="new_vectors.npy is not there.*add its items again"):
+        store.new_vectors(6)
+
+
 def test_extra_level_and_kept_indices_grow_too(run, new_items):
     for how in ("extra_level", "keep"):
         before = np.load(run.sids("--method", "rqkmeans", "--collisions", how, "--clean") / "codes.npy")
