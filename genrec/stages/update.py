@@ -309,7 +309,7 @@ def retire_new_items(place: Config, begin: Begin) -> None:
     index, catalog, allowed = read_base(store.dataset, store.path("sids"))
     retired = retire_items(allowed, list(range(len(begin.store.catalog()), len(allowed))))
     what = {"added_files": [], "items": [], "retired": retired}
-    write_grown(store.dataset, store.grown_dir, index, catalog, allowed, what)
+    write_grown(store.dataset, store.grown_dir, index, catalog, allowed, None, what)
 
 
 def score(name: str, place: Config, model: Path, index: str) -> Path:
