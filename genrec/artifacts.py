@@ -326,7 +326,10 @@ def read_record(path: Path, kind: type[Record], way_on: str) -> Record:
 
 
 def parse_record(content: bytes, path: Path | str, kind: type[Record], way_on: str) -> Record:
-    fields = parse_json(content, path)
+    try:
+        fields = parse_json(content, path)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; {way_on}") from None
     if isinstance(fields, dict) and (more := set(fields) - kind.__annotations__.keys()):
         raise ArtifactError(f"{path} has '{min(more)}', which no {kind.__name__} has; {way_on}")
     try:

@@ -160,6 +160,10 @@ def read_url(url: str) -> str:
         raise ValueError("a URL is needed, such as s3://BUCKET/runs/x; of a directory file:///mnt/runs/x")
     if ":" in place.partition("/")[0].rpartition("@")[0]:
         raise ValueError("a URL must hold no password; credentials come from the environment")
+    if "?" in place:
+        raise ValueError("a URL must hold no query; credentials and options come from the environment")
+    if protocol in ("file", "local") and not place.startswith("/"):
+        raise ValueError(f"of a directory the whole path is needed, such as {protocol}:///mnt/runs/x")
     return url
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +80,12 @@ def explain(item: Any, schema: type[Section]) -> str:
         return f"unknown key '{path}'{near or others}"
     said = f"{path}: {item['msg'].removeprefix('Value error, ')}"
     between_keys = item["type"] == "value_error" and is_section(schema, path)  # names its values itself
-    return said if between_keys else f"{said} (got {item['input']!r})"
+    return said if between_keys else f"{said} (got {hide_secrets(repr(item['input']))})"
+
+
+def hide_secrets(text: str) -> str:
+    """URLs without the user and password that they hold, and without a query."""
+    return re.sub(r"(://[^?'\"\s]*)\?[^'\"\s]*", r"\1?***", re.sub(r"://[^/@'\"\s]*@", "://***@", text))
 
 
 def is_section(schema: type[Section], path: str) -> bool:

@@ -25,6 +25,7 @@ from typing import Any
 
 from genrec.artifacts import MANIFEST, Manifest, fingerprint_of, parse_manifest, sha256
 from genrec.errors import ArtifactError, ConfigError, first_line, one_line
+from genrec.pipeline import command_of
 
 BEGUN = "begun.json"
 OPTIONS = {"file": {"auto_mkdir": True}, "local": {"auto_mkdir": True}}  # of a file system, by its protocol
@@ -64,7 +65,7 @@ class ObjectStore:
         manifest = parse_manifest(content, f"{place}/{MANIFEST}", place)
         if (of_files := fingerprint_of(manifest.files)) != manifest.fingerprint:
             differ = f"has the fingerprint {manifest.fingerprint}, its files {of_files}"
-            raise ArtifactError(f"{place}/{MANIFEST} {differ}; {send_anew(place)}")
+            raise ArtifactError(f"{place}/{MANIFEST} {differ}; {send_anew(place, manifest)}")
         return manifest
 
     def list_artifacts(self, group: str) -> list[str]:
@@ -96,7 +97,9 @@ class ObjectStore:
             self.get_file(name, manifest, file, path)
             if fault := find_fault(path, entry):
                 place = self.url_of(name)
-                raise ArtifactError(f"{place}/{manifest.fingerprint}/{file} is damaged: {fault}; {send_anew(place)}")
+                raise ArtifactError(
+                    f"{place}/{manifest.fingerprint}/{file} is damaged: {fault}; {send_anew(place, manifest)}"
+                )
             moved.append(file)
         return moved
 
@@ -106,9 +109,14 @@ class ObjectStore:
             with explained(f"{place}/{manifest.fingerprint}/{file}", "read"):
                 self.files.get_file(self.path_of(name, manifest.fingerprint, file), str(path), callback=bar(file))
         except FileNotFoundError:
+            if self.files.exists(self.path_of(name, file)):
+                raise ArtifactError(
+                    f"{self.url} is a run directory itself, not what run.remote sends; name it by --run.dir or "
+                    "--run.from_run, and a URL of its own by --run.remote"
+                ) from None
             raise ArtifactError(
                 f"{place} lacks {file}, which its manifest lists. If it was replaced while it was read, give the "
-                f"command again; if not, {send_anew(place)}"
+                f"command again; if not, {send_anew(place, manifest)}"
             ) from None
 
     # Writing
@@ -128,6 +136,12 @@ class ObjectStore:
             if before and before.fingerprint != manifest.fingerprint:
                 self.files.rm(self.path_of(name, before.fingerprint), recursive=True)
         return moved
+
+    def is_whole(self, name: str, manifest: Manifest) -> bool:
+        """Whether all files of an artifact lie there in their length."""
+        with explained(self.url_of(name), "read", missing=False):
+            sizes = self.list_sizes(self.path_of(name, manifest.fingerprint))
+        return all(sizes.get(file) == entry["bytes"] for file, entry in manifest.files.items())
 
     def list_sizes(self, version: str) -> dict[str, int]:
         """{file: bytes} of what lies there. Under a fingerprint a file of the right length is the right one."""
@@ -208,8 +222,8 @@ def describe(error: Exception) -> str:
     return text if isinstance(error, OSError) and " " in text else f"{type(error).__name__}: {text}"
 
 
-def send_anew(place: str) -> str:
-    return f"remove {place}, and give any command that reads it on a machine that has it whole: that sends it anew"
+def send_anew(place: str, manifest: Manifest) -> str:
+    return f"remove {place}; `{command_of(manifest.stage)}` on a machine that has it whole sends it anew"
 
 
 def find_fault(path: Path, entry: dict[str, Any]) -> str:

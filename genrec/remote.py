@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Literal, NamedTuple
 from genrec import artifacts
 from genrec.artifacts import MANIFEST, Manifest, read_manifest
 from genrec.config import Config, Run
-from genrec.errors import ArtifactError
+from genrec.errors import ArtifactError, ConfigError
 from genrec.launch import note, rank
 from genrec.lock import only_writer
 from genrec.objects import ObjectStore, open_store
@@ -61,7 +61,19 @@ class Compared(NamedTuple):
 
 def remote_of(config: Config) -> Remote | None:
     """Where the run's artifacts lie beside its directory; None without run.remote."""
-    return Remote(open_store(config.run.remote), config.run.dir) if config.run.remote else None
+    if config.run.remote is None:
+        return None
+    refuse_own_place(config.run.remote, config.run.dir)
+    return Remote(open_store(config.run.remote), config.run.dir)
+
+
+def refuse_own_place(url: str, run: Path) -> None:
+    """A directory in the form of a URL is none of the run's own."""
+    protocol, _, place = url.partition("://")
+    if protocol in ("file", "local") and Path(place).resolve().is_relative_to(run.resolve()):
+        raise ConfigError(
+            f"run.remote {url} lies in run.dir {run}, whose artifacts it is to hold too; name another place"
+        )
 
 
 def inherit_remote(run: Run, directory: Path) -> str | None:
@@ -121,6 +133,52 @@ class Remote:
                 self.fetch(directory, compared)
             elif compared.move == "send" and send:
                 self.send(directory, compared)
+
+    def bring_together(self, directories: Sequence[Path], send: bool = True) -> None:
+        """Artifacts of one run. Where another machine is making some of them anew, so that those at the URL do not fit
+        together, what is whole here stays."""
+        if torn := self.find_misfit(directories):
+            lacking = [directory for directory in directories if read_manifest(directory) is None]
+            if lacking:
+                raise ArtifactError(
+                    f"{torn}; {lacking[0]} is not here, so wait for that, or make it here without run.remote"
+                )
+            note("remote", f"{torn}; until then what is here is used")
+            return
+        for directory in directories:
+            self.bring(directory, send)
+
+    def find_misfit(self, directories: Sequence[Path]) -> str:
+        """Of artifacts to be fetched, which one was made from another that has been replaced; '' where all fit."""
+        compared = {directory: self.compare(directory) for directory in directories}
+        there = [each.there for each in compared.values() if each.there]
+        if not any(each.move == "fetch" for each in compared.values()):
+            return ""
+        present: dict[str, set[str]] = {}  # fingerprints by stage, and those that semantic IDs grew from
+        for manifest in there:
+            own = {manifest.fingerprint, *manifest.statistics.get("grown_from", [])}
+            present.setdefault(manifest.stage, set()).update(own)
+        for manifest in there:
+            for stage, wanted in manifest.inputs.items():
+                replaced = stage in present and wanted not in present[stage]
+                if replaced and manifest.stage != "evaluation":  # whose table may hold rows of before
+                    return self.describe_misfit(manifest, stage, present[stage])
+        return ""
+
+    def describe_misfit(self, manifest: Manifest, stage: str, present: set[str]) -> str:
+        made, found = (
+            f"{manifest.stage} there was made from {stage} {manifest.inputs[stage]}",
+            ", ".join(sorted(present)),
+        )
+        return (
+            f"{self.store.url} is being made anew: {made}, {stage} there is {found}, and no "
+            f"`{command_of(manifest.stage)}` after it has ended yet"
+        )
+
+    def is_torn(self, directory: Path, compared: Compared) -> bool:
+        """Whether the same artifact is there, and lacks a file or a part of one."""
+        here = compared.here
+        return compared.move == "none" and here is not None and not self.store.is_whole(self.name_of(directory), here)
 
     def wait(self, directory: Path) -> None:
         """Of several processes of a launch the first one fetches; where it fails, its launcher ends the others."""
@@ -271,10 +329,11 @@ def fetch_artifacts(config: Config, names: Iterable[str]) -> None:
     remote = remote_of(config)
     if remote is None:
         return
+    found: list[str] = []
     for name in names:
         group, _, each = name.partition("/")
-        for found in remote.store.list_artifacts(group) if each == "*" else [name]:
-            remote.bring(config.run.dir / found, send=False)
+        found += remote.store.list_artifacts(group) if each == "*" else [name]
+    remote.bring_together([config.run.dir / name for name in dict.fromkeys(found)], send=False)
 
 
 def fetch_stages(config: Config, stages: Iterable[str]) -> None:

@@ -236,8 +236,7 @@ def fetch_first(job: Job, clean: bool) -> None:
     remote = remote_of(job.config)
     if remote is None:
         return
-    for name in job.reads:
-        remote.bring(artifact_dir(job.config, name))
+    remote.bring_together([artifact_dir(job.config, name) for name in job.reads])
     compared = remote.compare(job.final)
     if clean or compared.there is None or compared.move not in ("fetch", "conflict"):
         return
@@ -264,7 +263,7 @@ def send_last(job: Job) -> None:
     compared = remote.compare(job.final)
     if compared.move in ("fetch", "conflict"):
         raise ArtifactError(remote.refuse(job.final, compared))
-    if compared.move == "send":
+    if compared.move == "send" or remote.is_torn(job.final, compared):
         remote.send(job.final, compared)
     remote.remember(job.final, compared.here)
 
@@ -322,7 +321,9 @@ def list_changing(job: Job) -> list[str]:
 
 
 def is_changing(stage: str, config: Config) -> bool:
-    manifest = read_manifest(artifact_dir(config, stage))
+    manifest, remote = read_manifest(artifact_dir(config, stage)), remote_of(config)
+    if manifest is None and remote:  # it is to be fetched
+        manifest = remote.compare(artifact_dir(config, stage)).there
     if manifest is None:
         return True
     knobs = {key: plain(value_at(config, key)) for key in depends_on(stage, config)}
@@ -343,6 +344,7 @@ def refuse(job: Job, place: Path | str, different: list[str]) -> str:
     another = "--sids.name ANOTHER" if job.stage == "sids" else run
     built_on_it = f", with what was built on it `{call_of(*RUN)} --from {job.stage} --clean`"
     anew = f"`{command_of(job.stage)} --clean`{'' if job.stage in BY_NAME else built_on_it}"
+    anew += ", which replaces what other machines have" if job.config.run.remote else ""
     return refusal(place, different, another, f"{anew} (with your other flags)")
 
 

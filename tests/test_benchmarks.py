@@ -20,6 +20,7 @@ SMALLEST = {
     "ab": "--experiments 10 --users 2000",
     "balanced_kmeans": "--sizes 300 --codes 12",
     "export": "--width 64 --layers 1 --requests 2 --rounds 1",
+    "many_items": "compare {out} --rows 2000 --train_rows 600",
     "canonical": "--dataset Toy --events {home}/events.csv --items {home}/items.csv --work {out} --seeds 0 "
     "--preset config/tiny.yaml -- --sft.num_epochs 1 --rl.sample_size 64 --sequential.num_epochs 1",
     "continual": "--toy --work {out} --slices 1 -- --sft.num_epochs 1",

@@ -184,7 +184,10 @@ def stored(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("alp", "a.txt is damaged: 5 bytes in the manifest, 3 found; remove .*bucket/data, and give any command"),
+        (
+            "alp",
+            "a.txt is damaged: 5 bytes in the manifest, 3 found; remove .*bucket/data; `genrec prepare` on a machine",
+        ),
         ("alphA", "a.txt is damaged: sha256 [0-9a-f]{16} in the manifest, [0-9a-f]{16} found; remove .*bucket/data"),
     ],
 )

@@ -420,11 +420,14 @@ def test_runs_inside_a_run_lie_inside_it_there_and_others_nowhere(tmp_path):
         ("/mnt/runs", "run.remote: a URL is needed, such as s3://BUCKET/runs/x; of a directory file:///mnt/runs/x"),
         ("s3://", "run.remote: a URL is needed"),
         ("sftp://me:secret@host/x", "run.remote: a URL must hold no password; credentials come from the environment"),
+        ("s3://bucket/x?token=secret", "run.remote: a URL must hold no query; credentials and options come from"),
+        ("file://bucket/x", "run.remote: of a directory the whole path is needed, such as file:///mnt/runs/x"),
     ],
 )
 def test_a_url_that_is_none_is_one_line(tmp_path, url, said):
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=said) as caught:
         command(tmp_path, url)
+    assert "secret" not in str(caught.value)
 
 
 def test_the_data_set_stands_in_the_url_and_a_run_that_moves_has_none(tmp_path):
@@ -438,3 +441,56 @@ def test_a_mistyped_url_holds_no_run_and_leaves_no_trace(tmp_path, url):
     with pytest.raises(ArtifactError, match=f"run.remote {url} holds no run: there is no {url}/data/manifest.json"):
         remote.require_run_there(command(tmp_path / "b", url).config)
     assert not (tmp_path / "b").exists()
+
+
+def test_a_run_is_not_sent_into_its_own_directory_nor_read_from_another_ones(tmp_path):
+    run = tmp_path / "run"
+    for place in (run, run / "data"):
+        with pytest.raises(ConfigError, match="lies in run.dir .*run, whose artifacts it is to hold too"):
+            make(run, place.as_uri(), "catalogue")
+    make(run, (tmp_path / "bucket").as_uri(), "catalogue")
+    with pytest.raises(
+        ArtifactError, match="is a run directory itself, not what run.remote sends; name it by --run.dir"
+    ):
+        make(tmp_path / "b", run.as_uri(), "vectors", "embeddings")
+
+
+def remake_data(a, b, url):
+    """Two machines have data and what was made of it; then one of them makes the data anew."""
+    make(a, url, "catalogue")
+    make(a, url, "vectors", "embeddings")
+    fetch_artifacts(command(b, url).config, ["data", "embeddings"])
+    make(a, url, "another", "data", "clean")
+
+
+def test_what_does_not_fit_together_there_is_not_fetched(tmp_path, url, capsys):
+    a, b, c = (tmp_path / name for name in "abc")
+    remake_data(a, b, url)
+    fetch_artifacts(command(b, url).config, ["data", "embeddings"])
+    said = f"{url} is being made anew: embeddings there was made from data"
+    assert said in capsys.readouterr().out and (b / "data/out.txt").read_text() == "catalogue"
+    with pytest.raises(ArtifactError, match=f"{said}.* is not here, so wait for that"):
+        fetch_artifacts(command(c, url).config, ["data", "embeddings"])
+    make(a, url, "other vectors", "embeddings", "clean")
+    fetch_artifacts(command(b, url).config, ["data", "embeddings"])
+    assert [(b / name / "out.txt").read_text() for name in ("data", "embeddings")] == ["another", "other vectors"]
+
+
+@pytest.mark.parametrize("fault", ["remove", "cut"])
+def test_the_stage_s_own_command_mends_what_lacks_a_part_there(tmp_path, fault):
+    url = (tmp_path / "bucket").as_uri()
+    make(tmp_path / "a", url, "catalogue")
+    (file,) = (tmp_path / "bucket/data").glob("*/out.txt")
+    file.unlink() if fault == "remove" else file.write_text("cat")
+    never(tmp_path / "a", url, "data")
+    assert file.read_text() == "catalogue" and never(tmp_path / "b", url, "data") == "catalogue"
+
+
+def test_a_dry_run_takes_what_is_to_be_fetched_for_what_it_is(tmp_path, url, capsys):
+    a, b = tmp_path / "a", tmp_path / "b"
+    make(a, url, "catalogue")
+    make(a, url, "vectors", "embeddings")
+    fetch_artifacts(command(b, url).config, ["embeddings"])
+    capsys.readouterr()
+    stage.run("embeddings", command(b, url, "dry_run"), None)
+    assert capsys.readouterr().out.splitlines() == ["embeddings: up to date"]

@@ -85,7 +85,8 @@ def share_texts(texts: pl.Series) -> np.ndarray:
 def number_texts(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """(N,) texts -> the different ones (T,), and which of them each is (N,)."""
     kinds = texts.unique()
-    return kinds.to_numpy().astype(object), texts.replace_strict(kinds, np.arange(len(kinds))).to_numpy()
+    number = texts.replace_strict(kinds, np.arange(len(kinds))).cast(pl.Int64)  # of no text it is of no type
+    return kinds.to_numpy().astype(object), number.to_numpy()
 
 
 @contextmanager
