@@ -113,6 +113,8 @@ def call(main: Callable[[], object]) -> None:
         raise SystemExit(141) from None
     except KeyboardInterrupt:
         fail(f"stopped; {WAY_ON}", code=130)
+    finally:
+        exit_on_signals()  # while Python ends, where an exception would be a traceback
 
 
 def overview() -> str:

@@ -111,6 +111,22 @@ def test_a_signal_at_some_moment_of_the_imports(tmp_path, number, delay):
     assert (process.returncode, said) in [(128 + number, line), (0, ""), at_its_end]
 
 
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_while_python_ends(number):
+    ending = "import atexit, time; atexit.register(lambda: (print('ending', flush=True), time.sleep(20))); "
+    begun = f"{ending}import genrec.cli; genrec.cli.main(['presets'])"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", begun], cwd=ROOT, env=ALONE, **pipes)
+    while process.stdout.readline() not in ("ending\n", ""):
+        pass
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (
+        128 + number,
+        f"error: {SIGNALS[number]}; the same command goes on from here\n",
+    )
+
+
 def test_an_ignored_signal_stays_ignored():
     """`nohup`, or a shell's background job"""
     words = f"trap '' INT TERM; {sys.executable} -c 'import genrec.cli, os, signal; signal.raise_signal(2); "
