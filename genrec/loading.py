@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from genrec import artifacts
 from genrec.config import Evaluation
@@ -13,7 +13,7 @@ from genrec.data.shop import Shop, load_shop
 from genrec.errors import ArtifactError, ConfigError, suggest
 from genrec.model_choice import choose_model, choose_sids, language_stage, settings_of_run
 from genrec.models.card import Card, check_files, load_card
-from genrec.models.cold_items import ColdItems, load_cold_items, refuse_cold_share
+from genrec.models.cold_items import load_cold_items, refuse_cold_share
 from genrec.models.exported import GRAPHS, ExportedRecommender, check_backend, load_export, load_exported
 from genrec.models.families import FAMILIES, Request, find_family
 from genrec.models.families import Recommender as Family
@@ -165,18 +165,10 @@ def load_export_of_run(
     shop = load_directory(directory, "cpu", ranking, settings.model_dump() | {"cold_share": 0}, backend)
     data = store.prepared()
     if settings.cold_share:
-        count = data.train_count
-        shop = with_cold_items(shop, load_cold_items(store, len(count), count, settings.cold_share))
+        family = cast("ExportedRecommender | GenerativeRecommender", shop.family)  # an export is a language model
+        cold_items = load_cold_items(store, len(data.catalog), data.train_count, settings.cold_share)
+        shop = replace(shop, family=replace(family, cold_items=cold_items))
     return replace(shop, place=run, sequences=data.sequences, max_history=data.max_history)
-
-
-def with_cold_items(shop: Recommender, cold_items: ColdItems) -> Recommender:
-    """The same whose lists hold them too; the family is an export's."""
-    family = shop.family
-    if isinstance(family, ExportedRecommender):
-        return replace(shop, family=replace(family, cold_items=cold_items))
-    shop.language_model().cold_items = cold_items
-    return shop
 
 
 def load_run(run: Path, model: str | None, device: str, ranking: str, decoding: dict[str, Any]) -> Recommender:

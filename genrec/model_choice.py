@@ -47,11 +47,11 @@ def fetch_models(config: Config, models: Iterable[str | None], export: bool = Fa
     if config.run.remote is None:
         return
     require_run_there(config)
-    fetch_artifacts(config, ["data", *(["export"] if export else [])])
+    read = ["data", *(["export"] if export else [])]
     for name in {model or fetch_language_model(config): None for model in models}:
-        stages = FAMILY_READS[name]
-        rows = [f"evaluation/{keep_word(row)}" for row in (name, f"{name}_exact")]
-        fetch_artifacts(config, ["sids/*" if stage == "sids" else stage for stage in stages] + rows)
+        read += ["sids/*" if stage == "sids" else stage for stage in FAMILY_READS[name]]
+        read += [f"evaluation/{keep_word(row)}" for row in (name, f"{name}_exact")]
+    fetch_artifacts(config, read)  # at once, so that they fit together
 
 
 def fetch_language_model(config: Config) -> str:

@@ -137,7 +137,8 @@ class Remote:
     def bring_together(self, directories: Sequence[Path], send: bool = True) -> None:
         """Artifacts of one run. Where another machine is making some of them anew, so that those at the URL do not fit
         together, what is whole here stays."""
-        if torn := self.find_misfit(directories):
+        compared = {directory: self.compare(directory) for directory in directories}
+        if torn := self.find_misfit(list(compared.values())):
             lacking = [directory for directory in directories if read_manifest(directory) is None]
             if lacking:
                 raise ArtifactError(
@@ -145,15 +146,15 @@ class Remote:
                 )
             note("remote", f"{torn}; until then what is here is used")
             return
-        for directory in directories:
-            self.bring(directory, send)
+        for directory, each in compared.items():
+            if each.move != "none":
+                self.bring(directory, send)
 
-    def find_misfit(self, directories: Sequence[Path]) -> str:
+    def find_misfit(self, compared: Sequence[Compared]) -> str:
         """Of artifacts to be fetched, which one was made from another that has been replaced; '' where all fit."""
-        compared = {directory: self.compare(directory) for directory in directories}
-        there = [each.there for each in compared.values() if each.there]
-        if not any(each.move == "fetch" for each in compared.values()):
+        if not any(each.move == "fetch" for each in compared):
             return ""
+        there = [each.there for each in compared if each.there]
         present: dict[str, set[str]] = {}  # fingerprints by stage, and those that semantic IDs grew from
         for manifest in there:
             own = {manifest.fingerprint, *manifest.statistics.get("grown_from", [])}

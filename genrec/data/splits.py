@@ -43,13 +43,19 @@ def build_sequences(events: Events, tie_order: np.ndarray) -> NumberedEvents:
 
 def rank_by_appearance(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(T,) codes -> (T,) ranks 0, 1, ... in order of first appearance, and rank -> code."""
-    first = np.full(codes.max(initial=-1) + 1, len(codes))
-    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the earliest position is written last, so it stays
+    first = find_first(codes)
     in_order = np.argsort(first, kind="stable")
     rank_to_code = in_order[: int((first < len(codes)).sum())]
     rank = np.empty(len(first), dtype=np.int64)
     rank[in_order] = np.arange(len(first))
     return rank[codes], rank_to_code
+
+
+def find_first(codes: np.ndarray) -> np.ndarray:
+    """(T,) codes -> (N,) the position at which each stands first; T where it does not."""
+    first = np.full(codes.max(initial=-1) + 1, len(codes))
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the earliest position is written last, so it stays
+    return first
 
 
 def split_chronologically(sequences: Sequences, tie_order: np.ndarray) -> dict[str, Split]:
@@ -58,14 +64,22 @@ def split_chronologically(sequences: Sequences, tie_order: np.ndarray) -> dict[s
     Each event is one but a user's first and those of weight 0. Of equal times by `tie_order` (T,), which never turns a
     user's own events round; then by user.
     """
-    owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
+    targets = order_targets(sequences, tie_order)
+    return cut_targets(sequences, targets, find_cuts(len(targets)))
+
+
+def order_targets(sequences: Sequences, tie_order: np.ndarray) -> np.ndarray:
+    """(E,) events that may be targets, by time."""
     targets = np.delete(np.arange(len(sequences.item)), sequences.offset[:-1])
     targets = targets[mark_weighty(sequences)[targets]]
-    targets = targets[np.lexsort((tie_order[targets], sequences.time[targets]))]  # stable
-    targets_by_split = np.split(targets, find_cuts(len(targets)))
-    return {
-        name: Split(owner[ends].astype(np.int32), ends) for name, ends in zip(SPLITS, targets_by_split, strict=True)
-    }
+    return targets[np.lexsort((tie_order[targets], sequences.time[targets]))]  # stable
+
+
+def cut_targets(sequences: Sequences, targets: np.ndarray, cuts: tuple[int, int]) -> dict[str, Split]:
+    """Targets (E,) in order -> train, valid and test, which begin at the cuts."""
+    owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
+    by_split = zip(SPLITS, np.split(targets, cuts), strict=True)
+    return {name: Split(owner[ends].astype(np.int32), ends) for name, ends in by_split}
 
 
 def split_by_new_items(sequences: Sequences, tie_order: np.ndarray) -> dict[str, Split]:
@@ -74,26 +88,12 @@ def split_by_new_items(sequences: Sequences, tie_order: np.ndarray) -> dict[str,
     New is an item that no event before the cut names. Of the later targets, of old items too, the first half is valid,
     the second test.
     """
-    owner = np.repeat(np.arange(len(sequences)), np.diff(sequences.offset))  # (T,)
     by_time = np.lexsort((tie_order, sequences.time))  # (T,) stable
-    first = rank_first_events(sequences.item[by_time])[sequences.item]  # (T,) place in time of its item's first event
     place = np.argsort(by_time)  # (T,) of each event in time
-    targets = np.delete(np.arange(len(sequences.item)), sequences.offset[:-1])
-    targets = targets[mark_weighty(sequences)[targets]]
-    targets = targets[np.argsort(place[targets])]
-    start = find_new_items(place[targets], first[targets])
-    cuts = (start, start + (len(targets) - start) // 2)
-    return {
-        name: Split(owner[ends].astype(np.int32), ends)
-        for name, ends in zip(SPLITS, np.split(targets, cuts), strict=True)
-    }
-
-
-def rank_first_events(item: np.ndarray) -> np.ndarray:
-    """(T,) items -> (N,) the place at which each stands first; T where it does not."""
-    first = np.full(item.max(initial=-1) + 1, len(item))
-    first[item[::-1]] = np.arange(len(item))[::-1]  # the earliest is written last, so it stays
-    return first
+    first = find_first(sequences.item[by_time])  # (N,) place in time of each item's first event
+    targets = order_targets(sequences, tie_order)
+    start = find_new_items(place[targets], first[sequences.item[targets]])
+    return cut_targets(sequences, targets, (start, start + (len(targets) - start) // 2))
 
 
 def find_new_items(place: np.ndarray, first: np.ndarray) -> int:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genrec.data.lists import find_cold, pad_lists
+from genrec.data.lists import drop_impossible, find_cold
 from genrec.data.sequences import Examples
+from genrec.data.vectors import scale_to_unit
 from genrec.errors import ConfigError
 from genrec.evaluation.metrics import Recommendations
 from genrec.models.knn import weighted_history
@@ -67,13 +68,11 @@ class ColdItems:
         scores = np.concatenate([warm, np.take_along_axis(cold, best, axis=1)], axis=1).astype(np.float32)
         order = np.lexsort((items, -scores), axis=1)[:, :k]
         scores = np.take_along_axis(scores, order, axis=1)
-        items = np.where(np.isneginf(scores), -1, np.take_along_axis(items, order, axis=1)).astype(np.int32)
-        return pad_lists(items, scores, k)
+        return drop_impossible(np.take_along_axis(items, order, axis=1).astype(np.int32), scores), scores
 
     def log_probabilities(self, examples: Examples, allowed: np.ndarray | None) -> np.ndarray:
         """(B, C) log of s q; -inf of what the row may not get."""
-        wanted = weighted_history(examples.history, len(self.vector)) @ self.vector  # (B, D)
-        wanted /= np.maximum(np.linalg.norm(wanted, axis=1, keepdims=True), np.finfo(np.float32).tiny) * TEMPERATURE
+        wanted = scale_to_unit(weighted_history(examples.history, len(self.vector)) @ self.vector) / TEMPERATURE
         logs = wanted @ self.vector[self.item].T - self.measure_all(wanted, examples.history) + np.log(self.share)
         if allowed is not None:
             logs[:, ~allowed[self.item]] = -np.inf
@@ -116,8 +115,7 @@ def load_cold_items(store: RunStore, num_items: int, train_count: np.ndarray, sh
     vector = store.vectors(old)
     if num_items > old:
         vector = np.concatenate([vector, store.new_vectors(num_items - old)])
-    vector = vector / np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return ColdItems(vector, np.flatnonzero(find_cold(train_count, num_items)), share)
+    return ColdItems(scale_to_unit(vector), np.flatnonzero(find_cold(train_count, num_items)), share)
 
 
 def refuse_cold_share(place: object, share: float) -> None:

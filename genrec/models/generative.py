@@ -195,20 +195,14 @@ class GenerativeModel:
         return items_of_leaves(leaf[listed], score[listed], self.under, self.item, k, left_out)
 
 
+@dataclass(frozen=True, eq=False)
 class GenerativeRecommender:
     """A GenerativeModel with the settings of one evaluation, behind the face all families share."""
 
-    def __init__(
-        self,
-        model: GenerativeModel,
-        decoding: Decoding,
-        allowed: Allowed | None = None,
-        cold_items: ColdItems | None = None,
-    ):
-        self.model = model
-        self.decoding = decoding
-        self.allowed = allowed
-        self.cold_items = cold_items
+    model: GenerativeModel
+    decoding: Decoding
+    allowed: Allowed | None = None
+    cold_items: ColdItems | None = None
 
     def recommend(self, examples: Examples, k: int) -> Recommendations:
         lists = self.model.recommend(examples, k, self.decoding, self.allowed)
@@ -218,19 +212,18 @@ class GenerativeRecommender:
 
     def widen(self, k: int) -> GenerativeRecommender:
         """The same with at least k beams, so that k items can be found."""
-        decoding = replace(self.decoding, num_beams=max(self.decoding.num_beams, k))
-        return GenerativeRecommender(self.model, decoding, self.allowed, self.cold_items)
+        return replace(self, decoding=replace(self.decoding, num_beams=max(self.decoding.num_beams, k)))
 
     def exactly(self) -> GenerativeRecommender:
         """The same with every item scored."""
-        return GenerativeRecommender(self.model, replace(self.decoding, exact=True), self.allowed, self.cold_items)
+        return replace(self, decoding=replace(self.decoding, exact=True))
 
     def list_only(self, items: np.ndarray) -> GenerativeRecommender:
         """The same where lists hold nothing but some items, (N,) bool; scores stay as they are."""
         allowed, trie = self.allowed, self.model.trie
         only = list_items(trie, allowed and allowed.only, torch.from_numpy(items).to(trie.item.device))
         items = items if allowed is None else items & allowed.items
-        return GenerativeRecommender(self.model, self.decoding, Allowed(items, only), self.cold_items)
+        return replace(self, allowed=Allowed(items, only))
 
     def rank(self, examples: Examples, items: np.ndarray) -> Ranks:
         """Where one item of each example (E,) stands, as far as `frontier_budget` goes. One batch."""
@@ -277,9 +270,9 @@ def load_generative(
         index, allowed = grown.index, grown.allowed
     texts = make_texts(data, index, card.source, card.profile, card.wording)
     recommender = make_recommender(model_dir, texts, card.cutoff_len, settings, device_name, exact, allowed)
-    if settings.cold_share:
-        recommender.cold_items = load_cold_items(store, len(index), data.train_count, settings.cold_share)
-    return recommender
+    if not settings.cold_share:
+        return recommender
+    return replace(recommender, cold_items=load_cold_items(store, len(index), data.train_count, settings.cold_share))
 
 
 def load_alone(
